@@ -1,0 +1,12 @@
+"""Head CT at the paper's size: 256x256, six U-blocks, 64x64 holes, batch 1, 200 epochs."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(system: str = "") -> ConfigDict:
+    config = base.get_config(system)
+    config.modality = "ct"
+    config.data.foreground_level = 1 / 6  # -500 HU in the window of -1000 to 2000
+    return config

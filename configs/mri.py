@@ -1,0 +1,11 @@
+"""FLAIR MRI of the head at the paper's size: 256x256, six U-blocks, 64x64 holes, batch 1, 200 epochs."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(system: str = "") -> ConfigDict:
+    config = base.get_config(system)
+    config.modality = "mri"
+    return config

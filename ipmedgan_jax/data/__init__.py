@@ -1,0 +1,1 @@
+"""From NIfTI volumes to batches on the device: volumes, records, pipeline, phantom."""

@@ -1,0 +1,1 @@
+"""One file per published system: its networks, what its discriminators see, its losses."""
