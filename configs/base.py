@@ -1,16 +1,16 @@
 """Every setting there is, with its unit and its reason. The other configs change values here, never add keys.
 
 A config file is chosen with `--config=configs/ct.py`, or with a system, `--config=configs/ct.py:medgan`; a single value is
-changed with, for example, `--config.train.batch_size=4`. "SPEC" facts that the paper leaves open are marked (open).
+changed with, for example, `--config.train.batch_size=4`. (open) marks what the paper does not fix.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config(system: str = "ipmedgan") -> ConfigDict:
-    """The paper's settings, as far as it states them; (open) where it does not."""
+def get_config(system: str = "") -> ConfigDict:
+    """The paper's settings, as far as it states them."""
     config = ConfigDict()
-    config.system = system or "ipmedgan"  # ipmedgan | medgan | unet
+    config.system = "ipmedgan"  # ipmedgan | medgan | unet: set by for_system
     config.modality = "mri"  # mri | ct: how intensities are windowed, and whether errors are given in HU
     config.seed = 0  # weights, order of the slices, training holes
 
@@ -98,4 +98,20 @@ def get_config(system: str = "ipmedgan") -> ConfigDict:
     evaluation.checkpoint = "best"  # best (by train.best on the validation subjects) | latest
     evaluation.bootstrap = 2000  # resamples of the subjects for the 95 % intervals
     evaluation.examples = 6  # rows of examples.png
+    return for_system(config, system)
+
+
+def for_system(config: ConfigDict, system: str) -> ConfigDict:
+    """Sets what is particular to a system (the part of `--config=FILE:SYSTEM` behind the colon) and locks the config.
+
+    Called last, so that a config's other values do not undo it. ValueError for an unknown system.
+    """
+    config.system = system or "ipmedgan"
+    if config.system == "medgan":
+        config.loss.adversarial, config.loss.local = 1.0, 0.0
+    elif config.system == "unet":
+        config.generator.blocks = 1
+        config.train.best = "psnr"  # L1 alone does not aim at perceptual likeness
+    elif config.system != "ipmedgan":
+        raise ValueError(f"unknown system {system!r}: ipmedgan, medgan or unet")
     return config.lock()

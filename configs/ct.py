@@ -6,7 +6,7 @@ from configs import base
 
 
 def get_config(system: str = "") -> ConfigDict:
-    config = base.get_config(system)
+    config = base.get_config().unlock()
     config.modality = "ct"
     config.data.foreground_level = 1 / 6  # -500 HU in the window of -1000 to 2000
-    return config
+    return base.for_system(config, system)

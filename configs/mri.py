@@ -6,6 +6,6 @@ from configs import base
 
 
 def get_config(system: str = "") -> ConfigDict:
-    config = base.get_config(system)
+    config = base.get_config().unlock()
     config.modality = "mri"
-    return config
+    return base.for_system(config, system)

@@ -2,9 +2,10 @@
 
 import logging as python_logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from ipmedgan_jax.errors import UserError
 
@@ -12,36 +13,81 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; exits 0, with a UserError's code, or with 130 after Ctrl-C."""
+class Stopped(Exception):
+    """The command ended early, on request, with nothing lost."""
 
-    def guarded(arguments: Sequence[str]) -> None:
-        logging.set_verbosity(logging.INFO)
-        for chatty in ("jax", "orbax", "jax._src.xla_bridge"):
-            python_logging.getLogger(chatty).setLevel(python_logging.WARNING)
-        if len(arguments) > 1:
-            sys.exit(_report(UserError(f"unexpected argument {arguments[1]!r}: every option is a --flag, see --help")))
-        try:
-            main()
-        except UserError as error:
-            sys.exit(_report(error))
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-
-    app.run(guarded, flags_parser=_parse_flags)
+    def __init__(self, exit_code: int):
+        super().__init__(exit_code)
+        self.exit_code = exit_code
 
 
-def _parse_flags(arguments: Sequence[str]) -> list[str]:
-    """Like absl's parser, but a bad flag, a misspelt config key or a broken config file is one line, not a page."""
+def run(main: Callable[[], None], define_flags: Callable[[], None]) -> NoReturn:
+    """Defines and parses the flags, calls `main` and exits: 0, a UserError's code, or 128 + signal when interrupted.
+
+    Flags are defined here, not when a module is imported, so that one command can use another's functions.
+    """
+    _log_plainly()
+    known = set(flags.FLAGS)
+    define_flags()
+    if {"--help", "-help", "-h"} & set(sys.argv[1:]):
+        print(_help(set(flags.FLAGS) - known))
+        sys.exit(0)
     try:
-        return app.parse_flags_with_usage(list(arguments))
+        _parse(sys.argv)
+        main()
     except UserError as error:
-        sys.exit(_report(error))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
-        sys.exit(_report(UserError(str(error))))
+        _fail(error)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
 
 
-def _report(error: UserError) -> int:
+def _parse(arguments: list[str]) -> None:
+    """A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except UserError:
+        raise
+    except Exception as error:  # config files are Python: they can raise anything
+        raise UserError(f"{error or type(error).__name__}; see --help") from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}: every option is a --flag, see --help")
+
+
+def _help(names: set[str]) -> str:
+    """The command's own docstring and its own flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
+    lines += [f"  --{name}: {flags.FLAGS[name].help}" for name in sorted(names) if not name.startswith("config.")]
+    return "\n".join(lines)
+
+
+def _fail(error: UserError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
-    return error.exit_code
+    sys.exit(error.exit_code)
+
+
+class _Plain(python_logging.Formatter):
+    """`12:34:56 message`, warnings marked as such."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        level = "" if record.levelno <= python_logging.INFO else f"{record.levelname.lower()}: "
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}"
+
+
+def _log_plainly() -> None:
+    """absl's log to standard error, plainly; of the libraries only what is wrong."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    logging.set_stderrthreshold(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(_Plain())
+    for part in python_logging.getLogger().handlers:
+        part.addFilter(_of_ours)
+
+
+def _of_ours(record: python_logging.LogRecord) -> bool:
+    """Libraries log their inner workings through absl and logging alike."""
+    return record.levelno >= python_logging.WARNING or "ipmedgan_jax" in record.pathname

@@ -1,0 +1,27 @@
+"""The built-in phantom at the smallest size that shows the whole of it in minutes on two CPU cores: 64x64, 16x16 holes."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(system: str = "") -> ConfigDict:
+    config = base.get_config().unlock()
+    config.modality = "ct"
+    config.data.foreground_level = 1 / 6  # -500 HU in the window of -1000 to 2000
+    config.data.image_size = 64
+    config.data.fit = "scale"
+    config.data.split_ratios = (0.7, 0.1, 0.2)
+    config.phantom.subjects = 40
+    config.holes.size = 16
+    config.holes.min_foreground = 0.5
+    config.generator.blocks = 1
+    config.generator.width = 32
+    config.discriminator.width = 32
+    config.train.batch_size = 16
+    config.train.steps = 1500
+    config.train.log_every = 50
+    config.train.validate_every = 500
+    config.train.validation_slices = 64
+    config.train.checkpoint_every = 500
+    return base.for_system(config, system)

@@ -1,0 +1,115 @@
+"""Checkpoints of a run through Orbax: the training state, the input's place, and the validation score of that step."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ipmedgan_jax.errors import UserError
+
+Tree = Any
+
+HIGHER_IS_BETTER = {"ssim": True, "psnr": True, "uqi": True, "uqi_sewar": True}
+"""Validation scores that rise as fills get better; the others are errors."""
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: the latest few, and the best by one validation score. A context manager.
+
+    A checkpoint is complete or absent: Orbax writes under a temporary name and renames.
+    """
+
+    def __init__(self, directory: Path, *, keep: int, best: str, create: bool = True):
+        self.directory = directory.absolute()
+        self._best = best
+        latest = policies.LatestN(max(keep, 1))
+        rising = HIGHER_IS_BETTER.get(best, False)
+        best_one = policies.BestN(
+            get_metric_fn=lambda metrics: metrics[best] if rising else -metrics[best],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([latest, best_one]),
+            enable_background_delete=False,
+            create=create,
+        )
+        if not create and not self.directory.is_dir():
+            raise UserError(f"{self.directory}: not found; --workdir must name a run of ipmedgan_jax.main")
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be used for checkpoints ({error.strerror or error})") from error
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step with the best validation score; None where none was scored."""
+        scored = {step: scores for step in self._manager.all_steps() if (scores := self.scores(step))}
+        if not scored:
+            return None
+        rising = HIGHER_IS_BETTER.get(self._best, False)
+        return (max if rising else min)(scored, key=lambda step: scored[step][self._best])
+
+    def scores(self, step: int) -> Mapping[str, float] | None:
+        """The validation scores saved with a step, if any."""
+        metrics = self._manager.metrics(step)
+        return metrics if metrics and self._best in metrics else None
+
+    def save(self, step: int, state: Tree, input_state: Mapping[str, Any], scores: Mapping[str, float] | None) -> None:
+        """Starts saving; the arrays are copied before it returns, the writing goes on beside the training."""
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), input=ocp.args.JsonSave(dict(input_state)))
+        try:
+            self._manager.save(step, args=items, metrics=dict(scores) if scores else None, force=True)
+        except OSError as error:
+            raise UserError(f"{self.directory}: step {step} cannot be saved ({error.strerror or error})") from error
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+        """State of the shapes, types and places of `like`, and the input's state, bit for bit as they were saved."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), input=ocp.args.JsonRestore())
+        try:
+            restored = self._manager.restore(step, args=items)
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+            raise self._damaged(step, error) from error
+        return restored.state, restored.input
+
+    def restore_part(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+        """Only the named parts of the state, to the first device; the rest is not read."""
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
+        arguments = ocp.args.PyTreeRestore(
+            item=abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract), partial_restore=True
+        )
+        try:
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+                return checkpointer.restore(self.directory / str(step) / "state", args=arguments)
+        except Exception as error:
+            raise self._damaged(step, error) from error
+
+    def _damaged(self, step: int, error: Exception) -> UserError:
+        return UserError(
+            f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); delete this folder to go on "
+            "from an earlier checkpoint"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

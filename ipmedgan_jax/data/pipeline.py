@@ -1,0 +1,126 @@
+"""Prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
+
+A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 1] and `hole` `[B, 4]` int32.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import numpy as np
+
+from ipmedgan_jax import masks
+from ipmedgan_jax.data import records
+from ipmedgan_jax.errors import UserError
+
+NumpyBatch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class HoleSettings:
+    """Where holes may lie; shares are of the hole's area, `foreground` is the image value above which it is not air."""
+
+    size: int
+    foreground: float
+    min_foreground: float
+    evaluation_min_foreground: float
+    evaluation_seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSlice:
+    """One slice of validation or test, with its one hole."""
+
+    record: records.SliceRecord
+    image: np.ndarray  # [H, W] float32 in [-1, 1]
+    hole: np.ndarray
+
+    def context(self, fill: float) -> np.ndarray:
+        """The image with `fill` in the hole."""
+        row, column, height, width = self.hole
+        context = self.image.copy()
+        context[row : row + height, column : column + width] = fill
+        return context
+
+
+def read_source(directory: Path | str, split: str) -> grain.sources.ArrayRecordDataSource:
+    """The encoded records of a split by index, across its shards."""
+    return grain.sources.ArrayRecordDataSource([str(path) for path in records.shard_paths(directory, split)])
+
+
+def training_batches(
+    directory: Path | str,
+    holes: HoleSettings,
+    *,
+    batch_size: int,
+    seed: int,
+    threads: int,
+    prefetch: int,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.DatasetIterator[NumpyBatch]:
+    """Endless shuffled batches of this process's share, a new order and new holes every epoch.
+
+    Which slices and holes come n-th depends on the seed and n alone, so the iterator's state (`get_state`) is a place in
+    that order. Close the iterator when done: it reads ahead in threads.
+    """
+
+    def example(data: bytes, generator: np.random.Generator) -> NumpyBatch:
+        image = records.decode(data).image()
+        hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
+        return {"image": image[..., None], "hole": hole}
+
+    source = read_source(directory, "train")
+    if len(source) < processes:
+        raise UserError(f"{directory}: {len(source)} training slices for {processes} processes")
+    slices = grain.MapDataset.source(source).seed(seed).shuffle()[process::processes].repeat().random_map(example)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    return iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+
+
+def evaluation_slices(
+    directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
+) -> Iterator[EvaluationSlice]:
+    """The split's slices in their order, each with the hole that its names and the seed give it.
+
+    Slices with no place for a hole of enough foreground are passed over. `at_most` takes so many, evenly spread.
+    """
+    source = read_source(directory, split)
+    count = len(source)
+    for index in range(count) if at_most is None else spread(count, at_most):
+        record = records.decode(source[int(index)])
+        image = record.image()
+        generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
+        hole, share = masks.random_hole(
+            generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground
+        )
+        if share >= holes.evaluation_min_foreground:
+            yield EvaluationSlice(record, image, hole)
+
+
+def spread(count: int, at_most: int) -> Sequence[int]:
+    """At most `at_most` of `range(count)`, evenly spread: the same every time."""
+    if count <= at_most:
+        return range(count)
+    return np.linspace(0, count - 1, at_most).round().astype(int).tolist()
+
+
+def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[tuple[list[EvaluationSlice], NumpyBatch]]:
+    """Slices in groups, with their batch; the last batch repeats its last slice to stay of the compiled size."""
+    group: list[EvaluationSlice] = []
+    for each in slices:
+        group.append(each)
+        if len(group) == batch_size:
+            yield group, _stack(group, batch_size)
+            group = []
+    if group:
+        yield group, _stack(group, batch_size)
+
+
+def _stack(group: list[EvaluationSlice], batch_size: int) -> NumpyBatch:
+    padded = group + group[-1:] * (batch_size - len(group))
+    return {
+        "image": np.stack([each.image for each in padded])[..., None],
+        "hole": np.stack([each.hole for each in padded]),
+    }

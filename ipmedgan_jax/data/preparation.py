@@ -1,0 +1,387 @@
+"""From NIfTI volumes to records: subjects, splits, and one shard a volume.
+
+The output folder holds `<split>/<volume id>.arrayrecord` with a receipt `<volume id>.json` beside it, and
+`dataset.json`, written last. A shard whose receipt names the same source (SHA-256) is not made again, so an
+interrupted preparation goes on where it stopped; `dataset.json.partial` holds its settings meanwhile.
+"""
+
+import functools
+import glob
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+import ipmedgan_jax
+from ipmedgan_jax.data import records, volumes
+from ipmedgan_jax.errors import UserError
+
+_SUFFIXES = (".nii.gz", ".nii")
+_BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
+_PARTIAL_FILE = records.DATASET_FILE + ".partial"
+_NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """The settings of `config.data` that decide what the records hold; configs/base.py has their units and reasons."""
+
+    modality: str
+    image_size: int
+    fit: str = "crop_or_pad"
+    resample_mm: float = 1.0
+    window_hu: tuple[float, float] = (-1000.0, 2000.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    foreground_level: float = 0.05
+    min_foreground: float = 0.05
+    subject_regex: str = ""
+    split_ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_seed: int = 0
+    validation_subjects: tuple[str, ...] = ()
+    test_subjects: tuple[str, ...] = ()
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        """UserError where a value cannot be used."""
+        for name, wanted, good in (
+            ("modality", "mri or ct", self.modality in volumes.MODALITIES),
+            ("data.image_size", "at least 1", self.image_size >= 1),
+            ("data.fit", " or ".join(volumes.FIT_MODES), self.fit in volumes.FIT_MODES),
+            ("data.resample_mm", "0 or more", 0 <= self.resample_mm < math.inf),
+            ("data.window_hu", "two rising numbers", _rising(self.window_hu)),
+            (
+                "data.percentiles",
+                "two rising numbers in 0..100",
+                _rising(self.percentiles) and self.percentiles[0] >= 0 and self.percentiles[1] <= 100,
+            ),
+            ("data.foreground_level", "at least 0 and below 1", 0 <= self.foreground_level < 1),
+            ("data.min_foreground", "in 0..1", 0 <= self.min_foreground <= 1),
+            ("data.split_ratios", "three shares, not negative, with a sum above 0", _shares(self.split_ratios)),
+            ("data.workers", "at least 1", self.workers >= 1),
+        ):
+            if not good:
+                raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {wanted}")
+
+    def recorded(self) -> dict:
+        """The settings the records depend on, as JSON gives them back."""
+        return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key != "workers"}))
+
+
+def _rising(values: Sequence[float]) -> bool:
+    return len(values) == 2 and -math.inf < values[0] < values[1] < math.inf
+
+
+def _shares(values: Sequence[float]) -> bool:
+    return len(values) == 3 and all(0 <= value < math.inf for value in values) and sum(values) > 0
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One input file and its place in the output."""
+
+    path: Path
+    subject: str
+    split: str
+    name: str  # volume id
+
+
+def read_paths(pattern: str) -> list[Path]:
+    """The NIfTI files that a glob matches (`**` for any depth), or several separated by commas; sorted, each once."""
+    found = {
+        Path(match)
+        for part in filter(None, (part.strip() for part in pattern.split(",")))
+        for match in glob.glob(str(Path(part).expanduser()), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
+    }
+    paths = sorted(path for path in found if path.name.endswith(_SUFFIXES) and path.is_file())
+    if not paths:
+        raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
+    return paths
+
+
+def subject_of(path: Path, subject_regex: str = "") -> str:
+    """The subject of a file: the BIDS entity `sub-...` nearest to its name, or the first group of the pattern."""
+    if not subject_regex:
+        for part in reversed(path.parts):
+            if found := _BIDS_SUBJECT.search(part):
+                return found.group()
+        raise UserError(f"{path}: no BIDS subject (sub-...) in its path; set data.subject_regex to find it")
+    try:
+        pattern = re.compile(subject_regex)
+    except re.error as error:
+        raise UserError(f"data.subject_regex {subject_regex!r} is no regular expression: {error}") from error
+    if not pattern.groups:
+        raise UserError(f"data.subject_regex {subject_regex!r} has no group; put ( ) around the subject's name")
+    if not (found := pattern.search(path.as_posix())) or not found.group(1):
+        raise UserError(f"{path}: data.subject_regex {subject_regex!r} finds no subject in this path")
+    return found.group(1)
+
+
+def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> dict[str, str]:
+    """The split of every subject; every split has at least one."""
+    everyone = sorted(set(subjects))
+    if settings.validation_subjects or settings.test_subjects:
+        splits = _listed_splits(settings, everyone)
+    else:
+        splits = _drawn_splits(settings, everyone)
+    for split in records.SPLITS:
+        if split not in splits.values():
+            raise UserError(
+                f"no subjects left for the {split} split: {len(everyone)} in all; add subjects, or change "
+                "data.split_ratios, data.validation_subjects or data.test_subjects"
+            )
+    return splits
+
+
+def _listed_splits(settings: PreparationSettings, everyone: list[str]) -> dict[str, str]:
+    validation, test = set(settings.validation_subjects), set(settings.test_subjects)
+    if both := sorted(validation & test):
+        raise UserError(f"subject {both[0]} is in data.validation_subjects and in data.test_subjects; name it once")
+    if unknown := sorted((validation | test) - set(everyone)):
+        raise UserError(f"no file belongs to the listed subject {unknown[0]}; there are {', '.join(everyone)}")
+    return {name: "validation" if name in validation else "test" if name in test else "train" for name in everyone}
+
+
+def _drawn_splits(settings: PreparationSettings, everyone: list[str]) -> dict[str, str]:
+    """A seeded shuffle, then shares of it; a share above zero gets one subject at least."""
+    total = sum(settings.split_ratios)
+    shares = [ratio / total * len(everyone) for ratio in settings.split_ratios]
+    validation, test = (max(1, round(share)) if share > 0 else 0 for share in shares[1:])
+    order = np.random.default_rng(settings.split_seed).permutation(everyone).tolist()
+    train = len(everyone) - validation - test if shares[0] > 0 else 0
+    names = ["validation"] * validation + ["test"] * test + ["train"] * max(train, 0)
+    return dict(zip(order, names, strict=False))
+
+
+def prepare(
+    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, *, progress: bool = True
+) -> records.Dataset:
+    """Makes the records of `paths` in `output_dir` and returns what `dataset.json` says of them.
+
+    All volumes of a subject fall in one split. Nothing is made twice: a finished folder of the same settings and files
+    is returned as it is, an interrupted one is completed, any other raises UserError.
+    """
+    directory = Path(output_dir)
+    sources = _sources(settings, paths)
+    try:
+        _open_output(settings, sources, directory)
+        dataset = records.Dataset(
+            directory=directory,
+            modality=settings.modality,
+            image_size=settings.image_size,
+            volumes=_prepare_all(settings, sources, directory, progress),
+            settings=settings.recorded(),
+            package_version=ipmedgan_jax.__version__,
+        )
+        _check_slices(dataset)
+        records.save_dataset(dataset)
+        (directory / _PARTIAL_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename or directory}: cannot be written ({error.strerror or error})") from error
+    return dataset
+
+
+def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[_Source]:
+    subjects = [subject_of(path, settings.subject_regex) for path in paths]
+    splits = split_subjects(settings, subjects)
+    names = volume_names(paths)
+    return [
+        _Source(path, subject, splits[subject], name)
+        for path, subject, name in zip(paths, subjects, names, strict=True)
+    ]
+
+
+def volume_names(paths: Sequence[Path]) -> list[str]:
+    """A readable id for each file: its name without suffix, with as many folders before it as tell all files apart."""
+    stems = [path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name)) for path in paths]
+    for depth in range(1, max((len(stem.parts) for stem in stems), default=0) + 1):
+        names = ["_".join(part.strip("/") for part in stem.parts[-depth:]) for stem in stems]
+        if len(set(names)) == len(names):
+            return names
+    twice = Counter(stems).most_common(1)[0][0]
+    raise UserError(f"{twice}: several inputs have this name but for the suffix; match each volume once")
+
+
+def _open_output(settings: PreparationSettings, sources: list[_Source], directory: Path) -> None:
+    """Makes the folders, after making sure that nothing else was prepared there."""
+    if (directory / records.DATASET_FILE).is_file():
+        finished = records.load_dataset(directory)
+        _check_same(settings, finished.settings, directory)
+        if set(finished.volumes) != {source.name for source in sources}:
+            raise UserError(
+                f"{directory}: holds a finished dataset of {len(finished.volumes)} volumes, not the same as the "
+                f"{len(sources)} given; choose another output, or delete it"
+            )
+    elif (directory / _PARTIAL_FILE).is_file():
+        _check_same(settings, _read_json(directory / _PARTIAL_FILE), directory)
+    elif any(directory.glob(f"*/*{records.SHARD_SUFFIX}")):
+        raise UserError(f"{directory}: holds records of unknown settings; choose another output, or delete it")
+    _remove_strays(sources, directory)
+    for split in records.SPLITS:
+        (directory / split).mkdir(parents=True, exist_ok=True)
+    records.write_json(directory / _PARTIAL_FILE, settings.recorded())
+
+
+def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
+    for name, value in settings.recorded().items():
+        if earlier.get(name) != value:
+            raise UserError(
+                f"{directory}: was prepared with {name} {earlier.get(name)!r}, now it is {value!r}; "
+                "choose another output, or delete it"
+            )
+
+
+def _remove_strays(sources: list[_Source], directory: Path) -> None:
+    """Removes shards that an interrupted preparation of other files left: their subjects may now be split otherwise."""
+    wanted = {_shard(source, directory) for source in sources}
+    for split in records.SPLITS:
+        for path in (directory / split).glob(f"*{records.SHARD_SUFFIX}"):
+            if path not in wanted:
+                path.unlink()
+                path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict:
+    """A JSON object; an empty one where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _prepare_all(
+    settings: PreparationSettings, sources: list[_Source], directory: Path, progress: bool
+) -> dict[str, records.PreparedVolume]:
+    """Several volumes at once, in threads: zlib, zstd and NumPy run beside each other; a fork after JAX may hang."""
+    job = functools.partial(_prepare_volume, settings, directory)
+    with ThreadPoolExecutor(settings.workers) as pool:
+        jobs = {pool.submit(job, source): source.name for source in sources}
+        try:
+            with tqdm(as_completed(jobs), total=len(jobs), unit="volume", disable=None if progress else True) as bar:
+                return {jobs[done]: done.result() for done in bar}
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error the volumes not yet begun are not begun
+
+
+def _shard(source: _Source, directory: Path) -> Path:
+    return directory / source.split / (source.name + records.SHARD_SUFFIX)
+
+
+def _prepare_volume(settings: PreparationSettings, directory: Path, source: _Source) -> records.PreparedVolume:
+    """Writes one shard, then its receipt; or gives back the receipt of a shard that is already there."""
+    shard = _shard(source, directory)
+    receipt = shard.with_suffix(".json")
+    digest = _sha256(source.path)
+    earlier = _read_json(receipt)
+    same = earlier.get("sha256") == digest and earlier.get("subject") == source.subject
+    if same and (shard.is_file() or not earlier.get("slices")):
+        return records.PreparedVolume.from_json(earlier)
+    receipt.unlink(missing_ok=True)  # it would vouch for the shard that is replaced now
+    shard.unlink(missing_ok=True)
+    prepared = _make_shard(settings, source, digest, shard)
+    records.write_json(receipt, asdict(prepared))
+    return prepared
+
+
+def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
+    """Reads the volume and writes its slices; no shard where none has enough foreground."""
+    volume = volumes.read_volume(source.path)
+    _warn_of_modality(settings.modality, volume)
+    grid = volumes.resample(volume, settings.resample_mm)
+    window, kept, images = _kept_slices(settings, grid)
+    codes, scale, offset = records.quantise(images, whole=volume.integer)
+    slices = (
+        records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index])
+        for index in kept
+    )
+    if len(kept):
+        records.write_shard(shard, slices)
+    return records.PreparedVolume(
+        subject=source.subject,
+        split=source.split,
+        source=str(source.path),
+        sha256=digest,
+        orientation=volume.orientation,
+        source_spacing_mm=volume.spacing_mm,
+        spacing_mm=_slice_spacing(settings, grid),
+        window=window,
+        slices=len(kept),
+        left_out=grid.array.shape[2] - len(kept),
+    )
+
+
+def _kept_slices(
+    settings: PreparationSettings, grid: volumes.Volume
+) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+    """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
+    low, high = volumes.intensity_window(
+        grid.array,
+        settings.modality,
+        window_hu=settings.window_hu,
+        percentiles=settings.percentiles,
+        foreground_level=settings.foreground_level,
+    )
+    threshold = low + settings.foreground_level * (high - low)
+    fill = max(low, float(grid.array.min()))  # the darkest that is both in the scan and in the window
+    slices = volumes.axial_slices(grid.array)
+    images = volumes.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
+    kept = np.flatnonzero((images > threshold).mean(axis=(1, 2)) >= settings.min_foreground)
+    return (low, high), kept, images
+
+
+def _slice_spacing(settings: PreparationSettings, grid: volumes.Volume) -> tuple[float, float, float]:
+    """Millimetres from column to column, row to row and slice to slice of the records."""
+    x, y, z = grid.spacing_mm
+    if settings.fit == "scale":
+        factor = volumes.scale_factor(volumes.axial_slices(grid.array).shape, settings.image_size)
+        x, y = x / factor, y / factor
+    return x, y, z
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _warn_of_modality(modality: str, volume: volumes.Volume) -> None:
+    lowest = float(volume.array.min())
+    if modality == "ct" and lowest >= _NO_AIR_HU:
+        logging.warning("%s: no value below %d, so not the usual HU of CT (lowest %g)", volume.path, _NO_AIR_HU, lowest)
+    if modality == "mri" and lowest < _NO_AIR_HU:
+        logging.warning("%s: values down to %g look like the HU of CT, but modality is mri", volume.path, lowest)
+
+
+def _check_slices(dataset: records.Dataset) -> None:
+    for split, count in dataset.slices.items():
+        if not count:
+            raise UserError(
+                f"{dataset.directory}: no slice of the {split} split has data.min_foreground "
+                f"({dataset.settings['min_foreground']:g}) of foreground; lower it, or data.foreground_level"
+            )
+
+
+def summary(dataset: records.Dataset) -> str:
+    """A few lines for people: volumes, slices kept and left out, subjects and slices of each split."""
+    left_out = sum(volume.left_out for volume in dataset.volumes.values())
+    total = (
+        f"{dataset.directory}: {len(dataset.volumes)} {dataset.modality} volumes, "
+        f"{sum(dataset.slices.values())} slices of {dataset.image_size}x{dataset.image_size} kept, "
+        f"{left_out} left out (too little foreground)"
+    )
+    splits = (
+        f"  {split + ':':12}{len(dataset.subjects[split])} subjects, {dataset.slices[split]} slices"
+        for split in records.SPLITS
+    )
+    return "\n".join((total, *splits))

@@ -1,0 +1,219 @@
+"""Prepared data on disk: a record a slice, an ArrayRecord shard a volume, and `dataset.json`, which describes them.
+
+A record is its header's length (uint32), the header (JSON), then the slice's codes (uint16, row by row), little-endian.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python import array_record_module
+
+from ipmedgan_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+FORMAT_VERSION = 1
+DATASET_FILE = "dataset.json"
+SHARD_SUFFIX = ".arrayrecord"
+
+_LENGTH = struct.Struct("<I")
+_LAST_CODE = 65535
+_SHARD_OPTIONS = "group_size:1,zstd:1"  # slices are read at random; zstd's default level is 6 times slower
+
+
+@dataclass(frozen=True, eq=False)
+class SliceRecord:
+    """One axial slice [H, W]; `codes * scale + offset` is its intensity in the source's unit."""
+
+    subject: str
+    volume: str
+    index: int  # of the axial slice in the prepared volume, from the lowest
+    window: tuple[float, float]  # intensities shown as -1 and 1
+    scale: float
+    offset: float
+    codes: np.ndarray  # uint16
+
+    def intensities(self) -> np.ndarray:
+        """[H, W] float32 in the source's unit: whole numbers exactly, others to half of `scale`."""
+        return (self.codes * self.scale + self.offset).astype(np.float32)
+
+    def image(self) -> np.ndarray:
+        """[H, W] float32 in [-1, 1]: the slice seen through its window."""
+        low, high = self.window
+        gain = 2 / (high - low)
+        image = self.codes.astype(np.float32)
+        image *= np.float32(self.scale * gain)
+        image += np.float32((self.offset - low) * gain - 1)
+        return np.clip(image, -1, 1, out=image)
+
+
+def quantise(array: np.ndarray, *, whole: bool) -> tuple[np.ndarray, float, float]:
+    """Codes (uint16), scale and offset of intensities: steps of 1 if they are `whole`, else of 1/65535 of their range.
+
+    Whole-number sources that were interpolated are rounded; ranges wider than 65535 are treated as float.
+    """
+    low, high = float(array.min()), float(array.max())
+    if whole and np.rint(high) - np.rint(low) <= _LAST_CODE:
+        scale, offset = 1.0, float(np.rint(low))
+        return (np.rint(array) - offset).astype(np.uint16), scale, offset
+    scale = (high - low) / _LAST_CODE or 1.0
+    return np.clip(np.rint((array - low) / scale), 0, _LAST_CODE).astype(np.uint16), scale, low
+
+
+def encode(record: SliceRecord) -> bytes:
+    """The record as bytes; `decode` is the inverse."""
+    header = {
+        "subject": record.subject,
+        "volume": record.volume,
+        "index": record.index,
+        "window": record.window,
+        "scale": record.scale,
+        "offset": record.offset,
+        "shape": record.codes.shape,
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(text)) + text + record.codes.astype("<u2").tobytes()
+
+
+def decode(data: bytes) -> SliceRecord:
+    """The record of `encode`'s bytes; its codes are a read-only view of them."""
+    try:
+        end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+        header = json.loads(data[_LENGTH.size : end])
+        codes = np.frombuffer(data, "<u2", offset=end).reshape(header.pop("shape"))
+        return SliceRecord(**header | {"window": tuple(header["window"])}, codes=codes)
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"damaged record ({error}): prepare the data again") from error
+
+
+def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
+    """Writes the records in order; the shard appears under its name only when it is complete."""
+    temporary = path.with_name(path.name + ".tmp")
+    writer = array_record_module.ArrayRecordWriter(str(temporary), _SHARD_OPTIONS)
+    try:
+        for record in records:
+            writer.write(encode(record))
+        writer.close()  # a missing folder or a full disk may show only here
+    except RuntimeError as error:
+        raise UserError(f"{temporary}: cannot be written ({error}); free space or choose another output") from error
+    temporary.replace(path)
+
+
+def read_shard(path: Path) -> Iterator[SliceRecord]:
+    """The records of one shard, in order."""
+    reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    try:
+        for index in range(reader.num_records()):
+            yield decode(reader.read([index])[0])
+        reader.close()  # says where opening or reading failed
+    except RuntimeError as error:
+        raise UserError(f"{path}: missing or damaged shard ({error}): prepare the data again") from error
+
+
+def shard_paths(directory: Path | str, split: str) -> list[Path]:
+    """The shards of a split, sorted."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {SPLITS}")
+    paths = sorted((Path(directory) / split).glob(f"*{SHARD_SUFFIX}"))
+    if not paths:
+        raise UserError(f"{Path(directory) / split}: holds no {SHARD_SUFFIX} files: prepare the data again")
+    return paths
+
+
+@dataclass(frozen=True)
+class PreparedVolume:
+    """One source file and what was made of it."""
+
+    subject: str
+    split: str
+    source: str
+    sha256: str
+    orientation: str  # of the source
+    source_spacing_mm: tuple[float, float, float]  # along X, Y, Z
+    spacing_mm: tuple[float, float, float]  # of the slices: columns, rows, slices
+    window: tuple[float, float]  # intensities shown as -1 and 1
+    slices: int  # records kept
+    left_out: int  # slices with too little foreground
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "PreparedVolume":
+        """From the fields as JSON has them, lists for tuples."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `dataset.json` says."""
+
+    directory: Path
+    modality: str
+    image_size: int
+    volumes: dict[str, PreparedVolume]  # by volume id, the name of its shard
+    settings: dict[str, Any]  # of the preparation
+    package_version: str
+
+    @property
+    def subjects(self) -> dict[str, tuple[str, ...]]:
+        """Subjects per split, sorted."""
+        return {
+            split: tuple(sorted({volume.subject for volume in self.volumes.values() if volume.split == split}))
+            for split in SPLITS
+        }
+
+    @property
+    def slices(self) -> dict[str, int]:
+        """Slices per split."""
+        return {
+            split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS
+        }
+
+
+def save_dataset(dataset: Dataset) -> None:
+    """Writes `dataset.json`, atomically; its subjects and slices per split are for people, loading recounts them."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "package_version": dataset.package_version,
+        "modality": dataset.modality,
+        "image_size": dataset.image_size,
+        "subjects": dataset.subjects,
+        "slices": dataset.slices,
+        "settings": dataset.settings,
+        "volumes": {name: asdict(volume) for name, volume in sorted(dataset.volumes.items())},
+    }
+    write_json(dataset.directory / DATASET_FILE, content)
+
+
+def load_dataset(directory: Path | str) -> Dataset:
+    """Reads `dataset.json`; UserError where it is missing, damaged or of another format."""
+    path = Path(directory) / DATASET_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: not found; data.dir must name a folder that python -m ipmedgan_jax.prepare finished")
+    try:
+        content = json.loads(path.read_text())
+        version = content["format_version"]
+        if version != FORMAT_VERSION:
+            raise UserError(f"{path}: is of format {version!r}, this package reads {FORMAT_VERSION}: prepare again")
+        return Dataset(
+            directory=Path(directory),
+            modality=content["modality"],
+            image_size=content["image_size"],
+            volumes={name: PreparedVolume.from_json(fields) for name, fields in content["volumes"].items()},
+            settings=content["settings"],
+            package_version=content["package_version"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}): prepare the data again") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that the file is either the old or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,229 @@
+"""NIfTI volumes and arrays: reading, orientation, spacing, intensity window and axial slices.
+
+Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's right, Y to the front, Z to the head) or
+slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 the subject's right, slice 0 the lowest.
+"""
+
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+
+from ipmedgan_jax.errors import UserError
+
+FIT_MODES = ("crop_or_pad", "scale")
+MODALITIES = ("mri", "ct")
+
+_CANONICAL = ("R", "A", "S")
+_BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan in canonical orientation; `array` is [X, Y, Z] float32 in the source's unit."""
+
+    path: Path
+    array: np.ndarray
+    spacing_mm: tuple[float, float, float]  # along X, Y, Z
+    orientation: str  # of the file, as axis codes: "LPS" grows to the left, to the back, to the head
+    integer: bool  # the file's intensities are whole numbers
+
+
+def read_volume(path: Path | str) -> Volume:
+    """Reads one 3-D NIfTI volume; UserError says what is wrong with a file that cannot be used.
+
+    The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
+    """
+    path = Path(path)
+    image, data = _load(path)
+    if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
+        data = data.reshape(data.shape[:3])
+    _check_values(path, data)
+    orientation = nibabel.orientations.io_orientation(image.affine)
+    if not (np.isfinite(image.affine).all() and np.isfinite(orientation).all()):
+        raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
+    spacing = nibabel.affines.voxel_sizes(image.affine)[np.argsort(orientation[:, 0])]
+    return Volume(
+        path=path,
+        array=np.ascontiguousarray(nibabel.orientations.apply_orientation(data, orientation), np.float32),
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        orientation="".join(nibabel.orientations.ornt2axcodes(orientation)),
+        integer=bool(np.array_equal(data, np.rint(data))),
+    )
+
+
+def write_volume(path: Path | str, array: np.ndarray, *, like: Volume) -> None:
+    """Writes `array` [X, Y, Z], on the canonical grid of `like`, in the orientation, affine and data type of its file.
+
+    Whole-number files stay so (rounded, clipped to their type) unless they carry a slope, then float32 is written.
+    """
+    if array.shape != like.array.shape:
+        raise ValueError(f"array of shape {array.shape} on the grid of {like.path}, which is {like.array.shape}")
+    source, _ = _load(like.path)
+    codes = nibabel.orientations.axcodes2ornt
+    back = nibabel.orientations.ornt_transform(codes(_CANONICAL), codes(tuple(like.orientation)))
+    data = nibabel.orientations.apply_orientation(array, back)
+    kind = source.get_data_dtype()
+    if like.integer and kind.kind in "iu":
+        data = np.clip(np.rint(data), np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
+    else:
+        data = data.astype(np.float32)
+    image = type(source)(data, source.affine, source.header)
+    image.set_data_dtype(data.dtype)
+    image.header.set_slope_inter(1.0, 0.0)
+    try:
+        nibabel.save(image, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _load(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
+    """The image and its values in float32, scaled as its header says."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise ImageFileError(f"it is a {type(image).__name__}")
+        _check_spacing(path, type(image.header))
+        kind = image.get_data_dtype()
+        if kind.kind not in "iuf":
+            raise UserError(f"{path}: its voxels are of type {kind}, not one number each; convert it to a scalar image")
+        return image, image.get_fdata(dtype=np.float32, caching="unchanged")
+    except (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{path}: not a readable NIfTI file ({error}); copy or convert it again") from error
+
+
+def _check_spacing(path: Path, header_type: type[nibabel.Nifti1Header]) -> None:
+    """Looks at the spacing as stored: nibabel mends zero and negative ones silently."""
+    with ImageOpener(str(path)) as stream:
+        header = header_type.from_fileobj(stream, check=False)
+    dimensions = min(int(header["dim"][0]), 3)
+    spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
+    if not all(np.isfinite(value) and value > 0 for value in spacing):
+        raise UserError(f"{path}: the spacing in its header is {spacing} mm; set pixdim to positive numbers")
+
+
+def _check_values(path: Path, data: np.ndarray) -> None:
+    if data.ndim != 3:
+        raise UserError(f"{path}: has shape {data.shape}, a 3-D volume is needed; split or stack it into volumes")
+    if data.size == 0:
+        raise UserError(f"{path}: has an empty axis (shape {data.shape}); export it again")
+    low, high = float(data.min()), float(data.max())
+    if not np.isfinite((low, high)).all():
+        bad = int(data.size - np.isfinite(data).sum())
+        raise UserError(f"{path}: {bad} of its {data.size} voxels are NaN or infinite; replace them by the background")
+    if low == high:
+        raise UserError(f"{path}: every voxel is {low:g}, there is no image in it; leave the file out")
+
+
+def resample(volume: Volume, mm: float) -> Volume:
+    """The volume on an isotropic grid of `mm`, linear along each axis of the voxel grid; 0 keeps the source's grid.
+
+    The new grid is centred on the old one, and voxels beyond the outermost centres take their value. A shear (gantry
+    tilt) is left as it is: the voxel grid is zoomed, so that slices stay slices. No value leaves the source's range.
+    """
+    if mm == 0 or np.allclose(volume.spacing_mm, mm, rtol=1e-4):
+        return volume
+    array = volume.array
+    for axis, spacing in enumerate(volume.spacing_mm):
+        array = _stretch(array, axis, max(1, round(array.shape[axis] * spacing / mm)), mm / spacing)
+    return replace(volume, array=array, spacing_mm=(mm, mm, mm))
+
+
+def _stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
+    """Linear interpolation of one axis at `length` centred positions, `step` of the old voxels apart."""
+    last = array.shape[axis] - 1
+    positions = np.clip((np.arange(length) - (length - 1) / 2) * step + last / 2, 0, last)
+    below = np.minimum(positions.astype(int), max(last - 1, 0))
+    share = (positions - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+    lower, upper = np.take(array, below, axis), np.take(array, np.minimum(below + 1, last), axis)
+    return lower + share * (upper - lower)
+
+
+def intensity_window(
+    array: np.ndarray,
+    modality: str,
+    *,
+    window_hu: tuple[float, float],
+    percentiles: tuple[float, float],
+    foreground_level: float,
+) -> tuple[float, float]:
+    """The intensities shown as -1 and 1.
+
+    CT: the HU window. MRI: the low end is the low percentile of ALL voxels, which is the background where there is one,
+    so that air, and the zeros of a skull-stripped scan, are exactly or nearly -1. The high end is the high percentile
+    of the foreground, the voxels above `foreground_level` of the way from there to the all-voxel high percentile, so
+    that the amount of air around the head hardly changes how bright the brain is.
+    """
+    if modality == "ct":
+        return float(window_hu[0]), float(window_hu[1])
+    low, bright = (float(value) for value in np.percentile(array, percentiles))
+    if bright <= low:  # the object fills less of the volume than the percentile leaves out
+        bright = float(array.max())
+    foreground = array[array > low + foreground_level * (bright - low)]
+    return low, float(np.percentile(foreground, percentiles[1]))
+
+
+def axial_slices(array: np.ndarray) -> np.ndarray:
+    """[X, Y, Z] to [S, rows, columns]: row 0 anterior, column 0 the subject's right, slice 0 the lowest."""
+    return array[::-1, ::-1].transpose(2, 1, 0)
+
+
+def from_axial_slices(slices: np.ndarray) -> np.ndarray:
+    """The inverse of `axial_slices`."""
+    return slices.transpose(2, 1, 0)[::-1, ::-1]
+
+
+def fit_slices(slices: np.ndarray, size: int, mode: str, *, fill: float, threshold: float) -> np.ndarray:
+    """[S, rows, columns] to [S, size, size].
+
+    `crop_or_pad` keeps the pixels and moves one window for the whole volume onto the foreground (above `threshold`),
+    since heads often lie off the centre of the scan; `scale` makes the longer side `size`, linearly, and pads the rest.
+    """
+    if mode not in FIT_MODES:
+        raise UserError(f"data.fit is {mode!r}; it must be one of {', '.join(FIT_MODES)}")
+    if mode == "scale":
+        factor = scale_factor(slices.shape, size)
+        for axis in (1, 2):
+            slices = _stretch(slices, axis, max(1, round(slices.shape[axis] * factor)), 1 / factor)
+    return crop_or_pad(slices, size, crop_origin(slices, size, threshold), fill)
+
+
+def scale_factor(shape: tuple[int, ...], size: int) -> float:
+    """What `scale` multiplies rows and columns of [S, rows, columns] with."""
+    return size / max(shape[1:])
+
+
+def crop_origin(slices: np.ndarray, size: int, threshold: float) -> tuple[int, int]:
+    """Row and column where the window of `size` starts, negative for padding: centred on the foreground's bounding box.
+
+    An axis longer than `size` is only cropped, a shorter one only padded.
+    """
+    foreground = slices > threshold
+    return (
+        _start(foreground.mean(axis=(0, 2)), size),
+        _start(foreground.mean(axis=(0, 1)), size),
+    )
+
+
+def _start(shares: np.ndarray, size: int) -> int:
+    """Start of the window along one axis, from the share of foreground at each place."""
+    spare = len(shares) - size
+    inside = np.flatnonzero(shares >= _BOX_SHARE)
+    if spare <= 0 or not len(inside):
+        return spare // 2
+    return int(np.clip((inside[0] + inside[-1] + 1 - size) // 2, 0, spare))
+
+
+def crop_or_pad(slices: np.ndarray, size: int, origin: tuple[int, int], fill: float) -> np.ndarray:
+    """[S, size, size]: the window of `slices` that starts at `origin`, `fill` where it reaches beyond them."""
+    result = np.full((len(slices), size, size), fill, slices.dtype)
+    (row, column), (rows, columns) = origin, slices.shape[1:]
+    top, left, bottom, right = max(row, 0), max(column, 0), min(row + size, rows), min(column + size, columns)
+    result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
+    return result

@@ -1,0 +1,362 @@
+"""From a config to what runs: the system, its update, its data and settings. The only module that reads a ConfigDict."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from absl import logging
+from ml_collections import ConfigDict
+
+from ipmedgan_jax import parallel, pretrained
+from ipmedgan_jax.data import phantom, preparation, records
+from ipmedgan_jax.data.pipeline import HoleSettings
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.casnet import CasNet
+from ipmedgan_jax.networks.layers import Normalise
+from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
+from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.steps import System, Tree, Update
+from ipmedgan_jax.systems.ipmedgan import IpMedGAN
+from ipmedgan_jax.systems.unet import UNet
+
+LOCAL_LAYERS = 2
+"""Stride-2 layers of the local discriminator: 34x34 patches, as the paper."""
+
+VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
+
+MAY_CHANGE = (
+    "train.epochs train.steps train.minutes train.log_every train.validate_every train.validation_slices "
+    "train.checkpoint_every train.keep data.dir data.workers data.threads data.prefetch evaluation"
+).split()
+"""Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """VGG-19 with its weights, for the style term and the VGG distance."""
+
+    net: VGG19
+    params: Tree
+    source: str
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long to train and how often to look; steps throughout, `minutes` of wall time (0: no limit)."""
+
+    steps: int
+    minutes: float
+    batch_size: int
+    seed: int
+    threads: int
+    prefetch: int
+    log_every: int
+    validate_every: int
+    validation_slices: int
+    checkpoint_every: int
+    keep: int
+    best: str
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    batch_size: int
+    checkpoint: str
+    bootstrap: int
+    examples: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs, built from its config."""
+
+    name: str
+    system: System
+    update: Update
+    features: FeatureNetwork
+    dataset: records.Dataset
+    holes: HoleSettings
+    fill: float
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    config: dict[str, Any]
+
+    def describe_data(self) -> dict[str, Any]:
+        """For metrics.json: what was scored."""
+        subjects = self.dataset.subjects["test"]
+        return {
+            "directory": str(self.dataset.directory),
+            "modality": self.dataset.modality,
+            "image_size": self.dataset.image_size,
+            "split": "test",
+            "test_subjects": list(subjects),
+            "vgg19": self.features.source,
+        }
+
+    def describe_holes(self) -> dict[str, Any]:
+        """For metrics.json: which holes."""
+        return {
+            "size": self.holes.size,
+            "min_foreground": self.holes.evaluation_min_foreground,
+            "seed": self.holes.evaluation_seed,
+        }
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Reads the config, checks it, finds the data and the VGG-19 weights. UserError for what cannot be run."""
+    _check(config)
+    dataset = find_dataset(config)
+    features = feature_network(config)
+    system = make_system(config, features.net)
+    return Experiment(
+        name=config.system,
+        system=system,
+        update=make_update(config, system),
+        features=features,
+        dataset=dataset,
+        holes=hole_settings(config),
+        fill=config.holes.fill,
+        training=_training_settings(config, dataset.slices["train"]),
+        evaluation=evaluation_settings(config),
+        config=as_json(config),
+    )
+
+
+# ------------------------------------------------------------------ networks and systems
+
+
+def make_system(config: ConfigDict, vgg19: VGG19) -> System:
+    """The system named by `config.system`; no weights, no data."""
+    if config.system not in SYSTEMS:
+        raise UserError(f"system {config.system!r}: wanted one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[config.system](config, vgg19)
+
+
+def _casnet(config: ConfigDict) -> CasNet:
+    generator = config.generator
+    return CasNet(generator.blocks, generator.width, generator.dropout, _normalise(config), _dtype(config))
+
+
+def _patch_discriminator(config: ConfigDict, layers: int) -> PatchDiscriminator:
+    return PatchDiscriminator(layers, config.discriminator.width, _normalise(config), _dtype(config))
+
+
+def _normalise(config: ConfigDict) -> Normalise:
+    settings = config.normalisation
+    # parent=None: a template that every network copies, wherever it is made.
+    return Normalise(settings.statistics, settings.momentum, dtype=_dtype(config), parent=None)
+
+
+def _dtype(config: ConfigDict) -> Any:
+    return jnp.dtype(config.train.dtype)
+
+
+def _ipmedgan(config: ConfigDict, vgg19: VGG19) -> System:
+    """ip-MedGAN; with a local weight of 0, MedGAN."""
+    loss = config.loss
+    discriminators = {"global": _patch_discriminator(config, config.discriminator.layers)}
+    if loss.local:
+        discriminators["local"] = _patch_discriminator(config, LOCAL_LAYERS)
+    # A sum over elements grows with the image; lambda_4 is the paper's at its 256 pixels.
+    scale = (256 / config.data.image_size) ** 2
+    scale = scale if loss.perceptual_scale_by_size and loss.perceptual_reduction == "sum" else 1.0
+    return IpMedGAN(
+        generator=_casnet(config),
+        discriminators=discriminators,
+        vgg19=vgg19,
+        hole_size=config.holes.size,
+        fill=config.holes.fill,
+        adversarial=loss.adversarial,
+        local=loss.local,
+        style=loss.style,
+        perceptual=loss.perceptual * scale,
+        perceptual_reduction=loss.perceptual_reduction,
+        perceptual_layers=tuple(loss.perceptual_layers),
+        style_layers=tuple(loss.style_layers),
+    )
+
+
+def _unet(config: ConfigDict, vgg19: VGG19) -> System:
+    del vgg19
+    return UNet(_casnet(config), config.holes.fill, config.loss.l1_region)
+
+
+SYSTEMS: dict[str, Callable[[ConfigDict, VGG19], System]] = {
+    "ipmedgan": _ipmedgan,
+    "medgan": _ipmedgan,
+    "unet": _unet,
+}
+"""Every system that learns, by name."""
+
+
+def make_update(config: ConfigDict, system: System) -> Update:
+    adam = optax.adam(
+        config.optimiser.learning_rate, b1=config.optimiser.b1, b2=config.optimiser.b2, eps=config.optimiser.eps
+    )
+    train = config.train
+    return Update(system, adam, train.generator_updates, train.accumulate, train.ema)
+
+
+def feature_network(config: ConfigDict) -> FeatureNetwork:
+    """VGG-19 as `vgg19.weights` names it; read, or fetched on its first use."""
+    weights = pretrained.resolve(config.vgg19.weights)
+    net = VGG19(weights.preprocessing, dtype=_dtype(config))
+    return FeatureNetwork(net, jax.tree.map(jnp.asarray, weights.params), weights.source)
+
+
+# ------------------------------------------------------------------ data
+
+
+def preparation_settings(config: ConfigDict) -> preparation.PreparationSettings:
+    """What `prepare` does with volumes."""
+    data = config.data
+    return preparation.PreparationSettings(
+        modality=config.modality,
+        image_size=data.image_size,
+        fit=data.fit,
+        resample_mm=data.resample_mm,
+        window_hu=tuple(data.window_hu),
+        percentiles=tuple(data.percentiles),
+        foreground_level=data.foreground_level,
+        min_foreground=data.min_foreground,
+        subject_regex=data.subject_regex,
+        split_ratios=tuple(data.split_ratios),
+        split_seed=data.split_seed,
+        validation_subjects=tuple(data.validation_subjects),
+        test_subjects=tuple(data.test_subjects),
+        workers=data.workers,
+    )
+
+
+def find_dataset(config: ConfigDict) -> records.Dataset:
+    """The prepared data of `data.dir`, or the built-in phantom; UserError where it does not fit the config."""
+    if not config.data.dir:
+        return _phantom_dataset(config)
+    dataset = records.load_dataset(config.data.dir)
+    for key, found in (("modality", dataset.modality), ("data.image_size", dataset.image_size)):
+        wanted = config.modality if key == "modality" else config.data.image_size
+        if wanted != found:
+            raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {wanted!r}")
+    return dataset
+
+
+def _phantom_dataset(config: ConfigDict) -> records.Dataset:
+    """Phantoms written as NIfTI and prepared like anyone's volumes, once for each kind of settings, in the cache."""
+    settings, made = preparation_settings(config), config.phantom
+    recipe = json.dumps([dataclasses.asdict(settings), made.to_dict()], sort_keys=True)
+    name = f"phantom-{config.modality}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    folder = pretrained.cache_folder() / name
+    logging.warning("data.dir is empty: using the built-in head phantom in %s; its scores say nothing of real scans", folder)
+    if not (folder / "prepared" / records.DATASET_FILE).exists():
+        paths = phantom.write_phantoms(
+            folder / "nifti", config.modality, subjects=made.subjects, slices=made.slices, seed=made.seed
+        )
+        preparation.prepare(settings, paths, folder / "prepared")
+    return records.load_dataset(folder / "prepared")
+
+
+def hole_settings(config: ConfigDict) -> HoleSettings:
+    holes = config.holes
+    return HoleSettings(
+        size=holes.size,
+        foreground=2 * config.data.foreground_level - 1,
+        min_foreground=holes.min_foreground,
+        evaluation_min_foreground=holes.evaluation_min_foreground,
+        evaluation_seed=holes.evaluation_seed,
+    )
+
+
+# ------------------------------------------------------------------ settings
+
+
+def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
+    train = config.train
+    return TrainingSettings(
+        steps=train.steps or max(1, round(train.epochs * slices / train.batch_size)),
+        minutes=train.minutes,
+        batch_size=train.batch_size,
+        seed=config.seed,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        log_every=train.log_every,
+        validate_every=train.validate_every,
+        validation_slices=train.validation_slices,
+        checkpoint_every=train.checkpoint_every,
+        keep=train.keep,
+        best=train.best,
+    )
+
+
+def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
+    evaluation = config.evaluation
+    return EvaluationSettings(
+        evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples
+    )
+
+
+def _check(config: ConfigDict) -> None:
+    """Raises UserError for the first setting that cannot be run, naming the key."""
+    size = config.data.image_size
+    choices = {
+        "modality": (config.modality, ("mri", "ct")),
+        "normalisation.statistics": (config.normalisation.statistics, ("example", "batch")),
+        "loss.perceptual_reduction": (config.loss.perceptual_reduction, ("sum", "mean")),
+        "loss.l1_region": (config.loss.l1_region, ("hole", "image")),
+        "train.dtype": (config.train.dtype, ("float32", "bfloat16")),
+        "train.best": (config.train.best, VALIDATION_SCORES),
+        "evaluation.checkpoint": (config.evaluation.checkpoint, ("best", "latest")),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise UserError(f"config.{key} is {value!r}: wanted one of {', '.join(allowed)}")
+    if size < 32 or size & (size - 1):
+        raise UserError(f"config.data.image_size is {size}: wanted a power of two of at least 32")
+    if not 16 <= config.holes.size <= size:
+        raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {size}")
+    for key in ("batch_size", "accumulate", "generator_updates", "log_every", "validate_every", "checkpoint_every", "keep"):
+        if config.train[key] < 1:
+            raise UserError(f"config.train.{key} is {config.train[key]}: wanted at least 1")
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+
+
+# ------------------------------------------------------------------ the config as a file
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """Plain nested dicts and lists, as `config.json` holds them."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def from_json(saved: dict[str, Any]) -> ConfigDict:
+    """The config that `as_json` made; lists become the tuples they were."""
+    return ConfigDict(_with_tuples(saved)).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"steps": 3}}` as `{"train.steps": 3}`."""
+    items: dict[str, Any] = {}
+    for key, value in nested.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return items
+
+
+def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Keys with other values, among those a run may not be resumed with other values of."""
+    a, b = flat(saved), flat(current)
+    free = tuple(f"{key}." for key in MAY_CHANGE)
+    return sorted(
+        key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free)
+    )

@@ -1,0 +1,86 @@
+"""The paper's losses: pure functions of arrays, one equation each (Armanious et al., arXiv 1810.06621).
+
+Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. Every loss is a float32 scalar: a mean over the batch.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+
+def binary_cross_entropy(logits: Array, label: float) -> Array:
+    """Mean over patches and images of the cross entropy between sigmoid(logits) and one label, 1 real or 0 fake."""
+    logits = logits.astype(jnp.float32)
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
+
+
+def discriminator_loss(real_logits: Array, fake_logits: Array) -> Array:
+    """What a discriminator minimises in Eq. 1 (global) and Eq. 2 (local); halved, as pix2pix does."""
+    return 0.5 * (binary_cross_entropy(real_logits, 1.0) + binary_cross_entropy(fake_logits, 0.0))
+
+
+def adversarial_loss(fake_logits: Array) -> Array:
+    """What the generator minimises in Eq. 1 and Eq. 2: label 1 on fakes, the non-saturating form (pix2pix)."""
+    return binary_cross_entropy(fake_logits, 1.0)
+
+
+def gram_matrix(features: Array) -> Array:
+    """`[B, h, w, d] -> [B, d, d]`: F F^T / (h w d), in float32."""
+    batch, height, width, depth = features.shape
+    flat = features.astype(jnp.float32).reshape(batch, height * width, depth)
+    return jnp.einsum("bnc,bnd->bcd", flat, flat) / (height * width * depth)
+
+
+def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:
+    """Eq. 3: sum over layers of weight / (4 d^2) * squared Frobenius norm of the Gram matrices' difference.
+
+    Args:
+      fake, real: VGG-19 feature maps of the two images, one for each weight.
+
+    Raises:
+      ValueError: layers and weights are not equally many, or the maps of a layer differ in shape.
+    """
+    _check_layers(fake, real, weights)
+    total = jnp.zeros(())
+    for weight, a, b in zip(weights, fake, real, strict=True):
+        difference = jnp.square(gram_matrix(a) - gram_matrix(b)).sum((1, 2)).mean()
+        total += weight / (4 * a.shape[-1] ** 2) * difference
+    return total
+
+
+def perceptual_loss(
+    fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float], reduction: str = "sum"
+) -> Array:
+    """Eq. 4: sum over layers of weight * L1 norm of the difference; layer 0 is the image, the others are D's features.
+
+    Args:
+      reduction: `sum` over a map's elements, which the bare norm of Eq. 4 is and which grows with the image's size, or
+        their `mean`. Either way a mean over the batch.
+
+    Raises:
+      ValueError: another reduction, layers and weights not equally many, or the maps of a layer differ in shape.
+    """
+    _check_layers(fake, real, weights)
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"perceptual_reduction must be sum or mean, got {reduction!r}")
+    total = jnp.zeros(())
+    for weight, a, b in zip(weights, fake, real, strict=True):
+        total += weight * l1_loss(a, b) * (a[0].size if reduction == "sum" else 1)
+    return total
+
+
+def l1_loss(fake: Array, real: Array) -> Array:
+    """Mean absolute difference over all elements, in float32."""
+    if fake.shape != real.shape:
+        raise ValueError(f"shapes differ: {fake.shape} and {real.shape}")
+    return jnp.abs(fake.astype(jnp.float32) - real.astype(jnp.float32)).mean()
+
+
+def _check_layers(fake: Sequence[Array], real: Sequence[Array], weights: Sequence[float]) -> None:
+    if not len(fake) == len(real) == len(weights):
+        raise ValueError(f"{len(weights)} layer weights for {len(fake)} and {len(real)} feature maps")
+    for a, b in zip(fake, real, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(f"feature maps differ in shape: {a.shape} and {b.shape}")

@@ -1,0 +1,40 @@
+"""Trains a system and evaluates it on the test subjects; goes on with the run where it exists.
+
+  python -m ipmedgan_jax.main --config=configs/mri.py --workdir=runs/mri --config.data.dir=data/mri
+  python -m ipmedgan_jax.main --config=configs/ct.py:medgan --workdir=runs/medgan --config.train.batch_size=4
+
+--config=FILE[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan, medgan or unet.
+A single setting is changed with --config.KEY=VALUE. Without data.dir the built-in head phantom is used. Ctrl-C saves a
+checkpoint and exits with 130 (SIGTERM: 143); the same command goes on from there. Results: WORKDIR/evaluation/.
+"""
+
+import signal
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from ipmedgan_jax import entry
+
+
+def main() -> None:
+    from ipmedgan_jax import evaluate, experiment, train
+
+    built = experiment.build(flags.FLAGS.config)
+    workdir = Path(flags.FLAGS.workdir)
+    outcome = train.train(built, workdir)
+    if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
+        raise entry.Stopped(128 + (signal.SIGINT if outcome is train.Outcome.INTERRUPTED else signal.SIGTERM))
+    if outcome is train.Outcome.OUT_OF_TIME:
+        logging.info("train.minutes are over: the same command goes on")
+    evaluate.evaluate_run(built, workdir)
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there")
+    flags.mark_flags_as_required(["config", "workdir"])
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags)

@@ -1,0 +1,82 @@
+"""Where pixels are removed: boxes chosen on the host (NumPy), masks, contexts and crops on the device (JAX).
+
+A hole is the box `[row, column, height, width]` in pixels, int32; a batch of them `[B, 4]`. A mask is 1 where pixels are
+removed. Images: `[B, H, W, C]`.
+"""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+# ------------------------------------------------------------------ on the host
+
+
+def random_hole(
+    generator: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
+) -> tuple[np.ndarray, float]:
+    """A square hole, uniform over all places with at least a share `min_foreground` of foreground.
+
+    Args:
+      foreground: bool `[H, W]`.
+      size: side in pixels.
+
+    Returns:
+      The hole, and the share of it that is foreground. Where no place has enough, a place with the most there is: the
+      caller decides whether that will do.
+    """
+    height, width = foreground.shape
+    if min_foreground <= 0:
+        row, column = generator.integers(0, height - size + 1), generator.integers(0, width - size + 1)
+        return box(row, column, size), float(foreground[row : row + size, column : column + size].mean())
+    shares = foreground_shares(foreground, size)
+    admissible = np.flatnonzero(shares >= min(min_foreground, shares.max()))
+    row, column = np.unravel_index(generator.choice(admissible), shares.shape)
+    return box(int(row), int(column), size), float(shares[row, column])
+
+
+def foreground_shares(foreground: np.ndarray, size: int) -> np.ndarray:
+    """Share of foreground in the square at every place: bool `[H, W]` -> `[H - size + 1, W - size + 1]`."""
+    sums = np.pad(foreground.astype(np.int32), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return inside / size**2
+
+
+def box(row: int, column: int, size: int) -> np.ndarray:
+    return np.array([row, column, size, size], np.int32)
+
+
+def evaluation_generator(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:
+    """Random numbers that depend on the slice's names and the seed alone: every system gets the same holes."""
+    digest = hashlib.sha256(f"{seed}\0{subject}\0{volume}\0{index}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def window_corner(hole: np.ndarray, size: int, image_size: int) -> tuple[int, int]:
+    """Corner of the `size`-wide window centred on the hole, shifted to stay inside the image."""
+    centre = hole[:2] + hole[2:] // 2
+    row, column = np.clip(centre - size // 2, 0, image_size - size)
+    return int(row), int(column)
+
+
+# ------------------------------------------------------------------ on the device
+
+
+def hole_masks(holes: Array, height: int, width: int) -> Array:
+    """`[B, 4] -> [B, height, width, 1]` float32: 1 in the hole, 0 elsewhere."""
+    rows, columns = jnp.arange(height).reshape(1, -1), jnp.arange(width).reshape(1, -1)
+    top, left, tall, wide = (holes[:, i : i + 1] for i in range(4))
+    in_rows = (rows >= top) & (rows < top + tall)
+    in_columns = (columns >= left) & (columns < left + wide)
+    return (in_rows[:, :, None] & in_columns[:, None, :])[..., None].astype(jnp.float32)
+
+
+def crop(images: Array, corners: Array, size: int) -> Array:
+    """Cuts a square out of each image: `[B, H, W, C]`, corners `[B, 2]` -> `[B, size, size, C]`."""
+
+    def one(image: Array, corner: Array) -> Array:
+        return lax.dynamic_slice(image, (corner[0], corner[1], 0), (size, size, image.shape[-1]))
+
+    return jax.vmap(one)(images, corners)

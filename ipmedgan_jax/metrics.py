@@ -1,0 +1,213 @@
+"""How close a fill is to the truth: SSIM, PSNR, MSE, MAE, two readings of UQI, and a distance of VGG features.
+
+All scores take two patches [B, H, W] of grey levels on 0..255, the inpainted one and the true one, and return [B]
+float32. A patch is whatever region is asked about, a hole or the whole slice: nothing here knows of masks, but for
+the last function, which repeats the BraTS inpainting challenge's scores.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PEAK = 255.0
+"""Grey levels: the largest value, and the data range of SSIM and PSNR."""
+
+PSNR_CAP = 100.0
+"""dB given to a fill whose PSNR is higher, a perfect one included: a mean over slices has to stay finite."""
+
+SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
+"""Pixels: half the width of SSIM's 11x11 Gaussian window, and its standard deviation."""
+
+UQI_WINDOW = 8
+"""Pixels: the side of UQI's square window."""
+
+MIN_PATCH = 2 * SSIM_RADIUS + 1
+"""Pixels: the smallest side of a patch that has an SSIM."""
+
+
+def mse(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """Mean squared error, squared grey levels."""
+    _check_patches(inpainted, image)
+    return jnp.mean(jnp.square(inpainted - image), axis=(1, 2))
+
+
+def mae(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """Mean absolute error, grey levels."""
+    _check_patches(inpainted, image)
+    return jnp.mean(jnp.abs(inpainted - image), axis=(1, 2))
+
+
+def psnr(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """10 log10(255^2 / MSE) in dB, at most `PSNR_CAP`."""
+    return psnr_of_mse(mse(inpainted, image))
+
+
+def psnr_of_mse(squared_error: jax.Array) -> jax.Array:
+    """The PSNR in dB, at most `PSNR_CAP`, of mean squared errors of any shape."""
+    floor = PEAK**2 / 10 ** (PSNR_CAP / 10)
+    return 10 * jnp.log10(PEAK**2 / jnp.maximum(squared_error, floor))
+
+
+@jax.jit
+def ssim(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """Mean structural similarity (Wang et al., 2004): Gaussian window 11x11, sigma 1.5, K1 .01, K2 .03, L 255.
+
+    Population covariance; the mean is over the windows that lie inside the patch. The same as scikit-image's
+    `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)`.
+    """
+    _check_patches(inpainted, image, at_least=MIN_PATCH)
+    return jnp.mean(_ssim_map(inpainted, image, PEAK), axis=(1, 2))
+
+
+@jax.jit
+def uqi(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """Universal quality index (Wang and Bovik, 2002): 8x8 window, step 1, mean over the windows inside the patch.
+
+    `4 cov mean_a mean_b / ((var_a + var_b) (mean_a^2 + mean_b^2))`; as in the authors' own `img_qi.m`, where both
+    windows are flat only the luminance factor `2 mean_a mean_b / (mean_a^2 + mean_b^2)` is left, and two black
+    windows score 1.
+    """
+    _check_patches(inpainted, image, at_least=UQI_WINDOW)
+    mean_a, mean_b, variance_a, variance_b, covariance = _moments(inpainted, image, _box_window())
+    return jnp.mean(_quality(mean_a, mean_b, variance_a + variance_b, covariance), axis=(1, 2))
+
+
+@jax.jit
+def uqi_sewar(inpainted: jax.Array, image: jax.Array) -> jax.Array:
+    """UQI as the PyPI package `sewar` (0.4) computes it, the reading that Table I of the paper fits.
+
+    The authors' code adds up the N = 64 pixels of a window and divides by nothing; sewar puts means where those sums
+    belong, so that `N E[ab] - mean_a mean_b` stands for the covariance, and 63/64 of it is luminance. It also leaves
+    out the last row and column of windows. Two black windows score 1; no other window has a vanishing denominator, so
+    nothing is NaN.
+    """
+    _check_patches(inpainted, image, at_least=UQI_WINDOW + 1)
+    inside = [moment[:, :-1, :-1] for moment in _moments(inpainted, image, _box_window())]
+    mean_a, mean_b, variance_a, variance_b, covariance = inside
+    pixels = UQI_WINDOW**2
+    spread = pixels * (variance_a + variance_b) + (pixels - 1) * (jnp.square(mean_a) + jnp.square(mean_b))
+    product = pixels * covariance + (pixels - 1) * mean_a * mean_b
+    return jnp.mean(_quality(mean_a, mean_b, spread, product), axis=(1, 2))
+
+
+@jax.jit
+def scores(inpainted: jax.Array, image: jax.Array) -> dict[str, jax.Array]:
+    """The six scores of patches [B, H, W] of at least 11x11 pixels, each [B], by the names that metrics.json has."""
+    return {
+        "ssim": ssim(inpainted, image),
+        "psnr": psnr(inpainted, image),
+        "mse": mse(inpainted, image),
+        "mae": mae(inpainted, image),
+        "uqi": uqi(inpainted, image),
+        "uqi_sewar": uqi_sewar(inpainted, image),
+    }
+
+
+def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array]) -> jax.Array:
+    """LPIPS with unit weights (Zhang et al., 2018, Eq. 1), of feature maps [B, h, w, C], one a layer -> [B].
+
+    Each pixel's features are scaled to unit length; squared differences are added up over channels, averaged over
+    pixels, and added up over layers. 0 for equal features; at most 2 a layer where features are not negative.
+    """
+    layers = [
+        jnp.mean(jnp.sum(jnp.square(_unit_length(a) - _unit_length(b)), axis=-1), axis=(1, 2))
+        for a, b in zip(features_a, features_b, strict=True)
+    ]
+    return jnp.sum(jnp.stack(layers), axis=0)
+
+
+@jax.jit
+def referee_scores(inpainted: jax.Array, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """The BraTS inpainting challenge's in-mask `ssim`, `mse` and `psnr` of one stack of slices [S, H, W] -> scalars.
+
+    `mask` is boolean and true where pixels were removed; intensities may be in any unit in which air is 0 and nothing
+    is negative (CT: HU + 1024). As PyPI `inpainting` 0.0.12 does it: both images are black outside the mask; clipped
+    to the 0.5 and 99.5 percentiles of the context, holes being 0 in it, and scaled to [0, 1]; SSIM maps of the
+    slices, reflected at their borders, with the data range of the whole stack, averaged over the mask; MSE over the
+    mask, and PSNR for a range of 1, capped.
+    """
+    low, high = jnp.percentile(jnp.where(mask, 0.0, image), jnp.array([0.5, 99.5]))
+    low = jnp.maximum(low, 0.0)
+
+    def voided_unit(images: jax.Array) -> jax.Array:
+        return (jnp.clip(jnp.where(mask, images, 0.0), low, high) - low) / (high - low)
+
+    a, b = voided_unit(inpainted), voided_unit(image)
+    border = ((0, 0), (SSIM_RADIUS, SSIM_RADIUS), (SSIM_RADIUS, SSIM_RADIUS))
+    similarity = _ssim_map(
+        jnp.pad(a, border, mode="reflect"), jnp.pad(b, border, mode="reflect"), jnp.maximum(jnp.ptp(a), jnp.ptp(b))
+    )
+    squared_error = jnp.mean(jnp.square(a - b), where=mask)
+    return {
+        "ssim": jnp.mean(similarity, where=mask),
+        "mse": squared_error,
+        "psnr": psnr_of_mse(PEAK**2 * squared_error),
+    }
+
+
+def _ssim_map(a: jax.Array, b: jax.Array, data_range: float | jax.Array) -> jax.Array:
+    """SSIM of every 11x11 window of [B, H, W] -> [B, H - 10, W - 10] (Wang et al., 2004, Eq. 13)."""
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_a, mean_b, variance_a, variance_b, covariance = _moments(a, b, _gaussian_window())
+    luminance = (2 * mean_a * mean_b + c1) / (jnp.square(mean_a) + jnp.square(mean_b) + c1)
+    return luminance * (2 * covariance + c2) / (variance_a + variance_b + c2)
+
+
+def _quality(mean_a: jax.Array, mean_b: jax.Array, spread: jax.Array, product: jax.Array) -> jax.Array:
+    """UQI's map: (2 product / spread) times the luminance factor, each factor 1 where its denominator is 0."""
+    squares = jnp.square(mean_a) + jnp.square(mean_b)
+    structure = jnp.where(spread == 0, 1.0, 2 * product / jnp.where(spread == 0, 1.0, spread))
+    luminance = jnp.where(squares == 0, 1.0, 2 * mean_a * mean_b / jnp.where(squares == 0, 1.0, squares))
+    return structure * luminance
+
+
+def _moments(a: jax.Array, b: jax.Array, window: np.ndarray) -> tuple[jax.Array, ...]:
+    """Means, variances and covariance of every window of a and b [B, H, W], weighted by `window` [k, k] of sum 1.
+
+    Returns mean_a, mean_b, variance_a, variance_b, covariance, each [B, H - k + 1, W - k + 1]. Pixels are taken
+    relative to the one in the middle of their window: float32 then loses nothing to cancellation, and a flat window's
+    variance is exactly 0. Sums of shifted images instead of a convolution, because a GPU may run that in TF32.
+    """
+    size = window.shape[0]
+    rows, columns = a.shape[1] - size + 1, a.shape[2] - size + 1
+
+    def shifted(images: jax.Array, row: jax.Array | int, column: jax.Array | int) -> jax.Array:
+        return jax.lax.dynamic_slice(images, (0, row, column), (images.shape[0], rows, columns))
+
+    centre_a, centre_b = (shifted(images, size // 2, size // 2) for images in (a, b))
+    weights = jnp.asarray(window.ravel(), a.dtype)
+
+    def add_tap(tap: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        row, column = tap // size, tap % size
+        x, y = shifted(a, row, column) - centre_a, shifted(b, row, column) - centre_b
+        return tuple(total + weights[tap] * term for total, term in zip(sums, (x, y, x * x, y * y, x * y), strict=True))
+
+    x, y, xx, yy, xy = jax.lax.fori_loop(0, size**2, add_tap, (jnp.zeros_like(centre_a),) * 5)
+    return centre_a + x, centre_b + y, xx - x * x, yy - y * y, xy - x * y
+
+
+def _gaussian_window() -> np.ndarray:
+    """SSIM's window [11, 11], of sum 1."""
+    profile = np.exp(-0.5 * (np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) / SSIM_SIGMA) ** 2)
+    window = np.outer(profile, profile)
+    return window / window.sum()
+
+
+def _box_window() -> np.ndarray:
+    """UQI's window [8, 8], of sum 1."""
+    return np.full((UQI_WINDOW, UQI_WINDOW), 1 / UQI_WINDOW**2)
+
+
+def _unit_length(features: jax.Array) -> jax.Array:
+    """Features [B, h, w, C] with every pixel's vector scaled to length 1; a zero vector stays zero."""
+    return features / (jnp.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)
+
+
+def _check_patches(inpainted: jax.Array, image: jax.Array, *, at_least: int = 1) -> None:
+    """ValueError unless both are [B, H, W] of one shape with sides of `at_least` pixels."""
+    if inpainted.shape != image.shape or image.ndim != 3:
+        raise ValueError(f"two patches [B, H, W] of one shape wanted, got {inpainted.shape} and {image.shape}")
+    if min(image.shape[1:]) < at_least:
+        raise ValueError(f"patches of at least {at_least}x{at_least} pixels wanted (holes.size), got {image.shape}")

@@ -1,0 +1,68 @@
+"""CasNet, the generator of MedGAN and ip-MedGAN: U-Nets in a chain, image to image (MedGAN, arXiv 1806.06397).
+
+Images: `[B, size, size, 1]` in [-1, 1], size a power of two.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, leaky_relu
+
+DROPOUT_LAYERS = 3
+"""Decoder layers that pix2pix gives dropout; MedGAN's use of it is not known."""
+
+
+def widths(size: int, width: int) -> list[int]:
+    """Channels of the encoder's layers, from the largest map down to 1x1: width times 1, 2, 4, 8, 8, ..."""
+    return [width * min(2**i, 8) for i in range(size.bit_length() - 1)]
+
+
+class UBlock(nn.Module):
+    """pix2pix's U-Net down to 1x1 and back, skips by concatenation, tanh at its end.
+
+    Normalised are all layers but the encoder's first, the 1x1 bottleneck (always zero at batch size 1) and the output.
+    """
+
+    width: int = 64
+    dropout: float = 0.0
+    normalise: Normalise = Normalise()
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array, train: bool) -> Array:
+        features = widths(image.shape[1], self.width)
+        depth = len(features)
+        skips: list[Array] = []
+        x = image
+        for i, channels in enumerate(features):
+            x = Downsample(channels, self.dtype, name=f"down_{i}")(leaky_relu(x) if i else x)
+            if 0 < i < depth - 1:
+                x = self.normalise.copy(name=f"down_norm_{i}")(x, train)
+            skips.append(x)
+        x = skips.pop()
+        for i, channels in enumerate([*features[-2::-1], 1]):
+            x = Upsample(channels, self.dtype, name=f"up_{i}")(nn.relu(x))
+            if i < depth - 1:
+                x = self.normalise.copy(name=f"up_norm_{i}")(x, train)
+                if i < DROPOUT_LAYERS:
+                    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class CasNet(nn.Module):
+    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input."""
+
+    blocks: int = 6
+    width: int = 64
+    dropout: float = 0.0
+    normalise: Normalise = Normalise()
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array, train: bool) -> Array:
+        for i in range(self.blocks):
+            image = UBlock(self.width, self.dropout, self.normalise, self.dtype, name=f"block_{i}")(image, train)
+        return image

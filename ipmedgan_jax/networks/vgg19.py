@@ -1,0 +1,86 @@
+"""VGG-19 as far as conv5_1, the fixed network whose features the style term and the VGG distance compare.
+
+Simonyan and Zisserman 2015 (arXiv:1409.1556), configuration E: 3x3 convolutions with a border of zeros, ReLU after
+each, 2x2 maximum pooling between blocks. Kernels are `[row, column, in, out]`, their input channels in the order that
+the weights were trained with: BGR for the original (Caffe) ones, RGB for torchvision's. `ipmedgan_jax.pretrained`
+supplies the weights.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (1, 512))
+"""Convolutions and their channels in each block; of the last block only conv5_1 is used."""
+
+LAYERS = {f"conv{block}_{i}": width for block, (count, width) in enumerate(BLOCKS, 1) for i in range(1, count + 1)}
+"""The 13 convolutions in order, with their output channels."""
+
+FEATURES = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+"""The layers whose activations are returned: the style layers of Gatys et al. 2016."""
+
+SMALLEST = 16
+"""Pixels: the side that is one pixel at conv5_1."""
+
+PREPROCESSINGS = ("caffe", "torchvision")
+
+
+def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
+    """Each layer's kernel shape, `[3, 3, in, out]`."""
+    inputs = [3, *LAYERS.values()]
+    return {name: (3, 3, before, width) for before, (name, width) in zip(inputs, LAYERS.items(), strict=False)}
+
+
+def preprocess(image: Array, preprocessing: str) -> Array:
+    """Grey `[B, H, W, 1]` in [-1, 1] -> `[B, H, W, 3]`, as the weights' own training images were scaled.
+
+    `caffe`: 0..255 less the mean colour, BGR. `torchvision`: [0, 1], standardised by ImageNet's mean and deviation,
+    RGB. ValueError for another name.
+    """
+    if preprocessing == "caffe":
+        return (image + 1.0) * 127.5 - _per_channel(103.939, 116.779, 123.68)
+    if preprocessing == "torchvision":
+        return ((image + 1.0) * 0.5 - _per_channel(0.485, 0.456, 0.406)) / _per_channel(0.229, 0.224, 0.225)
+    raise ValueError(f"preprocessing {preprocessing!r}: must be one of {', '.join(PREPROCESSINGS)}")
+
+
+class VGG19(nn.Module):
+    """Grey images `[B, H, W, 1]` in [-1, 1] -> the activations of `FEATURES`, `[B, H/2^n, W/2^n, C]` for n = 0..4.
+
+    Any size from 16 up; odd sizes lose their last row or column in the pooling. Parameters are float32; `dtype` is that
+    of the computation and of the features. ValueError for another shape, and for too small an image.
+    """
+
+    preprocessing: str
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Array) -> tuple[Array, ...]:
+        if image.ndim != 4 or image.shape[-1] != 1 or min(image.shape[1:3]) < SMALLEST:
+            raise ValueError(f"image {image.shape}: wanted [B, H, W, 1] with H and W of at least {SMALLEST}")
+        x = preprocess(image.astype(jnp.float32), self.preprocessing)
+        features = []
+        for name, width in LAYERS.items():
+            if name.endswith("_1") and name != "conv1_1":
+                x = max_pool(x)
+            x = nn.relu(nn.Conv(width, (3, 3), padding=1, dtype=self.dtype, name=name)(x))
+            if name in FEATURES:
+                features.append(x)
+        return tuple(features)
+
+
+def max_pool(x: Array) -> Array:
+    """Maximum over 2x2 pixels, `[B, H, W, C]` -> `[B, H//2, W//2, C]`.
+
+    `nn.max_pool` is the same function, but its gradient takes 13 times as long on a CPU (127 against 9 ms at
+    256x256x64). Equal pixels share the gradient here, where `nn.max_pool` gives it all to the first.
+    """
+    rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:rows:2], x[:, 1:rows:2])
+    return jnp.maximum(x[:, :, 0:columns:2], x[:, :, 1:columns:2])
+
+
+def _per_channel(*values: float) -> np.ndarray:
+    return np.asarray(values, np.float32).reshape(1, 1, 1, 3)

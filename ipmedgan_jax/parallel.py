@@ -1,0 +1,43 @@
+"""Work on all local devices at once: `jax.pmap` with one replicated state, batches cut over the devices.
+
+Nothing else knows of the mapping. The state has no leading device axis; a batch gets one, `[devices, B / devices, ...]`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.layers import DATA_AXIS
+
+Tree = Any
+
+
+def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Callable[..., tuple[Tree, Tree]]:
+    """`step(state, frozen, batch) -> (state, metrics)` on every local device; the state passed in is given up."""
+    return jax.pmap(step, axis_name=DATA_AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0)
+
+
+def replicate(tree: Tree) -> Tree:
+    """A copy of the arrays on every local device, once, so that no step has to move them."""
+    mesh = jax.sharding.Mesh(jax.local_devices(), (DATA_AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def split_over_devices(batch: Tree) -> Tree:
+    """`[B, ...] -> [devices, B / devices, ...]` for every array, on the host."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
+
+
+def check_batch_size(batch_size: int, accumulate: int) -> None:
+    """Raises UserError unless the batch divides into equal parts over devices and micro-batches."""
+    parts = jax.device_count() * accumulate
+    if batch_size < 1 or accumulate < 1 or batch_size % parts:
+        below, above = batch_size // parts * parts, (batch_size // parts + 1) * parts
+        nearest = f"{below} or {above}" if below else str(above)
+        raise UserError(
+            f"train.batch_size {batch_size} does not divide over {jax.device_count()} device(s) times train.accumulate "
+            f"{accumulate}: nearest sizes {nearest}"
+        )

@@ -1,0 +1,38 @@
+"""Turns NIfTI volumes into the records that training and evaluation read.
+
+  python -m ipmedgan_jax.prepare --config=configs/mri.py --input='DIR/**/*_FLAIR.nii.gz' --output=data/mri
+
+--input   a pattern in quotes (** stands for any folders), or several separated by commas. It must match images only,
+          not masks or labels, and one modality.
+--output  a new folder. Called again with the same settings, an interrupted preparation goes on where it stopped.
+--config  where the settings come from. The keys that matter here are modality and data.*; to change one:
+          --config.data.image_size=128, --config.data.resample_mm=0, --config.data.subject_regex='patient(\\d+)'
+
+Subjects, found by the BIDS entity sub-..., are split into train, validation and test; all scans of one are in one.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from ipmedgan_jax import entry
+
+
+def main() -> None:
+    """Prepares and prints what came of it."""
+    from ipmedgan_jax import experiment  # late: --help need not wait for JAX
+    from ipmedgan_jax.data import preparation
+
+    paths = preparation.read_paths(flags.FLAGS.input)
+    settings = experiment.preparation_settings(flags.FLAGS.config)
+    print(preparation.summary(preparation.prepare(settings, paths, flags.FLAGS.output)))
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, for example configs/mri.py")
+    flags.DEFINE_string("input", None, "pattern of the NIfTI files, in quotes")
+    flags.DEFINE_string("output", None, "folder to write")
+    flags.mark_flags_as_required(["config", "input", "output"])
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags)

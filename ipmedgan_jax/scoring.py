@@ -1,0 +1,126 @@
+"""Fills scored on slices with known contents, the same way for every system; used by validation and by `evaluate`.
+
+Scores are of patches on 0..255 (`metrics`): over the hole's box, and over the whole inpainted image.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ipmedgan_jax import masks, metrics
+from ipmedgan_jax.data.pipeline import EvaluationSlice, NumpyBatch, in_batches
+from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.reports import SliceScore, subject_means
+from ipmedgan_jax.steps import Batch, System, Tree
+from ipmedgan_jax.systems.classical import Fill
+
+if TYPE_CHECKING:
+    from ipmedgan_jax.experiment import FeatureNetwork
+
+Inpaint = Callable[[NumpyBatch], np.ndarray]
+"""A batch -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One slice, its fill, and the fill's scores."""
+
+    slice: EvaluationSlice
+    inpainted: np.ndarray
+    score: SliceScore
+    seconds: float
+
+
+class LearnedInpaint:
+    """A system's generator as an `Inpaint`, compiled once whatever the weights."""
+
+    def __init__(self, system: System):
+        @jax.jit
+        def inpaint(variables: Tree, batch: Batch) -> jax.Array:
+            output = system.generator.apply(variables, system.generator_input(batch), train=False)
+            return batch.inpainted(output)
+
+        self._inpaint = inpaint
+
+    def bind(self, params: Tree, statistics: Tree) -> Inpaint:
+        """With these weights, and running averages where the generator has them."""
+        variables = {"params": params, "batch_stats": statistics}
+        return lambda batch: np.asarray(self._inpaint(variables, Batch(**batch)))
+
+
+def classical_inpaint(fill: Fill) -> Inpaint:
+    """A classical fill, slice by slice, as an `Inpaint`."""
+
+    def inpaint(batch: NumpyBatch) -> np.ndarray:
+        _, height, width, _ = batch["image"].shape
+        hole_masks = np.asarray(masks.hole_masks(jnp.asarray(batch["hole"]), height, width)) > 0
+        filled = [fill(image[..., 0], mask[..., 0]) for image, mask in zip(batch["image"], hole_masks, strict=True)]
+        return np.stack(filled)[..., None]
+
+    return inpaint
+
+
+def score_slices(
+    inpaint: Inpaint,
+    slices: Iterable[EvaluationSlice],
+    features: "FeatureNetwork",
+    *,
+    hole_size: int,
+    modality: str,
+    batch_size: int,
+) -> Iterator[Scored]:
+    """Fills and scores the slices, in their order. `mae_hu` is added for CT."""
+    for group, batch in in_batches(iter(slices), batch_size):
+        start = time.perf_counter()
+        inpainted = inpaint(batch)
+        seconds = (time.perf_counter() - start) / batch_size
+        hole, image = jax.device_get(
+            batch_scores(features.net, hole_size, features.params, inpainted, batch["image"], batch["hole"])
+        )
+        for i, each in enumerate(group):
+            regions = [{name: float(values[i]) for name, values in region.items()} for region in (hole, image)]
+            if modality == "ct":
+                low, high = each.record.window
+                for region in regions:
+                    region["mae_hu"] = region["mae"] / metrics.PEAK * (high - low)
+            record = each.record
+            box = (int(each.hole[0]), int(each.hole[1]), int(each.hole[2]), int(each.hole[3]))
+            score = SliceScore(record.subject, record.volume, record.index, box, *regions)
+            yield Scored(each, inpainted[i, ..., 0], score, seconds)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def batch_scores(
+    net: VGG19, hole_size: int, params: Tree, inpainted: jax.Array, image: jax.Array, hole: jax.Array
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Scores of the holes and of the whole images `[B, H, W, 1]` in [-1, 1]: two dicts of `[B]`.
+
+    `vgg_distance` of the hole is that of the window of twice its side round it (shifted to stay inside the image), so
+    that it sees how the fill meets its surroundings; the distance of the whole image is not taken.
+    """
+    filled, known = (grey_levels(x) for x in (inpainted, image))
+    corners = hole[:, :2]
+    of_hole = metrics.scores(*(masks.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
+    of_image = metrics.scores(filled[..., 0], known[..., 0])
+    size = image.shape[1]
+    window = min(2 * hole_size, size)
+    window_corners = jnp.clip(corners + hole_size // 2 - window // 2, 0, size - window)
+    maps = (net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image))
+    return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image
+
+
+def grey_levels(image: jax.Array) -> jax.Array:
+    """[-1, 1] -> [0, 255], not rounded."""
+    return (image + 1.0) * (metrics.PEAK / 2)
+
+
+def mean_over_subjects(scores: Iterable[SliceScore]) -> dict[str, float]:
+    """Each hole score's mean of the subjects' means."""
+    means = subject_means(list(scores), "hole").values()
+    return {name: float(np.mean([subject[name] for subject in means])) for name in next(iter(means), {})}

@@ -1,0 +1,315 @@
+"""One update of a system: its state, its discriminators' steps, its generator's step. Knows no system by name.
+
+Shapes: images `[B, H, W, 1]` in [-1, 1], holes `[B, 4]`; B is one device's share of the batch. Everything here is one
+device's work with its means taken over the axis `layers.DATA_AXIS`; `parallel` maps it over the devices.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array, lax
+
+from ipmedgan_jax import losses
+from ipmedgan_jax.masks import hole_masks
+from ipmedgan_jax.networks.layers import DATA_AXIS
+
+Tree = Any
+"""A pytree of arrays: parameters, gradients, statistics."""
+
+Metrics = dict[str, Array]
+
+
+@struct.dataclass
+class Batch:
+    """Complete slices and the holes to be cut in them."""
+
+    image: Array
+    hole: Array
+
+    @property
+    def mask(self) -> Array:
+        """`[B, H, W, 1]`, 1 where pixels are removed."""
+        return hole_masks(self.hole, self.image.shape[1], self.image.shape[2])
+
+    def context(self, fill: float) -> Array:
+        """The image with `fill` in the hole."""
+        return jnp.where(self.mask > 0, jnp.asarray(fill, self.image.dtype), self.image)
+
+    def inpainted(self, output: Array) -> Array:
+        """`output` in the hole; elsewhere the image, bit for bit."""
+        return jnp.where(self.mask > 0, output.astype(self.image.dtype), self.image)
+
+
+class Judge(Protocol):
+    """A discriminator's verdict on `image`: logits `[B, h, w]` and feature maps."""
+
+    def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
+
+
+@struct.dataclass
+class Term:
+    """One term of a generator's loss: its value without its weight."""
+
+    weight: float = struct.field(pytree_node=False)
+    value: Array
+
+
+class System(Protocol):
+    """What a published system is: networks, what its discriminators are shown, and its generator's loss."""
+
+    @property
+    def generator(self) -> nn.Module: ...
+
+    @property
+    def discriminators(self) -> Mapping[str, nn.Module]: ...
+
+    def generator_input(self, batch: Batch) -> Array:
+        """What the generator sees; never a removed pixel."""
+
+    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+        """What discriminator `name` is shown of `image`, the batch's own (real) or the generator's output (fake)."""
+
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+        """The loss's terms by name; `frozen` are weights that never learn (VGG-19)."""
+
+
+@struct.dataclass
+class NetState:
+    """One network and its optimiser."""
+
+    params: Tree
+    statistics: Tree
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class TrainState:
+    """All that training changes. `key` never moves: a step's randomness is `fold_in(key, step)`."""
+
+    step: Array
+    key: Array
+    generator: NetState
+    discriminators: dict[str, NetState]
+    average: Tree
+    """Exponential moving average of the generator's parameters; None where not kept."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What `train_step` needs beside state and batch; bound before mapping."""
+
+    system: System
+    optimiser: optax.GradientTransformation
+    generator_updates: int = 1
+    accumulate: int = 1
+    average_decay: float = 0.0
+
+
+# ------------------------------------------------------------------ state
+
+
+def init_state(update: Update, key: Array, image_size: int) -> TrainState:
+    """Fresh networks for images of `image_size` pixels; each network's weights depend on the key and its name's place."""
+    system = update.system
+    key, *keys = jax.random.split(key, 2 + len(system.discriminators))
+    image = jnp.zeros((1, image_size, image_size, 1))
+    batch = Batch(image, jnp.zeros((1, 4), jnp.int32))
+
+    def fresh(net: nn.Module, net_key: Array, x: Array) -> NetState:
+        variables = net.init(net_key, x, train=False)
+        params = variables["params"]
+        return NetState(params, variables.get("batch_stats", {}), update.optimiser.init(params))
+
+    generator = fresh(system.generator, keys[0], system.generator_input(batch))
+    discriminators = {
+        name: fresh(net, net_key, system.shown(name, batch, image))
+        for (name, net), net_key in zip(system.discriminators.items(), keys[1:], strict=True)
+    }
+    average = jax.tree.map(jnp.copy, generator.params) if update.average_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), key, generator, discriminators, average)
+
+
+def apply(net: nn.Module, state: NetState, x: Array, *, key: Array | None = None) -> tuple[Any, Tree]:
+    """A training-mode forward: the network's output, and its statistics after it."""
+    rngs = None if key is None else {"dropout": key}
+    output, changed = net.apply(
+        {"params": state.params, "batch_stats": state.statistics}, x, train=True, mutable=["batch_stats"], rngs=rngs
+    )
+    return output, changed.get("batch_stats", state.statistics)
+
+
+def apply_gradients(
+    optimiser: optax.GradientTransformation, state: NetState, gradients: Tree, statistics: Tree
+) -> tuple[NetState, Array]:
+    """One optimiser step on gradients averaged over the devices; also their global norm."""
+    gradients = lax.pmean(gradients, DATA_AXIS)
+    updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return NetState(params, statistics, opt_state), optax.global_norm(gradients)
+
+
+# ------------------------------------------------------------------ discriminators
+
+
+def discriminator_gradients(
+    system: System, name: str, state: NetState, batch: Batch, output: Array
+) -> tuple[Tree, Tree, Metrics]:
+    """Gradients, statistics and metrics of one discriminator on the batch's images and the generator's output."""
+    net = system.discriminators[name]
+
+    def loss_of(params: Tree) -> tuple[Array, tuple[Tree, Metrics]]:
+        current = state.replace(params=params)
+        (real, _), statistics = apply(net, current, system.shown(name, batch, batch.image))
+        (fake, _), statistics = apply(net, current.replace(statistics=statistics), system.shown(name, batch, output))
+        loss = losses.discriminator_loss(real, fake)
+        metrics = {"loss/discriminator": loss, "logit/real": real.mean(), "logit/fake": fake.mean()}
+        return loss, (statistics, metrics)
+
+    gradients, (statistics, metrics) = jax.grad(loss_of, has_aux=True)(state.params)
+    return gradients, statistics, {f"{metric}/{name}": value for metric, value in metrics.items()}
+
+
+def step_discriminators(
+    update: Update, state: TrainState, per_discriminator: Mapping[str, tuple[Tree, Tree, Metrics]]
+) -> tuple[TrainState, Metrics]:
+    stepped, metrics = {}, {}
+    for name, (gradients, statistics, own) in per_discriminator.items():
+        net, norm = apply_gradients(update.optimiser, state.discriminators[name], gradients, statistics)
+        stepped[name] = net
+        metrics |= own | {f"gradient_norm/{name}": norm}
+    return state.replace(discriminators=stepped), metrics
+
+
+# ------------------------------------------------------------------ generator
+
+
+def run_generator(
+    system: System, state: NetState, batch: Batch, key: Array
+) -> tuple[Array, Callable[[Array], tuple[Tree]], Tree]:
+    """One training forward: the output, the pullback from its gradient to the parameters', and the statistics."""
+    context = system.generator_input(batch)
+
+    def forward(params: Tree) -> tuple[Array, Tree]:
+        return apply(system.generator, state.replace(params=params), context, key=key)
+
+    return jax.vjp(forward, state.params, has_aux=True)
+
+
+def output_gradient(
+    system: System, discriminators: Mapping[str, NetState], frozen: Tree, batch: Batch, output: Array
+) -> tuple[Array, Metrics]:
+    """d loss / d output of the generator's whole loss, and the loss's terms without and with their weights."""
+
+    def judge(name: str, image: Array) -> tuple[Array, tuple[Array, ...]]:
+        verdict, _ = apply(system.discriminators[name], discriminators[name], system.shown(name, batch, image))
+        return verdict
+
+    def loss_of(output: Array) -> tuple[Array, Metrics]:
+        terms = system.generator_loss(frozen, batch, output, judge)
+        weighted = {name: term.weight * term.value for name, term in terms.items()}
+        metrics = {f"loss/generator/{name}": term.value for name, term in terms.items()}
+        metrics |= {f"loss/generator_weighted/{name}": value for name, value in weighted.items()}
+        return sum(weighted.values(), jnp.zeros(())), metrics
+
+    return jax.grad(loss_of, has_aux=True)(output)
+
+
+def step_generator(update: Update, state: TrainState, gradients: Tree, statistics: Tree) -> tuple[TrainState, Metrics]:
+    generator, norm = apply_gradients(update.optimiser, state.generator, gradients, statistics)
+    average = state.average
+    if average is not None:
+        # Early on the average follows closely: the first parameters are noise.
+        decay = jnp.minimum(update.average_decay, (1.0 + state.step) / (10.0 + state.step))
+        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, generator.params)
+    return state.replace(generator=generator, average=average), {"gradient_norm/generator": norm}
+
+
+# ------------------------------------------------------------------ the update
+
+
+def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One iteration as pix2pix has it: one generator forward, each discriminator's step, then the generator's step
+    through the updated discriminators. Returns the new state and metrics averaged over the devices.
+
+    With `accumulate` > 1 the batch is taken in so many parts, and with `generator_updates` > 1 the generator steps again
+    on the same batch; both run the generator forward anew where its parameters or the part have changed.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), lax.axis_index(DATA_AXIS))
+    step = _step_whole if update.accumulate == 1 else _step_in_parts
+    state, metrics = step(update, state, frozen, batch, key)
+    for i in range(1, update.generator_updates):
+        gradients, statistics, again = _generator_gradients(update, state, frozen, batch, jax.random.fold_in(key, i))
+        state, norm = step_generator(update, state, gradients, statistics)
+        metrics |= again | norm
+    return state.replace(step=state.step + 1), lax.pmean(metrics, DATA_AXIS)
+
+
+def _step_whole(
+    update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array
+) -> tuple[TrainState, Metrics]:
+    system = update.system
+    output, pullback, statistics = run_generator(system, state.generator, batch, key)
+    per_discriminator = {
+        name: discriminator_gradients(system, name, net, batch, output) for name, net in state.discriminators.items()
+    }
+    state, metrics = step_discriminators(update, state, per_discriminator)
+    gradient, terms = output_gradient(system, state.discriminators, frozen, batch, output)
+    state, norm = step_generator(update, state, pullback(gradient)[0], statistics)
+    return state, metrics | terms | norm
+
+
+def _step_in_parts(
+    update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array
+) -> tuple[TrainState, Metrics]:
+    system = update.system
+
+    def of_discriminators(part: Batch, part_key: Array) -> dict[str, tuple[Tree, Tree, Metrics]]:
+        output, _ = apply(system.generator, state.generator, system.generator_input(part), key=part_key)
+        return {
+            name: discriminator_gradients(system, name, net, part, output)
+            for name, net in state.discriminators.items()
+        }
+
+    metrics: Metrics = {}
+    stepped = state
+    if state.discriminators:
+        mean = _mean_over_parts(of_discriminators, batch, key, update.accumulate)
+        stepped, metrics = step_discriminators(update, state, mean)
+    gradients, statistics, terms = _generator_gradients(update, stepped, frozen, batch, key)
+    stepped, norm = step_generator(update, stepped, gradients, statistics)
+    return stepped, metrics | terms | norm
+
+
+def _generator_gradients(
+    update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array
+) -> tuple[Tree, Tree, Metrics]:
+    """The generator's gradients, statistics and loss terms from forwards of its own, part by part."""
+    system = update.system
+
+    def of_generator(part: Batch, part_key: Array) -> tuple[Tree, Tree, Metrics]:
+        output, pullback, statistics = run_generator(system, state.generator, part, part_key)
+        gradient, terms = output_gradient(system, state.discriminators, frozen, part, output)
+        return pullback(gradient)[0], statistics, terms
+
+    return _mean_over_parts(of_generator, batch, key, update.accumulate)
+
+
+def _mean_over_parts(function: Callable[[Batch, Array], Tree], batch: Batch, key: Array, parts: int) -> Tree:
+    """Mean of `function(part, key)` over the batch cut in `parts`, one at a time in memory."""
+    if parts == 1:
+        return function(batch, key)
+    stacked = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+    keys = jax.random.split(key, parts)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], stacked), keys[0])
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def add(total: Tree, part: tuple[Batch, Array]) -> tuple[Tree, None]:
+        return jax.tree.map(lambda t, new: t + new / parts, total, function(*part)), None
+
+    return lax.scan(add, zeros, (stacked, keys))[0]

@@ -1,0 +1,80 @@
+"""What a run says while it trains: TensorBoard scalars and images, a progress line or plain log lines."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from tensorboardX import SummaryWriter
+
+
+class Summaries:
+    """TensorBoard files of a run, in `tensorboard/`. A context manager."""
+
+    def __init__(self, directory: Path):
+        self._writer = SummaryWriter(str(directory), write_to_disk=True)
+
+    def __enter__(self) -> "Summaries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(prefix + name, value, step)
+        self._writer.flush()
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """`image`: uint8 `[H, W, 3]` or `[H, W]`."""
+        self._writer.add_image(name, image, step, dataformats="HWC" if image.ndim == 3 else "HW")
+        self._writer.flush()
+
+
+class Progress:
+    """One line about where the run is: rewritten in place on a terminal, a new line each time in a log."""
+
+    def __init__(self, start: int, steps: int, *, stream=sys.stderr):
+        self._steps, self._stream = steps, stream
+        self._last_step, self._last_time = start, time.monotonic()
+        self._seconds: float | None = None
+        self._width = 0
+
+    def pause(self) -> None:
+        """Ends a line in place, so that other output starts on its own."""
+        if self._width:
+            self._stream.write("\n")
+            self._width = 0
+
+    def exclude(self, seconds: float) -> None:
+        """Leaves time that was not spent on steps (validation, saving) out of the rate."""
+        self._last_time += seconds
+
+    def report(self, step: int, values: Mapping[str, float]) -> float:
+        """Shows the step, its values and the time left; returns steps per second since the last report."""
+        now = time.monotonic()
+        seconds = (now - self._last_time) / max(step - self._last_step, 1)
+        self._last_step, self._last_time = step, now
+        self._seconds = seconds if self._seconds is None else 0.7 * self._seconds + 0.3 * seconds
+        left = duration(self._seconds * (self._steps - step))
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._show(f"step {step}/{self._steps}  {shown}  {seconds:.3g} s/step  {left} left")
+        return 1 / seconds
+
+    def _show(self, line: str) -> None:
+        if not self._stream.isatty():
+            logging.info("%s", line)
+            return
+        self._stream.write("\r" + line.ljust(self._width))
+        self._stream.flush()
+        self._width = len(line)
+
+
+def duration(seconds: float) -> str:
+    """`1 d 02:03:04`, or `02:03:04`."""
+    whole = round(seconds)
+    days, clock = divmod(whole, 86400)
+    text = f"{clock // 3600:02d}:{clock // 60 % 60:02d}:{clock % 60:02d}"
+    return f"{days} d {text}" if days else text

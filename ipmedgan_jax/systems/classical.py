@@ -1,0 +1,84 @@
+"""Fills that learn nothing: the mean of the surroundings, two of OpenCV's and one of scikit-image's, on one slice.
+
+`FILLS[name](image, mask)` takes an image [H, W] float32 in [-1, 1] and a mask [H, W] that is true where pixels are
+removed, and returns the inpainted image, bit-equal outside the mask. No fill can see a removed pixel: the hole is
+black before it is called. UserError where the mask has another shape or leaves no pixel to go by.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from scipy.ndimage import binary_dilation
+from skimage.restoration import inpaint_biharmonic
+
+from ipmedgan_jax.errors import UserError
+
+Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+BLACK = -1.0
+"""What stands in the hole while a fill is computed."""
+
+RING = 3
+"""Pixels: the width of the ring whose mean `surround_mean` takes."""
+
+RADIUS = 3
+"""Pixels: the neighbourhood that OpenCV's fills look at round each removed pixel."""
+
+
+def _surround_mean(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mean of a 3-px ring round the removed pixels: the floor every other fill has to clear."""
+    ring = binary_dilation(mask, structure=np.ones((3, 3), bool), iterations=RING) & ~mask
+    return np.full_like(context, context[ring].mean(dtype=np.float64))
+
+
+def _telea(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fast marching (Telea, 2004); OpenCV 5.0 fills a flat 64 px hole up to 7 grey levels too bright."""
+    return _opencv(context, mask, cv2.INPAINT_TELEA)
+
+
+def _navier_stokes(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Isophotes carried on as by a fluid (Bertalmio et al., 2001)."""
+    return _opencv(context, mask, cv2.INPAINT_NS)
+
+
+def _biharmonic(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The surface whose bilaplacian vanishes (Damelin and Hoang, 2018), clipped to the range of the known pixels.
+
+    The equation reaches 2 px beyond the hole, so `split_into_regions`, which solves it on each hole with a margin of
+    2 px, gives what the whole image would; in float64, because the bilaplacian of a large hole is ill-conditioned.
+    """
+    return inpaint_biharmonic(context.astype(np.float64), mask, split_into_regions=True)
+
+
+def _opencv(context: np.ndarray, mask: np.ndarray, method: int) -> np.ndarray:
+    """OpenCV's fill of the context rounded to 8 bit: its float32 path returns garbage in OpenCV 5.0."""
+    grey = np.rint((np.clip(context, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return cv2.inpaint(grey, mask.astype(np.uint8), RADIUS, method) / 127.5 - 1
+
+
+def _safely(fill: Fill) -> Fill:
+    """`fill`, shown the context alone, and its values taken in the hole alone."""
+
+    def inpaint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        mask = np.asarray(mask, bool)
+        if mask.shape != image.shape or image.ndim != 2:
+            raise UserError(f"mask: the image's shape {image.shape}, two-dimensional, wanted, got {mask.shape}")
+        if mask.all():
+            raise UserError("mask: at least one known pixel wanted, but it removes the whole slice")
+        if not mask.any():
+            return image.copy()
+        context = np.where(mask, np.float32(BLACK), image)
+        return np.where(mask, fill(context, mask).astype(image.dtype), image)
+
+    inpaint.__name__, inpaint.__doc__ = fill.__name__.removeprefix("_"), fill.__doc__
+    return inpaint
+
+
+FILLS: dict[str, Fill] = {
+    "surround_mean": _safely(_surround_mean),
+    "telea": _safely(_telea),
+    "navier_stokes": _safely(_navier_stokes),
+    "biharmonic": _safely(_biharmonic),
+}
+"""Every classical fill by the name `evaluate --system` takes."""

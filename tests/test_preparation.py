@@ -1,0 +1,226 @@
+"""From volumes to records: who is in which split, what is made again, what is refused."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from ipmedgan_jax.data import preparation, records, volumes
+from ipmedgan_jax.data.preparation import PreparationSettings, prepare
+from ipmedgan_jax.errors import UserError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SMALL = PreparationSettings(modality="mri", image_size=16, percentiles=(0, 100))
+MANY = [f"sub-{number:02d}" for number in range(20)]
+
+
+def scan(path: Path, *, seed: int = 0, lowest: int = 0) -> Path:
+    array = np.zeros((20, 20, 6), np.int16)
+    array[5:15, 5:15, 1:] = np.random.default_rng(seed).integers(100, 200, (10, 10, 5))
+    array[0, 0, 0] = lowest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path) -> list[Path]:
+    """Four subjects of two visits each."""
+    return [
+        scan(tmp_path / f"in/sub-{s}/ses-{v}/anat/sub-{s}_ses-{v}_FLAIR.nii.gz", seed=10 * s + v)
+        for s in (1, 2, 3, 4)
+        for v in (1, 2)
+    ]
+
+
+def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back(scans, tmp_path):
+    dataset = prepare(SMALL, scans, tmp_path / "out", progress=False)
+    assert {split: len(names) for split, names in dataset.subjects.items()} == {"train": 2, "validation": 1, "test": 1}
+    assert dataset.slices == {"train": 20, "validation": 10, "test": 10}
+    assert records.load_dataset(tmp_path / "out") == dataset
+    for split in records.SPLITS:
+        for path in records.shard_paths(tmp_path / "out", split):
+            prepared = dataset.volumes[path.stem]
+            source = volumes.axial_slices(volumes.read_volume(prepared.source).array)[:, 2:18, 2:18]
+            for record in records.read_shard(path):
+                assert record.subject in dataset.subjects[split]
+                np.testing.assert_array_equal(record.intensities(), source[record.index])
+    assert "8 mri volumes, 40 slices of 16x16 kept, 8 left out" in preparation.summary(dataset)
+
+
+def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scans, tmp_path):
+    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
+    shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))
+    (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
+    records.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
+    shards[0].unlink()
+    times = {path: path.stat().st_mtime_ns for path in shards[1:]}
+    more_workers = dataclasses.replace(SMALL, workers=1)
+    for _ in range(2):
+        assert prepare(more_workers, scans, tmp_path / "out", progress=False) == first
+    assert {path: path.stat().st_mtime_ns for path in shards[1:]} == times
+    assert shards[0].is_file()
+
+
+def test_a_changed_source_is_prepared_again(scans, tmp_path):
+    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
+    scan(scans[0], seed=99)
+    second = prepare(SMALL, scans, tmp_path / "out", progress=False)
+    changed = [name for name in first.volumes if first.volumes[name] != second.volumes[name]]
+    assert changed == ["sub-1_ses-1_FLAIR"]
+
+
+def test_an_interrupted_folder_forgets_the_files_no_longer_given(scans, tmp_path):
+    prepare(SMALL, scans, tmp_path / "out", progress=False)
+    (tmp_path / "out/dataset.json").unlink()
+    records.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
+    dataset = prepare(SMALL, scans[:6], tmp_path / "out", progress=False)
+    assert {path.stem for path in (tmp_path / "out").glob("*/*.arrayrecord")} == set(dataset.volumes)
+
+
+def test_another_preparation_in_the_same_folder_is_refused(scans, tmp_path):
+    prepare(SMALL, scans, tmp_path / "out", progress=False)
+    with pytest.raises(UserError, match="prepared with fit 'crop_or_pad', now it is 'scale'"):
+        prepare(dataclasses.replace(SMALL, fit="scale"), scans, tmp_path / "out", progress=False)
+    with pytest.raises(UserError, match="finished dataset of 8 volumes, not the same as the 6 given"):
+        prepare(SMALL, scans[:6], tmp_path / "out", progress=False)
+    (tmp_path / "out/dataset.json").unlink()
+    with pytest.raises(UserError, match="records of unknown settings"):
+        prepare(SMALL, scans, tmp_path / "out", progress=False)
+
+
+def test_a_damaged_file_stops_the_preparation_and_is_named(scans, tmp_path):
+    scans[3].write_bytes(scans[3].read_bytes()[:300])
+    with pytest.raises(UserError, match=f"{scans[3].name}: not a readable NIfTI"):
+        prepare(SMALL, scans, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out/dataset.json").exists()
+    scans[3].unlink()
+    with pytest.raises(UserError, match=f"{scans[3].name}: cannot be read"):
+        prepare(SMALL, scans, tmp_path / "out", progress=False)
+
+
+def test_a_folder_that_cannot_be_made_is_named(scans, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*cannot be written"):
+        prepare(SMALL, scans, tmp_path / "file" / "out", progress=False)
+
+
+def test_too_little_foreground_everywhere_is_refused(scans, tmp_path):
+    with pytest.raises(UserError, match=r"no slice of the train split has data.min_foreground \(0.9\)"):
+        prepare(dataclasses.replace(SMALL, min_foreground=0.9), scans, tmp_path / "out", progress=False)
+
+
+def test_the_wrong_modality_is_warned_of(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        paths = [scan(tmp_path / f"sub-{s}.nii", lowest=-1000) for s in (1, 2, 3)]
+        prepare(dataclasses.replace(SMALL, foreground_level=0.5), paths, tmp_path / "mri", progress=False)
+        paths = [scan(tmp_path / f"sub-{s}.nii", lowest=-30) for s in (1, 2, 3)]
+        prepare(dataclasses.replace(SMALL, modality="ct"), paths, tmp_path / "ct", progress=False)
+    assert "values down to -1000 look like the HU of CT" in caplog.text
+    assert "no value below -200, so not the usual HU" in caplog.text
+
+
+def test_the_split_depends_on_the_seed_alone_and_keeps_the_shares():
+    splits = preparation.split_subjects(SMALL, MANY)
+    assert splits == preparation.split_subjects(SMALL, reversed(MANY))
+    assert [list(splits.values()).count(split) for split in records.SPLITS] == [14, 2, 4]
+    assert splits != preparation.split_subjects(dataclasses.replace(SMALL, split_seed=1), MANY)
+
+
+def test_listed_subjects_replace_the_shares():
+    listed = dataclasses.replace(SMALL, validation_subjects=("sub-03",), test_subjects=("sub-00", "sub-01"))
+    splits = preparation.split_subjects(listed, MANY)
+    assert {name for name, split in splits.items() if split == "test"} == {"sub-00", "sub-01"}
+    assert list(splits.values()).count("train") == 17
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"validation_subjects": ("sub-01",), "test_subjects": ("sub-01",)},
+            "subject sub-01 is in data.validation_sub",
+        ),
+        ({"test_subjects": ("sub-99",)}, "no file belongs to the listed subject sub-99"),
+        ({"test_subjects": ("sub-01",)}, "no subjects left for the validation split"),
+        ({"validation_subjects": tuple(MANY[1:]), "test_subjects": ("sub-00",)}, "no subjects left for the train"),
+        ({"split_ratios": (0.0, 0.5, 0.5)}, "no subjects left for the train split: 20 in all"),
+        ({"split_ratios": (1.0, 1.0, 0.0)}, "no subjects left for the test split"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        preparation.split_subjects(dataclasses.replace(SMALL, **changes), MANY)
+
+
+def test_two_subjects_are_too_few():
+    with pytest.raises(UserError, match="no subjects left for the train split: 2 in all"):
+        preparation.split_subjects(SMALL, MANY[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("modality", "pet"),
+        ("image_size", 0),
+        ("fit", "squeeze"),
+        ("resample_mm", -1.0),
+        ("window_hu", (100.0, 0.0)),
+        ("percentiles", (0.0, 101.0)),
+        ("foreground_level", 1.0),
+        ("min_foreground", 2.0),
+        ("split_ratios", (0.5, -0.1, 0.6)),
+        ("workers", 0),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(name, value):
+    with pytest.raises(UserError, match=f"{name} is .*it must be"):
+        dataclasses.replace(SMALL, **{name: value})
+
+
+def test_subjects_come_from_bids_or_the_pattern():
+    assert preparation.subject_of(Path("/sub-study/sub-07/ses-1/sub-07_ses-1_FLAIR.nii.gz")) == "sub-07"
+    assert preparation.subject_of(Path("/data/sub-07/scan.nii")) == "sub-07"
+    assert preparation.subject_of(Path("/data/patient12/scan.nii"), r"patient(\d+)") == "12"
+
+
+@pytest.mark.parametrize(
+    ("regex", "message"),
+    [
+        ("", "no BIDS subject"),
+        ("(", "is no regular expression"),
+        ("scan", "has no group"),
+        (r"patient(\d+)", "finds no subject in this path"),
+    ],
+)
+def test_a_file_of_no_subject_is_refused(regex, message):
+    with pytest.raises(UserError, match=message):
+        preparation.subject_of(Path("/data/scan.nii"), regex)
+
+
+def test_patterns_match_volumes_once_and_in_order(scans, tmp_path):
+    (tmp_path / "in/notes.txt").touch()
+    (tmp_path / "in/folder.nii").mkdir()
+    assert preparation.read_paths(f"{tmp_path}/in/**/*, {tmp_path}/**/*ses-1*.nii.gz") == scans
+    with pytest.raises(UserError, match=r"no NIfTI file .* matches '.*/none\*'"):
+        preparation.read_paths(f"{tmp_path}/none*")
+
+
+def test_volume_names_are_as_short_as_tells_them_apart():
+    assert preparation.volume_names([Path("a/x.nii"), Path("a/y.nii.gz")]) == ["x", "y"]
+    assert preparation.volume_names([Path("/d/a/x.nii"), Path("/d/b/x.nii")]) == ["a_x", "b_x"]
+    with pytest.raises(UserError, match="several inputs have this name"):
+        preparation.volume_names([Path("a/x.nii"), Path("a/x.nii.gz")])
+
+
+def test_real_ct_of_thick_slices_is_prepared(tmp_path):
+    paths = [SHARED / f"ct/sub-{name}/ct/sub-{name}_ct.nii.gz" for name in ("gehead", "isles339203", "isles346124")]
+    if not all(path.is_file() for path in paths):
+        pytest.skip(f"{SHARED / 'ct'} is not on this machine")
+    settings = PreparationSettings(modality="ct", image_size=64, fit="scale", resample_mm=4.0)
+    dataset = prepare(settings, paths, tmp_path / "out", progress=False)
+    assert all(dataset.slices.values())
+    assert {volume.window for volume in dataset.volumes.values()} == {(-1000.0, 2000.0)}

@@ -1,0 +1,112 @@
+"""Records: what goes in comes out, and damage is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.data import records
+from ipmedgan_jax.errors import UserError
+
+
+def record_of(array: np.ndarray, *, whole: bool, window=(-1000.0, 2000.0), index=3) -> records.SliceRecord:
+    codes, scale, offset = records.quantise(array, whole=whole)
+    return records.SliceRecord("sub-01", "sub-01_ct", index, window, scale, offset, codes)
+
+
+def hounsfield(shape=(16, 16)) -> np.ndarray:
+    return np.random.default_rng(0).integers(-1024, 3072, shape).astype(np.float32)
+
+
+def test_hu_come_back_exactly():
+    record = records.decode(records.encode(record_of(hounsfield(), whole=True)))
+    np.testing.assert_array_equal(record.intensities(), hounsfield())
+    assert (record.subject, record.volume, record.index, record.window) == ("sub-01", "sub-01_ct", 3, (-1000.0, 2000.0))
+    assert record.codes.dtype == np.uint16
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_fractions_come_back_to_a_65535th_of_their_range(whole):
+    array = 1e5 * np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+    restored = record_of(array, whole=whole).intensities()  # a range that whole steps cannot hold
+    np.testing.assert_allclose(restored, array, atol=0.51 * np.ptp(array) / 65535)
+
+
+def test_one_value_everywhere_comes_back():
+    np.testing.assert_array_equal(
+        record_of(np.full((4, 4), 0.3, np.float32), whole=False).intensities(), np.float32(0.3)
+    )
+
+
+def test_the_image_is_the_window_clipped():
+    array = np.array([[-1024, -1000, 500, 2000, 3000]], np.float32)
+    image = record_of(array, whole=True).image()
+    np.testing.assert_allclose(image, [[-1, -1, 0, 1, 1]], atol=1e-6)
+    assert image.dtype == np.float32
+
+
+def test_a_shard_gives_its_records_back_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "v.arrayrecord"
+    records.write_shard(path, (record_of(hounsfield() - i, whole=True, index=i) for i in range(5)))
+    for index, record in enumerate(records.read_shard(path)):
+        assert record.index == index
+        np.testing.assert_array_equal(record.intensities(), hounsfield() - index)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_shard_appears_only_when_complete(tmp_path):
+    def broken():
+        yield record_of(hounsfield(), whole=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records.write_shard(tmp_path / "v.arrayrecord", broken())
+    assert not (tmp_path / "v.arrayrecord").exists()
+
+
+def test_a_shard_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.*cannot be written"):
+        records.write_shard(tmp_path / "nowhere" / "v.arrayrecord", [record_of(hounsfield(), whole=True)])
+
+
+def test_a_cut_shard_and_a_damaged_record_are_named(tmp_path):
+    path = tmp_path / "v.arrayrecord"
+    records.write_shard(path, [record_of(hounsfield((256, 256)), whole=True, index=i) for i in range(5)])
+    path.write_bytes(path.read_bytes()[:-70000])
+    with pytest.raises(UserError, match="missing or damaged shard"):
+        list(records.read_shard(path))
+    with pytest.raises(UserError, match="damaged record"):
+        records.decode(records.encode(record_of(hounsfield(), whole=True))[:-10])
+
+
+def test_shards_are_listed_sorted_and_must_be_there(tmp_path):
+    (tmp_path / "train").mkdir()
+    for name in ("b.arrayrecord", "a.arrayrecord", "c.arrayrecord.tmp", "a.json"):
+        (tmp_path / "train" / name).touch()
+    assert [path.name for path in records.shard_paths(tmp_path, "train")] == ["a.arrayrecord", "b.arrayrecord"]
+    with pytest.raises(UserError, match=r"holds no \.arrayrecord files"):
+        records.shard_paths(tmp_path, "test")
+    with pytest.raises(ValueError, match="split 'dev' is none of"):
+        records.shard_paths(tmp_path, "dev")
+
+
+def test_a_dataset_is_loaded_as_it_was_saved(tmp_path):
+    volume = records.PreparedVolume(
+        "sub-01", "test", "a.nii", "12ab", "LPS", (0.5, 0.5, 3.0), (1.0, 1.0, 1.0), (0.0, 400.0), 7, 2
+    )
+    dataset = records.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
+    records.save_dataset(dataset)
+    assert records.load_dataset(tmp_path) == dataset
+    assert dataset.subjects == {"train": (), "validation": (), "test": ("sub-01",)}
+    assert dataset.slices == {"train": 0, "validation": 0, "test": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "not found"), ("{", "damaged"), ("[]", "damaged"), (json.dumps({"format_version": 99}), "is of format 99")],
+)
+def test_a_missing_damaged_or_newer_dataset_is_refused(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        records.load_dataset(tmp_path)
