@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.casnet import CasNet
 from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
-from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.steps import System, Tree, Update
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
@@ -32,9 +31,9 @@ LOCAL_LAYERS = 2
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
 MAY_CHANGE = (
-    "train.epochs train.steps train.minutes train.log_every train.validate_every train.validation_slices "
-    "train.checkpoint_every train.keep data.dir data.workers data.threads data.prefetch evaluation"
-).split()
+    *("train.epochs", "train.steps", "train.minutes", "train.log_every", "train.validate_every", "train.validation_slices"),
+    *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch", "evaluation"),
+)
 """Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes."""
 
 
@@ -111,6 +110,8 @@ class Experiment:
 
 def build(config: ConfigDict) -> Experiment:
     """Reads the config, checks it, finds the data and the VGG-19 weights. UserError for what cannot be run."""
+    if config.system not in SYSTEMS:
+        raise UserError(f"system {config.system!r}: wanted one of {', '.join(SYSTEMS)}")
     _check(config)
     dataset = find_dataset(config)
     features = feature_network(config)
@@ -134,8 +135,6 @@ def build(config: ConfigDict) -> Experiment:
 
 def make_system(config: ConfigDict, vgg19: VGG19) -> System:
     """The system named by `config.system`; no weights, no data."""
-    if config.system not in SYSTEMS:
-        raise UserError(f"system {config.system!r}: wanted one of {', '.join(SYSTEMS)}")
     return SYSTEMS[config.system](config, vgg19)
 
 
@@ -296,9 +295,7 @@ def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
 
 def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
     evaluation = config.evaluation
-    return EvaluationSettings(
-        evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples
-    )
+    return EvaluationSettings(evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples)
 
 
 def _check(config: ConfigDict) -> None:
@@ -323,6 +320,11 @@ def _check(config: ConfigDict) -> None:
     for key in ("batch_size", "accumulate", "generator_updates", "log_every", "validate_every", "checkpoint_every", "keep"):
         if config.train[key] < 1:
             raise UserError(f"config.train.{key} is {config.train[key]}: wanted at least 1")
+    # The image and each of D's feature maps; one of each of VGG-19's.
+    counts = {"perceptual_layers": config.discriminator.layers + 2, "style_layers": len(FEATURES)}
+    for key, count in counts.items():
+        if len(config.loss[key]) != count:
+            raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: wanted {count}")
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
 
 
@@ -357,6 +359,4 @@ def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Keys with other values, among those a run may not be resumed with other values of."""
     a, b = flat(saved), flat(current)
     free = tuple(f"{key}." for key in MAY_CHANGE)
-    return sorted(
-        key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free)
-    )
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

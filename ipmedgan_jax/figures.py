@@ -101,6 +101,12 @@ def image_grid(images: Sequence[np.ndarray], *, columns: int = 4) -> np.ndarray:
     return grid
 
 
+def save_image(pixels: np.ndarray, path: Path) -> None:
+    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
 def grey_levels(image: np.ndarray) -> np.ndarray:
     """[-1, 1] -> uint8 0..255, values beyond clipped."""
     return np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -54,13 +54,6 @@ def evaluation_generator(seed: int, subject: str, volume: str, index: int) -> np
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def window_corner(hole: np.ndarray, size: int, image_size: int) -> tuple[int, int]:
-    """Corner of the `size`-wide window centred on the hole, shifted to stay inside the image."""
-    centre = hole[:2] + hole[2:] // 2
-    row, column = np.clip(centre - size // 2, 0, image_size - size)
-    return int(row), int(column)
-
-
 # ------------------------------------------------------------------ on the device
 
 

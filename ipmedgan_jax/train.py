@@ -87,10 +87,11 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             state, metrics = update(state, frozen, batch)
             watch.add(step, metrics)
             last = step == settings.steps
-            stopping = bool(stop) or time.monotonic() > deadline
+            out_of_time = time.monotonic() > deadline
+            stopping = bool(stop) or out_of_time
             if step % settings.log_every == 0 or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
-            validating = step % settings.validate_every == 0 or last
+            validating = step % settings.validate_every == 0 or last or out_of_time
             if validating or step % settings.checkpoint_every == 0 or stopping:
                 start = time.monotonic()
                 watch.check()  # nothing that is not finite is ever saved
@@ -136,9 +137,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
 def check_same_run(experiment: Experiment, workdir: Path) -> None:
     """Raises UserError where the run in the folder is of another config than this."""
     if differing := differing_keys(read_config(workdir), experiment.config):
-        raise UserError(
-            f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir or set them back"
-        )
+        raise UserError(f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir")
 
 
 def open_checkpoints(experiment: Experiment, workdir: Path, *, create: bool = True) -> Checkpoints:
@@ -191,9 +190,7 @@ def compile_update(experiment: Experiment, state: TrainState, frozen: steps.Tree
     """The mapped train step, compiled for this state and batch; logs how long that took and the memory it will use."""
     settings = experiment.training
     size = experiment.dataset.image_size
-    batch = Batch(
-        np.zeros((settings.batch_size, size, size, 1), np.float32), np.zeros((settings.batch_size, 4), np.int32)
-    )
+    batch = Batch(np.zeros((settings.batch_size, size, size, 1), np.float32), np.zeros((settings.batch_size, 4), np.int32))
     mapped = parallel.map_over_devices(partial(steps.train_step, experiment.update))
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, parallel.split_over_devices(batch)).compile()
@@ -244,9 +241,7 @@ class MetricsWatch:
         return means
 
 
-def report(
-    step: int, means: dict[str, float], progress: Progress, summaries: Summaries, batch_size: int
-) -> None:
+def report(step: int, means: dict[str, float], progress: Progress, summaries: Summaries, batch_size: int) -> None:
     """Progress line and TensorBoard scalars."""
     shown = {
         name.removeprefix("loss/").removeprefix("generator/").replace("discriminator/", "D_"): value
@@ -285,11 +280,9 @@ def make_validation(
         )
         scores = scoring.mean_over_subjects(each.score for each in scored)
         summaries.scalars(step, scores, prefix="validation/")
-        picture = figures.image_grid(
-            [tile for i in shown for tile in example_tiles(scored[i], experiment.fill)], columns=3
-        )
+        picture = figures.image_grid([tile for i in shown for tile in example_tiles(scored[i], experiment.fill)], columns=3)
         summaries.image(step, "validation/image_context_inpainted", picture)
-        figures.save(picture, workdir / "examples" / f"step_{step:07d}.png")
+        figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
         text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("validation  step %d, %d slices: %s", step, len(slices), text)
         return scores

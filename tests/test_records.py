@@ -33,9 +33,7 @@ def test_fractions_come_back_to_a_65535th_of_their_range(whole):
 
 
 def test_one_value_everywhere_comes_back():
-    np.testing.assert_array_equal(
-        record_of(np.full((4, 4), 0.3, np.float32), whole=False).intensities(), np.float32(0.3)
-    )
+    np.testing.assert_array_equal(record_of(np.full((4, 4), 0.3, np.float32), whole=False).intensities(), np.float32(0.3))
 
 
 def test_the_image_is_the_window_clipped():

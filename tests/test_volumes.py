@@ -174,9 +174,7 @@ def test_an_unknown_fit_is_refused():
         volumes.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
 
 
-@pytest.mark.parametrize(
-    "pattern", ["flair_lgg/sub-014/**/*_FLAIR.nii.gz", "flair_open_ms/sub-19/ses-1/**/*_FLAIR.nii.gz"]
-)
+@pytest.mark.parametrize("pattern", ["flair_lgg/sub-014/**/*_FLAIR.nii.gz", "flair_open_ms/sub-19/ses-1/**/*_FLAIR.nii.gz"])
 def test_real_flair_has_dark_air_and_a_bright_brain(pattern):
     path = next(SHARED.glob(pattern), None)
     if path is None:

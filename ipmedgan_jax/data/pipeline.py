@@ -45,8 +45,16 @@ class EvaluationSlice:
 
 
 def read_source(directory: Path | str, split: str) -> grain.sources.ArrayRecordDataSource:
-    """The encoded records of a split by index, across its shards."""
-    return grain.sources.ArrayRecordDataSource([str(path) for path in records.shard_paths(directory, split)])
+    """The encoded records of a split by index, across its shards. UserError for a shard that is damaged."""
+    paths = records.shard_paths(directory, split)
+    source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
+    expected = records.load_dataset(directory).slices[split]
+    if len(source) != expected:
+        raise UserError(
+            f"{Path(directory) / split}: {len(source)} slices found, {expected} expected of dataset.json: missing or damaged "
+            "shard, prepare the data again"
+        )
+    return source
 
 
 def training_batches(
@@ -92,9 +100,7 @@ def evaluation_slices(
         record = records.decode(source[int(index)])
         image = record.image()
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
-        hole, share = masks.random_hole(
-            generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground
-        )
+        hole, share = masks.random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
         if share >= holes.evaluation_min_foreground:
             yield EvaluationSlice(record, image, hole)
 

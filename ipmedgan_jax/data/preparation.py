@@ -193,10 +193,7 @@ def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[_Sour
     subjects = [subject_of(path, settings.subject_regex) for path in paths]
     splits = split_subjects(settings, subjects)
     names = volume_names(paths)
-    return [
-        _Source(path, subject, splits[subject], name)
-        for path, subject, name in zip(paths, subjects, names, strict=True)
-    ]
+    return [_Source(path, subject, splits[subject], name) for path, subject, name in zip(paths, subjects, names, strict=True)]
 
 
 def volume_names(paths: Sequence[Path]) -> list[str]:
@@ -300,8 +297,7 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
     window, kept, images = _kept_slices(settings, grid)
     codes, scale, offset = records.quantise(images, whole=volume.integer)
     slices = (
-        records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index])
-        for index in kept
+        records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index]) for index in kept
     )
     if len(kept):
         records.write_shard(shard, slices)
@@ -319,9 +315,7 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
     )
 
 
-def _kept_slices(
-    settings: PreparationSettings, grid: volumes.Volume
-) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+def _kept_slices(settings: PreparationSettings, grid: volumes.Volume) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
     """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
     low, high = volumes.intensity_window(
         grid.array,

@@ -142,9 +142,7 @@ class PreparedVolume:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "PreparedVolume":
         """From the fields as JSON has them, lists for tuples."""
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-        }
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
         return cls(**values)
 
 
@@ -170,9 +168,7 @@ class Dataset:
     @property
     def slices(self) -> dict[str, int]:
         """Slices per split."""
-        return {
-            split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS
-        }
+        return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
 
 def save_dataset(dataset: Dataset) -> None:

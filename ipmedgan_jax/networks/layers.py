@@ -1,11 +1,12 @@
 """Layers the networks share: 4x4 stride-2 convolution and its transpose, normalisation, initialisers.
 
-Shapes: images `[B, H, W, C]`, kernels `[4, 4, C_in, C_out]`, cotangents as the outputs.
+Shapes: images `[B, H, W, C]`, kernels `[4, 4, C_fine, C_coarse]`, where the fine image has twice the side of the coarse.
 
-The two 4x4 stride-2 layers are each other's adjoint, and that is how they are written: `downsample`'s gradient is an
-`upsample` and the other way round. On a CPU both are one matrix product over patches, because XLA:CPU's gradient of a
-dilated convolution is some 20 times slower than the same sum as a product. Elsewhere they are `lax` convolutions.
-The forms are the same function of the same kernel, so a checkpoint does not depend on the platform.
+`downsample` (fine to coarse) and `upsample` (coarse to fine) with the same kernel are each other's adjoint, and that is how
+they are written: the gradient of one is the other, and both share the kernel's gradient. On a CPU each of the three is
+one matrix product over patches, because XLA:CPU's gradient of a dilated convolution is some 20 times slower than the
+same sum as a product. Elsewhere they are `lax` convolutions. The forms are the same function of the same kernel, so a
+checkpoint does not depend on the platform.
 """
 
 import flax.linen as nn
@@ -34,104 +35,103 @@ def leaky_relu(x: Array) -> Array:
 
 
 @jax.custom_vjp
-def downsample(x: Array, kernel: Array) -> Array:
-    """4x4 convolution with stride 2 and one pixel of zero padding: `[B, H, W, C] -> [B, H/2, W/2, F]`, H and W even."""
-    return lax.platform_dependent(x, kernel, cpu=_downsample_matmul, default=_downsample_lax)
+def downsample(fine: Array, kernel: Array) -> Array:
+    """4x4 convolution with stride 2 and one pixel of zero padding: `[B, H, W, C_fine] -> [B, H/2, W/2, C_coarse]`."""
+    return lax.platform_dependent(fine, kernel, cpu=_downsample_matmul, default=_downsample_lax)
 
 
 @jax.custom_vjp
-def upsample(x: Array, kernel: Array) -> Array:
-    """Transposed 4x4 stride-2 convolution, padding 1: `[B, h, w, C] -> [B, 2h, 2w, F]`.
+def upsample(coarse: Array, kernel: Array) -> Array:
+    """Transposed 4x4 stride-2 convolution, padding 1: `[B, h, w, C_coarse] -> [B, 2h, 2w, C_fine]`.
 
-    Input pixel i adds `x[i] * kernel[k]` to output pixel `2 i - 1 + k` (as PyTorch's ConvTranspose2d): the adjoint of
-    `downsample` with the kernel's last two axes exchanged.
+    Coarse pixel i adds `kernel[k] @ coarse[i]` to fine pixel `2 i - 1 + k`, as PyTorch's ConvTranspose2d does.
     """
-    return lax.platform_dependent(x, kernel, cpu=_upsample_matmul, default=_upsample_lax)
+    return lax.platform_dependent(coarse, kernel, cpu=_upsample_matmul, default=_upsample_lax)
 
 
-def _downsample_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return downsample(x, kernel), (x, kernel)
+def _kernel_gradient(fine: Array, coarse: Array) -> Array:
+    """Gradient of `sum(downsample(fine, kernel) * coarse)` by the kernel, which is that of the adjoint form too."""
+    return lax.platform_dependent(fine, coarse, cpu=_kernel_gradient_matmul, default=_kernel_gradient_lax)
 
 
-def _downsample_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    return upsample(g, kernel.swapaxes(2, 3)), _kernel_gradient(x, g)
+def _downsample_forward(fine: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return downsample(fine, kernel), (fine, kernel)
 
 
-def _upsample_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return upsample(x, kernel), (x, kernel)
+def _downsample_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    fine, kernel = residuals
+    return upsample(gradient, kernel), _kernel_gradient(fine, gradient)
 
 
-def _upsample_backward(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = residuals
-    return downsample(g, kernel.swapaxes(2, 3)), _kernel_gradient(g, x).swapaxes(2, 3)
+def _upsample_forward(coarse: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return upsample(coarse, kernel), (coarse, kernel)
+
+
+def _upsample_backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    coarse, kernel = residuals
+    return downsample(gradient, kernel), _kernel_gradient(gradient, coarse)
 
 
 downsample.defvjp(_downsample_forward, _downsample_backward)
 upsample.defvjp(_upsample_forward, _upsample_backward)
 
 
-def _kernel_gradient(fine: Array, coarse: Array) -> Array:
-    """Gradient of `sum(downsample(fine, kernel) * coarse)` by the kernel: `[4, 4, C_fine, C_coarse]`."""
-    return lax.platform_dependent(fine, coarse, cpu=_kernel_gradient_matmul, default=_kernel_gradient_lax)
+def _downsample_lax(fine: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(fine, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
 
 
-def _downsample_lax(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
-
-
-def _upsample_lax(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x, kernel[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
-    )
+def _upsample_lax(coarse: Array, kernel: Array) -> Array:
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    return lax.conv_general_dilated(coarse, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
 
 
 def _kernel_gradient_lax(fine: Array, coarse: Array) -> Array:
-    shape = (4, 4, fine.shape[3], coarse.shape[3])
-    of_kernel = jax.linear_transpose(lambda k: _downsample_lax(fine, k), jax.ShapeDtypeStruct(shape, fine.dtype))
-    return of_kernel(coarse)[0]
+    kernel = jax.ShapeDtypeStruct((4, 4, fine.shape[3], coarse.shape[3]), fine.dtype)
+    return jax.linear_transpose(lambda k: _downsample_lax(fine, k), kernel)(coarse)[0]
 
 
-def _downsample_matmul(x: Array, kernel: Array) -> Array:
-    batch, height, width, channels = x.shape
-    y = _dot(_patches(x), kernel.reshape(16 * channels, -1))
-    return y.reshape(batch, height // 2, width // 2, -1)
+def _downsample_matmul(fine: Array, kernel: Array) -> Array:
+    batch, height, width, _ = fine.shape
+    coarse = _dot(_patches(fine), _as_matrix(kernel), contract=(1, 0))
+    return coarse.reshape(batch, height // 2, width // 2, -1)
 
 
-def _upsample_matmul(x: Array, kernel: Array) -> Array:
-    """One product gives each input pixel's 4x4 patch of the output; the patches are then added where they overlap."""
-    batch, height, width, channels = x.shape
-    features = kernel.shape[3]
-    patches = _dot(x.reshape(-1, channels), kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
-    patches = patches.reshape(batch, height, width, 2, 2, 2, 2, features)  # [B, h, w, cell row, row, cell column, column, F]
+def _upsample_matmul(coarse: Array, kernel: Array) -> Array:
+    """One product gives each coarse pixel's 4x4 patch of the fine image; patches are added where they overlap."""
+    batch, height, width, channels = coarse.shape
+    patches = _dot(coarse.reshape(-1, channels), _as_matrix(kernel), contract=(1, 1))
+    patches = patches.reshape(batch, height, width, 2, 2, 2, 2, -1)  # [B, h, w, cell row, row, cell column, column, C]
 
     def shifted(p: int, r: int) -> Array:
         cells = patches[:, :, :, p, :, r].transpose(0, 1, 3, 2, 4, 5)
         return jnp.pad(cells, ((0, 0), (p, 1 - p), (0, 0), (r, 1 - r), (0, 0), (0, 0)))
 
     cells = shifted(0, 0) + shifted(0, 1) + shifted(1, 0) + shifted(1, 1)
-    return cells.reshape(batch, 2 * height + 2, 2 * width + 2, features)[:, 1:-1, 1:-1]
+    return cells.reshape(batch, 2 * height + 2, 2 * width + 2, -1)[:, 1:-1, 1:-1]
 
 
 def _kernel_gradient_matmul(fine: Array, coarse: Array) -> Array:
-    features = coarse.shape[3]
-    gradient = _dot(_patches(fine).T, coarse.reshape(-1, features))
-    return gradient.reshape(4, 4, fine.shape[3], features)
+    gradient = _dot(_patches(fine), coarse.reshape(-1, coarse.shape[3]), contract=(0, 0))
+    return gradient.reshape(4, 4, fine.shape[3], coarse.shape[3])
 
 
-def _patches(x: Array) -> Array:
-    """The 4x4 patches a stride-2 convolution reads: `[B, H, W, C] -> [B * H/2 * W/2, 16 C]`."""
-    batch, height, width, channels = x.shape
+def _patches(fine: Array) -> Array:
+    """The 4x4 patches a stride-2 convolution reads: `[B, H, W, C] -> [B * H/2 * W/2, 16 C]`, in pieces of 2 C."""
+    batch, height, width, channels = fine.shape
     rows, columns = height // 2, width // 2
-    cells = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, rows + 1, 2, columns + 1, 2, channels)
-    pairs = jnp.stack([cells[:, :-1], cells[:, 1:]], axis=2)
-    pairs = jnp.stack([pairs[:, :, :, :, :-1], pairs[:, :, :, :, 1:]], axis=4)
-    return pairs.transpose(0, 1, 5, 2, 3, 4, 6, 7).reshape(batch * rows * columns, 16 * channels)
+    cells = jnp.pad(fine, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, rows + 1, 2, columns + 1, 2 * channels)
+    pieces = [cells[:, p : p + rows, q, r : r + columns] for p in (0, 1) for q in (0, 1) for r in (0, 1)]
+    return jnp.concatenate(pieces, axis=-1).reshape(batch * rows * columns, 16 * channels)
 
 
-def _dot(a: Array, b: Array) -> Array:
-    """Matrix product summed in float32, returned in the operands' type."""
-    return lax.dot(a, b, preferred_element_type=jnp.float32).astype(a.dtype)
+def _as_matrix(kernel: Array) -> Array:
+    return kernel.reshape(-1, kernel.shape[3])
+
+
+def _dot(a: Array, b: Array, *, contract: tuple[int, int]) -> Array:
+    """Matrix product over the named axes, summed in float32, returned in the operands' type."""
+    dimensions = (((contract[0],), (contract[1],)), ((), ()))
+    return lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32).astype(a.dtype)
 
 
 # ------------------------------------------------------------------ modules
@@ -157,7 +157,7 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", kernel_init, (4, 4, x.shape[-1], self.features))
+        kernel = self.param("kernel", kernel_init, (4, 4, self.features, x.shape[-1]))
         return upsample(x.astype(self.dtype), kernel.astype(self.dtype))
 
 

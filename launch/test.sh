@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Environment and all tests; arguments go to pytest: bash launch/test.sh -k losses
+source "$(dirname "$0")/environment.sh"
+make_environment test
+
+python -m pytest "$@"

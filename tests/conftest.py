@@ -1,0 +1,80 @@
+"""The whole suite runs on four CPU devices, with shape and key mistakes turned into errors."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_disable_most_optimizations", True)  # compiling takes longer than running here
+flags.FLAGS.mark_as_parsed()  # Grain's readers ask
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of the test's own: nothing a test makes reaches the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_data(tmp_path_factory):
+    """Four small CT phantoms, prepared at 32x32: two subjects to train on, one to validate on, one to test on."""
+    from ipmedgan_jax.data import phantom, preparation
+
+    folder = tmp_path_factory.mktemp("phantom")
+    paths = phantom.write_phantoms(
+        folder / "nifti", "ct", subjects=4, slices=6, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0)
+    )
+    settings = preparation.PreparationSettings(
+        modality="ct",
+        image_size=32,
+        fit="scale",
+        resample_mm=0.0,
+        foreground_level=1 / 6,
+        validation_subjects=("sub-003",),
+        test_subjects=("sub-004",),
+    )
+    preparation.prepare(settings, paths, folder / "prepared", progress=False)
+    return folder / "prepared"
+
+
+@pytest.fixture
+def tiny_config(phantom_data):
+    """A function (system="", **changes) -> config of the smallest run on `phantom_data`; keys as `train__steps=3`."""
+    from configs import demo
+
+    def make(system="", **changes):
+        config = demo.get_config(system).unlock()
+        small = {
+            "data__dir": str(phantom_data),
+            "data__image_size": 32,
+            "data__threads": 2,
+            "data__prefetch": 4,
+            "holes__size": 16,
+            "generator__width": 2,
+            "discriminator__width": 2,
+            "discriminator__layers": 2,
+            "loss__perceptual_layers": (1.0,) * 4,
+            "vgg19__weights": "random",
+            "train__batch_size": 4,
+            "train__steps": 4,
+            "train__log_every": 2,
+            "train__validate_every": 4,
+            "train__checkpoint_every": 2,
+            "evaluation__batch_size": 4,
+            "evaluation__bootstrap": 50,
+        }
+        for key, value in (small | changes).items():
+            group, _, name = key.rpartition("__")
+            (config[group] if group else config)[name] = value
+        return config.lock()
+
+    return make

@@ -1,0 +1,50 @@
+"""Commands as a shell sees them: one line and an exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(module, *arguments, cwd=ROOT):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    line = [sys.executable, "-m", f"ipmedgan_jax.{module}", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240)
+
+
+@pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19"])
+def test_help_explains_and_succeeds(module):
+    result = command(module, "--help")
+    assert result.returncode == 0
+    assert f"python -m ipmedgan_jax.{module}" in result.stdout
+    assert "flags:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("main",), "--config"),
+        (("main", "--config=configs/nowhere.py", "--workdir=x"), "nowhere.py"),
+        (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "unknown system 'medgam'"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "train.step"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.steps=many"), "many"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "turbo"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "extra"), "unexpected argument 'extra'"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.data.dir=/nowhere"), "/nowhere/dataset.json: not found"),
+        (("prepare", "--config=configs/ct.py", "--input=/nowhere/*.nii", "--output=x"), "/nowhere/*.nii"),
+        (("evaluate", "--workdir=/nowhere"), "/nowhere/config.json: not found"),
+        (("evaluate", "--workdir=x", "--system=telepathy"), "--system=telepathy: wanted one of surround_mean, telea"),
+        (("evaluate", "--workdir=x", "--system=telea"), "--system needs --config"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message):
+    result = command(*arguments)
+    assert result.returncode == 2, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,91 @@
+"""Equations 1 to 5 by hand, at extremes, and in meaning."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipmedgan_jax import losses
+
+LOG2 = float(np.log(2))
+
+
+def logits(value):
+    return jnp.full((2, 3, 3), value)
+
+
+def test_an_undecided_discriminator_costs_log_2():
+    assert float(losses.discriminator_loss(logits(0.0), logits(0.0))) == pytest.approx(LOG2)
+    assert float(losses.adversarial_loss(logits(0.0))) == pytest.approx(LOG2)
+
+
+def test_binary_cross_entropy_equals_eq_1_by_hand():
+    value = float(losses.discriminator_loss(logits(1.0), logits(-2.0)))
+    d_real, d_fake = 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(2.0))
+    assert value == pytest.approx(-0.5 * (np.log(d_real) + np.log(1 - d_fake)), rel=1e-6)
+
+
+def test_a_fake_that_looks_real_costs_the_discriminator_more_and_the_generator_less():
+    assert losses.discriminator_loss(logits(1.0), logits(2.0)) > losses.discriminator_loss(logits(1.0), logits(-2.0))
+    assert losses.adversarial_loss(logits(2.0)) < losses.adversarial_loss(logits(-2.0))
+
+
+@pytest.mark.parametrize("value", [-1e4, 1e4])
+def test_extreme_logits_have_finite_losses_and_gradients(value):
+    gradient = jax.grad(lambda x: losses.discriminator_loss(x, x) + losses.adversarial_loss(x))(logits(value))
+    assert np.isfinite(losses.discriminator_loss(logits(value), logits(value)))
+    assert np.isfinite(gradient).all()
+
+
+def test_gram_matrix_by_hand():
+    features = jnp.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
+    np.testing.assert_allclose(losses.gram_matrix(features)[0], np.array([[10, 14], [14, 20]]) / 4)
+
+
+def test_style_loss_by_hand():
+    """d = 1: the Gram matrix is the mean square; 4 - 1 = 3, squared 9, over 4 d^2 = 4."""
+    fake, real = jnp.full((1, 2, 2, 1), 2.0), jnp.ones((1, 2, 2, 1))
+    assert float(losses.style_loss([fake], [real], weights=[0.5])) == pytest.approx(0.5 * 9 / 4)
+
+
+def test_style_does_not_depend_on_where_things_are():
+    a = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
+    assert float(losses.style_loss([a], [jnp.flip(a, (1, 2))], weights=[1.0])) == pytest.approx(0, abs=1e-9)
+
+
+def test_perceptual_loss_by_hand_for_both_reductions():
+    fake, real = [jnp.ones((2, 2, 2, 1)), jnp.ones((2, 1, 1, 3))], [jnp.zeros((2, 2, 2, 1)), jnp.zeros((2, 1, 1, 3))]
+    assert float(losses.perceptual_loss(fake, real, weights=[1.0, 10.0], reduction="sum")) == pytest.approx(4 + 30)
+    assert float(losses.perceptual_loss(fake, real, weights=[1.0, 10.0], reduction="mean")) == pytest.approx(1 + 10)
+
+
+def test_equal_images_cost_nothing():
+    a = [jax.random.normal(jax.random.key(0), (1, 4, 4, 3))]
+    assert float(losses.perceptual_loss(a, a, weights=[1.0])) == 0
+    assert float(losses.style_loss(a, a, weights=[1.0])) == 0
+
+
+def test_bfloat16_features_give_float32_losses():
+    a = [jnp.ones((1, 4, 4, 3), jnp.bfloat16)]
+    assert losses.style_loss(a, a, weights=[1.0]).dtype == jnp.float32
+    assert losses.perceptual_loss(a, a, weights=[1.0]).dtype == jnp.float32
+
+
+def test_another_reduction_is_refused():
+    with pytest.raises(ValueError, match="perceptual_reduction must be sum or mean, got 'median'"):
+        losses.perceptual_loss([], [], weights=[], reduction="median")
+
+
+def test_weights_and_layers_must_be_equally_many():
+    with pytest.raises(ValueError, match="2 layer weights for 1 and 1 feature maps"):
+        losses.style_loss([jnp.ones((1, 1, 1, 1))], [jnp.ones((1, 1, 1, 1))], weights=[1.0, 1.0])
+
+
+def test_maps_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match="feature maps differ in shape"):
+        losses.style_loss([jnp.ones((1, 1, 1, 1))], [jnp.ones((1, 2, 1, 1))], weights=[1.0])
+
+
+def test_images_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match="shapes differ"):
+        losses.l1_loss(jnp.ones((2,)), jnp.ones((2, 1)))

@@ -1,0 +1,116 @@
+"""Parameter counts and output sizes of the published networks (MedGAN, pix2pix)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ipmedgan_jax.networks.casnet import CasNet, UBlock, widths
+from ipmedgan_jax.networks.layers import Normalise
+from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
+
+
+def shapes(net, *shape):
+    """Parameters and output, as shapes alone."""
+    x = jnp.zeros(shape)
+    variables = jax.eval_shape(partial(net.init, train=True), jax.random.key(0), x)
+    return variables["params"], jax.eval_shape(partial(net.apply, train=True), variables, x)
+
+
+def fresh(net, x, seed=1):
+    return jax.jit(partial(net.init, train=False))(jax.random.key(seed), x)
+
+
+def count(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_a_u_block_has_54_407_808_parameters():
+    params, output = shapes(UBlock(), 1, 256, 256, 1)
+    assert count(params) == 54_407_808
+    assert output.shape == (1, 256, 256, 1)
+
+
+def test_casnet_has_326_446_848_parameters():
+    params, output = shapes(CasNet(), 2, 256, 256, 1)
+    assert count(params) == 326_446_848
+    assert output.shape == (2, 256, 256, 1)
+
+
+def test_encoder_widths_are_pix2pix_s():
+    assert widths(256, 64) == [64, 128, 256, 512, 512, 512, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("layers", "channels", "size", "parameters", "maps", "logits"),
+    [
+        (3, 2, 256, 2_764_544, (128, 64, 32, 31), 30),
+        (2, 1, 64, 661_248, (32, 16, 15), 14),
+        (1, 2, 256, 135_424, (128, 127), 126),
+    ],
+)
+def test_patch_discriminators_have_the_published_sizes(layers, channels, size, parameters, maps, logits):
+    params, (out, features) = shapes(PatchDiscriminator(layers), 1, size, size, channels)
+    assert count(params) == parameters
+    assert tuple(feature.shape[1] for feature in features) == maps
+    assert out.shape == (1, logits, logits)
+
+
+@pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
+def test_a_logit_sees_its_patch_and_nothing_else(layers, patch):
+    """The gradient of one logit by the image, without normalisation, is zero outside a square of the patch's side."""
+    net = PatchDiscriminator(layers, width=2, normalise=Normalise("batch"))
+    x = jax.random.normal(jax.random.key(0), (1, 128, 128, 1))
+    variables = fresh(net, x)
+
+    def one_logit(x):
+        logits, _ = net.apply(variables, x, train=False)
+        middle = logits.shape[1] // 2
+        return logits[0, middle, middle]
+
+    seen = np.asarray(jax.jit(jax.grad(one_logit))(x))[0, ..., 0] != 0
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    assert rows[-1] - rows[0] + 1 == patch
+    assert columns[-1] - columns[0] + 1 == patch
+
+
+def test_the_blocks_chain_images_and_every_block_matters():
+    net = CasNet(blocks=2, width=2)
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 1))
+    variables = fresh(net, x)
+    block = jax.jit(lambda params, x: UBlock(width=2).apply({"params": params}, x, train=False))
+    second = block(variables["params"]["block_1"], block(variables["params"]["block_0"], x))
+    np.testing.assert_allclose(jax.jit(partial(net.apply, train=False))(variables, x), second, atol=1e-6)
+    assert float(jnp.abs(second).max()) < 1
+
+
+def test_initial_weights_follow_pix2pix():
+    x = jnp.zeros((1, 64, 64, 1))
+    params = fresh(UBlock(width=16), x)["params"]
+    kernel, scale = params["down_3"]["kernel"], params["down_norm_3"]["scale"]
+    assert float(kernel.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(scale.mean()) == pytest.approx(1, abs=0.01)
+    assert float(scale.std()) == pytest.approx(0.02, rel=0.3)
+    assert float(jnp.abs(params["down_norm_3"]["bias"]).max()) == 0
+
+
+def test_dropout_changes_training_outputs_only():
+    net = CasNet(blocks=1, width=2, dropout=0.5)
+    x = jax.random.normal(jax.random.key(0), (1, 32, 32, 1))
+    variables = fresh(net, x)
+
+    @partial(jax.jit, static_argnums=1)
+    def run(seed, train):
+        return net.apply(variables, x, train=train, rngs={"dropout": jax.random.key(seed)})
+
+    assert not np.allclose(run(0, True), run(1, True))
+    np.testing.assert_array_equal(run(0, False), run(1, False))
+
+
+def test_bfloat16_networks_keep_float32_parameters_and_outputs():
+    net = CasNet(blocks=1, width=2, normalise=Normalise(dtype=jnp.bfloat16), dtype=jnp.bfloat16)
+    params, output = shapes(net, 1, 16, 16, 1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    assert output.dtype == jnp.float32

@@ -1,0 +1,145 @@
+"""Every slice once an epoch, each process its share, the same order for the same seed, from any place in it."""
+
+import collections
+import contextlib
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.data import pipeline, records
+from ipmedgan_jax.errors import UserError
+
+HOLES = pipeline.HoleSettings(
+    size=16, foreground=-2 / 3, min_foreground=0.0, evaluation_min_foreground=0.3, evaluation_seed=0
+)
+
+
+def batches(directory, **options):
+    settings = {"batch_size": 2, "seed": 0, "threads": 2, "prefetch": 4} | options
+    return contextlib.closing(pipeline.training_batches(directory, HOLES, **settings))
+
+
+def take(directory, count, **options):
+    with batches(directory, **options) as iterator:
+        return [next(iterator) for _ in range(count)]
+
+
+def slices_of(taken):
+    return [image.tobytes() for batch in taken for image in batch["image"]]
+
+
+def train_size(directory):
+    return records.load_dataset(directory).slices["train"]
+
+
+def test_batches_have_the_promised_shapes_and_ranges(phantom_data):
+    (batch,) = take(phantom_data, 1)
+    assert batch["image"].shape == (2, 32, 32, 1)
+    assert batch["image"].dtype == np.float32
+    assert batch["hole"].shape == (2, 4)
+    assert batch["hole"].dtype == np.int32
+    assert np.abs(batch["image"]).max() <= 1
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_slice_is_seen_once_an_epoch_by_one_process(phantom_data, processes):
+    size = train_size(phantom_data)
+    assert size % processes == 0
+    seen = [
+        slices_of(take(phantom_data, size // processes, batch_size=1, process=process, processes=processes))
+        for process in range(processes)
+    ]
+    counts = collections.Counter(name for share in seen for name in share)
+    assert len(counts) == size
+    assert set(counts.values()) == {1}
+
+
+def test_the_next_epoch_has_another_order_and_other_holes(phantom_data):
+    size = train_size(phantom_data)
+    taken = take(phantom_data, 2 * size, batch_size=1)
+    first, second = taken[:size], taken[size:]
+    assert sorted(slices_of(first)) == sorted(slices_of(second))
+    assert slices_of(first) != slices_of(second)
+    by_slice = [{batch["image"].tobytes(): batch["hole"].tolist() for batch in epoch} for epoch in (first, second)]
+    assert by_slice[0] != by_slice[1]
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_the_threads(phantom_data):
+    a, b = take(phantom_data, 5, threads=1), take(phantom_data, 5, threads=4)
+    other = take(phantom_data, 5, seed=1)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x["image"], y["image"])
+        np.testing.assert_array_equal(x["hole"], y["hole"])
+    assert slices_of(a) != slices_of(other)
+
+
+def test_the_iterator_s_state_is_a_place_in_the_order(phantom_data):
+    with batches(phantom_data) as iterator:
+        for _ in range(3):
+            next(iterator)
+        state = iterator.get_state()
+        expected = [next(iterator) for _ in range(4)]
+    with batches(phantom_data) as resumed:
+        resumed.set_state(state)
+        for batch in expected:
+            again = next(resumed)
+            np.testing.assert_array_equal(again["image"], batch["image"])
+            np.testing.assert_array_equal(again["hole"], batch["hole"])
+
+
+def test_more_processes_than_slices_are_refused(phantom_data):
+    with pytest.raises(UserError, match="training slices for 1000 processes"):
+        pipeline.training_batches(phantom_data, HOLES, batch_size=1, seed=0, threads=1, prefetch=1, processes=1000)
+
+
+def test_evaluation_holes_are_the_same_every_time_and_have_enough_foreground(phantom_data):
+    first, again = (list(pipeline.evaluation_slices(phantom_data, "test", HOLES)) for _ in range(2))
+    assert first
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.hole, b.hole)
+        row, column, height, width = a.hole
+        assert (a.image[row : row + height, column : column + width] > HOLES.foreground).mean() >= 0.3
+
+
+def test_evaluation_holes_do_not_depend_on_how_many_slices_are_taken(phantom_data):
+    every = {each.record.index: each.hole.tolist() for each in pipeline.evaluation_slices(phantom_data, "test", HOLES)}
+    few = list(pipeline.evaluation_slices(phantom_data, "test", HOLES, at_most=2))
+    assert len(few) <= 2
+    for each in few:
+        assert every[each.record.index] == each.hole.tolist()
+
+
+def test_slices_without_a_place_are_passed_over(phantom_data):
+    impossible = pipeline.HoleSettings(16, -2 / 3, 0.0, 1.1, 0)
+    assert not list(pipeline.evaluation_slices(phantom_data, "test", impossible))
+
+
+def test_the_last_evaluation_batch_is_padded_to_its_size(phantom_data):
+    slices = list(pipeline.evaluation_slices(phantom_data, "test", HOLES))[:3]
+    groups = list(pipeline.in_batches(iter(slices), 2))
+    assert [len(group) for group, _ in groups] == [2, 1]
+    assert all(len(batch["image"]) == 2 for _, batch in groups)
+
+
+def test_spread_covers_both_ends():
+    assert list(pipeline.spread(3, 5)) == [0, 1, 2]
+    assert list(pipeline.spread(11, 3)) == [0, 5, 10]
+
+
+def test_context_is_filled_in_the_hole_alone():
+    each = pipeline.EvaluationSlice(None, np.zeros((8, 8), np.float32), np.array([2, 3, 2, 2]))
+    context = each.context(-1.0)
+    assert (context[2:4, 3:5] == -1).all()
+    assert context.sum() == -4
+    assert not each.image.any()
+
+
+def test_a_damaged_shard_is_named(phantom_data, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(phantom_data, copy)
+    shard = next((copy / "train").glob("*.arrayrecord"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"damaged shard.*prepare the data again"):
+        pipeline.read_source(copy, "train")

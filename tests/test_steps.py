@@ -1,0 +1,239 @@
+"""What one update may and may not do, on tiny networks."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ipmedgan_jax import parallel, steps
+from ipmedgan_jax.networks.casnet import CasNet
+from ipmedgan_jax.networks.layers import DATA_AXIS, Normalise
+from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
+from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems.ipmedgan import IpMedGAN
+from ipmedgan_jax.systems.unet import UNet
+
+SIZE, HOLE = 32, 16
+
+
+def ipmedgan(statistics="example", **weights):
+    normalise = Normalise(statistics)
+    return IpMedGAN(
+        generator=CasNet(blocks=2, width=2, normalise=normalise),
+        discriminators={
+            "global": PatchDiscriminator(2, width=2, normalise=normalise),
+            "local": PatchDiscriminator(1, width=2, normalise=normalise),
+        },
+        vgg19=VGG19("caffe"),
+        hole_size=HOLE,
+        **{"perceptual_layers": (1.0,) * 4, "style": 0.0} | weights,
+    )
+
+
+def make_update(system, optimiser=None, **options):
+    return steps.Update(system, optimiser or optax.sgd(0.01), **options)
+
+
+def make_batch(size=4, seed=0):
+    generator = np.random.default_rng(seed)
+    corners = generator.integers(0, SIZE - HOLE + 1, (size, 2))
+    holes = np.concatenate([corners, np.full((size, 2), HOLE)], 1).astype(np.int32)
+    return steps.Batch(generator.uniform(-1, 1, (size, SIZE, SIZE, 1)).astype(np.float32), holes)
+
+
+def run(update, batch, devices=1, state=None, count=1, frozen=None):
+    """`count` updates mapped over so many devices."""
+    if state is None:
+        state = steps.init_state(update, jax.random.key(0), SIZE)
+    mapped = jax.pmap(
+        functools.partial(steps.train_step, update),
+        axis_name=DATA_AXIS,
+        in_axes=(None, None, 0),
+        out_axes=None,
+        devices=jax.devices()[:devices],
+    )
+    split = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+    metrics = {}
+    for _ in range(count):
+        state, metrics = mapped(state, frozen or {}, split)
+    return jax.device_get(state), jax.device_get(metrics)
+
+
+def assert_close(a, b, rtol=1e-4, atol=1e-6):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
+
+
+def test_the_generator_never_sees_the_removed_pixels():
+    system, batch = ipmedgan(), make_batch()
+    changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
+    np.testing.assert_array_equal(system.generator_input(batch), system.generator_input(changed))
+    assert not np.array_equal(system.shown("local", batch, batch.image), system.shown("local", changed, changed.image))
+
+
+def test_known_pixels_come_out_bit_equal():
+    batch = make_batch()
+    inpainted = np.asarray(batch.inpainted(jnp.full(batch.image.shape, 0.5)))
+    known = np.asarray(batch.mask) == 0
+    np.testing.assert_array_equal(inpainted[known], batch.image[known])
+    assert (inpainted[~known] == 0.5).all()
+
+
+def test_the_local_discriminator_is_shown_the_hole_and_the_global_one_context_and_image():
+    system, batch = ipmedgan(), make_batch()
+    row, column = batch.hole[1, :2]
+    shown = system.shown("local", batch, batch.image)
+    np.testing.assert_array_equal(shown[1], batch.image[1, row : row + HOLE, column : column + HOLE])
+    pair = system.shown("global", batch, batch.image)
+    np.testing.assert_array_equal(pair[..., 1:], batch.image)
+    np.testing.assert_array_equal(pair[..., :1], system.generator_input(batch))
+
+
+def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_round():
+    update, batch = make_update(ipmedgan()), make_batch()
+    before = steps.init_state(update, jax.random.key(0), SIZE)
+
+    def parts(state, batch):
+        output, pullback, statistics = steps.run_generator(update.system, state.generator, batch, jax.random.key(0))
+        per = {
+            name: steps.discriminator_gradients(update.system, name, net, batch, output)
+            for name, net in state.discriminators.items()
+        }
+        after_d, _ = steps.step_discriminators(update, state, per)
+        gradient, _ = steps.output_gradient(update.system, after_d.discriminators, {}, batch, output)
+        after_g, _ = steps.step_generator(update, after_d, pullback(gradient)[0], statistics)
+        return after_d, after_g
+
+    mapped = jax.pmap(parts, axis_name=DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=jax.devices()[:1])
+    after_d, after_g = mapped(before, jax.tree.map(lambda x: x[None], batch))
+    jax.tree.map(np.testing.assert_array_equal, after_d.generator.params, before.generator.params)
+    jax.tree.map(np.testing.assert_array_equal, after_g.discriminators, after_d.discriminators)
+    for moved, old in ((after_d.discriminators, before.discriminators), (after_g.generator, before.generator)):
+        assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(old), strict=True))
+
+
+def test_the_generator_s_gradient_goes_through_the_updated_discriminators():
+    """With a large discriminator step the generator's loss is that of the new discriminators, not of the old."""
+    batch = make_batch()
+    slow, fast = make_update(ipmedgan(), optax.sgd(0.0)), make_update(ipmedgan(), optax.sgd(1.0))
+    assert run(slow, batch)[1]["loss/generator/local"] != run(fast, batch)[1]["loss/generator/local"]
+
+
+def test_discriminators_learn_to_tell_real_from_fake_in_20_steps():
+    image = np.linspace(-1, 1, SIZE, dtype=np.float32).reshape(1, SIZE, 1, 1) * np.ones((4, 1, SIZE, 1), np.float32)
+    batch = make_batch().replace(image=image)
+    update = make_update(ipmedgan(adversarial=0.0, local=1e-9, perceptual=0.0), optax.adam(2e-3))
+    _, metrics = run(update, batch, count=20)
+    for name in ("global", "local"):
+        assert metrics[f"logit/real/{name}"] > metrics[f"logit/fake/{name}"] + 0.5
+
+
+def test_one_device_and_four_agree():
+    update, batch = make_update(ipmedgan()), make_batch(4)
+    one, one_metrics = run(update, batch, devices=1, count=3)
+    four, four_metrics = run(update, batch, devices=4, count=3)
+    assert_close(one.generator, four.generator)
+    assert_close(one.discriminators, four.discriminators)
+    assert_close(one_metrics, four_metrics, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_statistics_agree_over_devices_too():
+    update, batch = make_update(ipmedgan("batch")), make_batch(4)
+    assert_close(run(update, batch, devices=1)[0].generator, run(update, batch, devices=4)[0].generator, rtol=1e-3)
+
+
+def test_accumulated_parts_give_the_whole_batch_s_update():
+    batch = make_batch(4)
+    whole, whole_metrics = run(make_update(ipmedgan()), batch, count=2)
+    parts, parts_metrics = run(make_update(ipmedgan(), accumulate=2), batch, count=2)
+    assert_close(whole.generator, parts.generator)
+    assert_close(whole.discriminators, parts.discriminators)
+    assert_close(whole_metrics, parts_metrics, rtol=1e-3, atol=1e-5)
+
+
+def test_more_generator_updates_move_the_generator_and_leave_the_discriminators_alone():
+    batch = make_batch()
+    once, _ = run(make_update(ipmedgan()), batch)
+    thrice, _ = run(make_update(ipmedgan(), generator_updates=3), batch)
+    jax.tree.map(np.testing.assert_array_equal, once.discriminators, thrice.discriminators)
+    assert not np.allclose(
+        once.generator.params["block_0"]["down_0"]["kernel"], thrice.generator.params["block_0"]["down_0"]["kernel"],
+        atol=1e-9, rtol=0,
+    )  # fmt: skip
+
+
+def test_the_average_follows_the_generator():
+    update = make_update(ipmedgan(), optax.sgd(0.1), average_decay=0.5)
+    before = steps.init_state(update, jax.random.key(0), SIZE)
+    after, _ = run(update, make_batch(), state=before)
+    decay = 0.1  # at step 0: the smaller of 0.5 and 1 / 10
+    expected = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, before.average, after.generator.params)
+    assert_close(after.average, expected)
+
+
+def test_the_generator_s_loss_is_the_weighted_sum_of_eq_5():
+    system = ipmedgan(style=1e-4)
+    frozen = system.vgg19.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 1)))["params"]
+    _, metrics = run(make_update(system), make_batch(1), frozen=frozen)
+    for name, weight in (("adversarial", 0.8), ("local", 0.2), ("style", 1e-4), ("perceptual", 1e-4)):
+        weighted, value = metrics[f"loss/generator_weighted/{name}"], metrics[f"loss/generator/{name}"]
+        assert weighted == pytest.approx(weight * value, rel=1e-5)
+        assert value > 0
+
+
+def test_medgan_has_neither_local_term_nor_local_discriminator():
+    system = ipmedgan(adversarial=1.0, local=0.0)
+    system = replace(system, discriminators={"global": system.discriminators["global"]})
+    state, metrics = run(make_update(system), make_batch())
+    assert list(state.discriminators) == ["global"]
+    assert not [name for name in metrics if "local" in name]
+
+
+@pytest.mark.parametrize("region", ["hole", "image"])
+def test_the_u_net_s_loss_is_the_mean_absolute_error_of_its_region(region):
+    system, batch = UNet(CasNet(blocks=1, width=2), region=region), make_batch()
+    output = jnp.zeros(batch.image.shape)
+    value = system.generator_loss({}, batch, output, lambda *_: None)["l1"].value
+    error, mask = np.abs(batch.image), np.asarray(batch.mask) > 0
+    assert float(value) == pytest.approx(error[mask].mean() if region == "hole" else error.mean(), rel=1e-5)
+
+
+def test_the_u_net_has_no_discriminator_to_show_anything():
+    with pytest.raises(KeyError, match="no discriminator 'global'"):
+        UNet(CasNet(1, 2)).shown("global", make_batch(), make_batch().image)
+
+
+def test_a_step_keeps_every_shape_and_type():
+    update = make_update(ipmedgan("batch"), optax.adam(1e-3), average_decay=0.9)
+    before = steps.init_state(update, jax.random.key(0), SIZE)
+    after, _ = run(update, make_batch(), state=before)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+
+
+def test_the_step_is_traced_once_for_a_shape():
+    update, traces = make_update(ipmedgan()), []
+
+    def counted(*arguments):
+        traces.append(1)
+        return steps.train_step(update, *arguments)
+
+    mapped = parallel.map_over_devices(counted)
+    state = parallel.replicate(steps.init_state(update, jax.random.key(0), SIZE))
+    for seed in range(3):
+        state, _ = mapped(state, {}, parallel.split_over_devices(make_batch(4, seed)))
+    assert len(traces) == 1
+
+
+def test_the_state_passed_in_is_given_up():
+    update = make_update(ipmedgan())
+    state = parallel.replicate(steps.init_state(update, jax.random.key(0), SIZE))
+    leaf = state.generator.params["block_0"]["down_1"]["kernel"]
+    parallel.map_over_devices(functools.partial(steps.train_step, update))(
+        state, {}, parallel.split_over_devices(make_batch(4))
+    )
+    assert leaf.is_deleted()

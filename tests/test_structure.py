@@ -1,0 +1,78 @@
+"""The house keeps its plan: every module imports, and imports run one way."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ipmedgan_jax"
+MODULES = sorted(
+    str(path.relative_to(PACKAGE.parent).with_suffix("")).replace("/", ".")
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+LEVELS = [
+    {"errors"},
+    {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "data.volumes",
+     "data.records", "data.phantom"},
+    {"entry", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
+     "data.preparation", "data.pipeline"},
+    {"steps", "pretrained"},
+    {"systems.ipmedgan", "systems.unet", "systems.classical"},
+    {"scoring", "experiment"},
+    {"train"},
+    {"prepare", "evaluate", "vgg19"},
+    {"main"},
+]  # fmt: skip
+"""Who lives where: a module imports none of a later line, and, of its own, only where stated here."""
+
+SAME_LEVEL = {("scoring", "experiment")}
+"""`scoring` names a type of `experiment`'s, for the type checker alone."""
+
+
+def level(module):
+    name = module.removeprefix("ipmedgan_jax.")
+    return next(i for i, names in enumerate(LEVELS) if name in names)
+
+
+def imports(module):
+    source = (PACKAGE.parent / (module.replace(".", "/") + ".py")).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ipmedgan_jax"):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("ipmedgan_jax."))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_imports(module):
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module):
+    for other in imports(module):
+        if other == "ipmedgan_jax":
+            continue
+        pair = tuple(name.removeprefix("ipmedgan_jax.") for name in (module, other))
+        assert level(other) < level(module) or pair in SAME_LEVEL, f"{module} imports {other}"
+
+
+def test_only_experiment_reads_a_config_dict():
+    allowed = {"experiment.py", "main.py", "evaluate.py", "prepare.py"}  # the entries only hand it on
+    readers = {path.name for path in PACKAGE.rglob("*.py") if "ml_collections" in path.read_text()}
+    assert readers <= allowed
+    for name in allowed - {"experiment.py"}:
+        assert "config." not in (PACKAGE / name).read_text().split('"""', 2)[2].replace("--config.", "")
+
+
+def test_configs_import_ml_collections_only():
+    for path in (PACKAGE.parent / "configs").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module in {"ml_collections", "configs"}
+            assert not isinstance(node, ast.Import)

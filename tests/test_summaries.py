@@ -1,0 +1,60 @@
+"""Progress in a log and on a terminal, and scalars that TensorBoard can read."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.summaries import Progress, Summaries, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "00:00:00"), (3661.4, "01:01:01"), (90061, "1 d 01:01:01"), (59.7, "00:01:00")]
+)
+def test_durations_read_like_clocks(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_log_gets_a_line_each_time_with_step_loss_and_time_left(caplog):
+    with caplog.at_level(logging.INFO, "absl"):
+        progress = Progress(0, 10, stream=io.StringIO())
+        progress.report(5, {"l1": 0.5})
+    assert "step 5/10  l1 0.5" in caplog.text
+    assert "left" in caplog.text
+
+
+def test_a_terminal_gets_one_line_rewritten_in_place():
+    terminal = Terminal()
+    progress = Progress(0, 10, stream=terminal)
+    progress.report(5, {"l1": 0.5})
+    progress.report(6, {"l1": 0.4})
+    progress.pause()
+    assert terminal.getvalue().count("\r") == 2
+    assert terminal.getvalue().count("\n") == 1
+
+
+def test_excluded_time_does_not_slow_the_rate_but_counts_for_the_time_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ipmedgan_jax.summaries.time.monotonic", lambda: now[0])
+    terminal = Terminal()
+    progress = Progress(0, 100, stream=terminal)
+    now[0] = 30.0
+    progress.exclude(20.0)
+    assert progress.report(10, {}) == pytest.approx(1.0)
+    assert "00:04:30 left" in terminal.getvalue()
+
+
+def test_scalars_and_images_are_written(tmp_path):
+    with Summaries(tmp_path) as summaries:
+        summaries.scalars(1, {"loss": 0.25}, prefix="validation/")
+        summaries.image(1, "grid", np.zeros((8, 8), np.uint8))
+    (events,) = tmp_path.iterdir()
+    content = events.read_bytes()
+    assert b"validation/loss" in content
+    assert b"grid" in content
