@@ -14,10 +14,11 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry
+from ipmedgan_jax import entry, memory
 
 
 def main() -> None:
+    memory.keep_freed_memory()
     from ipmedgan_jax import evaluate, experiment, train
 
     built = experiment.build(flags.FLAGS.config)

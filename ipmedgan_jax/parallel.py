@@ -14,8 +14,11 @@ from ipmedgan_jax.networks.layers import DATA_AXIS
 Tree = Any
 
 
-def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Callable[..., tuple[Tree, Tree]]:
-    """`step(state, frozen, batch) -> (state, metrics)` on every local device; the state passed in is given up."""
+def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Any:
+    """`step(state, frozen, batch) -> (state, metrics)` on every local device; the state passed in is given up.
+
+    What is returned is called like `step`, or lowered and compiled ahead like anything `jax.jit` returns.
+    """
     return jax.pmap(step, axis_name=DATA_AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0)
 
 

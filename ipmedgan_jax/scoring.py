@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class LearnedInpaint:
     def __init__(self, system: System):
         @jax.jit
         def inpaint(variables: Tree, batch: Batch) -> jax.Array:
-            output = system.generator.apply(variables, system.generator_input(batch), train=False)
+            output: Any = system.generator.apply(variables, system.generator_input(batch), train=False)
             return batch.inpainted(output)
 
         self._inpaint = inpaint
@@ -111,7 +111,7 @@ def batch_scores(
     size = image.shape[1]
     window = min(2 * hole_size, size)
     window_corners = jnp.clip(corners + hole_size // 2 - window // 2, 0, size - window)
-    maps = (net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image))
+    maps: list[Any] = [net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image)]
     return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image
 
 

@@ -25,8 +25,7 @@ Tree = Any
 Metrics = dict[str, Array]
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """Complete slices and the holes to be cut in them."""
 
     image: Array
@@ -52,8 +51,7 @@ class Judge(Protocol):
     def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
 
 
-@struct.dataclass
-class Term:
+class Term(struct.PyTreeNode):
     """One term of a generator's loss: its value without its weight."""
 
     weight: float = struct.field(pytree_node=False)
@@ -79,8 +77,7 @@ class System(Protocol):
         """The loss's terms by name; `frozen` are weights that never learn (VGG-19)."""
 
 
-@struct.dataclass
-class NetState:
+class NetState(struct.PyTreeNode):
     """One network and its optimiser."""
 
     params: Tree
@@ -88,8 +85,7 @@ class NetState:
     opt_state: optax.OptState
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that training changes. `key` never moves: a step's randomness is `fold_in(key, step)`."""
 
     step: Array
@@ -151,7 +147,7 @@ def apply_gradients(
     gradients = lax.pmean(gradients, DATA_AXIS)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return NetState(params, statistics, opt_state), optax.global_norm(gradients)
+    return NetState(params, statistics, opt_state), optax.tree.norm(gradients)
 
 
 # ------------------------------------------------------------------ discriminators
@@ -178,7 +174,8 @@ def discriminator_gradients(
 def step_discriminators(
     update: Update, state: TrainState, per_discriminator: Mapping[str, tuple[Tree, Tree, Metrics]]
 ) -> tuple[TrainState, Metrics]:
-    stepped, metrics = {}, {}
+    stepped: dict[str, NetState] = {}
+    metrics: Metrics = {}
     for name, (gradients, statistics, own) in per_discriminator.items():
         net, norm = apply_gradients(update.optimiser, state.discriminators[name], gradients, statistics)
         stepped[name] = net

@@ -190,10 +190,14 @@ def compile_update(experiment: Experiment, state: TrainState, frozen: steps.Tree
     """The mapped train step, compiled for this state and batch; logs how long that took and the memory it will use."""
     settings = experiment.training
     size = experiment.dataset.image_size
-    batch = Batch(np.zeros((settings.batch_size, size, size, 1), np.float32), np.zeros((settings.batch_size, 4), np.int32))
+    shapes: dict[str, Any] = {
+        "image": np.zeros((settings.batch_size, size, size, 1), np.float32),
+        "hole": np.zeros((settings.batch_size, 4), np.int32),
+    }
+    batch = Batch(**parallel.split_over_devices(shapes))
     mapped = parallel.map_over_devices(partial(steps.train_step, experiment.update))
     start = time.monotonic()
-    compiled = mapped.lower(state, frozen, parallel.split_over_devices(batch)).compile()
+    compiled = mapped.lower(state, frozen, batch).compile()
     memory = compiled.memory_analysis()
     if memory is None:
         logging.info("compiled    in %.0f s", time.monotonic() - start)

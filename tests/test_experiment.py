@@ -74,7 +74,7 @@ def test_every_key_is_read(tiny_config, monkeypatch):
     monkeypatch.setattr(experiment, "as_json", lambda config: {})
     seen = {key for key in experiment.flat(base.get_config().to_dict()) if not key.startswith("phantom.")}
     for system in experiment.SYSTEMS:
-        config = tiny_config(system)
+        config = tiny_config(system, train__steps=0)
         read.clear()
         experiment.build(config)
         experiment.preparation_settings(config)
@@ -100,13 +100,19 @@ def test_every_key_is_read(tiny_config, monkeypatch):
         ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: wanted 5"),
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
         ({"modality": "mri"}, "prepared with modality 'ct', the config has 'mri'"),
-        ({"system": "gan"}, "system 'gan': wanted one of ipmedgan, medgan, unet"),
         ({"data__dir": "/nowhere"}, r"/nowhere/dataset.json: not found"),
     ],
 )
 def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
         experiment.build(tiny_config(**changes))
+
+
+def test_an_unknown_system_is_refused(tiny_config):
+    config = tiny_config().unlock()
+    config.system = "gan"
+    with pytest.raises(UserError, match="system 'gan': wanted one of ipmedgan, medgan, unet"):
+        experiment.build(config)
 
 
 def test_an_unknown_system_in_the_config_suffix_is_refused():

@@ -141,5 +141,5 @@ def test_a_damaged_shard_is_named(phantom_data, tmp_path):
     shutil.copytree(phantom_data, copy)
     shard = next((copy / "train").glob("*.arrayrecord"))
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"damaged shard.*prepare the data again"):
+    with pytest.raises(UserError, match=r"train: missing or damaged shard.*prepare the data again"):
         pipeline.read_source(copy, "train")

@@ -14,11 +14,11 @@ MODULES = sorted(
 )
 
 LEVELS = [
-    {"errors"},
+    {"errors", "memory"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "data.volumes",
-     "data.records", "data.phantom"},
+     "data.records", },
     {"entry", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
-     "data.preparation", "data.pipeline"},
+     "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},
     {"systems.ipmedgan", "systems.unet", "systems.classical"},
     {"scoring", "experiment"},

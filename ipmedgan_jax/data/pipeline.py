@@ -6,6 +6,7 @@ A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -14,7 +15,7 @@ from ipmedgan_jax import masks
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 
-NumpyBatch = dict[str, np.ndarray]
+NumpyBatch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,16 @@ class EvaluationSlice:
 
 def read_source(directory: Path | str, split: str) -> grain.sources.ArrayRecordDataSource:
     """The encoded records of a split by index, across its shards. UserError for a shard that is damaged."""
-    paths = records.shard_paths(directory, split)
-    source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
+    paths = [str(path) for path in records.shard_paths(directory, split)]
     expected = records.load_dataset(directory).slices[split]
-    if len(source) != expected:
+    try:
+        source = grain.sources.ArrayRecordDataSource(paths)
+        found = len(source)
+    except RuntimeError:  # the library's own word for a file that ends too early
+        found = 0
+    if found != expected:
         raise UserError(
-            f"{Path(directory) / split}: {len(source)} slices found, {expected} expected of dataset.json: missing or damaged "
-            "shard, prepare the data again"
+            f"{Path(directory) / split}: missing or damaged shard, {found} of {expected} slices found: prepare the data again"
         )
     return source
 

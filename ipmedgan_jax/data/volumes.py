@@ -18,7 +18,6 @@ from ipmedgan_jax.errors import UserError
 FIT_MODES = ("crop_or_pad", "scale")
 MODALITIES = ("mri", "ct")
 
-_CANONICAL = ("R", "A", "S")
 _BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
 
 
@@ -54,31 +53,6 @@ def read_volume(path: Path | str) -> Volume:
         orientation="".join(nibabel.orientations.ornt2axcodes(orientation)),
         integer=bool(np.array_equal(data, np.rint(data))),
     )
-
-
-def write_volume(path: Path | str, array: np.ndarray, *, like: Volume) -> None:
-    """Writes `array` [X, Y, Z], on the canonical grid of `like`, in the orientation, affine and data type of its file.
-
-    Whole-number files stay so (rounded, clipped to their type) unless they carry a slope, then float32 is written.
-    """
-    if array.shape != like.array.shape:
-        raise ValueError(f"array of shape {array.shape} on the grid of {like.path}, which is {like.array.shape}")
-    source, _ = _load(like.path)
-    codes = nibabel.orientations.axcodes2ornt
-    back = nibabel.orientations.ornt_transform(codes(_CANONICAL), codes(tuple(like.orientation)))
-    data = nibabel.orientations.apply_orientation(array, back)
-    kind = source.get_data_dtype()
-    if like.integer and kind.kind in "iu":
-        data = np.clip(np.rint(data), np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
-    else:
-        data = data.astype(np.float32)
-    image = type(source)(data, source.affine, source.header)
-    image.set_data_dtype(data.dtype)
-    image.header.set_slope_inter(1.0, 0.0)
-    try:
-        nibabel.save(image, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _load(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
@@ -172,11 +146,6 @@ def intensity_window(
 def axial_slices(array: np.ndarray) -> np.ndarray:
     """[X, Y, Z] to [S, rows, columns]: row 0 anterior, column 0 the subject's right, slice 0 the lowest."""
     return array[::-1, ::-1].transpose(2, 1, 0)
-
-
-def from_axial_slices(slices: np.ndarray) -> np.ndarray:
-    """The inverse of `axial_slices`."""
-    return slices.transpose(2, 1, 0)[::-1, ::-1]
 
 
 def fit_slices(slices: np.ndarray, size: int, mode: str, *, fill: float, threshold: float) -> np.ndarray:

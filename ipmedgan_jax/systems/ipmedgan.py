@@ -6,6 +6,7 @@ style over VGG-19 features and the perceptual term over the global discriminator
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -66,7 +67,8 @@ class IpMedGAN:
                 ),
             )
         if self.style:
-            fake_maps, real_maps = (self.vgg19.apply({"params": frozen}, image) for image in (output, batch.image))
+            fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
+            real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
             style = losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=self.style_layers)
             terms["style"] = Term(self.style, style)
         return terms
