@@ -12,7 +12,7 @@ from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
 
-CONFIGS = {"base": base, "ct": ct, "mri": mri, "small": small, "demo": demo}
+CONFIGS = {"ct": ct, "mri": mri, "small": small, "demo": demo}
 
 
 @pytest.mark.parametrize("system", experiment.SYSTEMS)
