@@ -21,7 +21,8 @@ from ipmedgan_jax.networks.casnet import CasNet
 from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
-from ipmedgan_jax.steps import System, Tree, Update
+from ipmedgan_jax.scoring import FeatureNetwork
+from ipmedgan_jax.steps import System, Update
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
 
@@ -35,15 +36,6 @@ MAY_CHANGE = (
     *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch", "evaluation"),
 )
 """Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes."""
-
-
-@dataclass(frozen=True)
-class FeatureNetwork:
-    """VGG-19 with its weights, for the style term and the VGG distance."""
-
-    net: VGG19
-    params: Tree
-    source: str
 
 
 @dataclass(frozen=True)

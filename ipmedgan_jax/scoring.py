@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,17 @@ from ipmedgan_jax.reports import SliceScore, subject_means
 from ipmedgan_jax.steps import Batch, System, Tree
 from ipmedgan_jax.systems.classical import Fill
 
-if TYPE_CHECKING:
-    from ipmedgan_jax.experiment import FeatureNetwork
-
 Inpaint = Callable[[NumpyBatch], np.ndarray]
 """A batch -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """VGG-19 with its weights, for the style term and the VGG distance."""
+
+    net: VGG19
+    params: Tree
+    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +75,7 @@ def classical_inpaint(fill: Fill) -> Inpaint:
 def score_slices(
     inpaint: Inpaint,
     slices: Iterable[EvaluationSlice],
-    features: "FeatureNetwork",
+    features: FeatureNetwork,
     *,
     hole_size: int,
     modality: str,

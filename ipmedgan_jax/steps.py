@@ -6,6 +6,7 @@ device's work with its means taken over the axis `layers.DATA_AXIS`; `parallel` 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -17,7 +18,7 @@ from jax import Array, lax
 
 from ipmedgan_jax import losses
 from ipmedgan_jax.masks import hole_masks
-from ipmedgan_jax.networks.layers import DATA_AXIS
+from ipmedgan_jax.networks.layers import DATA_AXIS, initialise
 
 Tree = Any
 """A pytree of arrays: parameters, gradients, statistics."""
@@ -118,7 +119,7 @@ def init_state(update: Update, key: Array, image_size: int) -> TrainState:
     batch = Batch(image, jnp.zeros((1, 4), jnp.int32))
 
     def fresh(net: nn.Module, net_key: Array, x: Array) -> NetState:
-        variables = net.init(net_key, x, train=False)
+        variables = initialise(jax.eval_shape(partial(net.init, train=False), net_key, x), net_key)
         params = variables["params"]
         return NetState(params, variables.get("batch_stats", {}), update.optimiser.init(params))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.networks.casnet import CasNet, UBlock, widths
-from ipmedgan_jax.networks.layers import Normalise
+from ipmedgan_jax.networks.layers import Normalise, initialise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 
 
@@ -86,14 +86,22 @@ def test_the_blocks_chain_images_and_every_block_matters():
     assert float(jnp.abs(second).max()) < 1
 
 
-def test_initial_weights_follow_pix2pix():
-    x = jnp.zeros((1, 64, 64, 1))
-    params = fresh(UBlock(width=16), x)["params"]
-    kernel, scale = params["down_3"]["kernel"], params["down_norm_3"]["scale"]
+@pytest.mark.parametrize("draw", ["by module", "at once"])
+def test_initial_weights_follow_pix2pix(draw):
+    net, x, key = UBlock(width=16), jnp.zeros((1, 64, 64, 1)), jax.random.key(0)
+    shapes = jax.eval_shape(partial(net.init, train=False), key, x)
+    variables = fresh(net, x) if draw == "by module" else jax.jit(partial(initialise, shapes))(key)
+    kernel, scale = variables["params"]["down_3"]["kernel"], variables["params"]["down_norm_3"]["scale"]
     assert float(kernel.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(kernel.mean()) == pytest.approx(0, abs=1e-3)
     assert float(scale.mean()) == pytest.approx(1, abs=0.01)
     assert float(scale.std()) == pytest.approx(0.02, rel=0.3)
-    assert float(jnp.abs(params["down_norm_3"]["bias"]).max()) == 0
+    assert float(jnp.abs(variables["params"]["down_norm_3"]["bias"]).max()) == 0
+
+
+def test_a_variable_of_unknown_name_is_not_initialised():
+    with pytest.raises(KeyError, match="weight"):
+        initialise({"params": {"weight": jax.ShapeDtypeStruct((2,), "float32")}}, jax.random.key(0))
 
 
 def test_dropout_changes_training_outputs_only():

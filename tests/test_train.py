@@ -28,13 +28,13 @@ def assert_same_bits(a, b):
 
 
 def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_config, tmp_path):
-    straight = experiment.build(tiny_config(train__ema=0.9))
+    straight = experiment.build(tiny_config(train__ema=0.9, train__steps=3))
     assert train.train(straight, tmp_path / "straight") is Outcome.FINISHED
-    stops = experiment.build(tiny_config(train__ema=0.9, train__minutes=1e-9))
-    outcomes = [train.train(stops, tmp_path / "stopped") for _ in range(5)]
-    assert outcomes == [*[Outcome.OUT_OF_TIME] * 3, Outcome.FINISHED, Outcome.ALREADY_DONE]
+    stops = experiment.build(tiny_config(train__ema=0.9, train__steps=3, train__minutes=1e-9))
+    outcomes = [train.train(stops, tmp_path / "stopped") for _ in range(4)]
+    assert outcomes == [*[Outcome.OUT_OF_TIME] * 2, Outcome.FINISHED, Outcome.ALREADY_DONE]
     (state, place), (other, other_place) = (final_state(straight, tmp_path / name) for name in ("straight", "stopped"))
-    assert int(state.step) == 4
+    assert int(state.step) == 3
     assert_same_bits(state, other)
     assert place == other_place
 

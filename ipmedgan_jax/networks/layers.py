@@ -9,6 +9,8 @@ same sum as a product. Elsewhere they are `lax` convolutions. The forms are the 
 checkpoint does not depend on the platform.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -224,3 +226,28 @@ class Normalise(nn.Module):
 
     def _over_devices(self, value: Array) -> Array:
         return value if self.is_initializing() else lax.pmean(value, DATA_AXIS)
+
+
+# ------------------------------------------------------------------ initial weights
+
+_STARTS = {"kernel": (0.0, 0.02), "scale": (1.0, 0.02), "bias": (0.0, 0.0), "mean": (0.0, 0.0), "variance": (1.0, 0.0)}
+"""Mean and deviation of a variable by its name, as pix2pix: the same as its module's own initialiser."""
+
+
+def initialise(shapes: Any, key: Array) -> Any:
+    """Initial values for the variables of a network whose `shapes` `jax.eval_shape(net.init, ...)` gives.
+
+    What the modules' initialisers draw one by one comes here out of a single draw: compiling the many takes half a minute.
+    KeyError for a variable of another name.
+    """
+    leaves, structure = jax.tree.flatten_with_path(shapes)
+    named = [(_STARTS[path[-1].key], leaf) for path, leaf in leaves]
+    noise = jax.random.normal(key, (sum(leaf.size for (_, deviation), leaf in named if deviation),))
+    values, used = [], 0
+    for (mean, deviation), leaf in named:
+        value = jnp.full(leaf.shape, mean, leaf.dtype)
+        if deviation:
+            value += deviation * noise[used : used + leaf.size].reshape(leaf.shape)
+            used += leaf.size
+        values.append(value)
+    return jax.tree.unflatten(structure, values)
