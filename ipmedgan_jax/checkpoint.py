@@ -27,13 +27,14 @@ class Checkpoints:
         self._best = best
         latest = policies.LatestN(max(keep, 1))
         rising = HIGHER_IS_BETTER.get(best, False)
-        best_one = policies.BestN(
-            get_metric_fn=lambda metrics: metrics[best] if rising else -metrics[best],
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
+
+        def goodness(scores: Mapping[str, float]) -> float:
+            return scores[best] if rising else -scores[best]
+
+        best_one = policies.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy([latest, best_one]),
+            best_fn=goodness,  # without it Orbax does not write the scores
             enable_background_delete=False,
             create=create,
         )

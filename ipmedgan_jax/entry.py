@@ -49,12 +49,20 @@ def _parse(arguments: list[str]) -> None:
     """A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
     try:
         rest = flags.FLAGS(arguments)
+        if "config" in flags.FLAGS:
+            _ = getattr(flags.FLAGS.config, "system", None)  # a config that cannot be loaded says so only when it is used
     except UserError:
         raise
     except Exception as error:  # config files are Python: they can raise anything
-        raise UserError(f"{error or type(error).__name__}; see --help") from error
+        raise UserError(f"{_gist(error)}; see --help") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option is a --flag, see --help")
+
+
+def _gist(error: Exception) -> str:
+    """The message; where a library has put a whole traceback in it, the traceback's last line."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip() or type(error).__name__
+    return text.splitlines()[-1] if "Traceback" in text else text
 
 
 def _help(names: set[str]) -> str:

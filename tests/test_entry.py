@@ -30,7 +30,7 @@ def test_help_explains_and_succeeds(module):
         (("main",), "--config"),
         (("main", "--config=configs/nowhere.py", "--workdir=x"), "nowhere.py"),
         (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "unknown system 'medgam'"),
-        (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "train.step"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "steps"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.steps=many"), "many"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "turbo"),
         (("main", "--config=configs/ct.py", "--workdir=x", "extra"), "unexpected argument 'extra'"),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, steps, train
+from ipmedgan_jax import evaluate, experiment, train
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
 from ipmedgan_jax.train import Outcome
@@ -146,14 +146,19 @@ def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_p
 
 
 def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_config, tmp_path, monkeypatch):
-    original = steps.step_generator
+    made = train.compile_update
 
-    def poisoned(update, state, gradients, statistics):
-        state, metrics = original(update, state, gradients, statistics)
-        bad = jax.numpy.where(state.step >= 2, jax.numpy.nan, 0.0)
-        return state, metrics | {"loss/generator/poisoned": bad}
+    def poisoned(*arguments):
+        update = made(*arguments)
 
-    monkeypatch.setattr(steps, "step_generator", poisoned)
+        def step(state, frozen, batch):
+            bad = np.nan if int(state.step) >= 2 else 0.0
+            state, metrics = update(state, frozen, batch)
+            return state, metrics | {"loss/generator/poisoned": np.float32(bad)}
+
+        return step
+
+    monkeypatch.setattr(train, "compile_update", poisoned)
     built = experiment.build(tiny_config("unet"))
     with pytest.raises(UserError, match="step 3: loss/generator/poisoned is nan") as caught:
         train.train(built, tmp_path)
