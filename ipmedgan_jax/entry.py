@@ -2,7 +2,7 @@
 
 import logging as python_logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags, logging
@@ -21,10 +21,11 @@ class Stopped(Exception):
         self.exit_code = exit_code
 
 
-def run(main: Callable[[], None], define_flags: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None], define_flags: Callable[[], None], required: Sequence[str] = ()) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits: 0, a UserError's code, or 128 + signal when interrupted.
 
-    Flags are defined here, not when a module is imported, so that one command can use another's functions.
+    A `required` flag that is not given is a UserError. Flags are defined here, not when a module is imported, so that
+    one command can use another's functions.
     """
     _log_plainly()
     known = set(flags.FLAGS)
@@ -33,7 +34,7 @@ def run(main: Callable[[], None], define_flags: Callable[[], None]) -> NoReturn:
         print(_help(set(flags.FLAGS) - known))
         sys.exit(0)
     try:
-        _parse(sys.argv)
+        _parse(sys.argv, required)
         main()
     except UserError as error:
         _fail(error)
@@ -45,7 +46,7 @@ def run(main: Callable[[], None], define_flags: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-def _parse(arguments: list[str]) -> None:
+def _parse(arguments: list[str], required: Sequence[str]) -> None:
     """A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
     try:
         rest = flags.FLAGS(arguments)
@@ -57,6 +58,9 @@ def _parse(arguments: list[str]) -> None:
         raise UserError(f"{_gist(error)}; see --help") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option is a --flag, see --help")
+    missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, see --help")
 
 
 def _gist(error: Exception) -> str:

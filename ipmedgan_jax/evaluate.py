@@ -131,8 +131,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes or biharmonic")
-    flags.mark_flag_as_required("workdir")
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags)
+    entry.run(main, define_flags, required=["workdir"])

@@ -22,7 +22,7 @@ def main() -> None:
     from ipmedgan_jax import evaluate, experiment, train
 
     built = experiment.build(flags.FLAGS.config)
-    workdir = Path(flags.FLAGS.workdir)
+    workdir = Path(flags.FLAGS.workdir or default_workdir())
     outcome = train.train(built, workdir)
     if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
         raise entry.Stopped(128 + (signal.SIGINT if outcome is train.Outcome.INTERRUPTED else signal.SIGTERM))
@@ -31,11 +31,16 @@ def main() -> None:
     evaluate.evaluate_run(built, workdir)
 
 
+def default_workdir() -> str:
+    """`runs/ct` for configs/ct.py, `runs/ct-medgan` for configs/ct.py:medgan."""
+    name, _, system = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    return f"runs/{name.removesuffix('.py')}{'-' if system else ''}{system}"
+
+
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
-    flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there")
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags)
+    entry.run(main, define_flags, required=["config"])

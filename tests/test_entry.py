@@ -27,7 +27,8 @@ def test_help_explains_and_succeeds(module):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("main",), "--config"),
+        (("main",), "--config is missing"),
+        (("prepare",), "--config, --input, --output are missing"),
         (("main", "--config=configs/nowhere.py", "--workdir=x"), "nowhere.py"),
         (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "unknown system 'medgam'"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "steps"),
