@@ -12,7 +12,7 @@ from ipmedgan_jax.errors import UserError
 
 Tree = Any
 
-HIGHER_IS_BETTER = {"ssim": True, "psnr": True, "uqi": True, "uqi_sewar": True}
+HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "uqi", "uqi_sewar"})
 """Validation scores that rise as fills get better; the others are errors."""
 
 
@@ -25,16 +25,11 @@ class Checkpoints:
     def __init__(self, directory: Path, *, keep: int, best: str, create: bool = True):
         self.directory = directory.absolute()
         self._best = best
-        latest = policies.LatestN(max(keep, 1))
-        rising = HIGHER_IS_BETTER.get(best, False)
-
-        def goodness(scores: Mapping[str, float]) -> float:
-            return scores[best] if rising else -scores[best]
-
-        best_one = policies.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
+        latest = policies.LatestN(keep)
+        best_one = policies.BestN(get_metric_fn=self._goodness, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy([latest, best_one]),
-            best_fn=goodness,  # without it Orbax does not write the scores
+            best_fn=self._goodness,  # without it Orbax does not write the scores
             enable_background_delete=False,
             create=create,
         )
@@ -57,10 +52,10 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step with the best validation score; None where none was scored."""
         scored = {step: scores for step in self._manager.all_steps() if (scores := self.scores(step))}
-        if not scored:
-            return None
-        rising = HIGHER_IS_BETTER.get(self._best, False)
-        return (max if rising else min)(scored, key=lambda step: scored[step][self._best])
+        return max(scored, key=lambda step: self._goodness(scored[step]), default=None)
+
+    def _goodness(self, scores: Mapping[str, float]) -> float:
+        return scores[self._best] if self._best in HIGHER_IS_BETTER else -scores[self._best]
 
     def scores(self, step: int) -> Mapping[str, float] | None:
         """The validation scores saved with a step, if any."""
@@ -76,10 +71,6 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=dict(scores) if scores else None, force=True)
         except OSError as error:
             raise UserError(f"{self.directory}: step {step} cannot be saved ({error.strerror or error})") from error
-
-    def wait(self) -> None:
-        """Returns when what was saved is on disk."""
-        self._manager.wait_until_finished()
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """State of the shapes, types and places of `like`, and the input's state, bit for bit as they were saved."""

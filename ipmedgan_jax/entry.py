@@ -100,6 +100,12 @@ def _log_plainly() -> None:
         part.addFilter(_of_ours)
 
 
+_EXPECTED = "Requested `tracked_metric`; did not provide metrics."
+"""Orbax warns so at every checkpoint between two validations."""
+
+
 def _of_ours(record: python_logging.LogRecord) -> bool:
     """Libraries log their inner workings through absl and logging alike."""
-    return record.levelno >= python_logging.WARNING or "ipmedgan_jax" in record.pathname
+    if "ipmedgan_jax" in record.pathname:
+        return True
+    return record.levelno >= python_logging.WARNING and record.msg != _EXPECTED
