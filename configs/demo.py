@@ -19,10 +19,10 @@ def get_config(system: str = "") -> ConfigDict:
     config.discriminator.width = 32
     config.optimiser.learning_rate = 5e-4  # a run this short has no time for the paper's 2e-4
     config.train.batch_size = 4
-    config.train.steps = 500
+    config.train.steps = 400
     config.train.ema = 0.99
     config.train.log_every = 25
-    config.train.validate_every = 250
+    config.train.validate_every = 200
     config.train.validation_slices = 48
-    config.train.checkpoint_every = 125
+    config.train.checkpoint_every = 100
     return base.for_system(config, system)

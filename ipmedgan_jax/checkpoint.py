@@ -32,19 +32,24 @@ class Checkpoints:
             best_fn=self._goodness,  # without it Orbax does not write the scores
             enable_background_delete=False,
             create=create,
+            cleanup_tmp_directories=create,
         )
         if not create and not self.directory.is_dir():
             raise UserError(f"{self.directory}: not found; --workdir must name a run of ipmedgan_jax.main")
         try:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
-        except OSError as error:
-            raise UserError(f"{self.directory}: cannot be used for checkpoints ({error.strerror or error})") from error
+        except (OSError, ValueError) as error:  # ValueError: it reads every step's scores at once
+            raise UserError(f"{self.directory}: cannot be used for checkpoints ({_first_line(error)})") from error
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._manager.close()  # waits for what is still being written
+        except Exception as error:
+            if kind is None:  # else what is already on its way says more
+                raise self._unsaved(error) from error
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
@@ -63,14 +68,17 @@ class Checkpoints:
         return metrics if metrics and self._best in metrics else None
 
     def save(self, step: int, state: Tree, input_state: Mapping[str, Any], scores: Mapping[str, float] | None) -> None:
-        """Starts saving; the arrays are copied before it returns, the writing goes on beside the training."""
+        """Starts saving; the arrays are copied before it returns, the writing goes on beside the training.
+
+        UserError where this, or what was saved before it, cannot be written.
+        """
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), input=ocp.args.JsonSave(dict(input_state)))
         try:
             self._manager.save(step, args=items, metrics=dict(scores) if scores else None, force=True)
-        except OSError as error:
-            raise UserError(f"{self.directory}: step {step} cannot be saved ({error.strerror or error})") from error
+        except Exception as error:  # of many kinds, some from the threads that wrote the last one
+            raise self._unsaved(error) from error
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """State of the shapes, types and places of `like`, and the input's state, bit for bit as they were saved."""
@@ -95,7 +103,14 @@ class Checkpoints:
         except Exception as error:
             raise self._damaged(step, error) from error
 
+    def _unsaved(self, error: Exception) -> UserError:
+        done = self._manager.latest_step()
+        what = f"{self.directory}: cannot be written ({_first_line(error)})"
+        return UserError(f"{what}; make room, then start again: step {done} is the last one saved")
+
     def _damaged(self, step: int, error: Exception) -> UserError:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return UserError(f"{self.directory / str(step)}: not enough memory to read it ({_first_line(error)})")
         return UserError(
             f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); delete this folder to go on "
             "from an earlier checkpoint"

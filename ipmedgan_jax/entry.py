@@ -1,8 +1,10 @@
 """How every command starts and ends: absl flags in, exit code out, errors as one line."""
 
 import logging as python_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import flags, logging
@@ -48,12 +50,16 @@ def run(main: Callable[[], None], define_flags: Callable[[], None], required: Se
 
 def _parse(arguments: list[str], required: Sequence[str]) -> None:
     """A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
+    if any(argument.lstrip("-").startswith("config.system") for argument in arguments[1:]):
+        raise UserError("config.system is set by the file's suffix: --config=FILE:SYSTEM, see --help")
     try:
         rest = flags.FLAGS(arguments)
         if "config" in flags.FLAGS:
             _ = getattr(flags.FLAGS.config, "system", None)  # a config that cannot be loaded says so only when it is used
     except UserError:
         raise
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error}: run this from the repository's root, where configs/ is") from error
     except Exception as error:  # config files are Python: they can raise anything
         raise UserError(f"{_gist(error)}; see --help") from error
     if len(rest) > 1:
@@ -100,12 +106,14 @@ def _log_plainly() -> None:
         part.addFilter(_of_ours)
 
 
+_OURS = str(Path(__file__).parent) + os.sep
+
 _EXPECTED = "Requested `tracked_metric`; did not provide metrics."
 """Orbax warns so at every checkpoint between two validations."""
 
 
 def _of_ours(record: python_logging.LogRecord) -> bool:
     """Libraries log their inner workings through absl and logging alike."""
-    if "ipmedgan_jax" in record.pathname:
+    if record.pathname.startswith(_OURS):
         return True
     return record.levelno >= python_logging.WARNING and record.msg != _EXPECTED

@@ -8,7 +8,7 @@ subjects.csv and examples.png. Every system is scored on the same holes. --syste
 or biharmonic; without it, the run in --workdir, by its own config.json unless --config is given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ipmedgan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from ipmedgan_jax.experiment import Experiment
+    from ipmedgan_jax.figures import Row
     from ipmedgan_jax.scoring import Inpaint, Scored
 
 
@@ -30,7 +31,7 @@ def main() -> None:
 
     workdir, config, system = Path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
     if system is None:
-        evaluate_run(experiment.build(config or experiment.from_json(train.read_config(workdir))), workdir)
+        evaluate_run(experiment.build(config) if config else train.read_experiment(workdir), workdir)
         return
     if system not in FILLS:
         raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
@@ -57,74 +58,78 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
 
 def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[str, Any]:
     """Scores a classical fill on the test subjects; returns metrics.json."""
-    from ipmedgan_jax import scoring
+    from ipmedgan_jax import scoring, train
     from ipmedgan_jax.systems.classical import FILLS
 
+    if (workdir / train.CONFIG_FILE).exists():
+        raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
     return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, None, workdir)
 
 
 def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, step: int | None, workdir: Path) -> dict[str, Any]:
     import statistics
 
-    from tqdm import tqdm
-
-    from ipmedgan_jax import reports, scoring
-    from ipmedgan_jax.data import pipeline
+    from ipmedgan_jax import figures, reports
 
     directory = workdir / "evaluation"
-    dataset = built.dataset
-    slices = pipeline.evaluation_slices(dataset.directory, "test", built.holes)
-    scored = list(
-        tqdm(
-            scoring.score_slices(
-                inpaint,
-                slices,
-                built.features,
-                hole_size=built.holes.size,
-                modality=dataset.modality,
-                batch_size=built.evaluation.batch_size,
-            ),
-            total=dataset.slices["test"],
-            unit="slice",
-            disable=None,
-        )
-    )
-    scores = [each.score for each in scored]
-    report = reports.report(
-        scores,
-        system=system,
-        step=step,
-        data=built.describe_data(),
-        holes=built.describe_holes(),
-        seconds_per_slice=statistics.median(each.seconds for each in scored) if scored else None,
-        resamples=built.evaluation.bootstrap,
-    )
+    scores, seconds, rows = [], [], []
     try:
+        directory.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        for each, row in _scored_test_slices(built, inpaint):
+            scores.append(each.score)
+            seconds.append(each.seconds)
+            rows += [row] if row else []
+        report = reports.report(
+            scores,
+            system=system,
+            step=step,
+            data=built.describe_data(),
+            holes=built.describe_holes(),
+            seconds_per_slice=statistics.median(seconds) if seconds else None,
+            resamples=built.evaluation.bootstrap,
+        )
         reports.write_report(directory, report, scores)
-        _draw(scored, built, directory / "examples.png", f"{system} on {dataset.modality}, test subjects")
+        title = f"{system} on {built.dataset.modality}, test subjects"
+        figures.example_grid(rows, directory / "examples.png", title=title)
     except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(reports.table([report]))
     print(f"{report['slices']} holes of {report['subjects']} test subject(s); written to {directory}")
     return report
 
 
-def _draw(scored: "Sequence[Scored]", built: "Experiment", path: Path, title: str) -> None:
-    """examples.png: slices evenly spread over the test subjects' slices, whatever their scores."""
-    from ipmedgan_jax import figures
+def _scored_test_slices(built: "Experiment", inpaint: "Inpaint") -> "Iterator[tuple[Scored, Row | None]]":
+    """The test slices in their order; a few, evenly spread whatever their scores, with their row of examples.png."""
+    from tqdm import tqdm
+
+    from ipmedgan_jax import scoring
     from ipmedgan_jax.data import pipeline
 
-    rows = [
-        figures.example_row(
-            (each.score.subject, f"slice {each.score.index}", f"{each.score.hole_scores['psnr']:.1f} dB in the hole"),
-            image=each.slice.image,
-            context=each.slice.context(built.fill),
-            inpainted=each.inpainted,
-            hole=each.score.hole,
-        )
-        for each in (scored[i] for i in pipeline.spread(len(scored), built.evaluation.examples))
-    ]
-    figures.example_grid(rows, path, title=title)
+    dataset = built.dataset
+    scored = scoring.score_slices(
+        inpaint,
+        pipeline.evaluation_slices(dataset.directory, "test", built.holes),
+        built.features,
+        hole_size=built.holes.size,
+        modality=dataset.modality,
+        batch_size=built.evaluation.batch_size,
+    )
+    shown = set(pipeline.spread(dataset.slices["test"], built.evaluation.examples))
+    bar = tqdm(scored, total=dataset.slices["test"], unit="slice", disable=None)
+    for i, each in enumerate(bar):
+        yield each, _example_row(each, built.fill) if i in shown else None
+
+
+def _example_row(each: "Scored", fill: float) -> "Row":
+    from ipmedgan_jax import figures
+
+    return figures.example_row(
+        (each.score.subject, f"slice {each.score.index}", f"{each.score.hole_scores['psnr']:.1f} dB in the hole"),
+        image=each.slice.image,
+        context=each.slice.context(fill),
+        inpainted=each.inpainted.copy(),
+        hole=each.score.hole,
+    )
 
 
 def define_flags() -> None:

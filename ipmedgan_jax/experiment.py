@@ -1,8 +1,9 @@
 """From a config to what runs: the system, its update, its data and settings. The only module that reads a ConfigDict."""
 
-import dataclasses
+import fcntl
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from ipmedgan_jax import parallel, pretrained
+import ipmedgan_jax
+from ipmedgan_jax import pretrained
 from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.errors import UserError
@@ -35,7 +37,11 @@ MAY_CHANGE = (
     *("train.epochs", "train.steps", "train.minutes", "train.log_every", "train.validate_every", "train.validation_slices"),
     *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch", "evaluation"),
 )
-"""Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes."""
+"""Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
+may lie elsewhere, but must be the same (`DATASET`)."""
+
+DATASET = "dataset"
+"""Key of `config.json` beside the config's own: the fingerprint of the prepared data."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class Experiment:
             "directory": str(self.dataset.directory),
             "modality": self.dataset.modality,
             "image_size": self.dataset.image_size,
+            "fingerprint": self.dataset.fingerprint,
+            "preparation": self.dataset.settings,
             "split": "test",
             "test_subjects": list(subjects),
             "vgg19": self.features.source,
@@ -102,9 +110,7 @@ class Experiment:
 
 def build(config: ConfigDict) -> Experiment:
     """Reads the config, checks it, finds the data and the VGG-19 weights. UserError for what cannot be run."""
-    if config.system not in SYSTEMS:
-        raise UserError(f"system {config.system!r}: wanted one of {', '.join(SYSTEMS)}")
-    _check(config)
+    check(config)
     dataset = find_dataset(config)
     features = feature_network(config)
     system = make_system(config, features.net)
@@ -118,7 +124,7 @@ def build(config: ConfigDict) -> Experiment:
         fill=config.holes.fill,
         training=_training_settings(config, dataset.slices["train"]),
         evaluation=evaluation_settings(config),
-        config=as_json(config),
+        config=as_json(config) | {DATASET: dataset.fingerprint},
     )
 
 
@@ -206,8 +212,9 @@ def feature_network(config: ConfigDict) -> FeatureNetwork:
 
 
 def preparation_settings(config: ConfigDict) -> preparation.PreparationSettings:
-    """What `prepare` does with volumes."""
+    """What `prepare` does with volumes. UserError for an image size that no network here takes."""
     data = config.data
+    _check_image_size(data.image_size)
     return preparation.PreparationSettings(
         modality=config.modality,
         image_size=data.image_size,
@@ -235,21 +242,38 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
         wanted = config.modality if key == "modality" else config.data.image_size
         if wanted != found:
             raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {wanted!r}")
+    _warn_of_other_preparation(config, dataset)
     return dataset
+
+
+def _warn_of_other_preparation(config: ConfigDict, dataset: records.Dataset) -> None:
+    """Says which settings the data were prepared with where the config has others; what was prepared stands."""
+    wanted = preparation_settings(config).recorded()
+    split = ("subject_regex", "split_ratios", "split_seed", "validation_subjects", "test_subjects")
+    differing = [key for key, value in dataset.settings.items() if key not in split and wanted.get(key) != value]
+    for key in differing:
+        logging.warning("%s: prepared with data.%s %r, which stands", dataset.directory, key, dataset.settings[key])
 
 
 def _phantom_dataset(config: ConfigDict) -> records.Dataset:
     """Phantoms written as NIfTI and prepared like anyone's volumes, once for each kind of settings, in the cache."""
     settings, made = preparation_settings(config), config.phantom
-    recipe = json.dumps([dataclasses.asdict(settings), made.to_dict()], sort_keys=True)
+    recipe = json.dumps([settings.recorded(), made.to_dict(), ipmedgan_jax.__version__], sort_keys=True)
     name = f"phantom-{config.modality}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     folder = pretrained.cache_folder() / name
     logging.warning("data.dir is empty: using the built-in head phantom in %s; its scores say nothing of real scans", folder)
-    if not (folder / "prepared" / records.DATASET_FILE).exists():
-        paths = phantom.write_phantoms(
-            folder / "nifti", config.modality, subjects=made.subjects, slices=made.slices, seed=made.seed
-        )
-        preparation.prepare(settings, paths, folder / "prepared")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several runs may start at once: one makes the phantoms, the others wait
+            if not (folder / "prepared" / records.DATASET_FILE).exists():
+                paths = phantom.write_phantoms(
+                    folder / "nifti", config.modality, subjects=made.subjects, slices=made.slices, seed=made.seed
+                )
+                preparation.prepare(settings, paths, folder / "prepared")
+    except OSError as error:
+        wanted = "set XDG_CACHE_HOME to a folder that can"
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error}): {wanted}") from error
     return records.load_dataset(folder / "prepared")
 
 
@@ -290,34 +314,72 @@ def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
     return EvaluationSettings(evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples)
 
 
-def _check(config: ConfigDict) -> None:
+def check(config: ConfigDict) -> None:
     """Raises UserError for the first setting that cannot be run, naming the key."""
-    size = config.data.image_size
-    choices = {
-        "modality": (config.modality, ("mri", "ct")),
-        "normalisation.statistics": (config.normalisation.statistics, ("example", "batch")),
-        "loss.perceptual_reduction": (config.loss.perceptual_reduction, ("sum", "mean")),
-        "loss.l1_region": (config.loss.l1_region, ("hole", "image")),
-        "train.dtype": (config.train.dtype, ("float32", "bfloat16")),
-        "train.best": (config.train.best, VALIDATION_SCORES),
-        "evaluation.checkpoint": (config.evaluation.checkpoint, ("best", "latest")),
-    }
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"config.{key} is {value!r}: wanted one of {', '.join(allowed)}")
-    if size < 32 or size & (size - 1):
-        raise UserError(f"config.data.image_size is {size}: wanted a power of two of at least 32")
-    if not 16 <= config.holes.size <= size:
-        raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {size}")
-    for key in ("batch_size", "accumulate", "generator_updates", "log_every", "validate_every", "checkpoint_every", "keep"):
-        if config.train[key] < 1:
-            raise UserError(f"config.train.{key} is {config.train[key]}: wanted at least 1")
+    for key, allowed in _CHOICES.items():
+        if _at(config, key) not in allowed:
+            raise UserError(f"config.{key} is {_at(config, key)!r}: wanted one of {', '.join(allowed)}")
+    _check_image_size(config.data.image_size)
+    if not 16 <= config.holes.size <= config.data.image_size:
+        raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {config.data.image_size}")
+    for key, (low, high) in _RANGES.items():
+        if not low <= _at(config, key) <= high:
+            wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+            raise UserError(f"config.{key} is {_at(config, key)}: wanted {wanted}")
     # The image and each of D's feature maps; one of each of VGG-19's.
     counts = {"perceptual_layers": config.discriminator.layers + 2, "style_layers": len(FEATURES)}
     for key, count in counts.items():
         if len(config.loss[key]) != count:
             raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: wanted {count}")
-    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "system": tuple(SYSTEMS),
+    "modality": ("mri", "ct"),
+    "normalisation.statistics": ("example", "batch"),
+    "loss.perceptual_reduction": ("sum", "mean"),
+    "loss.l1_region": ("hole", "image"),
+    "train.dtype": ("float32", "bfloat16"),
+    "train.best": VALIDATION_SCORES,
+    "evaluation.checkpoint": ("best", "latest"),
+}
+
+_AT_LEAST_ONE = (
+    *("generator.blocks", "generator.width", "discriminator.width", "discriminator.layers", "data.threads", "data.prefetch"),
+    *("train.batch_size", "train.accumulate", "train.generator_updates", "train.log_every", "train.validate_every"),
+    *("train.validation_slices", "train.checkpoint_every", "train.keep"),
+    *("evaluation.batch_size", "evaluation.bootstrap", "evaluation.examples"),
+)
+
+_RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, math.inf)) | {
+    "seed": (0, 2**32 - 1),
+    "holes.fill": (-1, 1),
+    "holes.min_foreground": (0, 1),
+    "holes.evaluation_min_foreground": (0, 1),
+    "generator.dropout": (0, 0.99),
+    "normalisation.momentum": (0, 1),
+    "loss.adversarial": (0, math.inf),
+    "loss.local": (0, math.inf),
+    "loss.style": (0, math.inf),
+    "loss.perceptual": (0, math.inf),
+    "optimiser.learning_rate": (0, math.inf),
+    "train.epochs": (0, math.inf),
+    "train.steps": (0, math.inf),
+    "train.minutes": (0, math.inf),
+    "train.ema": (0, 0.999999),
+}
+"""Lowest and highest value of the numbers that nothing else would refuse in time."""
+
+
+def _at(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key."""
+    group, _, name = key.rpartition(".")
+    return (config[group] if group else config)[name]
+
+
+def _check_image_size(size: int) -> None:
+    if size < 32 or size & (size - 1):
+        raise UserError(f"config.data.image_size is {size}: wanted a power of two of at least 32")
 
 
 # ------------------------------------------------------------------ the config as a file
@@ -329,8 +391,8 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 def from_json(saved: dict[str, Any]) -> ConfigDict:
-    """The config that `as_json` made; lists become the tuples they were."""
-    return ConfigDict(_with_tuples(saved)).lock()
+    """The config of a `config.json`; lists become the tuples they were."""
+    return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()
 
 
 def _with_tuples(value: Any) -> Any:

@@ -27,7 +27,8 @@ def main() -> None:
     if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
         raise entry.Stopped(128 + (signal.SIGINT if outcome is train.Outcome.INTERRUPTED else signal.SIGTERM))
     if outcome is train.Outcome.OUT_OF_TIME:
-        logging.info("train.minutes are over: the same command goes on")
+        logging.info("train.minutes are over: the same command goes on; the test subjects have not been looked at")
+        return
     evaluate.evaluate_run(built, workdir)
 
 

@@ -24,8 +24,17 @@ def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> A
 
 def replicate(tree: Tree) -> Tree:
     """A copy of the arrays on every local device, once, so that no step has to move them."""
+    return jax.device_put(tree, _everywhere())
+
+
+def replicated_like(shapes: Tree) -> Tree:
+    """The shapes and types of arrays, with the places that `replicate` gives them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()), shapes)
+
+
+def _everywhere() -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(jax.local_devices(), (DATA_AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def split_over_devices(batch: Tree) -> Tree:

@@ -111,6 +111,7 @@ def batch_scores(
     that it sees how the fill meets its surroundings; the distance of the whole image is not taken.
     """
     filled, known = (grey_levels(x) for x in (inpainted, image))
+    net = net.clone(dtype=jnp.float32)  # whatever type the run computes in: scores must compare
     corners = hole[:, :2]
     of_hole = metrics.scores(*(masks.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
     of_image = metrics.scores(filled[..., 0], known[..., 0])

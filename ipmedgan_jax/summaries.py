@@ -1,5 +1,6 @@
 """What a run says while it trains: TensorBoard scalars and images, a progress line or plain log lines."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -9,12 +10,17 @@ import numpy as np
 from absl import logging
 from tensorboardX import SummaryWriter
 
+from ipmedgan_jax.errors import UserError
+
 
 class Summaries:
     """TensorBoard files of a run, in `tensorboard/`. A context manager."""
 
     def __init__(self, directory: Path):
-        self._writer = SummaryWriter(str(directory), write_to_disk=True)
+        try:
+            self._writer = SummaryWriter(str(directory), write_to_disk=True)
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
     def __enter__(self) -> "Summaries":
         return self
@@ -34,13 +40,26 @@ class Summaries:
 
 
 class Progress:
-    """One line about where the run is: rewritten in place on a terminal, a new line each time in a log."""
+    """One line about where the run is: rewritten in place on a terminal, a new line each time in a log.
 
-    def __init__(self, start: int, steps: int, *, stream=sys.stderr):
+    A context manager: whatever ends the run, the line in place is ended first.
+    """
+
+    def __init__(self, first: int, steps: int, *, stream=sys.stderr):
         self._steps, self._stream = steps, stream
-        self._first_step, self._first_time = start, time.monotonic()
-        self._last_step, self._last_time = self._first_step, self._first_time
+        self._first_step = self._last_step = first
+        self._first_time = self._last_time = time.monotonic()
         self._width = 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def start(self) -> None:
+        """Starts the clock: the first step begins now."""
+        self._first_time = self._last_time = time.monotonic()
 
     def pause(self) -> None:
         """Ends a line in place, so that other output starts on its own."""
@@ -60,13 +79,14 @@ class Progress:
         whole = (now - self._first_time) / max(step - self._first_step, 1)
         left = duration(whole * (self._steps - step))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._show(f"step {step}/{self._steps}  {shown}  {seconds:.3g} s/step  {left} left")
+        self._show(f"step {step}/{self._steps}  {left} left  {seconds:.3g} s/step  {shown}")
         return 1 / seconds
 
     def _show(self, line: str) -> None:
         if not self._stream.isatty():
             logging.info("%s", line)
             return
+        line = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be rewritten
         self._stream.write("\r" + line.ljust(self._width))
         self._stream.flush()
         self._width = len(line)

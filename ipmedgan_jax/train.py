@@ -8,6 +8,7 @@ import contextlib
 import enum
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,14 @@ from ipmedgan_jax import figures, parallel, scoring, steps
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
-from ipmedgan_jax.experiment import Experiment, differing_keys
+from ipmedgan_jax.experiment import DATASET, Experiment, build, differing_keys, from_json
 from ipmedgan_jax.steps import Batch, Metrics, TrainState
 from ipmedgan_jax.summaries import Progress, Summaries
 
 CONFIG_FILE = "config.json"
+
+EARLY_STEPS = 3
+"""Steps until the first report: the first steps of a large network take long, and people wait for the time left."""
 
 EXAMPLE_SLICES = 4
 """Validation slices in the picture of each validation."""
@@ -50,6 +54,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
       UserError: the folder is another config's or cannot be written, a checkpoint is damaged, or a number is not finite.
     """
     settings = experiment.training
+    parallel.check_batch_size(settings.batch_size, experiment.update.accumulate)
     claim_workdir(experiment, workdir)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(experiment, workdir))
@@ -57,6 +62,8 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
         summaries = stack.enter_context(Summaries(workdir / "tensorboard"))
+        first = checkpoints.latest_step() or 0
+        progress = stack.enter_context(Progress(first, settings.steps))
         stop = stack.enter_context(stop_signals())
         batches = pipeline.training_batches(
             experiment.dataset.directory,
@@ -68,18 +75,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         )
         stack.callback(batches.close)
 
-        state = parallel.replicate(initial_state(experiment))
+        state = start_or_resume(experiment, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
-        if (latest := checkpoints.latest_step()) is not None:
-            state, input_state = checkpoints.restore(latest, state)
-            batches.set_state(input_state)
-            logging.info("resumed at step %d", latest)
-        first = latest or 0
         update = compile_update(experiment, state, frozen)
         validate = make_validation(experiment, workdir, summaries)
         watch = MetricsWatch(first)
-        progress = Progress(first, settings.steps)
+        progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
         for step in range(first + 1, settings.steps + 1):
@@ -88,22 +90,21 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             watch.add(step, metrics)
             last = step == settings.steps
             out_of_time = time.monotonic() > deadline
-            stopping = bool(stop) or out_of_time
-            if step % settings.log_every == 0 or last:
+            signalled = bool(stop)  # once: a signal may come at any line
+            if step % settings.log_every == 0 or step == first + EARLY_STEPS or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
-            validating = step % settings.validate_every == 0 or last or out_of_time
-            if validating or step % settings.checkpoint_every == 0 or stopping:
+            validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
+            if validating or step % settings.checkpoint_every == 0 or signalled:
                 start = time.monotonic()
                 watch.check()  # nothing that is not finite is ever saved
-                scores = validate(step, state) if validating and not stop else None
+                progress.pause()
+                scores = validate(step, state) if validating else None
                 checkpoints.save(step, state, batches.get_state(), scores)
                 progress.exclude(time.monotonic() - start)
-            if stopping and not last:
-                progress.pause()
+            if (signalled or out_of_time) and not last:
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)
                 return outcome_of(stop)
-        progress.pause()
-        return Outcome.FINISHED
+        return outcome_of(stop) if stop else Outcome.FINISHED
 
 
 # ------------------------------------------------------------------ before the first step
@@ -127,16 +128,35 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """The nested dict of a run's `config.json`."""
     path = workdir / CONFIG_FILE
     try:
-        return json.loads(path.read_text())
+        saved = json.loads(path.read_text())
+        if not isinstance(saved, dict):
+            raise ValueError("not a JSON object")
+        return saved
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error})") from error
 
 
+def read_experiment(workdir: Path) -> Experiment:
+    """What the run in the folder was built from."""
+    saved = read_config(workdir)
+    try:
+        return build(from_json(saved))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{workdir / CONFIG_FILE}: of another version of ipmedgan_jax ({error}); give --config too"
+        ) from error
+
+
 def check_same_run(experiment: Experiment, workdir: Path) -> None:
     """Raises UserError where the run in the folder is of another config than this."""
     if differing := differing_keys(read_config(workdir), experiment.config):
+        if differing == [DATASET]:
+            raise UserError(
+                f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir, "
+                "or choose another --workdir"
+            )
         raise UserError(f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir")
 
 
@@ -154,6 +174,18 @@ def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: in
         del wanted["generator"]["params"]
     found = checkpoints.restore_part(step, wanted)
     return found.get("average", found["generator"].get("params")), found["generator"]["statistics"]
+
+
+def start_or_resume(experiment: Experiment, checkpoints: Checkpoints, batches: pipeline.Batches) -> TrainState:
+    """The state of step 0, or of the latest checkpoint, with `batches` at its place; on every local device."""
+    latest = checkpoints.latest_step()
+    if latest is None:
+        return parallel.replicate(initial_state(experiment))
+    shapes = jax.eval_shape(initial_state_function(experiment), jax.random.key(0))  # no second state in memory
+    state, input_state = checkpoints.restore(latest, parallel.replicated_like(shapes))
+    batches.set_state(input_state)
+    logging.info("resumed at step %d", latest)
+    return state
 
 
 def initial_state(experiment: Experiment) -> TrainState:
@@ -233,7 +265,10 @@ class MetricsWatch:
             return
         for name, value in jax.device_get(metrics).items():
             if not np.isfinite(value):
-                raise UserError(f"step {step}: {name} is {value}; the last checkpoint is from before it", NOT_FINITE)
+                advice = "lower optimiser.learning_rate, or train in float32"
+                raise UserError(
+                    f"step {step}: {name} is {value}; the last checkpoint is from before it: {advice}", NOT_FINITE
+                )
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
 
@@ -323,7 +358,8 @@ def stop_signals() -> Iterator[list[int]]:
         if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
-        logging.info("%s: saving a checkpoint after this step", signal.Signals(number).name)
+        # A handler may interrupt any line, a half-written one of the log too: no logging here.
+        os.write(2, f"\n{signal.Signals(number).name}: saving a checkpoint after this step\n".encode())
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

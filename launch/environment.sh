@@ -16,7 +16,12 @@ find_python() {
 
 make_environment() {
   local extras=$1 venv=${VENV:-.venv} wanted
-  if [[ -x $venv/bin/python ]] && ! fits "$venv/bin/python"; then rm -rf "$venv"; fi
+  if [[ -e $venv ]] && ! { fits "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
+    if [[ -e $venv/pyvenv.cfg ]]; then rm -rf "$venv"; else  # half made, or another Python's
+      echo "error: $venv is no environment of Python 3.11 or 3.12; move it away, or set VENV" >&2
+      return 2
+    fi
+  fi
   if [[ ! -x $venv/bin/python ]]; then
     local python
     python=$(find_python)

@@ -3,4 +3,4 @@
 source "$(dirname "$0")/environment.sh"
 make_environment test
 
-python -m pytest -n 2 --dist loadfile "$@"
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

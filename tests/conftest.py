@@ -6,6 +6,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+import atexit
 import tempfile
 
 import jax
@@ -15,9 +16,17 @@ from absl import flags
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 _COMPILED = tempfile.TemporaryDirectory(prefix="ipmedgan-tests-")  # the same programs serve many tests
+atexit.register(_COMPILED.cleanup)
 jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 flags.FLAGS.mark_as_parsed()  # Grain's readers ask
+
+_LONGEST = ("test_train", "test_steps", "test_experiment", "test_vgg19", "test_networks")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: with two processes the last to start is what the other waits for."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,7 @@ def tiny_config(phantom_data):
             "discriminator__width": 2,
             "discriminator__layers": 2,
             "loss__perceptual_layers": (1.0,) * 4,
+            "loss__style": 0.0,  # VGG-19 would be most of every program there is to compile
             "vgg19__weights": "random",
             "train__batch_size": 4,
             "train__steps": 4,

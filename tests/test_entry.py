@@ -36,6 +36,7 @@ def test_help_explains_and_succeeds(module):
         (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "turbo"),
         (("main", "--config=configs/ct.py", "--workdir=x", "extra"), "unexpected argument 'extra'"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.data.dir=/nowhere"), "/nowhere/dataset.json: not found"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.system=medgan"), "set by the file's suffix"),
         (("prepare", "--config=configs/ct.py", "--input=/nowhere/*.nii", "--output=x"), "/nowhere/*.nii"),
         (("evaluate", "--workdir=/nowhere"), "/nowhere/config.json: not found"),
         (("evaluate", "--workdir=x", "--system=telepathy"), "--system=telepathy: wanted one of surround_mean, telea"),

@@ -1,25 +1,29 @@
 """Every config builds, every key is read, and what cannot be run is refused by its key's name."""
 
+import importlib
 from functools import partial
+from pathlib import Path
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, ct, demo, mri, small
+from configs import base, ct, mri, small
 from ipmedgan_jax import experiment, parallel, steps
+from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
 
-CONFIGS = {"ct": ct, "mri": mri, "small": small, "demo": demo}
+CONFIGS = {
+    path.stem: importlib.import_module(f"configs.{path.stem}")
+    for path in sorted(Path(base.__file__).parent.glob("*.py"))
+    if path.stem not in ("__init__", "base")
+}
 
 
-@pytest.mark.parametrize("system", experiment.SYSTEMS)
-@pytest.mark.parametrize("name", CONFIGS)
-def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
-    """Abstractly: the full networks are neither allocated nor run."""
-    config = CONFIGS[name].get_config(system)
+def check_one_update(config):
+    """Abstractly: the networks are neither allocated nor run, whatever their size."""
     vgg19 = VGG19("caffe")
     update = experiment.make_update(config, experiment.make_system(config, vgg19))
     size, batch_size = config.data.image_size, config.train.batch_size
@@ -39,11 +43,65 @@ def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
     assert {value.shape for value in metrics.values()} == {(1,)}
 
 
-def test_systems_have_the_networks_of_the_papers():
-    wanted = {"ipmedgan": ["global", "local"], "medgan": ["global"], "unet": []}
-    for name, discriminators in wanted.items():
-        system = experiment.make_system(ct.get_config(name), VGG19("caffe"))
-        assert list(system.discriminators) == discriminators
+@pytest.mark.parametrize("system", experiment.SYSTEMS)
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() - {"mri"}))  # mri makes ct's update, see below
+def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
+    check_one_update(CONFIGS[name].get_config(system))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train__dtype": "bfloat16", "loss__style": 1e-4},
+        {"normalisation__statistics": "batch"},
+        {"train__ema": 0.9},
+        {"train__accumulate": 2, "train__generator_updates": 2, "generator__dropout": 0.5},
+    ],
+)
+def test_one_update_of_every_mode_keeps_shapes_and_types(tiny_config, changes):
+    check_one_update(tiny_config(**changes))
+
+
+@pytest.mark.parametrize("system", experiment.SYSTEMS)
+def test_mri_makes_the_same_update_as_ct(system):
+    a, b = (module.get_config(system) for module in (ct, mri))
+    vgg19 = VGG19("caffe")
+    assert experiment.make_system(a, vgg19) == experiment.make_system(b, vgg19)
+    assert (a.optimiser.to_dict(), a.train.to_dict()) == (b.optimiser.to_dict(), b.train.to_dict())
+
+
+@pytest.mark.parametrize("system", experiment.SYSTEMS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_passes_its_own_checks(name, system):
+    config = CONFIGS[name].get_config(system)
+    experiment.check(config)
+    experiment.preparation_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("ipmedgan", {"generator": 326_446_848, "global": 2_764_544, "local": 661_248}),
+        ("medgan", {"generator": 326_446_848, "global": 2_764_544}),
+        ("unet", {"generator": 54_407_808}),
+    ],
+)
+def test_the_paper_s_configs_have_the_paper_s_networks(name, counts):
+    config = ct.get_config(name)
+    update = experiment.make_update(config, experiment.make_system(config, VGG19("caffe")))
+    state = jax.eval_shape(partial(steps.init_state, update, image_size=256), jax.random.key(0))
+    nets = {"generator": state.generator} | state.discriminators
+    assert {key: sum(leaf.size for leaf in jax.tree.leaves(net.params)) for key, net in nets.items()} == counts
+
+
+def test_the_paper_s_training_is_in_its_configs(tiny_config):
+    for config in (ct.get_config(), mri.get_config()):
+        optimiser = config.optimiser
+        assert (optimiser.learning_rate, optimiser.b1, optimiser.b2) == (2e-4, 0.5, 0.999)
+        assert (config.data.image_size, config.holes.size, config.train.batch_size, config.train.epochs) == (256, 64, 1, 200)
+    assert experiment.hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
+    built = experiment.build(tiny_config(train__steps=0, train__epochs=2))
+    assert built.training.steps == built.dataset.slices["train"] * 2 // 4
 
 
 def test_the_paper_s_weights_are_in_its_configs():
@@ -62,7 +120,7 @@ def test_the_perceptual_weight_grows_where_the_image_is_smaller():
     assert experiment.make_system(unscaled, VGG19("caffe")).perceptual == pytest.approx(1e-4)
 
 
-def test_every_key_is_read(tiny_config, monkeypatch):
+def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     read = set()
     original = ConfigDict.__getitem__
 
@@ -70,18 +128,22 @@ def test_every_key_is_read(tiny_config, monkeypatch):
         read.add((id(self), key))
         return original(self, key)
 
+    dataset = records.load_dataset(phantom_data)
     monkeypatch.setattr(ConfigDict, "__getitem__", noted)
     monkeypatch.setattr(experiment, "as_json", lambda config: {})
-    seen = {key for key in experiment.flat(base.get_config().to_dict()) if not key.startswith("phantom.")}
+    monkeypatch.setattr(experiment, "check", lambda config: None)  # looking is not using
+    monkeypatch.setattr(experiment.phantom, "write_phantoms", lambda *_, **__: [])
+    monkeypatch.setattr(experiment.preparation, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(experiment.records, "load_dataset", lambda _: dataset)
+    unused = set(experiment.flat(base.get_config().to_dict()))
     for system in experiment.SYSTEMS:
-        config = tiny_config(system, train__steps=0)
-        read.clear()
-        experiment.build(config)
-        experiment.preparation_settings(config)
+        config = tiny_config(system, train__steps=0, data__dir="")
         groups = {"": config} | {name: value for name, value in config.items() if isinstance(value, ConfigDict)}
         names = {(id(group), key): f"{name}.{key}".lstrip(".") for name, group in groups.items() for key in group}
-        seen -= {names[each] for each in read if each in names}
-    assert not seen
+        read.clear()  # the lines above read too
+        experiment.build(config)
+        unused -= {names[each] for each in read if each in names}
+    assert not unused
 
 
 @pytest.mark.parametrize(
@@ -94,8 +156,17 @@ def test_every_key_is_read(tiny_config, monkeypatch):
         ({"train__best": "beauty"}, "config.train.best is 'beauty'"),
         ({"data__image_size": 100}, "config.data.image_size is 100: wanted a power of two"),
         ({"holes__size": 8}, "config.holes.size is 8: wanted 16 to data.image_size, 32"),
-        ({"train__keep": 0}, "config.train.keep is 0: wanted at least 1"),
-        ({"train__batch_size": 6}, r"batch_size 6 does not divide over 4 device.*nearest sizes 4 or 8"),
+        ({"loss__l1_region": "brain"}, "config.loss.l1_region is 'brain': wanted one of hole, image"),
+        ({"evaluation__checkpoint": "first"}, "config.evaluation.checkpoint is 'first': wanted one of best, latest"),
+        ({"holes__size": 64}, "config.holes.size is 64: wanted 16 to data.image_size, 32"),
+        ({"holes__fill": -1000.0}, "config.holes.fill is -1000.0: wanted -1 to 1"),
+        ({"train__ema": 1.0}, "config.train.ema is 1.0: wanted 0 to 0.999999"),
+        ({"train__steps": -1}, "config.train.steps is -1: wanted at least 0"),
+        *(
+            ({key.replace(".", "__"): 0}, f"config.{key} is 0: wanted at least 1")
+            for key, (low, _) in experiment._RANGES.items()
+            if low == 1
+        ),
         ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: wanted 4"),
         ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: wanted 5"),
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
@@ -111,7 +182,7 @@ def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
 def test_an_unknown_system_is_refused(tiny_config):
     config = tiny_config().unlock()
     config.system = "gan"
-    with pytest.raises(UserError, match="system 'gan': wanted one of ipmedgan, medgan, unet"):
+    with pytest.raises(UserError, match="system is 'gan': wanted one of ipmedgan, medgan, unet"):
         experiment.build(config)
 
 
@@ -149,6 +220,25 @@ def test_without_data_the_phantom_is_made_once(tiny_config, cache, caplog):
     assert marker.stat().st_mtime_ns == time
     assert again.directory.is_relative_to(cache)
     assert all(again.subjects[split] for split in ("train", "validation", "test"))
+
+
+def test_data_prepared_otherwise_than_the_config_says_are_told(tiny_config, caplog):
+    experiment.build(tiny_config(data__window_hu=(-200.0, 1000.0)))
+    assert "prepared with data.window_hu [-1000.0, 2000.0], which stands" in caplog.text
+
+
+def test_prepare_refuses_an_image_size_that_no_network_takes():
+    config = ct.get_config().unlock()
+    config.data.image_size = 200
+    with pytest.raises(UserError, match=r"config\.data\.image_size is 200: wanted a power of two"):
+        experiment.preparation_settings(config)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"file/ipmedgan_jax/phantom-ct-.*: cannot be written .*set XDG_CACHE_HOME"):
+        experiment.find_dataset(tiny_config(data__dir=""))
 
 
 def test_a_batch_of_zero_is_refused():

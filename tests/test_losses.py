@@ -48,6 +48,17 @@ def test_style_loss_by_hand():
     assert float(losses.style_loss([fake], [real], weights=[0.5])) == pytest.approx(0.5 * 9 / 4)
 
 
+def test_gram_matrix_divides_by_height_width_and_depth():
+    features = jnp.ones((1, 3, 5, 2)) * jnp.array([1.0, 2.0]).reshape(1, 1, 1, 2)
+    np.testing.assert_allclose(losses.gram_matrix(features)[0], [[0.5, 1], [1, 2]], rtol=1e-6)
+
+
+def test_style_loss_divides_by_4_d_squared_and_is_a_mean_over_images():
+    """Image 1: the Gram matrices differ by 2^2 / d = 2, squared 4, over 4 d^2 = 16; image 2 has no error."""
+    fake = jnp.zeros((2, 3, 5, 2)).at[0, ..., 0].set(2.0)
+    assert float(losses.style_loss([fake], [jnp.zeros_like(fake)], weights=[1.0])) == pytest.approx(0.25 / 2)
+
+
 def test_style_does_not_depend_on_where_things_are():
     a = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     assert float(losses.style_loss([a], [jnp.flip(a, (1, 2))], weights=[1.0])) == pytest.approx(0, abs=1e-9)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
+import sewar
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from ipmedgan_jax import metrics
@@ -90,7 +91,6 @@ def test_uqi_equals_a_literal_reading_of_the_definition(image):
 
 
 def test_uqi_sewar_equals_sewar(image):
-    sewar = pytest.importorskip("sewar", reason="the extra `test` has sewar")
     a, b = damaged(image), image.copy()
     a[1, :20], b[1, :20] = 0.0, 0.0
     found = metrics.uqi_sewar(a, b)
@@ -151,6 +151,22 @@ def test_patches_of_different_shapes_are_refused():
 def test_patches_smaller_than_the_window_are_refused():
     with pytest.raises(ValueError, match="at least 11x11 pixels wanted"):
         metrics.ssim(jnp.zeros((1, 10, 10)), jnp.zeros((1, 10, 10)))
+
+
+def test_in_mask_scores_equal_a_literal_reading_of_the_challenge(image):
+    """Its normalisation: percentiles of the image without the hole, then 0..1; SSIM over the hole's pixels of the map."""
+    mask = np.zeros(image.shape, bool)
+    mask[:, 20:52, 30:62] = True
+    inpainted = np.where(mask, damaged(image), image)
+    low, high = np.percentile(np.where(mask, 0, image), [0.5, 99.5])
+    low = max(low, 0)
+    a, b = ((np.clip(np.where(mask, x, 0), low, high) - low) / (high - low) for x in (inpainted, image))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+    span = max(np.ptp(a), np.ptp(b))
+    maps = np.stack([structural_similarity(x, y, data_range=span, **options)[1] for x, y in zip(a, b, strict=True)])
+    found = metrics.referee_scores(inpainted, image, mask)
+    assert float(found["ssim"]) == pytest.approx(maps[mask].mean(), abs=1e-4)
+    assert float(found["mse"]) == pytest.approx(np.square(a - b)[mask].mean(), rel=1e-4)
 
 
 def test_in_mask_scores_equal_the_challenge_referee(image, tmp_path):

@@ -20,7 +20,8 @@ def shapes(net, *shape):
 
 
 def fresh(net, x, seed=1):
-    return jax.jit(partial(net.init, train=False))(jax.random.key(seed), x)
+    shapes = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
+    return jax.jit(partial(initialise, shapes))(jax.random.key(seed))
 
 
 def count(params):

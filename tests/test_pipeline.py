@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import shutil
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_evaluation_holes_are_the_same_every_time_and_have_enough_foreground(pha
 def test_evaluation_holes_do_not_depend_on_how_many_slices_are_taken(phantom_data):
     every = {each.record.index: each.hole.tolist() for each in pipeline.evaluation_slices(phantom_data, "test", HOLES)}
     few = list(pipeline.evaluation_slices(phantom_data, "test", HOLES, at_most=2))
-    assert len(few) <= 2
+    assert 0 < len(few) <= 2
     for each in few:
         assert every[each.record.index] == each.hole.tolist()
 
@@ -135,11 +136,26 @@ def test_context_is_filled_in_the_hole_alone():
 
 
 def test_a_damaged_shard_is_named(phantom_data, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(phantom_data, copy)
     shard = next((copy / "train").glob("*.arrayrecord"))
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(UserError, match=r"train: missing or damaged shard.*prepare the data again"):
-        pipeline.read_source(copy, "train")
+        pipeline.SliceSource(copy, "train")
+
+
+def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(phantom_data, copy)
+    for shard in (copy / "train").glob("*.arrayrecord"):
+        content = bytearray(shard.read_bytes())
+        for at in range(0, records_end(content), 50):
+            content[at] ^= 0xFF
+        shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"sub-00\d_ct.arrayrecord: damaged .*prepare the data again"):
+        take(copy, 20, batch_size=1)
+
+
+def records_end(content):
+    """The records come first in a shard, its index last: damage there is another error."""
+    return len(content) // 2

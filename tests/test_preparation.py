@@ -1,6 +1,7 @@
 """From volumes to records: who is in which split, what is made again, what is refused."""
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 
@@ -63,6 +64,32 @@ def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scans,
         assert prepare(more_workers, scans, tmp_path / "out", progress=False) == first
     assert {path: path.stat().st_mtime_ns for path in shards[1:]} == times
     assert shards[0].is_file()
+
+
+def test_a_damaged_shard_is_made_again(scans, tmp_path):
+    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
+    shard = next((tmp_path / "out").glob("*/*.arrayrecord"))
+    whole = shard.read_bytes()
+    for damaged in (b"", whole[:-100]):
+        shard.write_bytes(damaged)
+        assert prepare(SMALL, scans, tmp_path / "out", progress=False) == first
+        assert len(list(records.read_shard(shard))) == first.volumes[shard.stem].slices
+
+
+def test_the_dataset_says_where_each_volume_came_from_and_its_spacing(scans, tmp_path):
+    settings = dataclasses.replace(SMALL, fit="scale")
+    volume = prepare(settings, scans, tmp_path / "out", progress=False).volumes["sub-1_ses-1_FLAIR"]
+    assert (volume.orientation, volume.source_spacing_mm) == ("RAS", (1.0, 1.0, 1.0))
+    assert volume.spacing_mm == pytest.approx((20 / 16, 20 / 16, 1.0))
+    assert volume.sha256 == hashlib.sha256(scans[0].read_bytes()).hexdigest()
+
+
+def test_a_mask_among_the_scans_is_named(scans, tmp_path):
+    array = np.ones((20, 20, 6), np.int16)
+    array[0, 0, 0] = 0
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), scans[2])
+    with pytest.raises(UserError, match=f"{scans[2].name}: nearly every voxel is 1: a mask rather than a scan"):
+        prepare(dataclasses.replace(SMALL, percentiles=(0.5, 99.5)), scans, tmp_path / "out", progress=False)
 
 
 def test_a_changed_source_is_prepared_again(scans, tmp_path):

@@ -1,5 +1,6 @@
 """Records: what goes in comes out, and damage is named."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_a_cut_shard_and_a_damaged_record_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-70000])
     with pytest.raises(UserError, match="missing or damaged shard"):
         list(records.read_shard(path))
-    with pytest.raises(UserError, match="damaged record"):
+    with pytest.raises(ValueError, match="no record"):
         records.decode(records.encode(record_of(hounsfield(), whole=True))[:-10])
 
 
@@ -97,6 +98,19 @@ def test_a_dataset_is_loaded_as_it_was_saved(tmp_path):
     assert records.load_dataset(tmp_path) == dataset
     assert dataset.subjects == {"train": (), "validation": (), "test": ("sub-01",)}
     assert dataset.slices == {"train": 0, "validation": 0, "test": 7}
+
+
+def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(tmp_path):
+    volume = records.PreparedVolume("s", "test", "a.nii", "12ab", "LPS", (1.0,) * 3, (1.0,) * 3, (0.0, 400.0), 7, 2)
+    dataset = records.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
+    moved = dataclasses.replace(dataset, directory=tmp_path / "b", package_version="9")
+    assert moved.fingerprint == dataset.fingerprint
+    for other in (
+        dataclasses.replace(dataset, settings={"fit": "crop_or_pad"}),
+        dataclasses.replace(dataset, volumes={"a": dataclasses.replace(volume, sha256="34cd")}),
+        dataclasses.replace(dataset, volumes={"a": dataclasses.replace(volume, split="train")}),
+    ):
+        assert other.fingerprint != dataset.fingerprint
 
 
 @pytest.mark.parametrize(

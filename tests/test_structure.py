@@ -38,6 +38,8 @@ def level(module):
 def imports(module):
     source = (PACKAGE.parent / (module.replace(".", "/") + ".py")).read_text()
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: relative import"
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ipmedgan_jax"):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"

@@ -25,8 +25,9 @@ def test_a_log_gets_a_line_each_time_with_step_loss_and_time_left(caplog):
     with caplog.at_level(logging.INFO, "absl"):
         progress = Progress(0, 10, stream=io.StringIO())
         progress.report(5, {"l1": 0.5})
-    assert "step 5/10  l1 0.5" in caplog.text
+    assert "step 5/10  " in caplog.text
     assert "left" in caplog.text
+    assert "l1 0.5" in caplog.text
 
 
 def test_a_terminal_gets_one_line_rewritten_in_place():
@@ -37,6 +38,20 @@ def test_a_terminal_gets_one_line_rewritten_in_place():
     progress.pause()
     assert terminal.getvalue().count("\r") == 2
     assert terminal.getvalue().count("\n") == 1
+
+
+def test_a_line_too_long_for_the_terminal_is_cut_so_that_it_can_be_rewritten(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    Progress(0, 10, stream=terminal).report(5, {f"term_{i}": 0.5 for i in range(20)})
+    assert len(terminal.getvalue().lstrip("\r")) == 39
+
+
+def test_whatever_ends_a_run_ends_the_line_in_place_first():
+    terminal = Terminal()
+    with Progress(0, 10, stream=terminal) as progress:
+        progress.report(5, {})
+    assert terminal.getvalue().endswith("\n")
 
 
 def test_excluded_time_does_not_slow_the_rate_but_counts_for_the_time_left(monkeypatch):

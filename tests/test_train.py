@@ -1,7 +1,10 @@
 """A run: from nothing to done, stopped and gone on with bit for bit, refused where it must be."""
 
+import dataclasses
 import json
+import logging
 import os
+import shutil
 import signal
 
 import jax
@@ -30,31 +33,39 @@ def assert_same_bits(a, b):
 def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_config, tmp_path):
     straight = experiment.build(tiny_config(train__ema=0.9, train__steps=3))
     assert train.train(straight, tmp_path / "straight") is Outcome.FINISHED
-    stops = experiment.build(tiny_config(train__ema=0.9, train__steps=3, train__minutes=1e-9))
-    outcomes = [train.train(stops, tmp_path / "stopped") for _ in range(4)]
-    assert outcomes == [*[Outcome.OUT_OF_TIME] * 2, Outcome.FINISHED, Outcome.ALREADY_DONE]
+    plans = [{"train__steps": 1}, {"train__minutes": 1e-9}, {}, {}]  # made longer, out of time, to the end, once more
+    outcomes = [
+        train.train(experiment.build(tiny_config(**{"train__ema": 0.9, "train__steps": 3} | plan)), tmp_path / "stopped")
+        for plan in plans
+    ]
+    assert outcomes == [Outcome.FINISHED, Outcome.OUT_OF_TIME, Outcome.FINISHED, Outcome.ALREADY_DONE]
     (state, place), (other, other_place) = (final_state(straight, tmp_path / name) for name in ("straight", "stopped"))
     assert int(state.step) == 3
     assert_same_bits(state, other)
     assert place == other_place
 
 
-@pytest.mark.parametrize(("number", "outcome"), [(signal.SIGINT, Outcome.INTERRUPTED), (signal.SIGTERM, Outcome.TERMINATED)])
-def test_a_signal_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch, number, outcome):
+def test_ctrl_c_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch):
     built = experiment.build(tiny_config("unet"))
     add = train.MetricsWatch.add
 
     def signalled(self, step, metrics):
         add(self, step, metrics)
         if step == 3:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(train.MetricsWatch, "add", signalled)
-    before = signal.getsignal(number)
-    assert train.train(built, tmp_path) is outcome
-    assert signal.getsignal(number) is before
+    before = signal.getsignal(signal.SIGINT)
+    assert train.train(built, tmp_path) is Outcome.INTERRUPTED
+    assert signal.getsignal(signal.SIGINT) is before
     state, _ = final_state(built, tmp_path)
     assert int(state.step) == 3
+
+
+def test_sigterm_is_told_from_ctrl_c():
+    with train.stop_signals() as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert train.outcome_of(caught) is Outcome.TERMINATED
 
 
 def test_a_second_ctrl_c_ends_at_once():
@@ -65,9 +76,25 @@ def test_a_second_ctrl_c_ends_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_run_leaves_what_design_promises(tiny_config, tmp_path):
-    built = experiment.build(tiny_config())
-    train.train(built, tmp_path)
+def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
+    built = experiment.build(tiny_config(loss__style=1e-4))
+    with caplog.at_level(logging.INFO, "absl"):
+        train.train(built, tmp_path)
+    for line in (
+        "system      ipmedgan on 4 x",
+        "parameters  generator",
+        "slices      train",
+        "steps an epoch",
+        "compiled    in",
+    ):
+        assert line in caplog.text, line
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    for tag in (
+        *("loss/generator/local", "loss/generator_weighted/style", "gradient_norm/generator", "gradient_norm/local"),
+        *("logit/real/global", "logit/fake/local", "images_per_second", "validation/psnr"),
+        "validation/image_context_inpainted",
+    ):
+        assert tag.encode() in events, tag
     report = evaluate.evaluate_run(built, tmp_path)
     assert report == json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert (report["system"], report["step"], report["subjects"]) == ("ipmedgan", 4, 1)
@@ -76,7 +103,6 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path):
     assert report["data"]["test_subjects"] == ["sub-004"]
     for name in ("config.json", "evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000004.png"):
         assert (tmp_path / name).stat().st_size > 0
-    assert list((tmp_path / "tensorboard").iterdir())
 
 
 def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_path):
@@ -105,7 +131,15 @@ def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeyp
     for system in ("telea", "biharmonic"):
         evaluate.evaluate_classical(experiment.build(tiny_config("unet")), system, tmp_path)
     half = len(seen) // 2
+    assert half
     assert seen[:half] == seen[half:]
+
+
+def test_evaluation_holes_depend_neither_on_the_system_nor_on_the_seed_of_training(tiny_config):
+    here = experiment.build(tiny_config()).holes
+    for name in ("unet", "medgan"):
+        other = experiment.build(tiny_config(name, seed=7, holes__min_foreground=0.0)).holes
+        assert dataclasses.replace(other, min_foreground=here.min_foreground) == here
 
 
 def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkeypatch):
@@ -133,15 +167,18 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
     with train.open_checkpoints(built, tmp_path) as checkpoints:
         params, _ = train.restore_generator(built, checkpoints, 4)
     assert_same_bits(params, state.average)
+    assert_same_bits(train.generator_variables(state)[0], state.average)
     assert not np.array_equal(params["block_0"]["up_1"]["kernel"], state.generator.params["block_0"]["up_1"]["kernel"])
 
 
 def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_path):
-    built = experiment.build(tiny_config(normalisation__statistics="batch"))
+    built = experiment.build(tiny_config("unet", normalisation__statistics="batch"))
     train.train(built, tmp_path)
     with train.open_checkpoints(built, tmp_path) as checkpoints:
         _, statistics = train.restore_generator(built, checkpoints, 4)
-    assert any(float(np.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(statistics))
+    means = [leaf for path, leaf in jax.tree.leaves_with_path(statistics) if path[-1].key == "mean"]
+    assert means
+    assert all(float(np.abs(mean).max()) > 0 for mean in means)
     assert evaluate.evaluate_run(built, tmp_path)["step"] == 4
 
 
@@ -167,18 +204,44 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
 
 
 def test_a_folder_of_another_config_is_refused_and_left_alone(tiny_config, tmp_path):
-    train.train(experiment.build(tiny_config("unet")), tmp_path)
+    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"is the run of another config: optimiser\.learning_rate, seed differ"):
         train.train(experiment.build(tiny_config("unet", optimiser__learning_rate=1.0, seed=5)), tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-def test_a_finished_run_can_be_made_longer(tiny_config, tmp_path):
-    train.train(experiment.build(tiny_config("unet")), tmp_path)
-    longer = experiment.build(tiny_config("unet", train__steps=6))
-    assert train.train(longer, tmp_path) is Outcome.FINISHED
-    assert int(final_state(longer, tmp_path)[0].step) == 6
+def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
+    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path)
+    other = experiment.build(tiny_config("unet", data__dir="", phantom__subjects=4, phantom__slices=2))
+    with pytest.raises(UserError, match=r"is a run on other data than .*choose another --workdir"):
+        train.train(other, tmp_path)
+    with pytest.raises(UserError, match="is a run on other data than"):
+        evaluate.evaluate_run(other, tmp_path)
+
+
+def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
+    shutil.copytree(phantom_data, tmp_path / "moved")
+    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path / "run")
+    train.check_same_run(experiment.build(tiny_config("unet", data__dir=str(tmp_path / "moved"))), tmp_path / "run")
+
+
+def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
+    built = experiment.build(tiny_config("unet"))
+    train.claim_workdir(built, tmp_path)
+    with pytest.raises(UserError, match="holds a trained run, whose scores would be lost"):
+        evaluate.evaluate_classical(built, "telea", tmp_path)
+
+
+def test_an_evaluation_that_cannot_be_written_is_named(tiny_config, tmp_path):
+    (tmp_path / "evaluation").touch()
+    with pytest.raises(UserError, match=r"evaluation: cannot be written \(File exists\)"):
+        evaluate.evaluate_classical(experiment.build(tiny_config("unet")), "surround_mean", tmp_path)
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused(tiny_config, tmp_path):
+    with pytest.raises(UserError, match=r"batch_size 6 does not divide over 4 device.*nearest sizes 4 or 8"):
+        train.train(experiment.build(tiny_config(train__batch_size=6)), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tiny_config, tmp_path):
@@ -212,13 +275,26 @@ def test_a_folder_without_run_cannot_be_evaluated(tiny_config, tmp_path):
         evaluate.evaluate_run(experiment.build(tiny_config("unet")), tmp_path)
 
 
-def test_a_damaged_config_file_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_config_file_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config.json: damaged"):
         train.read_config(tmp_path)
 
 
+def test_a_config_file_of_another_version_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"system": "unet"}')
+    with pytest.raises(UserError, match=r"config.json: of another version of ipmedgan_jax .* give --config too"):
+        train.read_experiment(tmp_path)
+
+
+def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
+    built = experiment.build(tiny_config("medgan"))
+    train.claim_workdir(built, tmp_path)
+    assert train.read_experiment(tmp_path).config == built.config
+
+
 def test_no_place_for_validation_holes_is_said_before_training(tiny_config, tmp_path):
-    built = experiment.build(tiny_config("unet", holes__evaluation_min_foreground=1.1))
+    built = experiment.build(tiny_config("unet", holes__size=32, holes__evaluation_min_foreground=1.0))
     with pytest.raises(UserError, match=r"no validation slice has a place for a hole"):
         train.train(built, tmp_path)

@@ -88,10 +88,11 @@ def test_a_bad_spacing_in_the_header_is_refused(tmp_path, spacing):
         volumes.read_volume(path)
 
 
-def test_an_affine_of_two_axes_is_refused(tmp_path):
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_an_affine_of_two_axes_or_without_numbers_is_refused(tmp_path, value):
     path = save(tmp_path / "v.nii", ramp())
     data = bytearray(path.read_bytes())
-    data[280:296] = bytes(16)  # srow_x
+    data[280:296] = np.full(4, value, np.float32).tobytes()  # srow_x
     path.write_bytes(data)
     with pytest.raises(UserError, match="does not span three axes"):
         volumes.read_volume(path)

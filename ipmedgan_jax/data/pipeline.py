@@ -3,10 +3,13 @@
 A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 1] and `hole` `[B, 4]` int32.
 """
 
+import bisect
+import itertools
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grain
 import numpy as np
@@ -16,6 +19,9 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 
 NumpyBatch = dict[str, Any]
+
+Batches: TypeAlias = grain.DatasetIterator[NumpyBatch]
+"""Endless training batches, with `get_state`, `set_state` and `close`."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +51,50 @@ class EvaluationSlice:
         return context
 
 
-def read_source(directory: Path | str, split: str) -> grain.sources.ArrayRecordDataSource:
-    """The encoded records of a split by index, across its shards. UserError for a shard that is damaged."""
-    paths = [str(path) for path in records.shard_paths(directory, split)]
-    expected = records.load_dataset(directory).slices[split]
-    try:
-        source = grain.sources.ArrayRecordDataSource(paths)
-        found = len(source)
-    except RuntimeError:  # the library's own word for a file that ends too early
-        found = 0
-    if found != expected:
-        raise UserError(
-            f"{Path(directory) / split}: missing or damaged shard, {found} of {expected} slices found: prepare the data again"
-        )
-    return source
+class SliceSource:
+    """The slices of a split by index, across its shards: what Grain calls a random-access source.
+
+    UserError for a shard or a record that is missing or damaged.
+    """
+
+    def __init__(self, directory: Path | str, split: str):
+        volumes = records.load_dataset(directory).volumes
+        self._paths = records.shard_paths(directory, split)
+        counts = [volumes[path.stem].slices if path.stem in volumes else 0 for path in self._paths]
+        self._ends = list(itertools.accumulate(counts))
+        expected = records.load_dataset(directory).slices[split]
+        _allow_open_files(len(self._paths))
+        try:
+            self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self._paths])
+            found = len(self._source)
+        except RuntimeError:  # the library's own word for a file that ends too early
+            found = 0
+        if found != expected or self._ends[-1] != expected:
+            raise UserError(
+                f"{Path(directory) / split}: missing or damaged shard, {found} of {expected} slices found: "
+                "prepare the data again"
+            )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> records.SliceRecord:
+        try:
+            return records.decode(self._source[int(index)])
+        except (RuntimeError, ValueError) as error:
+            path = self._paths[bisect.bisect_right(self._ends, int(index))]
+            raise UserError(f"{path}: damaged ({error}): prepare the data again") from error
+
+
+def _allow_open_files(count: int) -> None:
+    """Every shard stays open: raises this process's limit where it is too low, as far as the system lets it."""
+    wanted = count + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            raise UserError(f"{count} shards to keep open, {hard} files allowed: raise the limit with ulimit -Hn")
 
 
 def training_batches(
@@ -71,19 +107,19 @@ def training_batches(
     prefetch: int,
     process: int = 0,
     processes: int = 1,
-) -> grain.DatasetIterator[NumpyBatch]:
+) -> Batches:
     """Endless shuffled batches of this process's share, a new order and new holes every epoch.
 
     Which slices and holes come n-th depends on the seed and n alone, so the iterator's state (`get_state`) is a place in
     that order. Close the iterator when done: it reads ahead in threads.
     """
 
-    def example(data: bytes, generator: np.random.Generator) -> NumpyBatch:
-        image = records.decode(data).image()
+    def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
+        image = record.image()
         hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
         return {"image": image[..., None], "hole": hole}
 
-    source = read_source(directory, "train")
+    source = SliceSource(directory, "train")
     if len(source) < processes:
         raise UserError(f"{directory}: {len(source)} training slices for {processes} processes")
     slices = grain.MapDataset.source(source).seed(seed).shuffle()[process::processes].repeat().random_map(example)
@@ -98,10 +134,10 @@ def evaluation_slices(
 
     Slices with no place for a hole of enough foreground are passed over. `at_most` takes so many, evenly spread.
     """
-    source = read_source(directory, split)
+    source = SliceSource(directory, split)
     count = len(source)
     for index in range(count) if at_most is None else spread(count, at_most):
-        record = records.decode(source[int(index)])
+        record = source[index]
         image = record.image()
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
         hole, share = masks.random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)

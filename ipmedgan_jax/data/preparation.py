@@ -280,7 +280,7 @@ def _prepare_volume(settings: PreparationSettings, directory: Path, source: _Sou
     digest = _sha256(source.path)
     earlier = _read_json(receipt)
     same = earlier.get("sha256") == digest and earlier.get("subject") == source.subject
-    if same and (shard.is_file() or not earlier.get("slices")):
+    if same and _intact(shard, earlier.get("slices", 0)):
         return records.PreparedVolume.from_json(earlier)
     receipt.unlink(missing_ok=True)  # it would vouch for the shard that is replaced now
     shard.unlink(missing_ok=True)
@@ -289,12 +289,25 @@ def _prepare_volume(settings: PreparationSettings, directory: Path, source: _Sou
     return prepared
 
 
+def _intact(shard: Path, slices: int) -> bool:
+    """Whether the shard holds so many records, all readable; a volume without slices has none."""
+    if not slices:
+        return not shard.exists()
+    try:
+        return sum(1 for _ in records.read_shard(shard)) == slices
+    except UserError:
+        return False
+
+
 def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads the volume and writes its slices; no shard where none has enough foreground."""
     volume = volumes.read_volume(source.path)
     _warn_of_modality(settings.modality, volume)
     grid = volumes.resample(volume, settings.resample_mm)
-    window, kept, images = _kept_slices(settings, grid)
+    try:
+        window, kept, images = _kept_slices(settings, grid)
+    except UserError as error:
+        raise UserError(f"{source.path}: {error}") from error
     codes, scale, offset = records.quantise(images, whole=volume.integer)
     slices = (
         records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index]) for index in kept

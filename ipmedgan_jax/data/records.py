@@ -3,6 +3,7 @@
 A record is its header's length (uint32), the header (JSON), then the slice's codes (uint16, row by row), little-endian.
 """
 
+import hashlib
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,14 +81,14 @@ def encode(record: SliceRecord) -> bytes:
 
 
 def decode(data: bytes) -> SliceRecord:
-    """The record of `encode`'s bytes; its codes are a read-only view of them."""
+    """The record of `encode`'s bytes; its codes are a read-only view of them. ValueError where they are none."""
     try:
         end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
         header = json.loads(data[_LENGTH.size : end])
         codes = np.frombuffer(data, "<u2", offset=end).reshape(header.pop("shape"))
         return SliceRecord(**header | {"window": tuple(header["window"])}, codes=codes)
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"damaged record ({error}): prepare the data again") from error
+        raise ValueError(f"no record: {error}") from error
 
 
 def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
@@ -99,6 +100,7 @@ def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
             writer.write(encode(record))
         writer.close()  # a missing folder or a full disk may show only here
     except RuntimeError as error:
+        temporary.unlink(missing_ok=True)
         raise UserError(f"{temporary}: cannot be written ({error}); free space or choose another output") from error
     temporary.replace(path)
 
@@ -110,7 +112,7 @@ def read_shard(path: Path) -> Iterator[SliceRecord]:
         for index in range(reader.num_records()):
             yield decode(reader.read([index])[0])
         reader.close()  # says where opening or reading failed
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: missing or damaged shard ({error}): prepare the data again") from error
 
 
@@ -169,6 +171,12 @@ class Dataset:
     def slices(self) -> dict[str, int]:
         """Slices per split."""
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same source files, split and settings, wherever the folder lies."""
+        volumes = sorted((name, volume.split, volume.sha256) for name, volume in self.volumes.items())
+        return hashlib.sha256(json.dumps([self.settings, volumes], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_dataset(dataset: Dataset) -> None:

@@ -42,8 +42,9 @@ def read_volume(path: Path | str) -> Volume:
     if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
         data = data.reshape(data.shape[:3])
     _check_values(path, data)
-    orientation = nibabel.orientations.io_orientation(image.affine)
-    if not (np.isfinite(image.affine).all() and np.isfinite(orientation).all()):
+    spans = np.isfinite(image.affine).all()
+    orientation = nibabel.orientations.io_orientation(image.affine if spans else np.eye(4))
+    if not (spans and np.isfinite(orientation).all()):
         raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
     spacing = nibabel.affines.voxel_sizes(image.affine)[np.argsort(orientation[:, 0])]
     return Volume(
@@ -140,6 +141,8 @@ def intensity_window(
     if bright <= low:  # the object fills less of the volume than the percentile leaves out
         bright = float(array.max())
     foreground = array[array > low + foreground_level * (bright - low)]
+    if not foreground.size:
+        raise UserError(f"nearly every voxel is {low:g}: a mask rather than a scan? leave the file out")
     return low, float(np.percentile(foreground, percentiles[1]))
 
 

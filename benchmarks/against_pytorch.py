@@ -1,0 +1,77 @@
+"""Times our update and a PyTorch one in turn, A B A B, each in a process of its own; prints a line each and the ratio.
+
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=../shared/peer/pytorch_ipmedgan.py
+  python -m benchmarks.against_pytorch --config=configs/small.py --peer=... --peer_flags='--dtype fp32,--dtype bf16 --compile'
+
+--peer takes the flags --size --blocks --width --d-width --batch --steps --warmup and prints one JSON line with
+`seconds_per_step`. --peer_flags are its settings to try, separated by commas; ours is held against the best of them.
+"""
+
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from ipmedgan_jax import entry
+from ipmedgan_jax.errors import UserError
+
+
+def main() -> None:
+    values = flags.FLAGS
+    config, timing = values.config, [f"--steps={values.steps}", f"--warmup={values.warmup}"]
+    ours = [sys.executable, "-m", "benchmarks.step", *_own_config_flags(), *timing]
+    peer = [
+        *(values.peer_python or sys.executable, values.peer),
+        *("--size", str(config.data.image_size)),
+        *("--blocks", str(config.generator.blocks)),
+        *("--width", str(config.generator.width)),
+        *("--d-width", str(config.discriminator.width)),
+        *("--batch", str(config.train.batch_size)),
+        *("--steps", str(values.steps), "--warmup", str(values.warmup)),
+    ]
+    contestants = {"ours": ours} | {f"PyTorch {each}".strip(): peer + shlex.split(each) for each in values.peer_flags}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(1, values.turns + 1):
+        for name, command in contestants.items():
+            result = run(command)
+            seconds[name].append(result["seconds_per_step"])
+            print(json.dumps({"turn": turn, "who": name} | result), flush=True)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    best = min((name for name in medians if name != "ours"), key=lambda name: medians[name])
+    print(
+        json.dumps({"seconds_per_step": medians, "best_of_the_peer": best, "ours_over_best": medians["ours"] / medians[best]})
+    )
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """The JSON object that the command's last line of output is."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(f"{shlex.join(command)}: exit code {done.returncode}, said {said}")
+    return json.loads(lines[-1])
+
+
+def _own_config_flags() -> list[str]:
+    """The arguments of this command that choose the config."""
+    return [argument for argument in sys.argv[1:] if argument.startswith(("--config=", "--config."))]
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_string("peer", None, "the PyTorch script")
+    flags.DEFINE_string("peer_python", None, "the Python that has PyTorch; default this one")
+    flags.DEFINE_list("peer_flags", ["--dtype fp32"], "the peer's settings to try, separated by commas")
+    flags.DEFINE_integer("steps", 5, "updates timed in each turn", lower_bound=1)
+    flags.DEFINE_integer("warmup", 2, "updates before", lower_bound=0)
+    flags.DEFINE_integer("turns", 2, "how often each has its turn", lower_bound=1)
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config", "peer"])

@@ -1,0 +1,170 @@
+"""Times one update of any config on random images and prints one JSON line.
+
+  python -m benchmarks.step --config=configs/ct.py --steps=10
+  python -m benchmarks.step --config=configs/small.py --config.train.batch_size=8 --config.train.dtype=bfloat16
+
+Images and VGG-19 weights are random: neither changes the work. All local devices take part, as in training. Figures:
+
+seconds_per_step            median over `--steps`, each waited for, after `--warmup`
+seconds_per_step_pipelined  the same steps without waiting in between, as the training loop runs them
+compile_seconds             of the update; start_seconds is from the process's start to the end of the first update
+flops, share_of_peak        operations of the update as written (before the compiler's own), and what share they are of the
+                            rate that one large dot of the same type reached on this machine just before
+bytes, share_of_bandwidth   what the compiled update reads and writes by XLA's account, and its share of what one large
+                            addition reached
+peak_memory_gib             of the device; on a CPU, of the whole process
+"""
+
+import json
+import resource
+import statistics
+import time
+from functools import partial
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ipmedgan_jax import entry, memory
+
+_STARTED = time.monotonic()
+
+_RANDOM_VGG19 = "random"
+
+
+def main() -> None:
+    memory.keep_freed_memory()
+    config = flags.FLAGS.config.unlock()
+    config.vgg19.weights = _RANDOM_VGG19
+    print(json.dumps(measure(config.lock(), warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))
+
+
+def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
+    """The figures of the docstring, for one config."""
+    import jax
+
+    from ipmedgan_jax import experiment, parallel, steps
+
+    size, batch_size = config.data.image_size, config.train.batch_size
+    features = experiment.feature_network(config)
+    update = experiment.make_update(config, experiment.make_system(config, features.net))
+    state = parallel.replicate(jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed)))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.generator.params))
+    frozen = parallel.replicate(features.params)
+    batch = steps.Batch(**parallel.split_over_devices(random_batch(batch_size, size, config.holes.size)))
+
+    start = time.monotonic()
+    lowered = parallel.map_over_devices(partial(steps.train_step, update)).lower(state, frozen, batch)
+    compiled = lowered.compile()
+    compile_seconds = time.monotonic() - start
+    state, metrics = jax.block_until_ready(compiled(state, frozen, batch))
+    start_seconds = time.monotonic() - _STARTED
+
+    for _ in range(warmup):
+        state, metrics = jax.block_until_ready(compiled(state, frozen, batch))
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        state, metrics = jax.block_until_ready(compiled(state, frozen, batch))
+        times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    for _ in range(count):
+        state, metrics = compiled(state, frozen, batch)
+    jax.block_until_ready(state)
+    pipelined = (time.perf_counter() - start) / count
+
+    seconds = statistics.median(times)
+    operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
+    peak_memory, devices = peak_memory_gib(), jax.local_devices()
+    return {
+        "system": config.system,
+        "device": f"{len(devices)} x {devices[0].device_kind}",
+        "jax": jax.__version__,
+        "dtype": config.train.dtype,
+        "image_size": size,
+        "blocks": config.generator.blocks,
+        "width": config.generator.width,
+        "batch_size": batch_size,
+        "parameters": parameters,
+        "seconds_per_step": seconds,
+        "seconds_min_max": [min(times), max(times)],
+        "seconds_per_step_pipelined": pipelined,
+        "images_per_second": batch_size / seconds,
+        "compile_seconds": compile_seconds,
+        "start_seconds": start_seconds,
+        "flops": operations,
+        "share_of_peak": operations / seconds / dot_rate(config.train.dtype),
+        "bytes": moved,
+        "share_of_bandwidth": moved / seconds / bandwidth(),
+        "peak_memory_gib": peak_memory,
+        "last": {name: float(value) for name, value in metrics.items()},
+    }
+
+
+def random_batch(batch_size: int, size: int, hole: int) -> dict[str, Any]:
+    """Images of uniform noise with holes anywhere, on the host: `[B, H, W, 1]` and `[B, 4]`."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    corners = generator.integers(0, size - hole + 1, (batch_size, 2))
+    return {
+        "image": generator.uniform(-1, 1, (batch_size, size, size, 1)).astype(np.float32),
+        "hole": np.concatenate([corners, np.full((batch_size, 2), hole)], axis=1).astype(np.int32),
+    }
+
+
+def costs(stage: Any) -> dict[str, float]:
+    """XLA's own account of a lowered or compiled function."""
+    found = stage.cost_analysis() or {}
+    return {"flops": float(found.get("flops", 0.0)), "bytes accessed": float(found.get("bytes accessed", 0.0))}
+
+
+def peak_memory_gib() -> float:
+    """Most memory in use so far: of the first device, or of the process where devices do not tell (CPU)."""
+    import jax
+
+    found = jax.local_devices()[0].memory_stats()
+    most = found["peak_bytes_in_use"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return most / 2**30
+
+
+def dot_rate(dtype: str) -> float:
+    """Floating-point operations a second of one large dot with float32 sums, best of 5: what "peak" means here."""
+    import jax
+    import jax.numpy as jnp
+
+    rows, inner, columns = 4096, 1024, 1024
+    a, b = jnp.ones((rows, inner), dtype), jnp.ones((inner, columns), dtype)
+    dot = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
+    return 2 * rows * inner * columns / _best_seconds(dot, a, b)
+
+
+def bandwidth() -> float:
+    """Bytes a second of adding one to a large array, best of 5."""
+    import jax
+    import jax.numpy as jnp
+
+    array = jnp.zeros(2**26, jnp.float32)
+    return 2 * array.nbytes / _best_seconds(jax.jit(lambda x: x + 1), array)
+
+
+def _best_seconds(function: Any, *arguments: Any) -> float:
+    import jax
+
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_integer("steps", 10, "updates timed", lower_bound=1)
+    flags.DEFINE_integer("warmup", 3, "updates before", lower_bound=0)
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config"])

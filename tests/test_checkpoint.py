@@ -1,0 +1,82 @@
+"""Which checkpoints stay, which is the best, and what is said of a folder that cannot hold them."""
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.checkpoint import Checkpoints
+from ipmedgan_jax.errors import UserError
+
+STATE = {"x": np.arange(3.0)}
+
+
+def steps_in(folder):
+    return sorted(int(path.name) for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("best", "wanted"), [("psnr", 2), ("vgg_distance", 1)])
+def test_the_best_step_has_the_highest_psnr_or_the_lowest_distance(tmp_path, best, wanted):
+    with Checkpoints(tmp_path, keep=1, best=best) as checkpoints:
+        for step, value in ((1, 0.1), (2, 0.9), (3, 0.5)):
+            checkpoints.save(step, STATE, {}, {best: value})
+    with Checkpoints(tmp_path, keep=1, best=best) as again:
+        assert again.best_step() == wanted
+    assert steps_in(tmp_path) == [wanted, 3]
+
+
+def test_a_step_without_scores_is_never_the_best_and_goes_when_newer_ones_come(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        assert checkpoints.best_step() is None
+        for step in (1, 2):
+            checkpoints.save(step, STATE, {}, None)
+        assert checkpoints.best_step() is None
+    assert steps_in(tmp_path) == [2]
+
+
+def test_state_and_place_in_the_data_come_back_as_they_were(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(5, STATE, {"next": 7}, None)
+    with Checkpoints(tmp_path, keep=1, best="psnr") as again:
+        state, place = again.restore(5, STATE)
+    np.testing.assert_array_equal(state["x"], STATE["x"])
+    assert place == {"next": 7}
+
+
+def test_a_folder_that_is_not_there_or_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"none: not found; --workdir must name a run"):
+        Checkpoints(tmp_path / "none", keep=1, best="psnr", create=False)
+    with pytest.raises(UserError, match="file/c: cannot be used for checkpoints"):
+        Checkpoints(tmp_path / "file" / "c", keep=1, best="psnr")
+
+
+def test_a_full_disk_says_which_step_is_safe(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(UserError, match=r"cannot be written \(.*No space left.*step 1 is the last one saved"):
+            checkpoints.save(2, STATE, {}, None)
+
+
+def test_damaged_scores_are_named_not_a_traceback(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, {"psnr": 20.0})
+    (scores,) = (path for path in (tmp_path / "1" / "metrics").iterdir() if "metrics" in path.name)
+    scores.write_text("")
+    with pytest.raises(UserError, match="cannot be used for checkpoints"):
+        Checkpoints(tmp_path, keep=1, best="psnr").best_step()
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+
+        def exhausted(*_, **__):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        monkeypatch.setattr(checkpoints._manager, "restore", exhausted)
+        with pytest.raises(UserError, match="1: not enough memory to read it"):
+            checkpoints.restore(1, STATE)

@@ -1,0 +1,54 @@
+"""How a command ends: exit codes, and what is evaluated."""
+
+import contextlib
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ipmedgan_jax import entry, evaluate, experiment, main, train
+from ipmedgan_jax.train import Outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "evaluations"),
+    [
+        (Outcome.INTERRUPTED, 130, 0),
+        (Outcome.TERMINATED, 143, 0),
+        (Outcome.OUT_OF_TIME, 0, 0),  # the test subjects are looked at when a run is finished, not before
+        (Outcome.FINISHED, 0, 1),
+        (Outcome.ALREADY_DONE, 0, 1),
+    ],
+)
+def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(monkeypatch, outcome, code, evaluations):
+    evaluated = []
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=None, workdir="x")))
+    monkeypatch.setattr(main.memory, "keep_freed_memory", lambda: True)  # would change this process's malloc
+    monkeypatch.setattr(experiment, "build", lambda config: None)
+    monkeypatch.setattr(train, "train", lambda *_: outcome)
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))
+    with pytest.raises(entry.Stopped) if code else contextlib.nullcontext() as caught:
+        main.main()
+    assert (caught.value.exit_code if code else 0, len(evaluated)) == (code, evaluations)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [("UserError('x', 3)", 3), ("entry.Stopped(143)", 143), ("KeyboardInterrupt", 130)]
+)
+def test_what_ends_a_command_decides_its_exit_code(raised, code):
+    lines = (
+        "from ipmedgan_jax import entry",
+        "from ipmedgan_jax.errors import UserError",
+        f"def main(): raise {raised}",
+        "entry.run(main, lambda: None)",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+@pytest.mark.parametrize(("file", "folder"), [("configs/ct.py", "runs/ct"), ("configs/ct.py:medgan", "runs/ct-medgan")])
+def test_a_run_without_workdir_is_named_after_its_config(monkeypatch, file, folder):
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS={"config": None}))
+    monkeypatch.setattr(main.config_flags, "get_config_filename", lambda _: file)
+    assert main.default_workdir() == folder

@@ -1,0 +1,54 @@
+"""What is scored: fills that never saw the hole, on the windows the scores' names promise."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import demo
+from ipmedgan_jax import experiment, masks, scoring
+from ipmedgan_jax.networks.vgg19 import VGG19
+
+
+class Copy:
+    """A generator that hands back what it is shown."""
+
+    def apply(self, variables, x, *, train):
+        return x
+
+
+class Pixels:
+    """Stands for VGG-19: its features are the pixels, beside a constant that keeps their length from 0."""
+
+    def clone(self, **_):
+        return self
+
+    def apply(self, variables, x):
+        return (jnp.concatenate([x, jnp.ones_like(x)], -1),)
+
+
+@pytest.mark.parametrize("name", experiment.SYSTEMS)
+def test_no_system_sees_a_removed_pixel_or_changes_a_known_one_when_scored(name):
+    system = replace(experiment.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
+    image = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 64, 64, 1)).astype(np.float32)
+    batch = {"image": image, "hole": np.array([[3, 5, 16, 16], [40, 0, 16, 16]], np.int32)}
+    inpainted = scoring.LearnedInpaint(system).bind({}, {})(batch)
+    removed = np.asarray(masks.hole_masks(jnp.asarray(batch["hole"]), 64, 64)) > 0
+    assert (inpainted[removed] == -1).all()
+    np.testing.assert_array_equal(inpainted[~removed], image[~removed])
+
+
+@pytest.mark.parametrize(
+    ("hole", "seen", "unseen"),
+    [
+        ([24, 40, 16, 16], [(16, 32), (47, 63)], [(15, 40), (48, 40), (30, 31)]),
+        ([0, 48, 16, 16], [(0, 32), (31, 63)], [(32, 50), (5, 31)]),  # shifted to stay inside
+    ],
+)
+def test_vgg_distance_is_taken_on_the_window_of_twice_the_hole_s_side(hole, seen, unseen):
+    net, image = Pixels(), jnp.zeros((1, 64, 64, 1))
+    for row, column in seen + unseen:
+        fill = image.at[0, row, column].set(1.0)
+        of_hole, _ = scoring.batch_scores(net, 16, {}, fill, image, jnp.array([hole]))
+        assert (float(of_hole["vgg_distance"][0]) > 0) is ((row, column) in seen)
