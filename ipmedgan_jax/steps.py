@@ -298,7 +298,7 @@ def _mean_over_parts(function: Callable[[Batch, Array], Tree], batch: Batch, key
         return function(batch, key)
     stacked = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
     keys = jax.random.split(key, parts)
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], stacked), keys[0])
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], stacked), jax.ShapeDtypeStruct((), key.dtype))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def add(total: Tree, part: tuple[Batch, Array]) -> tuple[Tree, None]:

@@ -149,13 +149,8 @@ def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, t
     shutil.copytree(phantom_data, copy)
     for shard in (copy / "train").glob("*.arrayrecord"):
         content = bytearray(shard.read_bytes())
-        for at in range(0, records_end(content), 50):
-            content[at] ^= 0xFF
+        content[300] ^= 0xFF  # in the first record; the file's head and its index are whole
         shard.write_bytes(content)
     with pytest.raises(UserError, match=r"sub-00\d_ct.arrayrecord: damaged .*prepare the data again"):
         take(copy, 20, batch_size=1)
 
-
-def records_end(content):
-    """The records come first in a shard, its index last: damage there is another error."""
-    return len(content) // 2
