@@ -35,7 +35,8 @@ VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_dist
 
 MAY_CHANGE = (
     *("train.epochs", "train.steps", "train.minutes", "train.log_every", "train.validate_every", "train.validation_slices"),
-    *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
+    *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch"),
+    *("phantom", "evaluation"),
 )
 """Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
 may lie elsewhere, but must be the same (`DATASET`)."""
