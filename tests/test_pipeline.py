@@ -153,4 +153,3 @@ def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, t
         shard.write_bytes(content)
     with pytest.raises(UserError, match=r"sub-00\d_ct.arrayrecord: damaged .*prepare the data again"):
         take(copy, 20, batch_size=1)
-
