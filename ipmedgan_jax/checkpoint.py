@@ -112,8 +112,8 @@ class Checkpoints:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return UserError(f"{self.directory / str(step)}: not enough memory to read it ({_first_line(error)})")
         return UserError(
-            f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); delete this folder to go on "
-            "from an earlier checkpoint"
+            f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); move this folder away to go "
+            "on from an earlier checkpoint"
         )
 
 

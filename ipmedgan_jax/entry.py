@@ -61,7 +61,8 @@ def _parse(arguments: list[str], required: Sequence[str]) -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"{error}: run this from the repository's root, where configs/ is") from error
     except Exception as error:  # config files are Python: they can raise anything
-        raise UserError(f"{_gist(error)}; see --help") from error
+        hint = "run this from the repository's root, where configs/ is, or see" if "No such file" in str(error) else "see"
+        raise UserError(f"{_gist(error)}; {hint} --help") from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}: every option is a --flag, see --help")
     missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]

@@ -5,7 +5,8 @@
 
 Writes WORKDIR/evaluation/: metrics.json (means and 95 % intervals over subjects, over the hole and the whole image),
 subjects.csv and examples.png. Every system is scored on the same holes. --system: surround_mean, telea, navier_stokes
-or biharmonic; without it, the run in --workdir, by its own config.json unless --config is given.
+or biharmonic; without it, the run in --workdir, by its own config.json unless --config is given; --data_dir says where its
+data are now.
 """
 
 from collections.abc import Iterator
@@ -29,9 +30,11 @@ def main() -> None:
     from ipmedgan_jax import experiment, train
     from ipmedgan_jax.systems.classical import FILLS
 
-    workdir, config, system = Path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
+    workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
+    if config and flags.FLAGS.data_dir:
+        raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
     if system is None:
-        evaluate_run(experiment.build(config) if config else train.read_experiment(workdir), workdir)
+        evaluate_run(experiment.build(config) if config else train.read_experiment(workdir, flags.FLAGS.data_dir), workdir)
         return
     if system not in FILLS:
         raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
@@ -135,6 +138,7 @@ def _example_row(each: "Scored", fill: float) -> "Row":
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
+    flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")
     flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes or biharmonic")
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -238,7 +239,7 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
     """The prepared data of `data.dir`, or the built-in phantom; UserError where it does not fit the config."""
     if not config.data.dir:
         return _phantom_dataset(config)
-    dataset = records.load_dataset(config.data.dir)
+    dataset = records.load_dataset(Path(config.data.dir).expanduser())
     for key, found in (("modality", dataset.modality), ("data.image_size", dataset.image_size)):
         wanted = config.modality if key == "modality" else config.data.image_size
         if wanted != found:
@@ -327,11 +328,23 @@ def check(config: ConfigDict) -> None:
         if not low <= _at(config, key) <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"config.{key} is {_at(config, key)}: wanted {wanted}")
+    if config.system in ("ipmedgan", "medgan"):
+        _check_discriminators(config)
     # The image and each of D's feature maps; one of each of VGG-19's.
     counts = {"perceptual_layers": config.discriminator.layers + 2, "style_layers": len(FEATURES)}
     for key, count in counts.items():
         if len(config.loss[key]) != count:
             raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: wanted {count}")
+
+
+def _check_discriminators(config: ConfigDict) -> None:
+    if config.loss.local and config.holes.size % 2**LOCAL_LAYERS:
+        raise UserError(
+            f"config.holes.size is {config.holes.size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
+        )
+    layers, size = config.discriminator.layers, config.data.image_size
+    if size < 3 * 2**layers:
+        raise UserError(f"config.discriminator.layers is {layers}: leaves no logit of {size} pixels, take fewer layers")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -364,6 +377,9 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "loss.style": (0, math.inf),
     "loss.perceptual": (0, math.inf),
     "optimiser.learning_rate": (0, math.inf),
+    "optimiser.b1": (0, 0.999999),
+    "optimiser.b2": (0, 0.999999),
+    "optimiser.eps": (0, math.inf),
     "train.epochs": (0, math.inf),
     "train.steps": (0, math.inf),
     "train.minutes": (0, math.inf),

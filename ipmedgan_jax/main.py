@@ -22,7 +22,7 @@ def main() -> None:
     from ipmedgan_jax import evaluate, experiment, train
 
     built = experiment.build(flags.FLAGS.config)
-    workdir = Path(flags.FLAGS.workdir or default_workdir())
+    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     outcome = train.train(built, workdir)
     if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
         raise entry.Stopped(128 + (signal.SIGINT if outcome is train.Outcome.INTERRUPTED else signal.SIGTERM))

@@ -11,6 +11,8 @@
 Subjects, found by the BIDS entity sub-..., are split into train, validation and test; all scans of one are in one.
 """
 
+from pathlib import Path
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -24,7 +26,7 @@ def main() -> None:
 
     paths = preparation.read_paths(flags.FLAGS.input)
     settings = experiment.preparation_settings(flags.FLAGS.config)
-    print(preparation.summary(preparation.prepare(settings, paths, flags.FLAGS.output)))
+    print(preparation.summary(preparation.prepare(settings, paths, Path(flags.FLAGS.output).expanduser())))
 
 
 def define_flags() -> None:

@@ -6,6 +6,7 @@ bit for bit, from its latest checkpoint: state, order of the slices and holes in
 
 import contextlib
 import enum
+import fcntl
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -55,8 +56,8 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     """
     settings = experiment.training
     parallel.check_batch_size(settings.batch_size, experiment.update.accumulate)
-    claim_workdir(experiment, workdir)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(claim_workdir(experiment, workdir))
         checkpoints = stack.enter_context(open_checkpoints(experiment, workdir))
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
@@ -110,18 +111,35 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
 # ------------------------------------------------------------------ before the first step
 
 
-def claim_workdir(experiment: Experiment, workdir: Path) -> None:
-    """Writes `config.json`, or checks that the run there is this config's."""
+@contextlib.contextmanager
+def claim_workdir(experiment: Experiment, workdir: Path) -> Iterator[None]:
+    """Keeps other processes from training in the folder; writes `config.json`, or checks that the run there is this config's.
+
+    A folder without a checkpoint has nothing to lose: it takes any config.
+    """
     path = workdir / CONFIG_FILE
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            lock(stack.enter_context((workdir / "lock").open("w")), workdir)
+            if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
+                check_same_run(experiment, workdir)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(experiment.config, indent=2) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+        yield
+
+
+def lock(file: IO[str], workdir: Path) -> None:
+    """Locks the open file until it is closed; UserError where another process has it."""
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            check_same_run(experiment, workdir)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(experiment.config, indent=2) + "\n")
-        temporary.replace(path)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"{workdir}: another process is training there; wait for it, or choose another --workdir") from error
     except OSError as error:
-        raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+        logging.warning("%s: this file system has no locks (%s); start no second process there", workdir, error.strerror)
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -138,10 +156,12 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged ({error})") from error
 
 
-def read_experiment(workdir: Path) -> Experiment:
-    """What the run in the folder was built from."""
+def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
+    """What the run in the folder was built from; its data are in `data_dir`, or where they were."""
     saved = read_config(workdir)
     try:
+        if data_dir:
+            saved["data"]["dir"] = data_dir
         return build(from_json(saved))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -265,10 +285,8 @@ class MetricsWatch:
             return
         for name, value in jax.device_get(metrics).items():
             if not np.isfinite(value):
-                advice = "lower optimiser.learning_rate, or train in float32"
-                raise UserError(
-                    f"step {step}: {name} is {value}; the last checkpoint is from before it: {advice}", NOT_FINITE
-                )
+                advice = "start again in another --workdir, with a lower optimiser.learning_rate or in float32"
+                raise UserError(f"step {step}: {name} is {value}; no checkpoint holds it: {advice}", NOT_FINITE)
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
 

@@ -140,8 +140,17 @@ def test_a_damaged_shard_is_named(phantom_data, tmp_path):
     shutil.copytree(phantom_data, copy)
     shard = next((copy / "train").glob("*.arrayrecord"))
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"train: missing or damaged shard.*prepare the data again"):
+    with pytest.raises(UserError, match=rf"{shard.name}: missing or damaged shard.*prepare the data again"):
         pipeline.SliceSource(copy, "train")
+
+
+def test_shards_exchanged_between_splits_are_noticed(phantom_data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(phantom_data, copy)
+    trained, tested = (next((copy / split).glob("*.arrayrecord")) for split in ("train", "test"))
+    shutil.copy(trained, tested)
+    with pytest.raises(UserError, match=rf"{tested.name}: holds slices of {trained.stem}"):
+        list(pipeline.evaluation_slices(copy, "test", HOLES))
 
 
 def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, tmp_path):

@@ -150,6 +150,42 @@ def test_the_wrong_modality_is_warned_of(tmp_path, caplog):
     assert "no value below -200, so not the usual HU" in caplog.text
 
 
+def test_a_spike_does_not_take_the_codes_from_the_rest(tmp_path, caplog):
+    for s in (1, 2, 3):
+        array = np.zeros((20, 20, 6), np.float32)
+        array[5:15, 5:15, 1:] = np.random.default_rng(s).uniform(100, 200, (10, 10, 5))
+        array[3, 3, 3] = 4e8
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"sub-{s}.nii")
+    settings = dataclasses.replace(SMALL, percentiles=(0, 99))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        prepare(settings, sorted(tmp_path.glob("*.nii")), tmp_path / "out", progress=False)
+    assert "sub-1.nii: 1 voxels far outside 0 to 1" in caplog.text
+    record = next(records.read_shard(records.shard_paths(tmp_path / "out", "test")[0]))
+    assert len(np.unique(record.intensities()[4:12, 4:12])) > 50
+    assert record.scale < 0.1
+
+
+def test_the_same_file_under_two_subjects_is_warned_of(tmp_path, caplog):
+    paths = [scan(tmp_path / f"sub-{s}.nii", seed=s // 3) for s in (1, 2, 3)]
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        prepare(SMALL, paths, tmp_path / "out", progress=False)
+    assert caplog.text.count("are the same file, of two subjects") == 1
+
+
+def test_a_link_to_a_file_that_was_not_fetched_is_named(scans, tmp_path):
+    link = tmp_path / "in/sub-09_FLAIR.nii.gz"
+    link.symlink_to("../.git/annex/objects/xx")
+    with pytest.raises(UserError, match=r"sub-09_FLAIR.nii.gz: cannot be read"):
+        prepare(SMALL, preparation.read_paths(f"{tmp_path}/in/**/*.nii.gz"), tmp_path / "out", progress=False)
+
+
+def test_a_damaged_finished_dataset_is_named_with_what_to_do(scans, tmp_path):
+    prepare(SMALL, scans, tmp_path / "out", progress=False)
+    (tmp_path / "out/dataset.json").write_text("x")
+    with pytest.raises(UserError, match=r"dataset.json: damaged .*; delete .*out first"):
+        prepare(SMALL, scans, tmp_path / "out", progress=False)
+
+
 def test_the_split_depends_on_the_seed_alone_and_keeps_the_shares():
     splits = preparation.split_subjects(SMALL, MANY)
     assert splits == preparation.split_subjects(SMALL, reversed(MANY))
@@ -162,6 +198,8 @@ def test_listed_subjects_replace_the_shares():
     splits = preparation.split_subjects(listed, MANY)
     assert {name for name, split in splits.items() if split == "test"} == {"sub-00", "sub-01"}
     assert list(splits.values()).count("train") == 17
+    numbers = dataclasses.replace(SMALL, validation_subjects=(3,), test_subjects=(1,))  # a flag's 1 is no text
+    assert preparation.split_subjects(numbers, "123") == {"1": "test", "2": "train", "3": "validation"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,12 @@ def final_state(built, workdir):
         return checkpoints.restore(checkpoints.latest_step(), train.initial_state(built))
 
 
+def begin(built, workdir):
+    """The folder of a run with a checkpoint, as far as another process sees before it reads the checkpoint."""
+    with train.claim_workdir(built, workdir):
+        (workdir / "checkpoints" / "1").mkdir(parents=True)
+
+
 def assert_same_bits(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -197,14 +203,16 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
 
     monkeypatch.setattr(train, "compile_update", poisoned)
     built = experiment.build(tiny_config("unet"))
-    with pytest.raises(UserError, match="step 3: loss/generator/poisoned is nan") as caught:
+    with pytest.raises(
+        UserError, match=r"step 3: loss/generator/poisoned is nan; .* start again in another --workdir"
+    ) as caught:
         train.train(built, tmp_path)
     assert caught.value.exit_code == NOT_FINITE
     assert int(final_state(built, tmp_path)[0].step) == 2
 
 
 def test_a_folder_of_another_config_is_refused_and_left_alone(tiny_config, tmp_path):
-    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path)
+    begin(experiment.build(tiny_config("unet")), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"is the run of another config: optimiser\.learning_rate, seed differ"):
         train.train(experiment.build(tiny_config("unet", optimiser__learning_rate=1.0, seed=5)), tmp_path)
@@ -212,7 +220,7 @@ def test_a_folder_of_another_config_is_refused_and_left_alone(tiny_config, tmp_p
 
 
 def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
-    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path)
+    begin(experiment.build(tiny_config("unet")), tmp_path)
     other = experiment.build(tiny_config("unet", data__dir="", phantom__subjects=4, phantom__slices=2))
     with pytest.raises(UserError, match=r"is a run on other data than .*choose another --workdir"):
         train.train(other, tmp_path)
@@ -222,13 +230,36 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
 
 def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
     shutil.copytree(phantom_data, tmp_path / "moved")
-    train.claim_workdir(experiment.build(tiny_config("unet")), tmp_path / "run")
+    begin(experiment.build(tiny_config("unet")), tmp_path / "run")
     train.check_same_run(experiment.build(tiny_config("unet", data__dir=str(tmp_path / "moved"))), tmp_path / "run")
+    assert train.read_experiment(tmp_path / "run", str(tmp_path / "moved")).dataset.directory == tmp_path / "moved"
+
+
+def test_a_folder_without_checkpoint_takes_another_config(tiny_config, tmp_path):
+    for seed in (0, 1):
+        built = experiment.build(tiny_config("unet", seed=seed))
+        with train.claim_workdir(built, tmp_path):
+            assert train.read_config(tmp_path) == built.config
+
+
+def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
+    built = experiment.build(tiny_config("unet"))
+    begin(built, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json: not found"):
+        train.train(built, tmp_path)
+
+
+def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
+    built = experiment.build(tiny_config("unet"))
+    with train.claim_workdir(built, tmp_path):
+        with pytest.raises(UserError, match="another process is training there"):
+            train.train(built, tmp_path)
 
 
 def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet"))
-    train.claim_workdir(built, tmp_path)
+    begin(built, tmp_path)
     with pytest.raises(UserError, match="holds a trained run, whose scores would be lost"):
         evaluate.evaluate_classical(built, "telea", tmp_path)
 
@@ -256,7 +287,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
     for path in (tmp_path / "checkpoints" / "1" / "state").rglob("*"):
         if path.is_file() and path.stat().st_size > 200:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"checkpoints/1: damaged or of another system .* delete this folder"):
+    with pytest.raises(UserError, match=r"checkpoints/1: damaged or of another system .* move this folder away"):
         train.train(built, tmp_path)
     with pytest.raises(UserError, match="damaged or of another system"):
         evaluate.evaluate_run(built, tmp_path)
@@ -264,8 +295,8 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet"))
-    train.claim_workdir(built, tmp_path)
-    (tmp_path / "checkpoints").mkdir()
+    with train.claim_workdir(built, tmp_path):
+        (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate.evaluate_run(built, tmp_path)
 
@@ -290,7 +321,7 @@ def test_a_config_file_of_another_version_is_named(tmp_path):
 
 def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
     built = experiment.build(tiny_config("medgan"))
-    train.claim_workdir(built, tmp_path)
+    begin(built, tmp_path)
     assert train.read_experiment(tmp_path).config == built.config
 
 

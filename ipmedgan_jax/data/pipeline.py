@@ -64,26 +64,44 @@ class SliceSource:
         self._ends = list(itertools.accumulate(counts))
         expected = records.load_dataset(directory).slices[split]
         _allow_open_files(len(self._paths))
-        try:
-            self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self._paths])
-            found = len(self._source)
-        except RuntimeError:  # the library's own word for a file that ends too early
-            found = 0
+        found = self._open()
         if found != expected or self._ends[-1] != expected:
             raise UserError(
-                f"{Path(directory) / split}: missing or damaged shard, {found} of {expected} slices found: "
-                "prepare the data again"
+                f"{self._first_damaged() or Path(directory) / split}: missing or damaged shard, {found} of {expected} slices "
+                "found: prepare the data again"
             )
+
+    def _open(self) -> int:
+        """The number of records in all shards together, 0 where one cannot be opened."""
+        try:
+            self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self._paths])
+            return len(self._source)
+        except RuntimeError:  # the library's own word for a file that ends too early
+            return 0
+
+    def _first_damaged(self) -> Path | None:
+        """The first shard that cannot be opened or has another number of records than `dataset.json` says."""
+        starts = [0, *self._ends]
+        for path, start, end in zip(self._paths, starts, self._ends, strict=False):
+            try:
+                if len(grain.sources.ArrayRecordDataSource([str(path)])) != end - start:
+                    return path
+            except RuntimeError:
+                return path
+        return None
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> records.SliceRecord:
+        path = self._paths[bisect.bisect_right(self._ends, int(index))]
         try:
-            return records.decode(self._source[int(index)])
+            record = records.decode(self._source[int(index)])
         except (RuntimeError, ValueError) as error:
-            path = self._paths[bisect.bisect_right(self._ends, int(index))]
             raise UserError(f"{path}: damaged ({error}): prepare the data again") from error
+        if record.volume != path.stem:
+            raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
+        return record
 
 
 def _allow_open_files(count: int) -> None:

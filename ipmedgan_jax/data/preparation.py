@@ -29,6 +29,7 @@ _SUFFIXES = (".nii.gz", ".nii")
 _BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
 _PARTIAL_FILE = records.DATASET_FILE + ".partial"
 _NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
+_SPIKE = 16  # windows above or below the window
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_paths(pattern: str) -> list[Path]:
         for part in filter(None, (part.strip() for part in pattern.split(",")))
         for match in glob.glob(str(Path(part).expanduser()), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
     }
-    paths = sorted(path for path in found if path.name.endswith(_SUFFIXES) and path.is_file())
+    paths = sorted(path for path in found if path.name.endswith(_SUFFIXES) and (path.is_file() or path.is_symlink()))
     if not paths:
         raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
     return paths
@@ -142,7 +143,7 @@ def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> di
 
 
 def _listed_splits(settings: PreparationSettings, everyone: list[str]) -> dict[str, str]:
-    validation, test = set(settings.validation_subjects), set(settings.test_subjects)
+    validation, test = ({str(name) for name in names} for names in (settings.validation_subjects, settings.test_subjects))
     if both := sorted(validation & test):
         raise UserError(f"subject {both[0]} is in data.validation_subjects and in data.test_subjects; name it once")
     if unknown := sorted((validation | test) - set(everyone)):
@@ -182,6 +183,7 @@ def prepare(
             package_version=ipmedgan_jax.__version__,
         )
         _check_slices(dataset)
+        _warn_of_copies(dataset)
         records.save_dataset(dataset)
         (directory / _PARTIAL_FILE).unlink(missing_ok=True)
     except OSError as error:
@@ -210,7 +212,10 @@ def volume_names(paths: Sequence[Path]) -> list[str]:
 def _open_output(settings: PreparationSettings, sources: list[_Source], directory: Path) -> None:
     """Makes the folders, after making sure that nothing else was prepared there."""
     if (directory / records.DATASET_FILE).is_file():
-        finished = records.load_dataset(directory)
+        try:
+            finished = records.load_dataset(directory)
+        except UserError as error:
+            raise UserError(f"{error}; delete {directory} first") from error
         _check_same(settings, finished.settings, directory)
         if set(finished.volumes) != {source.name for source in sources}:
             raise UserError(
@@ -308,6 +313,7 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
         window, kept, images = _kept_slices(settings, grid)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
+    images = _without_spikes(source.path, images, window, whole=volume.integer)
     codes, scale, offset = records.quantise(images, whole=volume.integer)
     slices = (
         records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index]) for index in kept
@@ -345,6 +351,20 @@ def _kept_slices(settings: PreparationSettings, grid: volumes.Volume) -> tuple[t
     return (low, high), kept, images
 
 
+def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float], *, whole: bool) -> np.ndarray:
+    """Clips what lies far outside the window, where it would leave the window too few of a record's 65,536 codes."""
+    if whole and float(images.max()) - float(images.min()) <= records.LAST_CODE:
+        return images
+    low, high = window
+    reach = _SPIKE * (high - low)
+    lowest, highest = low - reach, high + reach
+    outside = int(np.count_nonzero((images < lowest) | (images > highest)))
+    if not outside:
+        return images
+    logging.warning("%s: %d voxels far outside %g to %g are kept as %g or %g", path, outside, low, high, lowest, highest)
+    return np.clip(images, lowest, highest)
+
+
 def _slice_spacing(settings: PreparationSettings, grid: volumes.Volume) -> tuple[float, float, float]:
     """Millimetres from column to column, row to row and slice to slice of the records."""
     x, y, z = grid.spacing_mm
@@ -377,6 +397,15 @@ def _check_slices(dataset: records.Dataset) -> None:
                 f"{dataset.directory}: no slice of the {split} split has data.min_foreground "
                 f"({dataset.settings['min_foreground']:g}) of foreground; lower it, or data.foreground_level"
             )
+
+
+def _warn_of_copies(dataset: records.Dataset) -> None:
+    """The same scan under two names could be trained on and tested on."""
+    seen: dict[str, records.PreparedVolume] = {}
+    for volume in dataset.volumes.values():
+        first = seen.setdefault(volume.sha256, volume)
+        if first.subject != volume.subject:
+            logging.warning("%s and %s are the same file, of two subjects", first.source, volume.source)
 
 
 def summary(dataset: records.Dataset) -> str:

@@ -22,7 +22,8 @@ DATASET_FILE = "dataset.json"
 SHARD_SUFFIX = ".arrayrecord"
 
 _LENGTH = struct.Struct("<I")
-_LAST_CODE = 65535
+LAST_CODE = 65535
+"""Of the 16 bits that a pixel has."""
 _SHARD_OPTIONS = "group_size:1,zstd:1"  # slices are read at random; zstd's default level is 6 times slower
 
 
@@ -58,11 +59,11 @@ def quantise(array: np.ndarray, *, whole: bool) -> tuple[np.ndarray, float, floa
     Whole-number sources that were interpolated are rounded; ranges wider than 65535 are treated as float.
     """
     low, high = float(array.min()), float(array.max())
-    if whole and np.rint(high) - np.rint(low) <= _LAST_CODE:
+    if whole and np.rint(high) - np.rint(low) <= LAST_CODE:
         scale, offset = 1.0, float(np.rint(low))
         return (np.rint(array) - offset).astype(np.uint16), scale, offset
-    scale = (high - low) / _LAST_CODE or 1.0
-    return np.clip(np.rint((array - low) / scale), 0, _LAST_CODE).astype(np.uint16), scale, low
+    scale = (high - low) / LAST_CODE or 1.0
+    return np.clip(np.rint((array - low) / scale), 0, LAST_CODE).astype(np.uint16), scale, low
 
 
 def encode(record: SliceRecord) -> bytes:
