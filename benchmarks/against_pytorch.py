@@ -1,10 +1,13 @@
-"""Times our update and a PyTorch one in turn, A B A B, each in a process of its own; prints a line each and the ratio.
+"""Times ours and PyTorch in turn, A B A B, each in a process of its own; prints a line each and the ratio.
 
   python -m benchmarks.against_pytorch --config=configs/ct.py --peer=../shared/peer/pytorch_ipmedgan.py
   python -m benchmarks.against_pytorch --config=configs/small.py --peer=... --peer_flags='--dtype fp32,--dtype bf16 --compile'
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --what=infer
 
---peer takes the flags --size --blocks --width --d-width --batch --steps --warmup and prints one JSON line with
-`seconds_per_step`. --peer_flags are its settings to try, separated by commas; ours is held against the best of them.
+--what=train times one update (`benchmarks.step`), infer the generator alone (`benchmarks.inference`); both take
+train.batch_size slices. --peer takes the flags --mode --size --blocks --width --d-width --batch --steps --warmup and prints
+one JSON line with `seconds_per_step`. --peer_flags are its settings to try, separated by commas; ours is held against the
+best of them.
 """
 
 import json
@@ -24,9 +27,10 @@ from ipmedgan_jax.errors import UserError
 def main() -> None:
     values = flags.FLAGS
     config, timing = values.config, [f"--steps={values.steps}", f"--warmup={values.warmup}"]
-    ours = [sys.executable, "-m", "benchmarks.step", *_own_config_flags(), *timing]
+    own = {"train": ["benchmarks.step"], "infer": ["benchmarks.inference", f"--batch_sizes={config.train.batch_size}"]}
+    ours = [sys.executable, "-m", *own[values.what], *_own_config_flags(), *timing]
     peer = [
-        *(values.peer_python or sys.executable, values.peer),
+        *(values.peer_python or sys.executable, values.peer, "--mode", values.what),
         *("--size", str(config.data.image_size)),
         *("--blocks", str(config.generator.blocks)),
         *("--width", str(config.generator.width)),
@@ -65,6 +69,7 @@ def _own_config_flags() -> list[str]:
 
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_enum("what", "train", ["train", "infer"], "one update, or the generator alone")
     flags.DEFINE_string("peer", None, "the PyTorch script")
     flags.DEFINE_string("peer_python", None, "the Python that has PyTorch; default this one")
     flags.DEFINE_list("peer_flags", ["--dtype fp32"], "the peer's settings to try, separated by commas")

@@ -16,7 +16,6 @@ peak_memory_gib             of the device; on a CPU, of the whole process
 """
 
 import json
-import resource
 import statistics
 import time
 from functools import partial
@@ -43,6 +42,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     """The figures of the docstring, for one config."""
     import jax
 
+    from benchmarks import machine
     from ipmedgan_jax import experiment, parallel, steps
 
     size, batch_size = config.data.image_size, config.train.batch_size
@@ -75,7 +75,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
 
     seconds = statistics.median(times)
     operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
-    peak_memory, devices = peak_memory_gib(), jax.local_devices()
+    peak_memory, devices = machine.peak_memory_gib(), jax.local_devices()
     return {
         "system": config.system,
         "device": f"{len(devices)} x {devices[0].device_kind}",
@@ -93,9 +93,9 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
         "compile_seconds": compile_seconds,
         "start_seconds": start_seconds,
         "flops": operations,
-        "share_of_peak": operations / seconds / dot_rate(config.train.dtype),
+        "share_of_peak": operations / seconds / machine.dot_rate(config.train.dtype),
         "bytes": moved,
-        "share_of_bandwidth": moved / seconds / bandwidth(),
+        "share_of_bandwidth": moved / seconds / machine.bandwidth(),
         "peak_memory_gib": peak_memory,
         "last": {name: float(value) for name, value in metrics.items()},
     }
@@ -117,47 +117,6 @@ def costs(stage: Any) -> dict[str, float]:
     """XLA's own account of a lowered or compiled function."""
     found = stage.cost_analysis() or {}
     return {"flops": float(found.get("flops", 0.0)), "bytes accessed": float(found.get("bytes accessed", 0.0))}
-
-
-def peak_memory_gib() -> float:
-    """Most memory in use so far: of the first device, or of the process where devices do not tell (CPU)."""
-    import jax
-
-    found = jax.local_devices()[0].memory_stats()
-    most = found["peak_bytes_in_use"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return most / 2**30
-
-
-def dot_rate(dtype: str) -> float:
-    """Floating-point operations a second of one large dot with float32 sums, best of 5: what "peak" means here."""
-    import jax
-    import jax.numpy as jnp
-
-    rows, inner, columns = 4096, 1024, 1024
-    a, b = jnp.ones((rows, inner), dtype), jnp.ones((inner, columns), dtype)
-    dot = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
-    return 2 * rows * inner * columns / _best_seconds(dot, a, b)
-
-
-def bandwidth() -> float:
-    """Bytes a second of adding one to a large array, best of 5."""
-    import jax
-    import jax.numpy as jnp
-
-    array = jnp.zeros(2**26, jnp.float32)
-    return 2 * array.nbytes / _best_seconds(jax.jit(lambda x: x + 1), array)
-
-
-def _best_seconds(function: Any, *arguments: Any) -> float:
-    import jax
-
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def define_flags() -> None:

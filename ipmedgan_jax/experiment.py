@@ -16,7 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 import ipmedgan_jax
-from ipmedgan_jax import pretrained
+from ipmedgan_jax import caches, pretrained
 from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.errors import UserError
@@ -262,7 +262,7 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
     settings, made = preparation_settings(config), config.phantom
     recipe = json.dumps([settings.recorded(), made.to_dict(), ipmedgan_jax.__version__], sort_keys=True)
     name = f"phantom-{config.modality}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    folder = pretrained.cache_folder() / name
+    folder = caches.folder() / name
     logging.warning("data.dir is empty: using the built-in head phantom in %s; its scores say nothing of real scans", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import torch_file
+from ipmedgan_jax import caches, torch_file
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.vgg19 import LAYERS, PREPROCESSINGS, kernel_shapes
 
@@ -83,7 +83,7 @@ def resolve(weights: str) -> Vgg19Weights:
         return _random()
     if weights not in PUBLISHED:
         return read_weights(Path(weights).expanduser())
-    cached = cache_folder() / f"vgg19-{weights}.npz"
+    cached = caches.folder() / f"vgg19-{weights}.npz"
     if not cached.exists():
         logging.info("fetching the VGG-19 weights %s, once, to %s", weights, cached)
         return convert(weights, cached)
@@ -106,11 +106,6 @@ def convert(source: str, output: Path | None = None) -> Vgg19Weights:
     if output is not None:
         save_vgg19(output, weights)
     return weights
-
-
-def cache_folder() -> Path:
-    """Where what was fetched is kept: `ipmedgan_jax` in $XDG_CACHE_HOME or ~/.cache; it may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipmedgan_jax"
 
 
 def save_vgg19(path: Path, weights: Vgg19Weights) -> None:

@@ -114,22 +114,34 @@ class Update:
 def init_state(update: Update, key: Array, image_size: int) -> TrainState:
     """Fresh networks for images of `image_size` pixels; each network's weights depend on the key and its name's place."""
     system = update.system
-    key, *keys = jax.random.split(key, 2 + len(system.discriminators))
-    image = jnp.zeros((1, image_size, image_size, 1))
-    batch = Batch(image, jnp.zeros((1, 4), jnp.int32))
+    key, generator_key, *keys = jax.random.split(key, 2 + len(system.discriminators))
+    batch = _one_image(image_size)
 
-    def fresh(net: nn.Module, net_key: Array, x: Array) -> NetState:
-        variables = initialise(jax.eval_shape(partial(net.init, train=False), net_key, x), net_key)
-        params = variables["params"]
-        return NetState(params, variables.get("batch_stats", {}), update.optimiser.init(params))
+    def fresh(variables: tuple[Tree, Tree]) -> NetState:
+        params, statistics = variables
+        return NetState(params, statistics, update.optimiser.init(params))
 
-    generator = fresh(system.generator, keys[0], system.generator_input(batch))
+    generator = fresh(init_generator(system, generator_key, image_size))
     discriminators = {
-        name: fresh(net, net_key, system.shown(name, batch, image))
-        for (name, net), net_key in zip(system.discriminators.items(), keys[1:], strict=True)
+        name: fresh(_init_network(net, net_key, system.shown(name, batch, batch.image)))
+        for (name, net), net_key in zip(system.discriminators.items(), keys, strict=True)
     }
     average = jax.tree.map(jnp.copy, generator.params) if update.average_decay else None
     return TrainState(jnp.zeros((), jnp.int32), key, generator, discriminators, average)
+
+
+def init_generator(system: System, key: Array, image_size: int) -> tuple[Tree, Tree]:
+    """Parameters and statistics of a fresh generator."""
+    return _init_network(system.generator, key, system.generator_input(_one_image(image_size)))
+
+
+def _init_network(net: nn.Module, key: Array, x: Array) -> tuple[Tree, Tree]:
+    variables = initialise(jax.eval_shape(partial(net.init, train=False), key, x), key)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def _one_image(size: int) -> Batch:
+    return Batch(jnp.zeros((1, size, size, 1)), jnp.zeros((1, 4), jnp.int32))
 
 
 def apply(net: nn.Module, state: NetState, x: Array, *, key: Array | None = None) -> tuple[Any, Tree]:

