@@ -54,7 +54,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     batch = steps.Batch(**parallel.split_over_devices(random_batch(batch_size, size, config.holes.size)))
 
     start = time.monotonic()
-    lowered = parallel.map_over_devices(partial(steps.train_step, update)).lower(state, frozen, batch)
+    lowered = parallel.map_over_devices(partial(steps.train_steps, update)).lower(state, frozen, batch)
     compiled = lowered.compile()
     compile_seconds = time.monotonic() - start
     state, metrics = jax.block_until_ready(compiled(state, frozen, batch))

@@ -82,6 +82,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.steps = 0  # ... or in steps, where not 0
     train.minutes = 0.0  # stop this process, with a checkpoint, after so many minutes of training; 0: no limit
     train.batch_size = 1  # slices a step over all devices
+    train.steps_per_dispatch = 1  # updates in one device program: a small network on a fast GPU waits less for the host
     train.accumulate = 1  # micro-batches a step: less memory, the same step (but `batch` statistics are then a part's own)
     train.generator_updates = 1  # per discriminator update; MedGAN is reported with 3; (open)
     train.dtype = "float32"  # float32 | bfloat16: of the computation; parameters stay float32

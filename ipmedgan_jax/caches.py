@@ -22,7 +22,7 @@ def keep_compiled() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(folder() / f"compiled-{_processor()}"))
         jax.config.update("jax_compilation_cache_max_size", COMPILED_LIMIT)
 

@@ -53,6 +53,7 @@ class TrainingSettings:
     steps: int
     minutes: float
     batch_size: int
+    steps_per_dispatch: int
     seed: int
     threads: int
     prefetch: int
@@ -295,10 +296,13 @@ def hole_settings(config: ConfigDict) -> HoleSettings:
 
 def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
     train = config.train
+    at_once = train.steps_per_dispatch
+    dispatches = max(1, round(train.epochs * slices / train.batch_size / at_once))
     return TrainingSettings(
-        steps=train.steps or max(1, round(train.epochs * slices / train.batch_size)),
+        steps=train.steps or dispatches * at_once,
         minutes=train.minutes,
         batch_size=train.batch_size,
+        steps_per_dispatch=at_once,
         seed=config.seed,
         threads=config.data.threads,
         prefetch=config.data.prefetch,
@@ -335,6 +339,10 @@ def check(config: ConfigDict) -> None:
     for key, count in counts.items():
         if len(config.loss[key]) != count:
             raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: wanted {count}")
+    at_once = config.train.steps_per_dispatch
+    for key in ("train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every"):
+        if _at(config, key) % at_once:
+            raise UserError(f"config.{key} is {_at(config, key)}: wanted a multiple of train.steps_per_dispatch, {at_once}")
 
 
 def _check_discriminators(config: ConfigDict) -> None:
@@ -360,8 +368,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _AT_LEAST_ONE = (
     *("generator.blocks", "generator.width", "discriminator.width", "discriminator.layers", "data.threads", "data.prefetch"),
-    *("train.batch_size", "train.accumulate", "train.generator_updates", "train.log_every", "train.validate_every"),
-    *("train.validation_slices", "train.checkpoint_every", "train.keep"),
+    *("train.batch_size", "train.accumulate", "train.generator_updates", "train.steps_per_dispatch", "train.keep"),
+    *("train.log_every", "train.validate_every", "train.checkpoint_every", "train.validation_slices"),
     *("evaluation.batch_size", "evaluation.bootstrap", "evaluation.examples"),
 )
 

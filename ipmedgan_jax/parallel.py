@@ -1,6 +1,6 @@
 """Work on all local devices at once: `jax.pmap` with one replicated state, batches cut over the devices.
 
-Nothing else knows of the mapping. The state has no leading device axis; a batch gets one, `[devices, B / devices, ...]`.
+Nothing else knows of the mapping. The state has no leading device axis; batches get one, `[devices, steps, B / devices, ..]`.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,10 @@ def _everywhere() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
-def split_over_devices(batch: Tree) -> Tree:
-    """`[B, ...] -> [devices, B / devices, ...]` for every array, on the host."""
+def split_over_devices(batch: Tree, steps: int = 1) -> Tree:
+    """`[steps * B, ...] -> [devices, steps, B / devices, ...]` for every array, on the host; the first B come first."""
     devices = jax.local_device_count()
-    return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
+    return jax.tree.map(lambda x: x.reshape(steps, devices, -1, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def check_batch_size(batch_size: int, accumulate: int) -> None:

@@ -243,6 +243,18 @@ def step_generator(update: Update, state: TrainState, gradients: Tree, statistic
 # ------------------------------------------------------------------ the update
 
 
+def train_steps(update: Update, state: TrainState, frozen: Tree, batches: Batch) -> tuple[TrainState, Metrics]:
+    """One iteration on each of the batches `[n, B, ...]`, in order, in one program; the metrics of each, `[n]`."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        return train_step(update, state, frozen, batch)
+
+    if batches.image.shape[0] > 1:
+        return lax.scan(step, state, batches)
+    state, metrics = step(state, jax.tree.map(lambda x: x[0], batches))
+    return state, jax.tree.map(lambda x: x[None], metrics)
+
+
 def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) -> tuple[TrainState, Metrics]:
     """One iteration as pix2pix has it: one generator forward, each discriminator's step, then the generator's step
     through the updated discriminators. Returns the new state and metrics averaged over the devices.

@@ -4,6 +4,7 @@ A run lives in its folder: `config.json`, `checkpoints/`, `tensorboard/`, `examp
 bit for bit, from its latest checkpoint: state, order of the slices and holes included.
 """
 
+import concurrent.futures
 import contextlib
 import enum
 import fcntl
@@ -69,30 +70,32 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         batches = pipeline.training_batches(
             experiment.dataset.directory,
             experiment.holes,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size * settings.steps_per_dispatch,
             seed=settings.seed,
             threads=settings.threads,
             prefetch=settings.prefetch,
         )
         stack.callback(batches.close)
 
+        compiling = stack.enter_context(in_background(compile_update, experiment))
         state = start_or_resume(experiment, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
-        update = compile_update(experiment, state, frozen)
         validate = make_validation(experiment, workdir, summaries)
-        watch = MetricsWatch(first)
+        update = compiling.result()
+        watch = MetricsWatch()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
-        for step in range(first + 1, settings.steps + 1):
-            batch = Batch(**parallel.split_over_devices(next(batches)))
+        at_once = settings.steps_per_dispatch
+        for step in range(first + at_once, settings.steps + 1, at_once):
+            batch = Batch(**parallel.split_over_devices(next(batches), at_once))
             state, metrics = update(state, frozen, batch)
             watch.add(step, metrics)
             last = step == settings.steps
             out_of_time = time.monotonic() > deadline
             signalled = bool(stop)  # once: a signal may come at any line
-            if step % settings.log_every == 0 or step == first + EARLY_STEPS or last:
+            if step % settings.log_every == 0 or 0 <= step - first - EARLY_STEPS < at_once or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
             validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
             if validating or step % settings.checkpoint_every == 0 or signalled:
@@ -238,16 +241,25 @@ def parameter_count(params: steps.Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def compile_update(experiment: Experiment, state: TrainState, frozen: steps.Tree) -> Callable[..., Any]:
-    """The mapped train step, compiled for this state and batch; logs how long that took and the memory it will use."""
+@contextlib.contextmanager
+def in_background(function: Callable[..., Any], *arguments: Any) -> Iterator[concurrent.futures.Future]:
+    """`function(*arguments)` in a thread of its own, beside what follows."""
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        yield executor.submit(function, *arguments)
+
+
+def compile_update(experiment: Experiment) -> Callable[..., Any]:
+    """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use."""
     settings = experiment.training
-    size = experiment.dataset.image_size
+    size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
     shapes: dict[str, Any] = {
-        "image": np.zeros((settings.batch_size, size, size, 1), np.float32),
-        "hole": np.zeros((settings.batch_size, 4), np.int32),
+        "image": np.zeros((count, size, size, 1), np.float32),
+        "hole": np.zeros((count, 4), np.int32),
     }
-    batch = Batch(**parallel.split_over_devices(shapes))
-    mapped = parallel.map_over_devices(partial(steps.train_step, experiment.update))
+    batch = Batch(**parallel.split_over_devices(shapes, settings.steps_per_dispatch))
+    state = parallel.replicated_like(jax.eval_shape(initial_state_function(experiment), jax.random.key(0)))
+    frozen = parallel.replicated_like(experiment.features.params)
+    mapped = parallel.map_over_devices(partial(steps.train_steps, experiment.update))
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, batch).compile()
     memory = compiled.memory_analysis()
@@ -263,32 +275,37 @@ def compile_update(experiment: Experiment, state: TrainState, frozen: steps.Tree
 
 
 class MetricsWatch:
-    """Metrics of the steps since the last report, fetched one step late so that the host never waits for the device.
+    """Metrics of the steps since the last report, fetched one dispatch late so that the host never waits for the device.
 
     Raises UserError at the first number that is not finite, naming its step and term.
     """
 
-    def __init__(self, step: int):
-        self._pending: tuple[int, Metrics] = (step, {})
+    def __init__(self) -> None:
+        self._pending: tuple[int, Metrics] = (0, {})
         self._sums: dict[str, float] = {}
         self._count = 0
 
     def add(self, step: int, metrics: Metrics) -> None:
+        """Metrics `[n]` of the n steps up to `step`."""
         self.check()
         self._pending = (step, metrics)
 
     def check(self) -> None:
-        """Takes in the pending step."""
-        step, metrics = self._pending
-        self._pending = (step, {})
+        """Takes in the pending steps."""
+        last, metrics = self._pending
+        self._pending = (last, {})
         if not metrics:
             return
-        for name, value in jax.device_get(metrics).items():
-            if not np.isfinite(value):
-                advice = "start again in another --workdir, with a lower optimiser.learning_rate or in float32"
-                raise UserError(f"step {step}: {name} is {value}; no checkpoint holds it: {advice}", NOT_FINITE)
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._count += 1
+        values: dict[str, np.ndarray] = jax.device_get(metrics)
+        count = len(next(iter(values.values())))
+        for i, step in enumerate(range(last - count + 1, last + 1)):
+            for name, each in values.items():
+                if not np.isfinite(each[i]):
+                    advice = "start again in another --workdir, with a lower optimiser.learning_rate or in float32"
+                    raise UserError(f"step {step}: {name} is {each[i]}; no checkpoint holds it: {advice}", NOT_FINITE)
+        for name, each in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(each.sum(dtype=np.float64))
+        self._count += count
 
     def means(self) -> dict[str, float]:
         """Means since they were last asked for."""

@@ -156,6 +156,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"holes__size": 18}, "config.holes.size is 18: the local discriminator wants a multiple of 4"),
         ({"discriminator__layers": 4}, "config.discriminator.layers is 4: leaves no logit of 32 pixels"),
         ({"optimiser__b1": 1.5}, "config.optimiser.b1 is 1.5: wanted 0 to 0.999999"),
+        ({"train__steps_per_dispatch": 3}, "config.train.steps is 4: wanted a multiple of train.steps_per_dispatch, 3"),
         ({"train__best": "beauty"}, "config.train.best is 'beauty'"),
         ({"data__image_size": 100}, "config.data.image_size is 100: wanted a power of two"),
         ({"holes__size": 8}, "config.holes.size is 8: wanted 16 to data.image_size, 32"),

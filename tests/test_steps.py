@@ -298,7 +298,7 @@ def test_the_step_is_traced_once_for_a_shape_and_gives_up_the_state_passed_in():
 
     def counted(*arguments):
         traces.append(1)
-        return steps.train_step(update, *arguments)
+        return steps.train_steps(update, *arguments)
 
     mapped = parallel.map_over_devices(counted)
     state = parallel.replicate(init(update))
