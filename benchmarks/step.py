@@ -97,7 +97,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
         "bytes": moved,
         "share_of_bandwidth": moved / seconds / machine.bandwidth(),
         "peak_memory_gib": peak_memory,
-        "last": {name: float(value) for name, value in metrics.items()},
+        "last": {name: float(value[-1]) for name, value in metrics.items()},
     }
 
 

@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from ipmedgan_jax import losses
 from ipmedgan_jax.masks import hole_masks
-from ipmedgan_jax.networks.layers import DATA_AXIS, initialise
+from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
 
 Tree = Any
 """A pytree of arrays: parameters, gradients, statistics."""
@@ -157,10 +157,11 @@ def apply_gradients(
     optimiser: optax.GradientTransformation, state: NetState, gradients: Tree, statistics: Tree
 ) -> tuple[NetState, Array]:
     """One optimiser step on gradients averaged over the devices; also their global norm."""
-    gradients = lax.pmean(gradients, DATA_AXIS)
+    gradients = mean_over_devices(gradients)
     updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return NetState(params, statistics, opt_state), optax.tree.norm(gradients)
+    # Behind a barrier: XLA:CPU would store the squares that the norm and Adam share, a pass over memory more.
+    return NetState(params, statistics, opt_state), optax.tree.norm(lax.optimization_barrier(gradients))
 
 
 # ------------------------------------------------------------------ discriminators
@@ -269,7 +270,7 @@ def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) ->
         gradients, statistics, again = _generator_gradients(update, state, frozen, batch, jax.random.fold_in(key, i))
         state, norm = step_generator(update, state, gradients, statistics)
         metrics |= again | norm
-    return state.replace(step=state.step + 1), lax.pmean(metrics, DATA_AXIS)
+    return state.replace(step=state.step + 1), mean_over_devices(metrics)
 
 
 def _step_whole(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:

@@ -15,8 +15,8 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "memory", "caches"},
-    {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "data.volumes",
-     "data.records", },
+    {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "networks.winograd",
+     "data.volumes", "data.records"},
     {"entry", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
      "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},

@@ -53,10 +53,7 @@ class UBlock(nn.Module):
 
 
 class CasNet(nn.Module):
-    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input.
-
-    Their parameters are stacked, `[blocks, ...]` under `blocks`: one block is compiled and run `blocks` times.
-    """
+    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input."""
 
     blocks: int = 6
     width: int = 64
@@ -66,11 +63,6 @@ class CasNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, train: bool) -> Array:
-        block = UBlock(self.width, self.dropout, self.normalise, self.dtype, name="blocks")
-        chain = nn.scan(
-            lambda block, image, _: (block(image, train), None),
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True, "dropout": True},
-            length=self.blocks,
-        )
-        return chain(block, image, None)[0]
+        for i in range(self.blocks):
+            image = UBlock(self.width, self.dropout, self.normalise, self.dtype, name=f"block_{i}")(image, train)
+        return image

@@ -23,6 +23,12 @@ LEAKY_SLOPE = 0.2
 DATA_AXIS = "data"
 """Name of the mapped axis over devices: batch statistics are averaged over it."""
 
+
+def mean_over_devices(tree: Any) -> Any:
+    """Every array's mean over the mapped axis; on one device the arrays themselves, where XLA would copy them."""
+    return tree if lax.axis_size(DATA_AXIS) == 1 else lax.pmean(tree, DATA_AXIS)
+
+
 kernel_init = nn.initializers.normal(0.02)
 """N(0, 0.02), as pix2pix."""
 
@@ -225,7 +231,7 @@ class Normalise(nn.Module):
         return mean, variance
 
     def _over_devices(self, value: Array) -> Array:
-        return value if self.is_initializing() else lax.pmean(value, DATA_AXIS)
+        return value if self.is_initializing() else mean_over_devices(value)
 
 
 # ------------------------------------------------------------------ initial weights
@@ -242,7 +248,7 @@ def initialise(shapes: Any, key: Array) -> Any:
     """
     leaves, structure = jax.tree.flatten_with_path(shapes)
     named = [(_STARTS[path[-1].key], leaf) for path, leaf in leaves]
-    noise = jax.random.normal(key, (sum(leaf.size for (_, deviation), leaf in named if deviation),))
+    noise = _normal(key, sum(leaf.size for (_, deviation), leaf in named if deviation))
     values, used = [], 0
     for (mean, deviation), leaf in named:
         value = jnp.full(leaf.shape, mean, leaf.dtype)
@@ -251,3 +257,10 @@ def initialise(shapes: Any, key: Array) -> Any:
             used += leaf.size
         values.append(value)
     return jax.tree.unflatten(structure, values)
+
+
+def _normal(key: Array, count: int) -> Array:
+    """`count` draws from N(0, 1), some at a time: the generator's whole state of bits would double the memory needed."""
+    at_once = min(count, 2**20)
+    draws = lax.map(lambda each: jax.random.normal(each, (at_once,)), jax.random.split(key, -(-count // at_once)))
+    return draws.reshape(-1)[:count]

@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from ipmedgan_jax.networks.winograd import conv3x3
+
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (1, 512))
 """Convolutions and their channels in each block; of the last block only conv5_1 is used."""
 
@@ -65,10 +67,23 @@ class VGG19(nn.Module):
         for name, width in LAYERS.items():
             if name.endswith("_1") and name != "conv1_1":
                 x = max_pool(x)
-            x = nn.relu(nn.Conv(width, (3, 3), padding=1, dtype=self.dtype, name=name)(x))
+            x = nn.relu(Conv3x3(width, self.dtype, name=name)(x))
             if name in FEATURES:
                 features.append(x)
         return tuple(features)
+
+
+class Conv3x3(nn.Module):
+    """3x3 convolution with one pixel of zero padding, and a bias: `[B, H, W, C] -> [B, H, W, F]`."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
 def max_pool(x: Array) -> Array:

@@ -1,0 +1,124 @@
+"""Holds this machine's accelerator against the CPU and prints one JSON line; exit code 1 where it strays.
+
+  python -m benchmarks.check --config=configs/small.py
+  python -m benchmarks.check --config=configs/small.py --config.train.dtype=bfloat16
+
+layers  the largest error of each layer form and of its gradients, against float64 on the CPU, over the largest value
+update  relative differences of every loss term and gradient norm of two updates, against float32 on the CPU
+
+Limits: 1e-4 in float32 with full-precision products (which `--precision=highest` asks for; GPUs round to TF32 else), 3e-2 in
+bfloat16.
+"""
+
+import json
+import sys
+from functools import partial
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ipmedgan_jax import entry
+
+LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
+
+UPDATES = 2
+"""The second one sees what the first one's optimiser did."""
+
+
+def main() -> None:
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", flags.FLAGS.precision)
+    config, precision = flags.FLAGS.config, flags.FLAGS.precision
+    dtype = config.train.dtype
+    limit = LIMITS[dtype] if precision == "highest" or dtype == "bfloat16" else LIMITS["bfloat16"]
+    found = {"layers": check_layers(dtype), "update": check_update(config)}
+    strays = [name for errors in found.values() for name, error in errors.items() if not error <= limit]
+    described = {"device": jax.devices()[0].device_kind, "dtype": dtype, "precision": precision, "limit": limit}
+    print(json.dumps(described | found | {"strays": strays}))
+    sys.exit(bool(strays))
+
+
+def check_layers(dtype: str) -> dict[str, float]:
+    """Errors by layer form and gradient, at the shapes of a small and of a wide layer."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from ipmedgan_jax.networks import layers
+
+    generator = np.random.default_rng(0)
+    errors: dict[str, float] = {}
+    for side, fine, coarse in ((64, 3, 16), (8, 64, 96)):
+        shapes = {"downsample": (2, side, side, fine), "upsample": (2, side // 2, side // 2, coarse)}
+        kernel = generator.normal(0, 0.1, (4, 4, fine, coarse))
+        for name, shape in shapes.items():
+            x = generator.normal(0, 1, shape)
+            out_shape = shapes["upsample" if name == "downsample" else "downsample"]
+            weight = generator.normal(0, 1, out_shape)
+
+            def value_and_gradients(function: Any, *arguments: Any) -> tuple[Any, ...]:
+                output, pullback = jax.vjp(function, *arguments[:2])
+                return (output, *pullback(arguments[2]))
+
+            with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+                plain = getattr(layers, f"_{name}_lax")
+                wanted = [np.asarray(each) for each in value_and_gradients(plain, *map(jnp.asarray, (x, kernel, weight)))]
+            given = [jnp.asarray(each, dtype) for each in (x, kernel, weight)]
+            found = jax.jit(partial(value_and_gradients, getattr(layers, name)))(*given)
+            for part, a, b in zip(("value", "by_input", "by_kernel"), found, wanted, strict=True):
+                error = np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
+                errors[f"{name}_{side}x{fine}_{part}"] = float(error)
+    return errors
+
+
+def check_update(config: ConfigDict) -> dict[str, float]:
+    """Differences of the metrics of updates here and on the CPU in float32, over the CPU's."""
+    import jax
+
+    devices = {"here": jax.devices()[0], "cpu": jax.local_devices(backend="cpu")[0]}
+    plain = ConfigDict(config.to_dict())
+    plain.train.dtype = "float32"
+    with jax.default_device(devices["cpu"]):
+        wanted = updates(plain)
+    with jax.default_device(devices["here"]):
+        found = updates(config)
+    return {name: abs(found[name] - value) / max(abs(value), 1e-6) for name, value in wanted.items()}
+
+
+def updates(config: ConfigDict) -> dict[str, float]:
+    """Metrics of `UPDATES` updates from the config's own start on a batch of noise, on the default device alone."""
+    import jax
+
+    from benchmarks.step import random_batch
+    from ipmedgan_jax import experiment, steps
+    from ipmedgan_jax.networks.layers import DATA_AXIS
+
+    config = ConfigDict(config.to_dict())
+    config.vgg19.weights = "random"
+    size = config.data.image_size
+    features = experiment.feature_network(config)
+    update = experiment.make_update(config, experiment.make_system(config, features.net))
+    state = jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed))
+    batch = steps.Batch(**random_batch(config.train.batch_size, size, config.holes.size))
+
+    @jax.jit
+    def step(state: Any, frozen: Any, batch: Any) -> Any:
+        mapped = jax.vmap(partial(steps.train_step, update), in_axes=(None, None, 0), axis_name=DATA_AXIS)
+        return jax.tree.map(lambda x: x[0], mapped(state, frozen, jax.tree.map(lambda x: x[None], batch)))
+
+    metrics: dict[str, float] = {}
+    for i in range(UPDATES):
+        state, last = step(state, features.params, batch)
+        metrics |= {f"{name}_{i + 1}": float(value) for name, value in last.items()}
+    return metrics
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_enum("precision", "highest", ["highest", "default"], "of float32 products on the accelerator")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config"])

@@ -1,0 +1,96 @@
+"""3x3 convolutions in Winograd's form: a quarter of the multiplications, for wide layers on a CPU.
+
+Images `[B, H, W, C]`, kernels `[3, 3, C, F]`, one pixel of zero padding. Every 4x4 tile of the output comes from a 6x6 tile
+of the input: tile and kernel are transformed to 36 values each, multiplied (36 matrix products over all tiles), and
+transformed back (Lavin and Gray, arXiv 1509.09308, F(4x4, 3x3)). In float32 the result differs from the plain sum by some
+2e-5 of the largest value.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+TILE = 4
+"""Output pixels along a tile's side."""
+
+_SIDE = TILE + 2
+
+_INPUT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+_KERNEL = np.array(
+    [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ]
+)
+_OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+"""The transforms for the points 0, 1, -1, 2, -2 and infinity."""
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+NARROWEST = 128
+"""Channels, in and out, from which the form pays: below, the transforms cost more than the products save."""
+
+FEWEST = 32
+"""Tiles from which it pays: below, transforming the kernel costs more. Both measured on two cores with AVX-512."""
+
+
+@jax.custom_vjp
+def conv3x3(x: Array, kernel: Array) -> Array:
+    """3x3 convolution with stride 1 and one pixel of zero padding: `[B, H, W, C] -> [B, H, W, F]`, in x's type."""
+    tiles = x.shape[0] * -(-x.shape[1] // TILE) * -(-x.shape[2] // TILE)
+    if min(kernel.shape[2:]) < NARROWEST or tiles < FEWEST or x.dtype != jnp.float32:
+        return _plain(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=_in_tiles, default=_plain)
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return conv3x3(x, kernel), (x, kernel)
+
+
+def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    by_input = conv3x3(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    by_kernel = jax.linear_transpose(lambda k: _plain(x, k), jax.ShapeDtypeStruct(kernel.shape, kernel.dtype))(gradient)[0]
+    return by_input, by_kernel
+
+
+conv3x3.defvjp(_forward, _backward)
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
+
+
+def _in_tiles(x: Array, kernel: Array) -> Array:
+    batch, height, width, channels = x.shape
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    padded = jnp.pad(x, ((0, 0), (1, TILE * rows + 1 - height), (1, TILE * columns + 1 - width), (0, 0)))
+
+    down = _transform(_INPUT, jnp.stack([padded[:, i : i + TILE * (rows - 1) + 1 : TILE] for i in range(_SIDE)]))
+    tiles = _transform(_INPUT, jnp.stack([down[:, :, :, j : j + TILE * (columns - 1) + 1 : TILE] for j in range(_SIDE)]))
+    kernels = _transform(np.kron(_KERNEL, _KERNEL), kernel.swapaxes(0, 1).reshape(9, channels, -1))
+    products = jnp.einsum("tnc,tcf->tnf", tiles.reshape(_SIDE**2, -1, channels), kernels)  # t: column, then row of the 6x6
+    across = _transform(_OUTPUT, products.reshape(_SIDE, _SIDE, -1))
+    whole = jnp.einsum("pi,qin->pqn", _OUTPUT.astype(np.float32), across)
+
+    whole = whole.reshape(TILE, TILE, batch, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
+    return whole.reshape(batch, TILE * rows, TILE * columns, -1)[:, :height, :width]
+
+
+def _transform(matrix: np.ndarray, x: Array) -> Array:
+    """The matrix times x along x's first axis."""
+    return jnp.dot(matrix.astype(np.float32), x.reshape(x.shape[0], -1)).reshape(-1, *x.shape[1:])

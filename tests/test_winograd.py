@@ -1,0 +1,53 @@
+"""Winograd's form is the convolution: in value and in both gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from ipmedgan_jax.networks import winograd
+
+
+def plain(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def arrays(batch, height, width, channels, features):
+    generator = np.random.default_rng(0)
+    shapes = (batch, height, width, channels), (3, 3, channels, features), (batch, height, width, features)
+    return [jnp.asarray(generator.normal(0, 1, shape), jnp.float32) for shape in shapes]
+
+
+def assert_near(found, wanted, share=5e-5):
+    np.testing.assert_allclose(found, wanted, atol=share * float(jnp.abs(wanted).max()))
+
+
+def uses_tiles(x, kernel):
+    return "dot_general" in str(jax.make_jaxpr(winograd.conv3x3)(x, kernel))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 13, 18), (3, 7, 1)])
+def test_the_tiles_are_the_convolution(shape):
+    x, kernel, _ = arrays(*shape, 5, 7)
+    assert_near(winograd._in_tiles(x, kernel), plain(x, kernel))
+
+
+@pytest.mark.parametrize(
+    ("shape", "tiles"), [((2, 18, 15, 128, 160), True), ((2, 18, 15, 64, 128), False), ((1, 8, 8, 128, 128), False)]
+)
+def test_value_and_gradients_are_the_convolution_s(shape, tiles):
+    x, kernel, weight = arrays(*shape)
+    assert uses_tiles(x, kernel) == tiles
+    found, pullback = jax.vjp(winograd.conv3x3, x, kernel)
+    wanted, plain_pullback = jax.vjp(plain, x, kernel)
+    assert_near(found, wanted)
+    for a, b in zip(pullback(weight), plain_pullback(weight), strict=True):
+        assert_near(a, b)
+
+
+def test_bfloat16_is_left_to_the_plain_form():
+    x, kernel, _ = arrays(2, 18, 15, 128, 128)
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    assert not uses_tiles(x, kernel)
+    assert winograd.conv3x3(x, kernel).dtype == jnp.bfloat16
