@@ -18,11 +18,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry, memory
+from ipmedgan_jax import entry, runtime
 
 
 def main() -> None:
-    memory.keep_freed_memory()
+    runtime.set_up()
     sizes = [int(each) for each in flags.FLAGS.batch_sizes]
     print(json.dumps(measure(flags.FLAGS.config, sizes, warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))
 

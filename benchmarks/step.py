@@ -24,7 +24,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry, memory
+from ipmedgan_jax import entry, runtime
 
 _STARTED = time.monotonic()
 
@@ -32,7 +32,7 @@ _RANDOM_VGG19 = "random"
 
 
 def main() -> None:
-    memory.keep_freed_memory()
+    runtime.set_up()
     config = flags.FLAGS.config.unlock()
     config.vgg19.weights = _RANDOM_VGG19
     print(json.dumps(measure(config.lock(), warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))

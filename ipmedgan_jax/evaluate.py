@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import caches, entry
+from ipmedgan_jax import entry, runtime
 from ipmedgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Imports what takes long only here, so that --help does not wait for it."""
+    runtime.set_up()
     from ipmedgan_jax import experiment, train
     from ipmedgan_jax.systems.classical import FILLS
 
-    caches.keep_compiled()
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")

@@ -14,12 +14,11 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import caches, entry, memory
+from ipmedgan_jax import entry, runtime
 
 
 def main() -> None:
-    memory.keep_freed_memory()
-    caches.keep_compiled()
+    runtime.set_up()
     from ipmedgan_jax import evaluate, experiment, train
 
     built = experiment.build(flags.FLAGS.config)

@@ -24,7 +24,7 @@ from ipmedgan_jax.train import Outcome
 def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(monkeypatch, outcome, code, evaluations):
     evaluated = []
     monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=None, workdir="x")))
-    monkeypatch.setattr(main.memory, "keep_freed_memory", lambda: True)  # would change this process's malloc
+    monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
     monkeypatch.setattr(experiment, "build", lambda config: None)
     monkeypatch.setattr(train, "train", lambda *_: outcome)
     monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))

@@ -14,10 +14,10 @@ MODULES = sorted(
 )
 
 LEVELS = [
-    {"errors", "memory", "caches"},
+    {"errors", "caches"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "networks.winograd",
      "data.volumes", "data.records"},
-    {"entry", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
+    {"entry", "runtime", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
      "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},
     {"systems.ipmedgan", "systems.unet", "systems.classical"},

@@ -1,4 +1,4 @@
-"""The user's cache folder, and compiled programs in it."""
+"""How a process is set up: compiled programs are kept, in the user's cache folder."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 
 PROGRAM = """
 import jax
-from ipmedgan_jax import caches
-caches.keep_compiled()
+from ipmedgan_jax import runtime
+runtime.set_up()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 print(jax.jit(lambda x: x * 3 + 1)(2.0))
 """
