@@ -57,6 +57,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     lowered = parallel.map_over_devices(partial(steps.train_steps, update)).lower(state, frozen, batch)
     compiled = lowered.compile()
     compile_seconds = time.monotonic() - start
+    runtime.give_back_freed_memory()
     state, metrics = jax.block_until_ready(compiled(state, frozen, batch))
     start_seconds = time.monotonic() - _STARTED
 

@@ -141,7 +141,15 @@ def make_system(config: ConfigDict, vgg19: VGG19) -> System:
 
 def _casnet(config: ConfigDict) -> CasNet:
     generator = config.generator
-    return CasNet(generator.blocks, generator.width, generator.dropout, _normalise(config), _dtype(config))
+    return CasNet(
+        generator.blocks,
+        generator.width,
+        generator.dropout,
+        _normalise(config),
+        _dtype(config),
+        stacked=generator.stacked,
+        remat=generator.remat,
+    )
 
 
 def _patch_discriminator(config: ConfigDict, layers: int) -> PatchDiscriminator:

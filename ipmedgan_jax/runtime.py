@@ -43,18 +43,31 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_max_size", COMPILED_LIMIT)
 
 
+def give_back_freed_memory() -> None:
+    """Gives what is free now back to the system: after a start that needed other blocks than the steps will."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
 def keep_freed_memory() -> bool:
     """Tells glibc's malloc to use one growing heap of huge pages and to keep it; says whether it could."""
-    try:
-        libc = ctypes.CDLL(ctypes.util.find_library("c"))
-        mallopt = libc.mallopt
-    except (AttributeError, OSError, TypeError):
-        return False  # another C library: nothing is lost but time
+    libc = _glibc()
+    if libc is None:
+        return False
     settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28, _ARENA_MAX: 1}
-    kept = all(mallopt(name, value) for name, value in settings.items())
+    kept = all(libc.mallopt(name, value) for name, value in settings.items())
     if kept:
         _ask_for_huge_pages(libc)
     return kept
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc; with another nothing is lost but time."""
+    try:
+        libc = ctypes.CDLL(ctypes.util.find_library("c"))
+        return libc if libc.mallopt and libc.malloc_trim else None
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import figures, parallel, scoring, steps
+from ipmedgan_jax import figures, parallel, runtime, scoring, steps
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
@@ -83,6 +83,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         describe(experiment, state)
         validate = make_validation(experiment, workdir, summaries)
         update = compiling.result()
+        runtime.give_back_freed_memory()
         watch = MetricsWatch()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.networks.casnet import CasNet, UBlock, widths
-from ipmedgan_jax.networks.layers import Normalise, initialise
+from ipmedgan_jax.networks.layers import DATA_AXIS, Normalise, initialise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 
 
@@ -123,3 +123,36 @@ def test_bfloat16_networks_keep_float32_parameters_and_outputs():
     params, output = shapes(net, 1, 16, 16, 1)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert output.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("changes", [{"stacked": True}, {"remat": True}])
+def test_stacked_and_recomputed_blocks_are_the_same_function(changes):
+    plain = CasNet(2, 2, normalise=Normalise("batch", parent=None))
+    x = jax.random.uniform(jax.random.key(1), (2, 16, 16, 1), minval=-1)
+    variables = fresh(plain, x)
+
+    def arranged(tree):
+        """What belongs to blocks, as the other network has it."""
+        pairs = jax.tree.map(lambda *leaves: jnp.stack(leaves), tree["block_0"], tree["block_1"])
+        return {"blocks": pairs} if "stacked" in changes else tree
+
+    @partial(jax.jit, static_argnums=0)
+    @partial(jax.vmap, in_axes=(None, 0, 0), out_axes=0, axis_name=DATA_AXIS)
+    def run(net, variables, x):
+        def loss(params):
+            output, changed = net.apply(variables | {"params": params}, x, train=True, mutable=["batch_stats"])
+            return jnp.square(output).sum(), (output, changed["batch_stats"])
+
+        gradient, (output, statistics) = jax.grad(loss, has_aux=True)(variables["params"])
+        return output, gradient, statistics
+
+    def on_one_device(tree):
+        return jax.tree.map(lambda x: x[None], tree)
+
+    output, *trees = run(plain, on_one_device(variables), x[None])
+    wanted = output, *(on_one_device(arranged(jax.tree.map(lambda x: x[0], tree))) for tree in trees)
+    other = {name: arranged(tree) for name, tree in variables.items()}
+    found = run(plain.copy(**changes), on_one_device(other), x[None])
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)

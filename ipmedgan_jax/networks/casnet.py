@@ -3,6 +3,8 @@
 Images: `[B, size, size, 1]` in [-1, 1], size a power of two.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -53,16 +55,37 @@ class UBlock(nn.Module):
 
 
 class CasNet(nn.Module):
-    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input."""
+    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input.
+
+    Attributes:
+      stacked: parameters as one tree `blocks` of arrays `[blocks, ...]`, and one block compiled and run `blocks` times, where
+        else there are `block_0` and so on. The same function.
+      remat: a block's activations are computed again for its gradient, not kept.
+    """
 
     blocks: int = 6
     width: int = 64
     dropout: float = 0.0
     normalise: Normalise = Normalise()
     dtype: DTypeLike = jnp.float32
+    stacked: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(self, image: Array, train: bool) -> Array:
+        kind: Any = nn.remat(UBlock, static_argnums=(2,)) if self.remat else UBlock
+
+        def block(name: str) -> Any:
+            return kind(self.width, self.dropout, self.normalise, self.dtype, name=name)
+
+        if self.stacked:
+            chain = nn.scan(
+                lambda block, image, _: (block(image, train), None),
+                variable_axes={"params": 0, "batch_stats": 0},
+                split_rngs={"params": True, "dropout": True},
+                length=self.blocks,
+            )
+            return chain(block("blocks"), image, None)[0]
         for i in range(self.blocks):
-            image = UBlock(self.width, self.dropout, self.normalise, self.dtype, name=f"block_{i}")(image, train)
+            image = block(f"block_{i}")(image, train)
         return image
