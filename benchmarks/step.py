@@ -74,9 +74,10 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     jax.block_until_ready(state)
     pipelined = (time.perf_counter() - start) / count
 
+    peak_memory = machine.peak_memory_gib()  # before what follows takes any
     seconds = statistics.median(times)
     operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
-    peak_memory, devices = machine.peak_memory_gib(), jax.local_devices()
+    devices = jax.local_devices()
     return {
         "system": config.system,
         "device": f"{len(devices)} x {devices[0].device_kind}",
