@@ -35,11 +35,12 @@ def main() -> None:
     runtime.set_up()
     config = flags.FLAGS.config.unlock()
     config.vgg19.weights = _RANDOM_VGG19
-    print(json.dumps(measure(config.lock(), warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))
+    values = flags.FLAGS
+    print(json.dumps(measure(config.lock(), warmup=values.warmup, count=values.steps, trace=values.trace)))
 
 
-def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
-    """The figures of the docstring, for one config."""
+def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = None) -> dict[str, Any]:
+    """The figures of the docstring, for one config; a profile of one more update goes to the folder `trace`."""
     import jax
 
     from benchmarks import machine
@@ -74,6 +75,9 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     jax.block_until_ready(state)
     pipelined = (time.perf_counter() - start) / count
 
+    if trace:
+        with jax.profiler.trace(trace):
+            state, _ = jax.block_until_ready(compiled(state, frozen, batch))
     peak_memory = machine.peak_memory_gib()  # before what follows takes any
     seconds = statistics.median(times)
     operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
@@ -124,6 +128,7 @@ def costs(stage: Any) -> dict[str, float]:
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
     flags.DEFINE_integer("steps", 10, "updates timed", lower_bound=1)
+    flags.DEFINE_string("trace", None, "folder for a profile of one update, for TensorBoard")
     flags.DEFINE_integer("warmup", 3, "updates before", lower_bound=0)
 
 

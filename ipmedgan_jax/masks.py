@@ -27,14 +27,20 @@ def random_hole(
       The hole, and the share of it that is foreground. Where no place has enough, a place with the most there is: the
       caller decides whether that will do.
     """
-    height, width = foreground.shape
     if min_foreground <= 0:
-        row, column = generator.integers(0, height - size + 1), generator.integers(0, width - size + 1)
-        return box(row, column, size), float(foreground[row : row + size, column : column + size].mean())
+        hole = any_hole(generator, *foreground.shape, size)
+        row, column = hole[:2]
+        return hole, float(foreground[row : row + size, column : column + size].mean())
     shares = foreground_shares(foreground, size)
     admissible = np.flatnonzero(shares >= min(min_foreground, shares.max()))
     row, column = np.unravel_index(generator.choice(admissible), shares.shape)
     return box(int(row), int(column), size), float(shares[row, column])
+
+
+def any_hole(generator: np.random.Generator, height: int, width: int, size: int) -> np.ndarray:
+    """A square hole, uniform over all places in the image."""
+    row, column = generator.integers(0, height - size + 1), generator.integers(0, width - size + 1)
+    return box(row, column, size)
 
 
 def foreground_shares(foreground: np.ndarray, size: int) -> np.ndarray:

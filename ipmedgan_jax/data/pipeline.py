@@ -134,7 +134,10 @@ def training_batches(
 
     def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
         image = record.image()
-        hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
+        if holes.min_foreground > 0:
+            hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
+        else:
+            hole = masks.any_hole(generator, *image.shape, holes.size)
         return {"image": image[..., None], "hole": hole}
 
     source = SliceSource(directory, "train")
