@@ -28,7 +28,7 @@ def random_hole(
       caller decides whether that will do.
     """
     if min_foreground <= 0:
-        hole = any_hole(generator, *foreground.shape, size)
+        hole = any_hole(generator, foreground.shape, size)
         row, column = hole[:2]
         return hole, float(foreground[row : row + size, column : column + size].mean())
     shares = foreground_shares(foreground, size)
@@ -37,9 +37,9 @@ def random_hole(
     return box(int(row), int(column), size), float(shares[row, column])
 
 
-def any_hole(generator: np.random.Generator, height: int, width: int, size: int) -> np.ndarray:
-    """A square hole, uniform over all places in the image."""
-    row, column = generator.integers(0, height - size + 1), generator.integers(0, width - size + 1)
+def any_hole(generator: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
+    """A square hole, uniform over all places in an image of this shape, `(H, W)`."""
+    row, column = (int(generator.integers(0, length - size + 1)) for length in shape)
     return box(row, column, size)
 
 

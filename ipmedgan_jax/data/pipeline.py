@@ -137,7 +137,7 @@ def training_batches(
         if holes.min_foreground > 0:
             hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
         else:
-            hole = masks.any_hole(generator, *image.shape, holes.size)
+            hole = masks.any_hole(generator, image.shape, holes.size)
         return {"image": image[..., None], "hole": hole}
 
     source = SliceSource(directory, "train")
