@@ -7,7 +7,7 @@ The generator alone is loaded, with random weights; images are random. Figures, 
 
 seconds_per_batch  median over `--steps` fills from host array to host array, after `--warmup`
 slices_per_second  from that
-compile_seconds    of the one function
+compile_seconds    of the one function; little where a process before this one compiled it (JAX's cache)
 """
 
 import json
@@ -61,15 +61,7 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
                 "compile_seconds": compile_seconds,
             }
         )
-    devices = jax.local_devices()
-    return {
-        "system": config.system,
-        "device": f"1 x {devices[0].device_kind}",
-        "jax": jax.__version__,
-        "dtype": config.train.dtype,
-        "image_size": size,
-        "blocks": config.generator.blocks,
-        "width": config.generator.width,
+    return machine.describe(config, devices=1) | {
         "seconds_per_step": figures[0]["seconds_per_batch"],
         "batches": figures,
         "peak_memory_gib": machine.peak_memory_gib(),

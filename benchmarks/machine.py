@@ -6,6 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+
+def describe(config: ConfigDict, devices: int) -> dict[str, Any]:
+    """What every line of figures says of its machine and config."""
+    return {
+        "system": config.system,
+        "device": f"{devices} x {jax.local_devices()[0].device_kind}",
+        "jax": jax.__version__,
+        "dtype": config.train.dtype,
+        "image_size": config.data.image_size,
+        "blocks": config.generator.blocks,
+        "width": config.generator.width,
+    }
 
 
 def peak_memory_gib() -> float:

@@ -7,7 +7,8 @@ Images and VGG-19 weights are random: neither changes the work. All local device
 
 seconds_per_step            median over `--steps`, each waited for, after `--warmup`
 seconds_per_step_pipelined  the same steps without waiting in between, as the training loop runs them
-compile_seconds             of the update; start_seconds is from the process's start to the end of the first update
+compile_seconds             of the update, little where a process before this one compiled it; start_seconds is from the
+                            process's start to the end of the first update
 flops, share_of_peak        operations of the update as written (before the compiler's own), and what share they are of the
                             rate that one large dot of the same type reached on this machine just before
 bytes, share_of_bandwidth   what the compiled update reads and writes by XLA's account, and its share of what one large
@@ -81,15 +82,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     peak_memory = machine.peak_memory_gib()  # before what follows takes any
     seconds = statistics.median(times)
     operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
-    devices = jax.local_devices()
-    return {
-        "system": config.system,
-        "device": f"{len(devices)} x {devices[0].device_kind}",
-        "jax": jax.__version__,
-        "dtype": config.train.dtype,
-        "image_size": size,
-        "blocks": config.generator.blocks,
-        "width": config.generator.width,
+    return machine.describe(config, devices=jax.local_device_count()) | {
         "batch_size": batch_size,
         "parameters": parameters,
         "seconds_per_step": seconds,

@@ -4,7 +4,6 @@ A run lives in its folder: `config.json`, `checkpoints/`, `tensorboard/`, `examp
 bit for bit, from its latest checkpoint: state, order of the slices and holes included.
 """
 
-import concurrent.futures
 import contextlib
 import enum
 import fcntl
@@ -14,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -77,7 +77,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         )
         stack.callback(batches.close)
 
-        compiling = stack.enter_context(in_background(compile_update, experiment))
+        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(compile_update, experiment)
         state = start_or_resume(experiment, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
@@ -240,13 +240,6 @@ def describe(experiment: Experiment, state: TrainState) -> None:
 
 def parameter_count(params: steps.Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-@contextlib.contextmanager
-def in_background(function: Callable[..., Any], *arguments: Any) -> Iterator[concurrent.futures.Future]:
-    """`function(*arguments)` in a thread of its own, beside what follows."""
-    with concurrent.futures.ThreadPoolExecutor(1) as executor:
-        yield executor.submit(function, *arguments)
 
 
 def compile_update(experiment: Experiment) -> Callable[..., Any]:

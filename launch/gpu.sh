@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On a machine with a GPU, in one go: holds the update against the CPU, times it, times the generator, writes a profile.
 #   bash launch/gpu.sh OUT [PEER.py]
-# OUT gets a line of JSON a figure in *.json and a trace for TensorBoard in trace/; PEER.py is a PyTorch script that
+# OUT gets a line of JSON a figure in *.json and profiles for TensorBoard in trace_*/; PEER.py is a PyTorch script that
 # benchmarks/against_pytorch.py takes. The environment must have the extra cuda or cuda13 (and bench for PEER.py).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +21,8 @@ for dtype in float32 bfloat16; do
   measure "check_$dtype" benchmarks.check --config=configs/small.py --config.train.dtype=$dtype
 done
 for batch in 1 16 64; do
-  measure "step_bfloat16_$batch" benchmarks.step --config=configs/ct.py --config.train.dtype=bfloat16 --config.train.batch_size=$batch
+  measure "step_bfloat16_$batch" benchmarks.step --config=configs/ct.py --config.train.dtype=bfloat16 --config.train.batch_size=$batch \
+    --trace="$out/trace_$batch"
 done
 measure step_float32_1 benchmarks.step --config=configs/ct.py
 measure step_stacked_1 benchmarks.step --config=configs/ct.py --config.train.dtype=bfloat16 --config.generator.stacked=True
@@ -33,5 +34,4 @@ if [[ -n $peer ]]; then
       --peer_flags='--device cuda --dtype bf16,--device cuda --dtype bf16 --channels-last,--device cuda --dtype bf16 --channels-last --compile'
   done
 fi
-measure profile benchmarks.step --config=configs/ct.py --config.train.dtype=bfloat16 --steps=3 --trace="$out/trace"
 exit $status

@@ -58,35 +58,27 @@ class SliceSource:
     """
 
     def __init__(self, directory: Path | str, split: str):
-        volumes = records.load_dataset(directory).volumes
+        dataset = records.load_dataset(directory)
+        volumes = dataset.volumes
         self._paths = records.shard_paths(directory, split)
         counts = [volumes[path.stem].slices if path.stem in volumes else 0 for path in self._paths]
         self._ends = list(itertools.accumulate(counts))
-        expected = records.load_dataset(directory).slices[split]
+        expected = dataset.slices[split]
         _allow_open_files(len(self._paths))
-        found = self._open()
+        self._source = _open(self._paths)
+        found = 0 if self._source is None else len(self._source)
         if found != expected or self._ends[-1] != expected:
             raise UserError(
                 f"{self._first_damaged() or Path(directory) / split}: missing or damaged shard, {found} of {expected} slices "
                 "found: prepare the data again"
             )
 
-    def _open(self) -> int:
-        """The number of records in all shards together, 0 where one cannot be opened."""
-        try:
-            self._source = grain.sources.ArrayRecordDataSource([str(path) for path in self._paths])
-            return len(self._source)
-        except RuntimeError:  # the library's own word for a file that ends too early
-            return 0
-
     def _first_damaged(self) -> Path | None:
         """The first shard that cannot be opened or has another number of records than `dataset.json` says."""
         starts = [0, *self._ends]
         for path, start, end in zip(self._paths, starts, self._ends, strict=False):
-            try:
-                if len(grain.sources.ArrayRecordDataSource([str(path)])) != end - start:
-                    return path
-            except RuntimeError:
+            source = _open([path])
+            if source is None or len(source) != end - start:
                 return path
         return None
 
@@ -102,6 +94,16 @@ class SliceSource:
         if record.volume != path.stem:
             raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
         return record
+
+
+def _open(paths: Sequence[Path]) -> Any:
+    """The records of the shards, one after the other; None where one cannot be opened."""
+    try:
+        source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
+        len(source)  # opens them
+        return source
+    except RuntimeError:  # the library's own word for a file that ends too early
+        return None
 
 
 def _allow_open_files(count: int) -> None:
