@@ -46,7 +46,8 @@ def keep_compiled() -> None:
 def give_back_freed_memory() -> None:
     """Gives what is free now back to the system: after a start that needed other blocks than the steps will."""
     if libc := _glibc():
-        libc.malloc_trim(0)
+        libc.malloc_trim(0)  # the heap's end too, with the mark it had
+        _ask_for_huge_pages(libc)
 
 
 def keep_freed_memory() -> bool:

