@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config(system: str = "") -> ConfigDict:
     """The paper's settings, as far as it states them."""
     config = ConfigDict()
-    config.system = "ipmedgan"  # ipmedgan | medgan | unet: set by for_system
+    config.system = "ipmedgan"  # ipmedgan | medgan | context_encoder | glcic | glcic_cited | unet: set by for_system
     config.modality = "mri"  # mri | ct: how intensities are windowed, and whether errors are given in HU
     config.seed = 0  # weights, order of the slices, training holes
 
@@ -48,6 +48,7 @@ def get_config(system: str = "") -> ConfigDict:
     generator.blocks = 6  # U-blocks of the CasNet (SPEC: second-hand)
     generator.width = 64  # channels of the first layer
     generator.stacked = False  # blocks' parameters stacked: compiles in less time (a quarter on a CPU), with more memory
+    generator.sees_mask = False  # the mask as second input channel of the CasNet; the paper's generator has none
     generator.remat = False  # compute activations twice instead of keeping them: larger batches, a third slower
     generator.dropout = 0.0  # on the first three decoder layers; pix2pix has 0.5; (open)
 
@@ -71,10 +72,13 @@ def get_config(system: str = "") -> ConfigDict:
     loss.perceptual_scale_by_size = True  # times (256 / image size)^2: keeps the sum's weight at other sizes; (open)
     loss.perceptual_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # lambda_p0.. of Eq. 4: image, then D's layers; (open)
     loss.style_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # lambda_s1.. of Eq. 3: conv1_1 .. conv5_1; (open)
+    loss.reconstruction = 0.0  # of the pixels' own term: an L1 in the hole here, in others what their papers have
     loss.l1_region = "hole"  # hole | image: where the plain U-Net's L1 is taken
 
-    config.optimiser = optimiser = ConfigDict()  # Adam, one for each network
+    config.optimiser = optimiser = ConfigDict()  # one for each network
+    optimiser.name = "adam"  # adam | adadelta
     optimiser.learning_rate = 2e-4  # constant
+    optimiser.discriminator_rate = 0.0  # the discriminators' own; 0: the same
     optimiser.b1 = 0.5
     optimiser.b2 = 0.999
     optimiser.eps = 1e-8
@@ -86,6 +90,8 @@ def get_config(system: str = "") -> ConfigDict:
     train.batch_size = 1  # slices a step over all devices
     train.steps_per_dispatch = 1  # updates in one device program: a small network on a fast GPU waits less for the host
     train.accumulate = 1  # micro-batches a step: less memory, the same step (but `batch` statistics are then a part's own)
+    train.generator_alone = 0.0  # share of the run at whose start the generator learns without its discriminators, ...
+    train.discriminators_alone = 0.0  # ... and share after it in which they learn alone; both: shares of train.steps
     train.generator_updates = 1  # per discriminator update; MedGAN is reported with 3; (open)
     train.dtype = "float32"  # float32 | bfloat16: of the computation; parameters stay float32
     train.ema = 0.0  # decay of an average of G's parameters that evaluation uses; 0: none, as the paper
@@ -104,17 +110,52 @@ def get_config(system: str = "") -> ConfigDict:
     return for_system(config, system)
 
 
+SYSTEMS = {
+    "medgan": {"loss.adversarial": 1.0, "loss.local": 0.0},
+    "context_encoder": {
+        "holes.fill": 0.0,  # the cited code's mean colour is near mid-grey
+        "normalisation.statistics": "batch",
+        "loss.reconstruction": 0.999,
+        "loss.adversarial": 0.001,
+        "optimiser.learning_rate": 2e-3,
+        "optimiser.discriminator_rate": 2e-4,
+    },
+    "glcic": {
+        "normalisation.statistics": "batch",
+        "loss.reconstruction": 1.0,
+        "loss.adversarial": 4e-4,
+        "optimiser.name": "adadelta",
+        "optimiser.learning_rate": 1.0,
+        "train.generator_alone": 0.18,  # 90,000 of 500,000 steps
+        "train.discriminators_alone": 0.02,
+    },
+    "glcic_cited": {
+        "holes.fill": 0.0,
+        "normalisation.statistics": "batch",
+        "loss.reconstruction": 1.0,
+        "loss.adversarial": 0.0,
+        "optimiser.learning_rate": 1e-3,
+        "train.generator_alone": 0.2,
+    },
+    "unet": {
+        "generator.blocks": 1,
+        "loss.reconstruction": 1.0,
+        "train.best": "psnr",  # L1 alone does not aim at perceptual likeness
+    },
+}
+"""What is particular to a system: other values than ip-MedGAN's."""
+
+BATCH_SIZES = {"context_encoder": 64, "glcic": 96, "glcic_cited": 16}
+"""The published batch sizes of systems that were not made for a batch of 1."""
+
+
 def for_system(config: ConfigDict, system: str) -> ConfigDict:
     """Sets what is particular to a system (the part of `--config=FILE:SYSTEM` behind the colon) and locks the config.
 
-    Called last, so that a config's other values do not undo it. ValueError for an unknown system.
+    Called last, so that a config's other values do not undo it.
     """
     config.system = system or "ipmedgan"
-    if config.system == "medgan":
-        config.loss.adversarial, config.loss.local = 1.0, 0.0
-    elif config.system == "unet":
-        config.generator.blocks = 1
-        config.train.best = "psnr"  # L1 alone does not aim at perceptual likeness
-    elif config.system != "ipmedgan":
-        raise ValueError(f"unknown system {system!r}: ipmedgan, medgan or unet")
+    config.update_from_flattened_dict(SYSTEMS.get(config.system, {}))
+    if config.train.batch_size == 1:
+        config.train.batch_size = BATCH_SIZES.get(config.system, 1)
     return config.lock()

@@ -19,7 +19,7 @@ def get_config(system: str = "") -> ConfigDict:
     config.generator.blocks = 2  # the U-Net has one
     config.generator.width = 32
     config.discriminator.width = 32
-    config.train.batch_size = 8 if system == "unet" else 4  # VGG-19 makes the adversarial step costly by the slice
+    config.train.batch_size = 4 if system in ("", "ipmedgan", "medgan") else 8  # VGG-19 makes a step costly by the slice
     config.train.epochs = 20
     config.train.ema = 0.995  # a short run at a constant rate ends on noisy weights; their average is what fills
     config.train.log_every = 20

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,22 @@ from ipmedgan_jax import caches, pretrained
 from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.networks.casnet import CasNet
 from ipmedgan_jax.networks.layers import Normalise
-from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.scoring import FeatureNetwork
 from ipmedgan_jax.steps import System, Update
-from ipmedgan_jax.systems.ipmedgan import IpMedGAN
-from ipmedgan_jax.systems.unet import UNet
+from ipmedgan_jax.systems import context_encoder, glcic, ipmedgan, unet
+from ipmedgan_jax.systems.parts import LossSettings, Parts
 
-LOCAL_LAYERS = 2
-"""Stride-2 layers of the local discriminator: 34x34 patches, as the paper."""
+SYSTEMS: dict[str, Callable[[Parts], System]] = {
+    "ipmedgan": ipmedgan.make,
+    "medgan": ipmedgan.make,
+    "context_encoder": context_encoder.make,
+    "glcic": glcic.make,
+    "glcic_cited": glcic.make_cited,
+    "unet": unet.make,
+}
+"""Every system that learns, by name."""
 
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
@@ -41,6 +46,9 @@ MAY_CHANGE = (
 )
 """Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
 may lie elsewhere, but must be the same (`DATASET`)."""
+
+ADADELTA_RHO, ADADELTA_EPSILON = 0.95, 1e-6
+"""Zeiler's own (arXiv 1212.5701)."""
 
 DATASET = "dataset"
 """Key of `config.json` beside the config's own: the fingerprint of the prepared data."""
@@ -74,12 +82,26 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of training, up to and with step `last`."""
+
+    last: int
+    update: Update
+
+    @property
+    def name(self) -> str:
+        if not self.update.discriminators_learn:
+            return "the generator alone"
+        return "both sides" if self.update.generator_learns else "the discriminators alone"
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """All that a run needs, built from its config."""
+    """All that a run needs, built from its config. Phases are in order; the last one's update has all networks learn."""
 
     name: str
     system: System
-    update: Update
+    phases: tuple[Phase, ...]
     features: FeatureNetwork
     dataset: records.Dataset
     holes: HoleSettings
@@ -117,15 +139,16 @@ def build(config: ConfigDict) -> Experiment:
     dataset = find_dataset(config)
     features = feature_network(config)
     system = make_system(config, features.net)
+    training = _training_settings(config, dataset.slices["train"])
     return Experiment(
         name=config.system,
         system=system,
-        update=make_update(config, system),
+        phases=make_phases(config, make_update(config, system), training.steps),
         features=features,
         dataset=dataset,
         holes=hole_settings(config),
         fill=config.holes.fill,
-        training=_training_settings(config, dataset.slices["train"]),
+        training=training,
         evaluation=evaluation_settings(config),
         config=as_json(config) | {DATASET: dataset.fingerprint},
     )
@@ -136,51 +159,38 @@ def build(config: ConfigDict) -> Experiment:
 
 def make_system(config: ConfigDict, vgg19: VGG19) -> System:
     """The system named by `config.system`; no weights, no data."""
-    return SYSTEMS[config.system](config, vgg19)
+    return SYSTEMS[config.system](_parts(config, vgg19))
 
 
-def _casnet(config: ConfigDict) -> CasNet:
-    generator = config.generator
-    return CasNet(
-        generator.blocks,
-        generator.width,
-        generator.dropout,
-        _normalise(config),
-        _dtype(config),
+def _parts(config: ConfigDict, vgg19: VGG19) -> Parts:
+    generator, discriminator, statistics = config.generator, config.discriminator, config.normalisation
+    dtype = jnp.dtype(config.train.dtype)
+    return Parts(
+        image_size=config.data.image_size,
+        hole_size=config.holes.size,
+        fill=config.holes.fill,
+        blocks=generator.blocks,
+        width=generator.width,
+        dropout=generator.dropout,
         stacked=generator.stacked,
         remat=generator.remat,
+        sees_mask=generator.sees_mask,
+        discriminator_width=discriminator.width,
+        discriminator_layers=discriminator.layers,
+        # parent=None: a template that every network copies, wherever it is made.
+        normalise=Normalise(statistics.statistics, statistics.momentum, dtype=dtype, parent=None),
+        dtype=dtype,
+        loss=_loss_settings(config),
+        vgg19=vgg19,
     )
 
 
-def _patch_discriminator(config: ConfigDict, layers: int) -> PatchDiscriminator:
-    return PatchDiscriminator(layers, config.discriminator.width, _normalise(config), _dtype(config))
-
-
-def _normalise(config: ConfigDict) -> Normalise:
-    settings = config.normalisation
-    # parent=None: a template that every network copies, wherever it is made.
-    return Normalise(settings.statistics, settings.momentum, dtype=_dtype(config), parent=None)
-
-
-def _dtype(config: ConfigDict) -> Any:
-    return jnp.dtype(config.train.dtype)
-
-
-def _ipmedgan(config: ConfigDict, vgg19: VGG19) -> System:
-    """ip-MedGAN; with a local weight of 0, MedGAN."""
+def _loss_settings(config: ConfigDict) -> LossSettings:
     loss = config.loss
-    discriminators = {"global": _patch_discriminator(config, config.discriminator.layers)}
-    if loss.local:
-        discriminators["local"] = _patch_discriminator(config, LOCAL_LAYERS)
     # A sum over elements grows with the image; lambda_4 is the paper's at its 256 pixels.
     scale = (256 / config.data.image_size) ** 2
     scale = scale if loss.perceptual_scale_by_size and loss.perceptual_reduction == "sum" else 1.0
-    return IpMedGAN(
-        generator=_casnet(config),
-        discriminators=discriminators,
-        vgg19=vgg19,
-        hole_size=config.holes.size,
-        fill=config.holes.fill,
+    return LossSettings(
         adversarial=loss.adversarial,
         local=loss.local,
         style=loss.style,
@@ -188,34 +198,46 @@ def _ipmedgan(config: ConfigDict, vgg19: VGG19) -> System:
         perceptual_reduction=loss.perceptual_reduction,
         perceptual_layers=tuple(loss.perceptual_layers),
         style_layers=tuple(loss.style_layers),
+        reconstruction=loss.reconstruction,
+        l1_region=loss.l1_region,
     )
-
-
-def _unet(config: ConfigDict, vgg19: VGG19) -> System:
-    del vgg19
-    return UNet(_casnet(config), config.holes.fill, config.loss.l1_region)
-
-
-SYSTEMS: dict[str, Callable[[ConfigDict, VGG19], System]] = {
-    "ipmedgan": _ipmedgan,
-    "medgan": _ipmedgan,
-    "unet": _unet,
-}
-"""Every system that learns, by name."""
 
 
 def make_update(config: ConfigDict, system: System) -> Update:
-    adam = optax.adam(
-        config.optimiser.learning_rate, b1=config.optimiser.b1, b2=config.optimiser.b2, eps=config.optimiser.eps
+    """The update in which both sides learn."""
+    train, rate = config.train, config.optimiser.learning_rate
+    return Update(
+        system,
+        _optimiser(config, rate),
+        _optimiser(config, config.optimiser.discriminator_rate or rate),
+        train.generator_updates,
+        train.accumulate,
+        train.ema,
     )
-    train = config.train
-    return Update(system, adam, train.generator_updates, train.accumulate, train.ema)
+
+
+def make_phases(config: ConfigDict, update: Update, steps: int) -> tuple[Phase, ...]:
+    """The generator alone, its discriminators alone, then both: shares of the run, whole dispatches, none of no step."""
+    train, at_once = config.train, config.train.steps_per_dispatch
+    alone = replace(update, system=update.system.alone(), discriminators_learn=False)
+    ends = [train.generator_alone, train.generator_alone + train.discriminators_alone]
+    first, second = (round(share * steps / at_once) * at_once for share in ends)
+    phases = (Phase(first, alone), Phase(second, replace(update, generator_learns=False)), Phase(steps, update))
+    starts = (0, first, second)
+    return tuple(phase for start, phase in zip(starts, phases, strict=True) if phase.last > start)
+
+
+def _optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
+    settings = config.optimiser
+    if settings.name == "adadelta":
+        return optax.adadelta(rate, rho=ADADELTA_RHO, eps=ADADELTA_EPSILON)
+    return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
 
 
 def feature_network(config: ConfigDict) -> FeatureNetwork:
     """VGG-19 as `vgg19.weights` names it; read, or fetched on its first use."""
     weights = pretrained.resolve(config.vgg19.weights)
-    net = VGG19(weights.preprocessing, dtype=_dtype(config))
+    net = VGG19(weights.preprocessing, dtype=jnp.dtype(config.train.dtype))
     return FeatureNetwork(net, jax.tree.map(jnp.asarray, weights.params), weights.source)
 
 
@@ -340,8 +362,8 @@ def check(config: ConfigDict) -> None:
         if not low <= _at(config, key) <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"config.{key} is {_at(config, key)}: wanted {wanted}")
-    if config.system in ("ipmedgan", "medgan"):
-        _check_discriminators(config)
+    if config.train.generator_alone + config.train.discriminators_alone >= 1:
+        raise UserError("config.train.generator_alone and discriminators_alone: wanted less than 1 in all")
     # The image and each of D's feature maps; one of each of VGG-19's.
     counts = {"perceptual_layers": config.discriminator.layers + 2, "style_layers": len(FEATURES)}
     for key, count in counts.items():
@@ -353,19 +375,10 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{key} is {_at(config, key)}: wanted a multiple of train.steps_per_dispatch, {at_once}")
 
 
-def _check_discriminators(config: ConfigDict) -> None:
-    if config.loss.local and config.holes.size % 2**LOCAL_LAYERS:
-        raise UserError(
-            f"config.holes.size is {config.holes.size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
-        )
-    layers, size = config.discriminator.layers, config.data.image_size
-    if size < 3 * 2**layers:
-        raise UserError(f"config.discriminator.layers is {layers}: leaves no logit of {size} pixels, take fewer layers")
-
-
 _CHOICES: dict[str, tuple[str, ...]] = {
     "system": tuple(SYSTEMS),
     "modality": ("mri", "ct"),
+    "optimiser.name": ("adam", "adadelta"),
     "normalisation.statistics": ("example", "batch"),
     "loss.perceptual_reduction": ("sum", "mean"),
     "loss.l1_region": ("hole", "image"),
@@ -392,7 +405,9 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "loss.local": (0, math.inf),
     "loss.style": (0, math.inf),
     "loss.perceptual": (0, math.inf),
+    "loss.reconstruction": (0, math.inf),
     "optimiser.learning_rate": (0, math.inf),
+    "optimiser.discriminator_rate": (0, math.inf),
     "optimiser.b1": (0, 0.999999),
     "optimiser.b2": (0, 0.999999),
     "optimiser.eps": (0, math.inf),
@@ -400,6 +415,8 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "train.steps": (0, math.inf),
     "train.minutes": (0, math.inf),
     "train.ema": (0, 0.999999),
+    "train.generator_alone": (0, 0.999999),
+    "train.discriminators_alone": (0, 0.999999),
 }
 """Lowest and highest value of the numbers that nothing else would refuse in time."""
 

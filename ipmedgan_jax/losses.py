@@ -78,6 +78,13 @@ def l1_loss(fake: Array, real: Array) -> Array:
     return jnp.abs(fake.astype(jnp.float32) - real.astype(jnp.float32)).mean()
 
 
+def mean_in_hole(errors: Array, mask: Array) -> Array:
+    """Mean of `[B, H, W, 1]` over the pixels where the mask, of the same shape, is 1."""
+    if errors.shape != mask.shape:
+        raise ValueError(f"shapes differ: {errors.shape} and {mask.shape}")
+    return (errors.astype(jnp.float32) * mask).sum() / mask.sum()
+
+
 def _check_layers(fake: Sequence[Array], real: Sequence[Array], weights: Sequence[float]) -> None:
     if not len(fake) == len(real) == len(weights):
         raise ValueError(f"{len(weights)} layer weights for {len(fake)} and {len(real)} feature maps")

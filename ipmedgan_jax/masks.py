@@ -79,3 +79,17 @@ def crop(images: Array, corners: Array, size: int) -> Array:
         return lax.dynamic_slice(image, (corner[0], corner[1], 0), (size, size, image.shape[-1]))
 
     return jax.vmap(one)(images, corners)
+
+
+def place(images: Array, patches: Array, corners: Array) -> Array:
+    """The images `[B, H, W, C]` with each one's patch `[B, h, w, C]` at its corner `[B, 2]`."""
+
+    def one(image: Array, patch: Array, corner: Array) -> Array:
+        return lax.dynamic_update_slice(image, patch.astype(image.dtype), (corner[0], corner[1], 0))
+
+    return jax.vmap(one)(images, patches, corners)
+
+
+def window_corners(holes: Array, hole_size: int, window: int, image_size: int) -> Array:
+    """Corners `[B, 2]` of the square window round each square hole, shifted where it would leave the image."""
+    return jnp.clip(holes[:, :2] + hole_size // 2 - window // 2, 0, image_size - window)

@@ -117,7 +117,7 @@ def batch_scores(
     of_image = metrics.scores(filled[..., 0], known[..., 0])
     size = image.shape[1]
     window = min(2 * hole_size, size)
-    window_corners = jnp.clip(corners + hole_size // 2 - window // 2, 0, size - window)
+    window_corners = masks.window_corners(hole, hole_size, window, size)
     maps: list[Any] = [net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image)]
     return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image
 

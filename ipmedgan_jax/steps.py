@@ -68,10 +68,13 @@ class System(Protocol):
     @property
     def discriminators(self) -> Mapping[str, nn.Module]: ...
 
-    def generator_input(self, batch: Batch) -> Array:
-        """What the generator sees; never a removed pixel."""
+    def alone(self) -> "System":
+        """The same, without what the generator learns from its discriminators."""
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+    def generator_input(self, batch: Batch) -> Tree:
+        """What the generator sees, an array or a tuple of them; never a removed pixel."""
+
+    def shown(self, name: str, batch: Batch, image: Array) -> Tree:
         """What discriminator `name` is shown of `image`, the batch's own (real) or the generator's output (fake)."""
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
@@ -86,6 +89,13 @@ class NetState(struct.PyTreeNode):
     opt_state: optax.OptState
 
 
+class Average(struct.PyTreeNode):
+    """Exponential moving averages of a network's parameters and statistics."""
+
+    params: Tree
+    statistics: Tree
+
+
 class TrainState(struct.PyTreeNode):
     """All that training changes. `key` never moves: a step's randomness is `fold_in(key, step)`."""
 
@@ -93,19 +103,22 @@ class TrainState(struct.PyTreeNode):
     key: Array
     generator: NetState
     discriminators: dict[str, NetState]
-    average: Tree
-    """Exponential moving average of the generator's parameters; None where not kept."""
+    average: Average | None
+    """Of the generator; None where not kept."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What `train_step` needs beside state and batch; bound before mapping."""
+    """What `train_step` needs beside state and batch; bound before mapping. At least one side learns."""
 
     system: System
     optimiser: optax.GradientTransformation
+    discriminator_optimiser: optax.GradientTransformation
     generator_updates: int = 1
     accumulate: int = 1
     average_decay: float = 0.0
+    generator_learns: bool = True
+    discriminators_learn: bool = True
 
 
 # ------------------------------------------------------------------ state
@@ -117,16 +130,18 @@ def init_state(update: Update, key: Array, image_size: int) -> TrainState:
     key, generator_key, *keys = jax.random.split(key, 2 + len(system.discriminators))
     batch = _one_image(image_size)
 
-    def fresh(variables: tuple[Tree, Tree]) -> NetState:
+    def fresh(variables: tuple[Tree, Tree], optimiser: optax.GradientTransformation) -> NetState:
         params, statistics = variables
-        return NetState(params, statistics, update.optimiser.init(params))
+        return NetState(params, statistics, optimiser.init(params))
 
-    generator = fresh(init_generator(system, generator_key, image_size))
+    generator = fresh(init_generator(system, generator_key, image_size), update.optimiser)
     discriminators = {
-        name: fresh(_init_network(net, net_key, system.shown(name, batch, batch.image)))
+        name: fresh(_init_network(net, net_key, system.shown(name, batch, batch.image)), update.discriminator_optimiser)
         for (name, net), net_key in zip(system.discriminators.items(), keys, strict=True)
     }
-    average = jax.tree.map(jnp.copy, generator.params) if update.average_decay else None
+    average = None
+    if update.average_decay:
+        average = jax.tree.map(jnp.copy, Average(generator.params, generator.statistics))
     return TrainState(jnp.zeros((), jnp.int32), key, generator, discriminators, average)
 
 
@@ -135,7 +150,7 @@ def init_generator(system: System, key: Array, image_size: int) -> tuple[Tree, T
     return _init_network(system.generator, key, system.generator_input(_one_image(image_size)))
 
 
-def _init_network(net: nn.Module, key: Array, x: Array) -> tuple[Tree, Tree]:
+def _init_network(net: nn.Module, key: Array, x: Tree) -> tuple[Tree, Tree]:
     variables = initialise(jax.eval_shape(partial(net.init, train=False), key, x), key)
     return variables["params"], variables.get("batch_stats", {})
 
@@ -144,7 +159,7 @@ def _one_image(size: int) -> Batch:
     return Batch(jnp.zeros((1, size, size, 1)), jnp.zeros((1, 4), jnp.int32))
 
 
-def apply(net: nn.Module, state: NetState, x: Array, *, key: Array | None = None) -> tuple[Any, Tree]:
+def apply(net: nn.Module, state: NetState, x: Tree, *, key: Array | None = None) -> tuple[Any, Tree]:
     """A training-mode forward: the network's output, and its statistics after it."""
     rngs = None if key is None else {"dropout": key}
     output, changed = net.apply(
@@ -191,7 +206,7 @@ def step_discriminators(
     stepped: dict[str, NetState] = {}
     metrics: Metrics = {}
     for name, (gradients, statistics, own) in per_discriminator.items():
-        net, norm = apply_gradients(update.optimiser, state.discriminators[name], gradients, statistics)
+        net, norm = apply_gradients(update.discriminator_optimiser, state.discriminators[name], gradients, statistics)
         stepped[name] = net
         metrics |= own | {f"gradient_norm/{name}": norm}
     return state.replace(discriminators=stepped), metrics
@@ -237,7 +252,8 @@ def step_generator(update: Update, state: TrainState, gradients: Tree, statistic
     if average is not None:
         # Early on the average follows closely: the first parameters are noise.
         decay = jnp.minimum(update.average_decay, (1.0 + state.step) / (10.0 + state.step))
-        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, generator.params)
+        new = Average(generator.params, generator.statistics)
+        average = jax.tree.map(lambda mean, value: decay * mean + (1 - decay) * value, average, new)
     return state.replace(generator=generator, average=average), {"gradient_norm/generator": norm}
 
 
@@ -266,7 +282,7 @@ def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) ->
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), lax.axis_index(DATA_AXIS))
     step = _step_whole if update.accumulate == 1 else _step_in_parts
     state, metrics = step(update, state, frozen, batch, key)
-    for i in range(1, update.generator_updates):
+    for i in range(1, update.generator_updates if update.generator_learns else 1):
         gradients, statistics, again = _generator_gradients(update, state, frozen, batch, jax.random.fold_in(key, i))
         state, norm = step_generator(update, state, gradients, statistics)
         metrics |= again | norm
@@ -275,14 +291,18 @@ def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) ->
 
 def _step_whole(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
     system = update.system
+    metrics: Metrics = {}
     output, pullback, statistics = run_generator(system, state.generator, batch, key)
-    per_discriminator = {
-        name: discriminator_gradients(system, name, net, batch, output) for name, net in state.discriminators.items()
-    }
-    state, metrics = step_discriminators(update, state, per_discriminator)
-    gradient, terms = output_gradient(system, state.discriminators, frozen, batch, output)
-    state, norm = step_generator(update, state, pullback(gradient)[0], statistics)
-    return state, metrics | terms | norm
+    if update.discriminators_learn:
+        per_discriminator = {
+            name: discriminator_gradients(system, name, net, batch, output) for name, net in state.discriminators.items()
+        }
+        state, metrics = step_discriminators(update, state, per_discriminator)
+    if update.generator_learns:
+        gradient, terms = output_gradient(system, state.discriminators, frozen, batch, output)
+        state, norm = step_generator(update, state, pullback(gradient)[0], statistics)
+        metrics |= terms | norm
+    return state, metrics
 
 
 def _step_in_parts(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
@@ -294,13 +314,15 @@ def _step_in_parts(update: Update, state: TrainState, frozen: Tree, batch: Batch
 
     metrics: Metrics = {}
     stepped = state
-    if state.discriminators:
+    if state.discriminators and update.discriminators_learn:
         same_noise = jax.random.clone(key)  # both forwards draw alike, on purpose
         mean = _mean_over_parts(of_discriminators, batch, same_noise, update.accumulate)
         stepped, metrics = step_discriminators(update, state, mean)
-    gradients, statistics, terms = _generator_gradients(update, stepped, frozen, batch, key)
-    stepped, norm = step_generator(update, stepped, gradients, statistics)
-    return stepped, metrics | terms | norm
+    if update.generator_learns:
+        gradients, statistics, terms = _generator_gradients(update, stepped, frozen, batch, key)
+        stepped, norm = step_generator(update, stepped, gradients, statistics)
+        metrics |= terms | norm
+    return stepped, metrics
 
 
 def _generator_gradients(

@@ -26,8 +26,8 @@ from ipmedgan_jax import figures, parallel, runtime, scoring, steps
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
-from ipmedgan_jax.experiment import DATASET, Experiment, build, differing_keys, from_json
-from ipmedgan_jax.steps import Batch, Metrics, TrainState
+from ipmedgan_jax.experiment import DATASET, Experiment, Phase, build, differing_keys, from_json
+from ipmedgan_jax.steps import Batch, Metrics, TrainState, Update
 from ipmedgan_jax.summaries import Progress, Summaries
 
 CONFIG_FILE = "config.json"
@@ -56,7 +56,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
       UserError: the folder is another config's or cannot be written, a checkpoint is damaged, or a number is not finite.
     """
     settings = experiment.training
-    parallel.check_batch_size(settings.batch_size, experiment.update.accumulate)
+    parallel.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
     with contextlib.ExitStack() as stack:
         stack.enter_context(claim_workdir(experiment, workdir))
         checkpoints = stack.enter_context(open_checkpoints(experiment, workdir))
@@ -78,21 +78,21 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         stack.callback(batches.close)
 
         initial = InitialState(experiment)
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(compile_update, experiment, initial)
+        updates, at_once = Updates(experiment, initial), settings.steps_per_dispatch
+        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, first + at_once)
         state = start_or_resume(initial, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
         validate = make_validation(experiment, workdir, summaries)
-        update = compiling.result()
+        compiling.result()
         runtime.give_back_freed_memory()
         watch = MetricsWatch()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
-        at_once = settings.steps_per_dispatch
         for step in range(first + at_once, settings.steps + 1, at_once):
             batch = Batch(**parallel.split_over_devices(next(batches), at_once))
-            state, metrics = update(state, frozen, batch)
+            state, metrics = updates.at(step)(state, frozen, batch)
             watch.add(step, metrics)
             last = step == settings.steps
             out_of_time = time.monotonic() > deadline
@@ -193,12 +193,10 @@ def open_checkpoints(experiment: Experiment, workdir: Path, *, create: bool = Tr
 def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: int) -> tuple[steps.Tree, steps.Tree]:
     """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read."""
     like = InitialState(experiment).shapes
-    wanted = {"generator": {"params": like.generator.params, "statistics": like.generator.statistics}}
-    if like.average is not None:
-        wanted["average"] = like.average
-        del wanted["generator"]["params"]
-    found = checkpoints.restore_part(step, wanted)
-    return found.get("average", found["generator"].get("params")), found["generator"]["statistics"]
+    name = "generator" if like.average is None else "average"
+    net = like.generator if like.average is None else like.average
+    found = checkpoints.restore_part(step, {name: {"params": net.params, "statistics": net.statistics}})[name]
+    return found["params"], found["statistics"]
 
 
 class InitialState:
@@ -206,7 +204,8 @@ class InitialState:
 
     def __init__(self, experiment: Experiment) -> None:
         self._key = jax.random.key(experiment.training.seed)
-        self._function = partial(steps.init_state, experiment.update, image_size=experiment.dataset.image_size)
+        update = experiment.phases[-1].update
+        self._function = partial(steps.init_state, update, image_size=experiment.dataset.image_size)
         self.shapes: TrainState = jax.eval_shape(self._function, self._key)
 
     def values(self) -> TrainState:
@@ -245,7 +244,24 @@ def parameter_count(params: steps.Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def compile_update(experiment: Experiment, initial: InitialState) -> Callable[..., Any]:
+class Updates:
+    """The compiled update for each step; where training has several phases, each is compiled when it begins."""
+
+    def __init__(self, experiment: Experiment, initial: InitialState) -> None:
+        self._experiment, self._initial = experiment, initial
+        self._phase: Phase | None = None
+        self._compiled: Callable[..., Any]
+
+    def at(self, step: int) -> Callable[..., Any]:
+        phase = next(each for each in self._experiment.phases if step <= each.last)
+        if phase is not self._phase:
+            if len(self._experiment.phases) > 1:
+                logging.info("phase       %s, to step %d", phase.name, phase.last)
+            self._compiled, self._phase = compile_update(self._experiment, phase.update, self._initial), phase
+        return self._compiled
+
+
+def compile_update(experiment: Experiment, update: Update, initial: InitialState) -> Callable[..., Any]:
     """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use."""
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
@@ -256,7 +272,7 @@ def compile_update(experiment: Experiment, initial: InitialState) -> Callable[..
     batch = Batch(**parallel.split_over_devices(shapes, settings.steps_per_dispatch))
     state = parallel.replicated_like(initial.shapes)
     frozen = parallel.replicated_like(experiment.features.params)
-    mapped = parallel.map_over_devices(partial(steps.train_steps, experiment.update))
+    mapped = parallel.map_over_devices(partial(steps.train_steps, update))
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, batch).compile()
     memory = compiled.memory_analysis()
@@ -279,8 +295,7 @@ class MetricsWatch:
 
     def __init__(self) -> None:
         self._pending: tuple[int, Metrics] = (0, {})
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, step: int, metrics: Metrics) -> None:
         """Metrics `[n]` of the n steps up to `step`."""
@@ -301,14 +316,14 @@ class MetricsWatch:
                     advice = "start again in another --workdir, with a lower optimiser.learning_rate or in float32"
                     raise UserError(f"step {step}: {name} is {each[i]}; no checkpoint holds it: {advice}", NOT_FINITE)
         for name, each in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(each.sum(dtype=np.float64))
-        self._count += count
+            total, steps_so_far = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + float(each.sum(dtype=np.float64)), steps_so_far + count)
 
     def means(self) -> dict[str, float]:
-        """Means since they were last asked for."""
+        """Means since they were last asked for, each over the steps that had it."""
         self.check()
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
         return means
 
 
@@ -370,9 +385,8 @@ def example_tiles(scored: scoring.Scored, fill: float) -> Iterator[np.ndarray]:
 
 def generator_variables(state: TrainState) -> tuple[steps.Tree, steps.Tree]:
     """The parameters that fill images at test (their average where one is kept), and the running statistics."""
-    params = state.generator.params if state.average is None else state.average
-    first = jax.local_devices()[0]
-    return jax.device_put((params, state.generator.statistics), first)
+    net = state.generator if state.average is None else state.average
+    return jax.device_put((net.params, net.statistics), jax.local_devices()[0])
 
 
 def outcome_of(signals: list[int]) -> Outcome:

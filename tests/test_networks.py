@@ -1,4 +1,4 @@
-"""Parameter counts and output sizes of the published networks (MedGAN, pix2pix)."""
+"""Parameter counts and output sizes of the published networks (MedGAN, pix2pix, context encoder, GLCIC)."""
 
 from functools import partial
 
@@ -9,15 +9,17 @@ import pytest
 
 from ipmedgan_jax.networks import layers
 from ipmedgan_jax.networks.casnet import CasNet, UBlock, widths
+from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
+from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator, dilated_conv3x3, strided_conv
 from ipmedgan_jax.networks.layers import DATA_AXIS, Normalise, initialise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 
 
 def shapes(net, *shape):
     """Parameters and output, as shapes alone."""
-    x = jnp.zeros(shape)
-    variables = jax.eval_shape(partial(net.init, train=True), jax.random.key(0), x)
-    return variables["params"], jax.eval_shape(partial(net.apply, train=True), variables, x)
+    x = tuple(map(jnp.zeros, shape)) if isinstance(shape[0], tuple) else jnp.zeros(shape)
+    variables = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
+    return variables["params"], jax.eval_shape(partial(net.apply, train=False), variables, x)
 
 
 def fresh(net, x, seed=1):
@@ -58,6 +60,68 @@ def test_patch_discriminators_have_the_published_sizes(layers, channels, size, p
     assert count(params) == parameters
     assert tuple(feature.shape[1] for feature in features) == maps
     assert out.shape == (1, logits, logits)
+
+
+def test_the_context_encoder_has_its_sizes():
+    params, hole = shapes(ContextEncoder(normalise=Normalise("batch")), 1, 128, 128, 1)
+    assert count(params) == 71_124_448
+    assert hole.shape == (1, 64, 64, 1)
+    assert params["code"]["kernel"].shape == (4 * 4 * 512, 4000)
+    params, (logits, features) = shapes(HoleDiscriminator(), 2, 64, 64, 1)
+    assert count(params) == 2_763_521
+    assert [feature.shape[1:] for feature in features] == [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512)]
+    assert logits.shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 128])
+def test_the_context_encoder_takes_other_holes(side):
+    _, hole = shapes(ContextEncoder(width=8), 1, 2 * side, 2 * side, 1)
+    assert hole.shape == (1, side, side, 1)
+
+
+def test_glcic_has_its_sizes():
+    params, output = shapes(CompletionNetwork(), 1, 256, 256, 2)
+    assert count(params) == 6_065_377
+    assert output.shape == (1, 256, 256, 1)
+    params, (logits, descriptions) = shapes(JointDiscriminator(), (2, 256, 256, 1), (2, 128, 128, 1))
+    assert count(params) == 45_053_825
+    assert [feature.shape for feature in descriptions] == [(2, 1024), (2, 1024)]
+    assert logits.shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_a_strided_convolution_in_cells_is_lax_s(side):
+    image, kernel = noise((2, 12, 8, 3), (side, side, 3, 4))
+    options = {"padding": ((side // 2, side // 2),) * 2, "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    same_function(strided_conv, lambda x, k: jax.lax.conv_general_dilated(x, k, (2, 2), **options), image, kernel)
+
+
+@pytest.mark.parametrize("dilation", [2, 8])
+def test_a_dilated_convolution_of_parts_is_lax_s(dilation):
+    image, kernel = noise((2, 12, 16, 3), (3, 3, 3, 4))
+    options = {"rhs_dilation": (dilation, dilation), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    same_function(
+        partial(dilated_conv3x3, dilation=dilation),
+        lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), ((dilation, dilation),) * 2, **options),
+        image,
+        kernel,
+    )
+
+
+def noise(*shapes):
+    return [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+
+
+def same_function(ours, plain, image, kernel):
+    """In value, and in both gradients of a sum that weighs every output differently."""
+    weights = jax.random.normal(jax.random.key(9), plain(image, kernel).shape)
+    for function in (ours, plain):
+        assert function(image, kernel).shape == weights.shape
+    both = [
+        jax.jit(jax.value_and_grad(lambda x, k, f=f: (f(x, k) * weights).sum(), argnums=(0, 1)))(image, kernel)
+        for f in (ours, plain)
+    ]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), *both)
 
 
 @pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])

@@ -35,7 +35,8 @@ def ipmedgan(statistics="example", **weights):
 
 
 def make_update(system, optimiser=None, **options):
-    return steps.Update(system, optimiser or optax.sgd(0.01), **options)
+    optimiser = optimiser or optax.sgd(0.01)
+    return steps.Update(system, optimiser, optimiser, **options)
 
 
 def make_batch(size=4, seed=0):
@@ -214,13 +215,13 @@ def test_more_generator_updates_move_the_generator_and_leave_the_discriminators_
     )  # fmt: skip
 
 
-def test_the_average_follows_the_generator():
-    update = make_update(ipmedgan(), optax.sgd(0.1), average_decay=0.5)
+def test_the_average_follows_the_generator_and_its_statistics():
+    update = make_update(ipmedgan("batch"), optax.sgd(0.1), average_decay=0.5)
     before = init(update)
     for step, decay in ((0, 0.1), (1000, 0.5)):  # the smaller of 0.5 and (1 + step) / (10 + step)
         start = before.replace(step=jnp.int32(step))
         after, _ = run(update, make_batch(), state=start)
-        pairs = (start.average, after.generator.params)
+        pairs = (start.average, steps.Average(after.generator.params, after.generator.statistics))
         assert_close(after.average, jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, *pairs))
 
 

@@ -182,8 +182,8 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
     state, _ = final_state(built, tmp_path)
     with train.open_checkpoints(built, tmp_path) as checkpoints:
         params, _ = train.restore_generator(built, checkpoints, 4)
-    assert_same_bits(params, state.average)
-    assert_same_bits(train.generator_variables(state)[0], state.average)
+    assert_same_bits(params, state.average.params)
+    assert_same_bits(train.generator_variables(state)[0], state.average.params)
     assert not np.array_equal(params["block_0"]["up_1"]["kernel"], state.generator.params["block_0"]["up_1"]["kernel"])
 
 

@@ -5,7 +5,7 @@ style over VGG-19 features and the perceptual term over the global discriminator
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +13,45 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ipmedgan_jax import losses, masks
+from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.parts import Parts
+
+LOCAL_LAYERS = 2
+"""Stride-2 layers of the local discriminator: 34x34 patches, as the paper."""
+
+
+def make(parts: Parts) -> "IpMedGAN":
+    """ip-MedGAN; with a local weight of 0, MedGAN. UserError for sizes that leave a discriminator no logit."""
+    loss, layers = parts.loss, parts.discriminator_layers
+    if parts.image_size < 3 * 2**layers:
+        raise UserError(
+            f"config.discriminator.layers is {layers}: leaves no logit of {parts.image_size} pixels, take fewer layers"
+        )
+    discriminators = {"global": parts.patch_discriminator(layers)}
+    if loss.local:
+        if parts.hole_size % 2**LOCAL_LAYERS:
+            raise UserError(
+                f"config.holes.size is {parts.hole_size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
+            )
+        discriminators["local"] = parts.patch_discriminator(LOCAL_LAYERS)
+    return IpMedGAN(
+        generator=parts.casnet(),
+        discriminators=discriminators,
+        vgg19=parts.vgg19,
+        hole_size=parts.hole_size,
+        fill=parts.fill,
+        sees_mask=parts.sees_mask,
+        adversarial=loss.adversarial,
+        local=loss.local,
+        style=loss.style,
+        perceptual=loss.perceptual,
+        perceptual_reduction=loss.perceptual_reduction,
+        perceptual_layers=loss.perceptual_layers,
+        style_layers=loss.style_layers,
+        reconstruction=loss.reconstruction,
+    )
 
 
 @dataclass(frozen=True)
@@ -27,6 +64,8 @@ class IpMedGAN:
       perceptual_layers, style_layers: lambda_p0 .. lambda_pB of Eq. 4, lambda_s1 .. lambda_sN of Eq. 3. The papers do not
         give them; 1 is second-hand. D's features are taken after the activation, which is not known either.
       perceptual_reduction: `sum` or `mean`; the bare norm of Eq. 4 is a sum.
+      reconstruction: weight of the mean absolute error in the hole, which the paper does not have.
+      sees_mask: the mask is a second channel of the generator's input; in the paper it is not.
     """
 
     generator: nn.Module
@@ -34,6 +73,7 @@ class IpMedGAN:
     vgg19: VGG19
     hole_size: int
     fill: float = -1.0
+    sees_mask: bool = False
     adversarial: float = 0.8
     local: float = 0.2
     style: float = 1e-4
@@ -41,9 +81,14 @@ class IpMedGAN:
     perceptual_reduction: str = "sum"
     perceptual_layers: tuple[float, ...] = (1.0,) * 5
     style_layers: tuple[float, ...] = (1.0,) * 5
+    reconstruction: float = 0.0
+
+    def alone(self) -> "IpMedGAN":
+        return replace(self, adversarial=0.0, local=0.0, perceptual=0.0)
 
     def generator_input(self, batch: Batch) -> Array:
-        return batch.context(self.fill)
+        context = batch.context(self.fill)
+        return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
     def shown(self, name: str, batch: Batch, image: Array) -> Array:
         if name == "global":
@@ -51,24 +96,30 @@ class IpMedGAN:
         return masks.crop(image, batch.hole[:, :2], self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
-        logits, features = judge("global", output)
-        terms = {"adversarial": Term(self.adversarial, losses.adversarial_loss(logits))}
+        terms: dict[str, Term] = {}
+        if self.adversarial or self.perceptual:
+            logits, features = judge("global", output)
+            if self.adversarial:
+                terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(logits))
+            if self.perceptual:
+                terms["perceptual"] = Term(self.perceptual, self._perceptual(batch, output, features, judge))
         if self.local:
             terms["local"] = Term(self.local, losses.adversarial_loss(judge("local", output)[0]))
-        if self.perceptual:
-            _, real_features = lax.stop_gradient(judge("global", batch.image))
-            terms["perceptual"] = Term(
-                self.perceptual,
-                losses.perceptual_loss(
-                    (output, *features),
-                    (batch.image, *real_features),
-                    weights=self.perceptual_layers,
-                    reduction=self.perceptual_reduction,
-                ),
-            )
         if self.style:
             fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
             real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
             style = losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=self.style_layers)
             terms["style"] = Term(self.style, style)
+        if self.reconstruction:
+            error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
+            terms["reconstruction"] = Term(self.reconstruction, error)
         return terms
+
+    def _perceptual(self, batch: Batch, output: Array, features: tuple[Array, ...], judge: Judge) -> Array:
+        _, real_features = lax.stop_gradient(judge("global", batch.image))
+        return losses.perceptual_loss(
+            (output, *features),
+            (batch.image, *real_features),
+            weights=self.perceptual_layers,
+            reduction=self.perceptual_reduction,
+        )

@@ -10,7 +10,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from ipmedgan_jax import losses
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.parts import Parts
+
+
+def make(parts: Parts) -> "UNet":
+    return UNet(parts.casnet(), parts.fill, parts.loss.l1_region, parts.loss.reconstruction)
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,11 @@ class UNet:
     generator: nn.Module
     fill: float = -1.0
     region: str = "hole"
+    reconstruction: float = 1.0
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def alone(self) -> "UNet":
+        return self
 
     def generator_input(self, batch: Batch) -> Array:
         return batch.context(self.fill)
@@ -30,7 +40,5 @@ class UNet:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         error = jnp.abs(output - batch.image)
-        if self.region == "hole":
-            mask = batch.mask
-            return {"l1": Term(1.0, (error * mask).sum() / mask.sum())}
-        return {"l1": Term(1.0, error.mean())}
+        l1 = losses.mean_in_hole(error, batch.mask) if self.region == "hole" else error.mean()
+        return {"l1": Term(self.reconstruction, l1)}

@@ -1,0 +1,102 @@
+"""The context encoder, CE (Pathak et al., arXiv 1604.07379), as the code that the ip-MedGAN paper used has it.
+
+CE fills a 64x64 hole in the middle of a 128x128 picture; how the ip-MedGAN paper took it to 256x256 slices with a hole
+anywhere is not known. Here it sees the window of twice the hole's side round the hole, at the slice's own resolution,
+shifted where it would leave the slice; what it returns belongs in the hole. Where the window has been shifted the hole is
+not in its middle, and the window alone tells the network so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ipmedgan_jax import losses, masks
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
+from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.parts import Parts
+
+BAND = 7 / 64
+"""Share of the hole's side: width of the band along its border whose errors count ten times."""
+
+
+def make(parts: Parts) -> "ContextEncoderSystem":
+    """Windows of twice the hole's side must fit into the slice: UserError where they do not."""
+    if parts.hole_size & (parts.hole_size - 1) or 2 * parts.hole_size > parts.image_size:
+        raise UserError(
+            f"config.holes.size is {parts.hole_size}: the context encoder wants a power of two, at most half of "
+            f"data.image_size, {parts.image_size}"
+        )
+    return ContextEncoderSystem(
+        WindowFill(ContextEncoder(parts.width, parts.normalise, parts.dtype), parts.hole_size),
+        {"local": HoleDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},
+        fill=parts.fill,
+        reconstruction=parts.loss.reconstruction,
+        adversarial=parts.loss.adversarial,
+    )
+
+
+class WindowFill(nn.Module):
+    """`net` on the window round each hole, its answer put into the context.
+
+    (Contexts `[B, H, W, 1]`, holes `[B, 4]`) -> `[B, H, W, 1]`.
+    """
+
+    net: nn.Module
+    hole_size: int
+
+    @nn.compact
+    def __call__(self, seen: tuple[Array, Array], train: bool) -> Array:
+        context, holes = seen
+        window = 2 * self.hole_size
+        corners = masks.window_corners(holes, self.hole_size, window, context.shape[1])
+        return masks.place(context, self.net(masks.crop(context, corners, window), train), holes[:, :2])
+
+
+@dataclass(frozen=True)
+class ContextEncoderSystem:
+    """The system: `reconstruction` and `adversarial` weigh its two terms; the discriminator `local` sees the hole alone."""
+
+    generator: WindowFill
+    discriminators: Mapping[str, nn.Module]
+    fill: float = 0.0
+    reconstruction: float = 0.999
+    adversarial: float = 0.001
+
+    def alone(self) -> "ContextEncoderSystem":
+        return replace(self, adversarial=0.0)
+
+    def generator_input(self, batch: Batch) -> tuple[Array, Array]:
+        return batch.context(self.fill), batch.hole
+
+    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+        return masks.crop(image, batch.hole[:, :2], self.generator.hole_size)
+
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+        fake, real = (self.shown("local", batch, image) for image in (output, batch.image))
+        terms = {"reconstruction": Term(self.reconstruction, overlap_reconstruction_loss(fake, real))}
+        if self.adversarial:
+            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(judge("local", output)[0]))
+        return terms
+
+
+def overlap_reconstruction_loss(fake: Array, real: Array) -> Array:
+    """Mean over images of ||error in the band|| + ||error inside it|| / 10, for holes `[B, h, h, 1]`.
+
+    Norms, sqrt(1e-5 + sum of squares), where the paper has squares: the cited code's reading. The band is 7 of 64 pixels
+    wide, and as much of other sizes.
+    """
+    side = fake.shape[1]
+    band = np.ones((side, side, 1), bool)
+    width = max(1, round(BAND * side))
+    band[width:-width, width:-width] = False
+    squares = jnp.square(fake.astype(jnp.float32) - real.astype(jnp.float32))
+
+    def norm(where: np.ndarray) -> Array:
+        return jnp.sqrt(1e-5 + squares.sum((1, 2, 3), where=np.broadcast_to(where[None], squares.shape))).mean()
+
+    return norm(band) + norm(~band) / 10

@@ -1,0 +1,96 @@
+"""GLCIC (Iizuka et al., SIGGRAPH 2017), as published, and as the code that the ip-MedGAN paper used (github tadax/glcic).
+
+| | as published | as cited |
+|---|---|---|
+| the generator minimises | squared error in the hole + 0.0004 adversarial | squared error alone: D learns apart |
+| it sees | image with its mean in the hole, and the mask | image with 0 in the hole |
+| optimiser | Adadelta | Adam 1e-3 |
+| phases | generator, discriminator, both: 18, 2 and 80 % | generator, then both |
+
+As published the hole holds the training set's mean colour; here each image's own mean over its known pixels, so that a
+trained network needs no number beside its weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from ipmedgan_jax import losses, masks
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
+from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.parts import Parts
+
+
+def make(parts: Parts) -> "GLCIC":
+    """As published."""
+    return _make(parts, fill=None, sees_mask=True)
+
+
+def make_cited(parts: Parts) -> "GLCIC":
+    """As the code that the ip-MedGAN paper used."""
+    return _make(parts, fill=parts.fill, sees_mask=False)
+
+
+def _make(parts: Parts, *, fill: float | None, sees_mask: bool) -> "GLCIC":
+    """Windows of twice the hole's side must fit into the slice and come down to 4x4 pixels: UserError where they do not."""
+    if parts.hole_size & (parts.hole_size - 1) or 2 * parts.hole_size > parts.image_size:
+        raise UserError(
+            f"config.holes.size is {parts.hole_size}: GLCIC wants a power of two, at most half of data.image_size, "
+            f"{parts.image_size}"
+        )
+    return GLCIC(
+        CompletionNetwork(parts.width, parts.normalise, parts.dtype),
+        {"joint": JointDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},
+        parts.hole_size,
+        fill=fill,
+        sees_mask=sees_mask,
+        reconstruction=parts.loss.reconstruction,
+        adversarial=parts.loss.adversarial,
+    )
+
+
+@dataclass(frozen=True)
+class GLCIC:
+    """The system; its discriminator `joint` sees the image with its hole filled, and the window of twice the hole's side.
+
+    Attributes:
+      fill: what stands in the hole; None: the mean of the image's known pixels.
+      sees_mask: the mask is a second channel of the generator's input.
+      adversarial: weight of that term; 0: the generator learns nothing from the discriminator.
+    """
+
+    generator: nn.Module
+    discriminators: Mapping[str, nn.Module]
+    hole_size: int
+    fill: float | None = None
+    sees_mask: bool = True
+    reconstruction: float = 1.0
+    adversarial: float = 4e-4
+
+    def alone(self) -> "GLCIC":
+        return replace(self, adversarial=0.0)
+
+    def generator_input(self, batch: Batch) -> Array:
+        context = self._mean_filled(batch) if self.fill is None else batch.context(self.fill)
+        return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
+
+    def shown(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
+        window, size = 2 * self.hole_size, image.shape[1]
+        whole = batch.inpainted(image)
+        return whole, masks.crop(whole, masks.window_corners(batch.hole, self.hole_size, window, size), window)
+
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+        squares = jnp.square(output - batch.image)
+        terms = {"reconstruction": Term(self.reconstruction, losses.mean_in_hole(squares, batch.mask))}
+        if self.adversarial:
+            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(judge("joint", output)[0]))
+        return terms
+
+    def _mean_filled(self, batch: Batch) -> Array:
+        known = 1.0 - batch.mask
+        mean = (batch.image * known).sum((1, 2, 3), keepdims=True) / known.sum((1, 2, 3), keepdims=True)
+        return jnp.where(batch.mask > 0, mean, batch.image)

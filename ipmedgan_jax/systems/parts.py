@@ -1,0 +1,53 @@
+"""What systems are put together from: the config's settings as plain values, and the networks that several of them share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ipmedgan_jax.networks.casnet import CasNet
+from ipmedgan_jax.networks.layers import Normalise
+from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
+from ipmedgan_jax.networks.vgg19 import VGG19
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of a generator's terms, and how they are taken; configs/base.py explains each."""
+
+    adversarial: float
+    local: float
+    style: float
+    perceptual: float
+    perceptual_reduction: str
+    perceptual_layers: tuple[float, ...]
+    style_layers: tuple[float, ...]
+    reconstruction: float
+    l1_region: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Sizes in pixels, what stands in the hole (`fill`), settings, makers of networks; widths are first layers' channels."""
+
+    image_size: int
+    hole_size: int
+    fill: float
+    blocks: int
+    width: int
+    dropout: float
+    stacked: bool
+    remat: bool
+    sees_mask: bool
+    discriminator_width: int
+    discriminator_layers: int
+    normalise: Normalise
+    dtype: Any
+    loss: LossSettings
+    vgg19: VGG19
+
+    def casnet(self) -> CasNet:
+        return CasNet(
+            self.blocks, self.width, self.dropout, self.normalise, self.dtype, stacked=self.stacked, remat=self.remat
+        )
+
+    def patch_discriminator(self, layers: int) -> PatchDiscriminator:
+        return PatchDiscriminator(layers, self.discriminator_width, self.normalise, self.dtype)

@@ -1,0 +1,209 @@
+"""What every system of Table I has in common, and what each one's loss and phases say."""
+
+import itertools
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ipmedgan_jax import evaluate, experiment, steps, train
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems import unet
+from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
+
+SIZE, HOLE = 32, 16
+
+
+@pytest.fixture
+def make(tiny_config):
+    return lambda name, **changes: experiment.make_system(tiny_config(name, **changes), VGG19("caffe"))
+
+
+@pytest.fixture
+def batch():
+    generator = np.random.default_rng(0)
+    holes = np.array([[0, 16, HOLE, HOLE], [5, 3, HOLE, HOLE]], np.int32)
+    return steps.Batch(generator.uniform(-1, 1, (2, SIZE, SIZE, 1)).astype(np.float32), holes)
+
+
+def fill(system, batch):
+    """The output of a fresh generator."""
+
+    @jax.jit
+    def output(batch):
+        params, statistics = steps.init_generator(system, jax.random.key(0), SIZE)
+        variables = {"params": params, "batch_stats": statistics}
+        return system.generator.apply(variables, system.generator_input(batch), train=False)
+
+    return output(batch)
+
+
+@pytest.mark.parametrize("name", experiment.SYSTEMS)
+def test_no_generator_sees_the_removed_pixels(name, make, batch):
+    system = make(name)
+    changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
+    jax.tree.map(np.testing.assert_array_equal, system.generator_input(batch), system.generator_input(changed))
+
+
+@pytest.mark.parametrize("name", experiment.SYSTEMS)
+def test_every_system_fills_holes_wherever_they_are(name, make, batch):
+    system = make(name)
+    output = fill(system, batch)
+    assert output.shape == batch.image.shape
+    assert float(jnp.abs(output).max()) <= 1
+
+
+@pytest.mark.parametrize("name", ["context_encoder", "glcic", "glcic_cited"])
+def test_discriminators_tell_real_from_fake_in_twenty_steps(name, make, batch):
+    """On fixed fakes; the generator rests."""
+    system = make(name)
+    update = steps.Update(system, optax.sgd(0.0), optax.adam(2e-3), generator_learns=False)
+    state = jax.jit(partial(steps.init_state, update, image_size=SIZE))(jax.random.key(0))
+    step = jax.pmap(
+        lambda state, batch: steps.train_step(update, state, {}, batch),
+        axis_name="data",
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=jax.devices()[:1],
+    )
+    before = jax.device_get(state.generator.params)
+    metrics = {}
+    for _ in range(20):
+        state, metrics = step(state, jax.tree.map(lambda x: x[None], batch))
+    (only,) = system.discriminators
+    assert float(metrics[f"logit/real/{only}"]) > float(metrics[f"logit/fake/{only}"]) + 0.5
+    jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.generator.params))
+
+
+def test_the_context_encoder_s_band_counts_ten_times_as_much():
+    real = jnp.zeros((1, 64, 64, 1))
+    inside, border = (real.at[0, row, 32, 0].set(1.0) for row in (32, 6))
+    quiet = 2 * 1e-5**0.5
+    assert float(overlap_reconstruction_loss(border, real)) == pytest.approx(1 + quiet / 20, rel=1e-3)
+    assert float(overlap_reconstruction_loss(inside, real)) == pytest.approx(0.1 + quiet / 2, rel=1e-3)
+    just_inside = real.at[0, 7, 32, 0].set(1.0)
+    assert float(overlap_reconstruction_loss(just_inside, real)) == pytest.approx(0.1 + quiet / 2, rel=1e-3)
+
+
+def test_the_context_encoder_s_loss_has_a_finite_gradient_at_a_perfect_fill():
+    real = jnp.zeros((1, 16, 16, 1))
+    gradient = jax.grad(lambda fake: overlap_reconstruction_loss(fake, real))(real)
+    assert np.isfinite(gradient).all()
+
+
+def test_the_context_encoder_changes_nothing_but_the_hole(make, batch):
+    system = make("context_encoder")
+    output, (context, _) = fill(system, batch), system.generator_input(batch)
+    known = np.asarray(batch.mask) == 0
+    np.testing.assert_array_equal(np.asarray(output)[known], np.asarray(context)[known])
+    assert not np.allclose(np.asarray(output)[~known], system.fill)
+
+
+def test_glcic_sees_its_mean_and_the_mask_and_the_cited_one_neither(make, batch):
+    seen = make("glcic").generator_input(batch)
+    known = np.asarray(batch.mask)[0] == 0
+    assert seen.shape == (2, SIZE, SIZE, 2)
+    np.testing.assert_array_equal(seen[..., 1:], batch.mask)
+    assert np.asarray(seen[0, ..., :1])[~known] == pytest.approx(batch.image[0][known].mean(), abs=1e-5)
+    cited = make("glcic_cited").generator_input(batch)
+    assert cited.shape == batch.image.shape
+    assert (np.asarray(cited)[0][~known] == 0).all()
+
+
+def test_glcic_s_discriminator_is_shown_the_pasted_image_and_the_window_round_its_hole(make, batch):
+    whole, window = make("glcic").shown("joint", batch, jnp.full(batch.image.shape, 0.5))
+    np.testing.assert_array_equal(whole, batch.inpainted(jnp.full(batch.image.shape, 0.5)))
+    assert window.shape == (2, 2 * HOLE, 2 * HOLE, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"), [("glcic", {"reconstruction", "adversarial"}), ("glcic_cited", {"reconstruction"})]
+)
+def test_only_the_published_glcic_learns_from_its_discriminator(name, terms, make, batch):
+    def judge(name, image):
+        return jnp.zeros((2, 1, 1)), ()
+
+    found = make(name).generator_loss({}, batch, batch.image + 0.1, judge)
+    assert found.keys() == terms
+    assert float(found["reconstruction"].value) == pytest.approx(0.01, rel=1e-4)
+    assert make("glcic").alone().generator_loss({}, batch, batch.image, judge).keys() == {"reconstruction"}
+
+
+def test_ipmedgan_can_learn_from_pixels_and_the_mask(make, batch):
+    system = make("ipmedgan", loss__reconstruction=2.0, generator__sees_mask=True)
+    assert system.generator_input(batch).shape == (2, SIZE, SIZE, 2)
+    terms = system.alone().generator_loss({}, batch, batch.image + 0.25, None)
+    assert terms.keys() == {"reconstruction"}
+    assert float(terms["reconstruction"].value) == pytest.approx(0.25)
+    assert terms["reconstruction"].weight == 2.0
+
+
+# ------------------------------------------------------------------ phases
+
+
+def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
+    built = experiment.build(tiny_config("glcic", train__steps=100, train__steps_per_dispatch=2, train__checkpoint_every=100))
+    assert [(phase.name, phase.last) for phase in built.phases] == [
+        ("the generator alone", 18),
+        ("the discriminators alone", 20),
+        ("both sides", 100),
+    ]
+    assert [phase.name for phase in experiment.build(tiny_config("unet")).phases] == ["both sides"]
+
+
+def test_each_phase_moves_its_own_side_alone(tiny_config, tmp_path):
+    config = {"train__generator_alone": 0.25, "train__discriminators_alone": 0.25, "train__steps": 8}
+    built = experiment.build(tiny_config("glcic", train__keep=9, **config))
+    train.train(built, tmp_path)
+    with train.open_checkpoints(built, tmp_path) as checkpoints:
+        like = train.InitialState(built).values()
+        start, *states = [like, *(checkpoints.restore(step, like)[0] for step in (2, 4, 6))]
+
+    def moved(before, after):
+        return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+    sides = [(state.generator.params, state.discriminators["joint"].params) for state in (start, *states)]
+    movements = [tuple(moved(a, b) for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(sides)]
+    assert movements == [(True, False), (False, True), (True, True)]
+
+
+@pytest.mark.parametrize("name", ["context_encoder", "glcic", "glcic_cited"])
+def test_trained_stopped_and_resumed_is_the_same_as_trained_at_once(name, tiny_config, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    built = experiment.build(tiny_config(name, train__steps=8, train__generator_alone=0.25))
+    train.train(built, whole)
+    train.train(replace(built, training=replace(built.training, steps=4)), parts)
+    train.train(built, parts)
+    states = []
+    for folder in (whole, parts):
+        with train.open_checkpoints(built, folder) as checkpoints:
+            states.append(checkpoints.restore(8, train.InitialState(built).values())[0])
+    jax.tree.map(np.testing.assert_array_equal, *(jax.random.key_data(s.key) for s in states))
+    jax.tree.map(np.testing.assert_array_equal, *(s.replace(key=0) for s in states))
+    assert evaluate.evaluate_run(built, whole)["system"] == name
+    assert (whole / "evaluation" / "examples.png").exists()
+
+
+# ------------------------------------------------------------------ one more system
+
+
+def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiment.SYSTEMS, "mine", unet.make)
+    monkeypatch.setitem(experiment._CHOICES, "system", tuple(experiment.SYSTEMS))
+    built = experiment.build(tiny_config("mine", loss__reconstruction=1.0))
+    train.train(built, tmp_path)
+    assert evaluate.evaluate_run(built, tmp_path)["system"] == "mine"
+
+
+@pytest.mark.parametrize("name", ["context_encoder", "glcic"])
+@pytest.mark.parametrize("size", [24, 32])
+def test_a_hole_that_a_system_cannot_take_is_refused_by_its_key(name, size, make):
+    with pytest.raises(
+        UserError, match=rf"config\.holes\.size is {size}: .* wants a power of two, at most half of data\.image_size"
+    ):
+        make(name, holes__size=size)
