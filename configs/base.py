@@ -85,6 +85,7 @@ def get_config(system: str = "") -> ConfigDict:
 
     config.train = train = ConfigDict()
     train.epochs = 200  # length of the run, as the paper ...
+    train.images = 0  # ... or in slices seen, where not 0: the same work for systems with other batch sizes ...
     train.steps = 0  # ... or in steps, where not 0
     train.minutes = 0.0  # stop this process, with a checkpoint, after so many minutes of training; 0: no limit
     train.batch_size = 1  # slices a step over all devices

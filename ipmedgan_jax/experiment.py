@@ -40,9 +40,9 @@ SYSTEMS: dict[str, Callable[[Parts], System]] = {
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
 MAY_CHANGE = (
-    *("train.epochs", "train.steps", "train.minutes", "train.log_every", "train.validate_every", "train.validation_slices"),
-    *("train.checkpoint_every", "train.keep", "data.dir", "data.workers", "data.threads", "data.prefetch"),
-    *("phantom", "evaluation"),
+    *("train.epochs", "train.images", "train.steps", "train.minutes", "train.log_every", "train.validate_every"),
+    *("train.validation_slices", "train.checkpoint_every", "train.keep"),
+    *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
 )
 """Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
 may lie elsewhere, but must be the same (`DATASET`)."""
@@ -327,7 +327,8 @@ def hole_settings(config: ConfigDict) -> HoleSettings:
 def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
     train = config.train
     at_once = train.steps_per_dispatch
-    dispatches = max(1, round(train.epochs * slices / train.batch_size / at_once))
+    images = train.images or train.epochs * slices
+    dispatches = max(1, round(images / train.batch_size / at_once))
     return TrainingSettings(
         steps=train.steps or dispatches * at_once,
         minutes=train.minutes,
@@ -412,6 +413,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "optimiser.b2": (0, 0.999999),
     "optimiser.eps": (0, math.inf),
     "train.epochs": (0, math.inf),
+    "train.images": (0, math.inf),
     "train.steps": (0, math.inf),
     "train.minutes": (0, math.inf),
     "train.ema": (0, 0.999999),

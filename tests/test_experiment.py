@@ -84,6 +84,9 @@ def test_every_config_passes_its_own_checks(name, system):
         ("ipmedgan", {"generator": 326_446_848, "global": 2_764_544, "local": 661_248}),
         ("medgan", {"generator": 326_446_848, "global": 2_764_544}),
         ("unet", {"generator": 54_407_808}),
+        ("context_encoder", {"generator": 71_124_448, "local": 2_763_521}),
+        ("glcic", {"generator": 6_065_377, "joint": 45_053_825}),
+        ("glcic_cited", {"generator": 6_063_777, "joint": 45_053_825}),
     ],
 )
 def test_the_paper_s_configs_have_the_paper_s_networks(name, counts):
@@ -102,6 +105,18 @@ def test_the_paper_s_training_is_in_its_configs(tiny_config):
     assert experiment.hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
     built = experiment.build(tiny_config(train__steps=0, train__epochs=2))
     assert built.training.steps == built.dataset.slices["train"] * 2 // 4
+    assert experiment.build(tiny_config(train__steps=0, train__images=40)).training.steps == 10
+
+
+@pytest.mark.parametrize(
+    ("system", "batch_size"), [("context_encoder", 64), ("glcic", 96), ("glcic_cited", 16), ("medgan", 1)]
+)
+def test_other_systems_have_their_own_batch_sizes_and_optimisers(system, batch_size):
+    config = ct.get_config(system)
+    assert config.train.batch_size == batch_size
+    assert small.get_config(system).train.batch_size < 16
+    assert config.optimiser.name == ("adadelta" if system == "glcic" else "adam")
+    assert (config.normalisation.statistics == "batch") == (system != "medgan")
 
 
 def test_the_paper_s_weights_are_in_its_configs():
@@ -154,7 +169,10 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"loss__perceptual_reduction": "max"}, "config.loss.perceptual_reduction is 'max'"),
         ({"train__dtype": "float16"}, "config.train.dtype is 'float16'"),
         ({"holes__size": 18}, "config.holes.size is 18: the local discriminator wants a multiple of 4"),
-        ({"discriminator__layers": 4}, "config.discriminator.layers is 4: leaves no logit of 32 pixels"),
+        (
+            {"discriminator__layers": 4, "loss__perceptual_layers": (1.0,) * 6},
+            "config.discriminator.layers is 4: leaves no logit of 32 pixels",
+        ),
         ({"optimiser__b1": 1.5}, "config.optimiser.b1 is 1.5: wanted 0 to 0.999999"),
         ({"train__steps_per_dispatch": 3}, "config.train.steps is 4: wanted a multiple of train.steps_per_dispatch, 3"),
         ({"train__best": "beauty"}, "config.train.best is 'beauty'"),
@@ -186,13 +204,13 @@ def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
 def test_an_unknown_system_is_refused(tiny_config):
     config = tiny_config().unlock()
     config.system = "gan"
-    with pytest.raises(UserError, match="system is 'gan': wanted one of ipmedgan, medgan, unet"):
+    with pytest.raises(UserError, match="system is 'gan': wanted one of ipmedgan, medgan, context_encoder, glcic, .*unet"):
         experiment.build(config)
 
 
 def test_an_unknown_system_in_the_config_suffix_is_refused():
-    with pytest.raises(ValueError, match="unknown system 'medgam': ipmedgan, medgan or unet"):
-        ct.get_config("medgam")
+    with pytest.raises(UserError, match=r"config\.system is 'medgam': wanted one of"):
+        experiment.check(ct.get_config("medgam"))
 
 
 def test_a_misspelt_key_is_refused():

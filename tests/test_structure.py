@@ -15,12 +15,15 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "caches"},
-    {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.layers", "networks.winograd",
+    {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},
+    {"networks.layers", "networks.winograd"},
     {"entry", "runtime", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
+     "networks.context_encoder", "networks.glcic",
      "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},
-    {"systems.ipmedgan", "systems.unet", "systems.classical"},
+    {"systems.parts", "systems.classical"},
+    {"systems.ipmedgan", "systems.unet", "systems.context_encoder", "systems.glcic"},
     {"scoring"},
     {"experiment"},
     {"train"},

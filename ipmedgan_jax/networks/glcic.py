@@ -10,9 +10,10 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import DTypeLike
 
+from ipmedgan_jax.networks.convolution import conv
 from ipmedgan_jax.networks.layers import Normalise, Upsample, kernel_init
 from ipmedgan_jax.networks.winograd import conv3x3
 
@@ -39,13 +40,7 @@ def strided_conv(image: Array, kernel: Array) -> Array:
     kernel = jnp.pad(kernel, ((before, 1 - before), (before, 1 - before), (0, 0), (0, 0)))
     kernel = kernel.reshape(side, 2, side, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
     padding = ((reach + before) // 2, side - 1 - (reach + before) // 2)
-    return lax.conv_general_dilated(
-        cells.reshape(batch, height // 2, width // 2, -1),
-        kernel.reshape(side, side, 4 * channels, -1),
-        (1, 1),
-        (padding, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return conv(cells.reshape(batch, height // 2, width // 2, -1), kernel.reshape(side, side, 4 * channels, -1), padding)
 
 
 def dilated_conv3x3(image: Array, kernel: Array, dilation: int) -> Array:
@@ -80,7 +75,7 @@ class _Conv(nn.Module):
             return strided_conv(x, kernel)
         if self.side == 3:
             return dilated_conv3x3(x, kernel, self.dilation) if self.dilation > 1 else conv3x3(x, kernel)
-        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return conv(x, kernel, (self.side // 2, self.side // 2))
 
 
 class CompletionNetwork(nn.Module):

@@ -18,6 +18,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from ipmedgan_jax.networks.convolution import LAYOUT, conv
+
 LEAKY_SLOPE = 0.2
 """Of every LeakyReLU of the paper's networks (pix2pix); Flax's own default is 0.01."""
 
@@ -32,8 +34,6 @@ def mean_over_devices(tree: Any) -> Any:
 
 kernel_init = nn.initializers.normal(0.02)
 """N(0, 0.02), as pix2pix."""
-
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def leaky_relu(x: Array) -> Array:
@@ -86,12 +86,12 @@ upsample.defvjp(_upsample_forward, _upsample_backward)
 
 
 def _downsample_lax(fine: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(fine, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(fine, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=LAYOUT)
 
 
 def _upsample_lax(coarse: Array, kernel: Array) -> Array:
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    return lax.conv_general_dilated(coarse, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(coarse, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=LAYOUT)
 
 
 def _kernel_gradient_lax(fine: Array, coarse: Array) -> Array:
@@ -178,10 +178,8 @@ class Conv4x4(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        conv = nn.Conv(
-            self.features, (4, 4), padding=((1, 1), (1, 1)), use_bias=False, kernel_init=kernel_init, dtype=self.dtype
-        )
-        return conv(x)
+        kernel = self.param("kernel", kernel_init, (4, 4, x.shape[-1], self.features))
+        return conv(x.astype(self.dtype), kernel.astype(self.dtype), (1, 1))
 
 
 def _scale_init(key: Array, shape: tuple[int, ...]) -> Array:

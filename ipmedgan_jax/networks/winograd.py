@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ipmedgan_jax.networks.convolution import LAYOUT, kernel_gradient
+
 TILE = 4
 """Output pixels along a tile's side."""
 
@@ -39,7 +41,7 @@ _KERNEL = np.array(
 _OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 """The transforms for the points 0, 1, -1, 2, -2 and infinity."""
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_PADDING = (1, 1)
 
 NARROWEST = 128
 """Channels, in and out, from which the form pays: below, the transforms cost more than the products save."""
@@ -64,15 +66,14 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def _backward(residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     by_input = conv3x3(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-    by_kernel = jax.linear_transpose(lambda k: _plain(x, k), jax.ShapeDtypeStruct(kernel.shape, kernel.dtype))(gradient)[0]
-    return by_input, by_kernel
+    return by_input, kernel_gradient(x, gradient, 3, _PADDING)
 
 
 conv3x3.defvjp(_forward, _backward)
 
 
 def _plain(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(x, kernel, (1, 1), (_PADDING, _PADDING), dimension_numbers=LAYOUT)
 
 
 def _in_tiles(x: Array, kernel: Array) -> Array:

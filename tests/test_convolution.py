@@ -1,0 +1,53 @@
+"""The convolution with gradients of its own is lax's, in value and in both gradients, in every form."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from ipmedgan_jax.networks import convolution
+
+
+def plain(x, kernel, padding):
+    return lax.conv_general_dilated(x, kernel, (1, 1), (padding, padding), dimension_numbers=convolution.LAYOUT)
+
+
+def noise(*shape):
+    return jnp.asarray(np.random.default_rng(sum(shape)).normal(0, 1, shape), jnp.float32)
+
+
+@pytest.mark.parametrize(("side", "padding"), [(3, (1, 1)), (4, (1, 1)), (2, (1, 0)), (5, (2, 2)), (3, (0, 0))])
+@pytest.mark.parametrize("channels", [3, 32])
+def test_value_and_gradients_are_lax_s(side, padding, channels):
+    x, kernel = noise(2, 9, 12, channels), noise(side, side, channels, 32)
+    found, pullback = jax.vjp(jax.jit(partial(convolution.conv, padding=padding)), x, kernel)
+    wanted, plain_pullback = jax.vjp(jax.jit(partial(plain, padding=padding)), x, kernel)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
+    close(found, wanted)
+    for a, b in zip(pullback(wanted), plain_pullback(wanted), strict=True):
+        close(a, b)
+
+
+def test_products_are_taken_of_wide_layers_alone():
+    def form(channels):
+        gradient = partial(convolution.kernel_gradient, side=3, padding=(1, 1))
+        return str(jax.make_jaxpr(gradient)(noise(1, 8, 8, channels), noise(1, 8, 8, 32)))
+
+    assert "dot_general" in form(32)
+    assert "dot_general" not in form(16)
+
+
+def test_a_gradient_of_a_gradient_is_lax_s_too():
+    """As a gradient penalty of a discriminator takes it."""
+    x, kernel = noise(1, 8, 8, 32), noise(3, 3, 32, 32)
+
+    def penalty(conv, kernel):
+        return jnp.square(jax.grad(lambda x: jnp.square(conv(x, kernel)).sum())(x)).mean()
+
+    found, wanted = (
+        jax.jit(jax.grad(partial(penalty, partial(conv, padding=(1, 1)))))(kernel) for conv in (convolution.conv, plain)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(jnp.abs(wanted).max()))
