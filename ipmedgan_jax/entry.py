@@ -23,11 +23,14 @@ class Stopped(Exception):
         self.exit_code = exit_code
 
 
-def run(main: Callable[[], None], define_flags: Callable[[], None], required: Sequence[str] = ()) -> NoReturn:
+def run(
+    main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str] = (), *, arguments: str = ""
+) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits: 0, a UserError's code, or 128 + signal when interrupted.
 
-    A `required` flag that is not given is a UserError. Flags are defined here, not when a module is imported, so that
-    one command can use another's functions.
+    A `required` flag that is not given is a UserError. A command that takes `arguments` beside flags (the word names them)
+    gets them as a list, not empty; to others they are a UserError. Flags are defined here, not when a module is
+    imported, so that one command can use another's functions.
     """
     _log_plainly()
     known = set(flags.FLAGS)
@@ -36,8 +39,8 @@ def run(main: Callable[[], None], define_flags: Callable[[], None], required: Se
         print(_help(set(flags.FLAGS) - known))
         sys.exit(0)
     try:
-        _parse(sys.argv, required)
-        main()
+        rest = _parse(sys.argv, required, arguments)
+        main(*([rest] if arguments else []))
     except UserError as error:
         _fail(error)
     except Stopped as stopped:
@@ -48,12 +51,12 @@ def run(main: Callable[[], None], define_flags: Callable[[], None], required: Se
     sys.exit(0)
 
 
-def _parse(arguments: list[str], required: Sequence[str]) -> None:
-    """A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
-    if any(argument.lstrip("-").startswith("config.system") for argument in arguments[1:]):
+def _parse(given: list[str], required: Sequence[str], arguments: str) -> list[str]:
+    """What is no flag. A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
+    if any(argument.lstrip("-").startswith("config.system") for argument in given[1:]):
         raise UserError("config.system is set by the file's suffix: --config=FILE:SYSTEM, see --help")
     try:
-        rest = flags.FLAGS(arguments)
+        _, *rest = flags.FLAGS(given)
         if "config" in flags.FLAGS:
             _ = getattr(flags.FLAGS.config, "system", None)  # a config that cannot be loaded says so only when it is used
     except UserError:
@@ -63,11 +66,14 @@ def _parse(arguments: list[str], required: Sequence[str]) -> None:
     except Exception as error:  # config files are Python: they can raise anything
         hint = "run this from the repository's root, where configs/ is, or see" if "No such file" in str(error) else "see"
         raise UserError(f"{_gist(error)}; {hint} --help") from error
-    if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}: every option is a --flag, see --help")
+    if rest and not arguments:
+        raise UserError(f"unexpected argument {rest[0]!r}: every option is a --flag, see --help")
+    if arguments and not rest:
+        raise UserError(f"{arguments} missing, see --help")
     missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
     if missing:
         raise UserError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, see --help")
+    return rest
 
 
 def _gist(error: Exception) -> str:

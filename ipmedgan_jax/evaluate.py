@@ -4,9 +4,9 @@
   python -m ipmedgan_jax.evaluate --config=configs/mri.py --config.data.dir=data/mri --system=telea --workdir=runs/telea
 
 Writes WORKDIR/evaluation/: metrics.json (means and 95 % intervals over subjects, over the hole and the whole image),
-subjects.csv and examples.png. Every system is scored on the same holes. --system: surround_mean, telea, navier_stokes
-or biharmonic; without it, the run in --workdir, by its own config.json unless --config is given; --data_dir says where its
-data are now.
+subjects.csv, slices.csv, fills.npz (what was filled in) and examples.png. Every system is scored on the same holes. --system:
+surround_mean, telea, navier_stokes, biharmonic, rbf or shift_map; without it, the run in --workdir, by its own config.json
+unless --config is given; --data_dir says where its data are now.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,12 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
         params, statistics = train.restore_generator(built, checkpoints, step)
     logging.info("evaluating step %d", step)
     inpaint = scoring.LearnedInpaint(built.system).bind(params, statistics)
-    return _evaluate(built, inpaint, built.name, step, workdir)
+    learned = {
+        "step": step,
+        "images_seen": step * built.training.batch_size,
+        "parameters": train.parameter_count(params),
+    }
+    return _evaluate(built, inpaint, built.name, learned, workdir)
 
 
 def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[str, Any]:
@@ -67,31 +72,38 @@ def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[
 
     if (workdir / train.CONFIG_FILE).exists():
         raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
-    return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, None, workdir)
+    return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, {"step": None}, workdir)
 
 
-def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, step: int | None, workdir: Path) -> dict[str, Any]:
+def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
     import statistics
 
-    from ipmedgan_jax import figures, reports
+    import numpy as np
+
+    from ipmedgan_jax import figures, fills, metrics, reports
 
     directory = workdir / "evaluation"
-    scores, seconds, rows = [], [], []
+    scores, seconds, features, rows = [], [], [], []
+    kept = fills.Writer()
     try:
         directory.mkdir(parents=True, exist_ok=True)  # before the work, not after it
         for each, row in _scored_test_slices(built, inpaint):
             scores.append(each.score)
             seconds.append(each.seconds)
+            features.append(each.features)
             rows += [row] if row else []
+            kept.add(each.score, each.inpainted, image=each.slice.image if row else None)
         report = reports.report(
             scores,
             system=system,
-            step=step,
             data=built.describe_data(),
             holes=built.describe_holes(),
             seconds_per_slice=statistics.median(seconds) if seconds else None,
             resamples=built.evaluation.bootstrap,
+            kid=metrics.kernel_inception_distance(np.stack(features), [each.subject for each in scores]) if scores else None,
+            **learned,
         )
+        kept.write(directory / fills.FILE)
         reports.write_report(directory, report, scores)
         title = f"{system} on {built.dataset.modality}, test subjects"
         figures.example_grid(rows, directory / "examples.png", title=title)
@@ -140,7 +152,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")
-    flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes or biharmonic")
+    flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes, biharmonic, rbf or shift_map")
 
 
 if __name__ == "__main__":

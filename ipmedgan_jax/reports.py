@@ -21,6 +21,9 @@ from ipmedgan_jax.metrics import PEAK, PSNR_CAP
 
 REGIONS = ("hole", "image")
 
+Estimate = tuple[float, tuple[float, float] | None]
+"""A value and its 95 % interval, None where there is none."""
+
 BOOTSTRAP_SEED = 0
 """Fixed, so that the same scores have the same intervals."""
 
@@ -31,18 +34,23 @@ COLUMNS = (
     ("UQI", "uqi", 4),
     ("MAE", "mae", 2),
     ("VGG", "vgg_distance", 4),
+    ("KID", "kid", 4),
 )
 """The table's columns: heading, metric, decimals."""
 
 
 @dataclass(frozen=True)
 class SliceScore:
-    """One slice's scores by metric, in its hole [row, column, height, width] and in the whole image."""
+    """One slice's scores by metric, in its hole [row, column, height, width] and in the whole image.
+
+    `foreground` is the share of the hole that is not air.
+    """
 
     subject: str
     volume: str
     index: int
     hole: tuple[int, int, int, int]
+    foreground: float
     hole_scores: dict[str, float]
     image_scores: dict[str, float]
 
@@ -86,8 +94,14 @@ def report(
     holes: Any,
     seconds_per_slice: float | None,
     resamples: int,
+    kid: Estimate | None = None,
+    parameters: int = 0,
+    images_seen: int = 0,
 ) -> dict[str, Any]:
     """What metrics.json holds; `data` and `holes` say what was scored and are passed on.
+
+    `parameters` are the generator's, `images_seen` the slices it was trained on, each as often as it was; 0 where nothing
+    learns.
 
     Each region has {metric: {"mean", "ci95": [low, high]}}, ci95 null for a single subject, and `psnr_of_mean_mse` in
     dB, which, unlike the mean PSNR, a few perfect slices cannot lift. UserError without slices, or for a score that
@@ -96,12 +110,17 @@ def report(
     if not scores:
         raise UserError(f"{system}: no slice to score, at least one wanted (data.dir, holes.evaluation_min_foreground)")
     _check_scores(scores)
+    regions = {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS}
+    if kid is not None:
+        regions["hole"]["kid"] = {"mean": kid[0], "ci95": kid[1]}
     return {
         "system": system,
         "step": step,
+        "images_seen": images_seen,
+        "parameters": parameters,
         "data": data,
         "holes": holes,
-        "region": {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS},
+        "region": regions,
         "subjects": len({score.subject for score in scores}),
         "slices": len(scores),
         "seconds_per_slice": seconds_per_slice,
@@ -109,10 +128,22 @@ def report(
 
 
 def write_report(directory: Path, report: dict[str, Any], scores: Sequence[SliceScore]) -> None:
-    """Writes `metrics.json` and `subjects.csv` (one row a subject), each whole or not at all."""
+    """Writes `slices.csv`, `subjects.csv` (a row each) and, last, `metrics.json`, each whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    _write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
-    _write_whole(directory / "subjects.csv", _subjects_csv(scores))
+    write_whole(directory / "slices.csv", csv_text([_slice_row(score) for score in scores]))
+    write_whole(directory / "subjects.csv", csv_text(_subject_rows(scores)))
+    write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def read_slices(path: Path) -> list[SliceScore]:
+    """What `slices.csv` holds. KeyError or ValueError where it is not whole."""
+    return [_from_row(row) for row in read_rows(path)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a heading."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
@@ -120,7 +151,12 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
     rows = [["system", *(heading for heading, _, _ in COLUMNS)]]
     for entry in reports:
         hole = entry["region"]["hole"]
-        rows.append([entry["system"], *(_cell(hole.get(metric), decimals) for _, metric, decimals in COLUMNS)])
+        rows.append([entry["system"], *(cell(hole.get(metric), decimals) for _, metric, decimals in COLUMNS)])
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = "-|-".join("-" * width for width in widths)
@@ -158,14 +194,33 @@ def _check_scores(scores: Sequence[SliceScore]) -> None:
                     raise UserError(f"{where}: a finite {metric} wanted, got {value} (evaluation.checkpoint)")
 
 
-def _subjects_csv(scores: Sequence[SliceScore]) -> str:
-    """One row a subject: its slices, then its mean of every metric in the hole and in the image."""
+def _slice_row(score: SliceScore) -> dict[str, Any]:
+    row, column, height, width = score.hole
+    where = {"subject": score.subject, "volume": score.volume, "slice": score.index, "row": row, "column": column}
+    scores = {f"{region}_{metric}": value for region in REGIONS for metric, value in score.region(region).items()}
+    return where | {"height": height, "width": width, "foreground": score.foreground} | scores
+
+
+def _from_row(row: dict[str, str]) -> SliceScore:
+    regions = [
+        {key.removeprefix(f"{region}_"): float(value) for key, value in row.items() if key.startswith(f"{region}_")}
+        for region in REGIONS
+    ]
+    box = (int(row["row"]), int(row["column"]), int(row["height"]), int(row["width"]))
+    return SliceScore(row["subject"], row["volume"], int(row["slice"]), box, float(row["foreground"]), *regions)
+
+
+def _subject_rows(scores: Sequence[SliceScore]) -> list[dict[str, Any]]:
+    """Each subject's slices, then its mean of every metric in the hole and in the image."""
     means = {region: subject_means(scores, region) for region in REGIONS}
-    rows = [
+    return [
         {"subject": subject, "slices": sum(score.subject == subject for score in scores)}
         | {f"{region}_{metric}": value for region in REGIONS for metric, value in means[region][subject].items()}
         for subject in means["hole"]
     ]
+
+
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -173,19 +228,16 @@ def _subjects_csv(scores: Sequence[SliceScore]) -> str:
     return text.getvalue()
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes beside `path` and moves into place, so that no reader meets half a file."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 
-def _cell(entry: dict[str, Any] | None, decimals: int) -> str:
+def cell(entry: dict[str, Any] | None, decimals: int, *, signed: bool = False) -> str:
     """`mean [low, high]`, `mean` where there is no interval, `-` where the metric was not taken."""
     if entry is None:
         return "-"
-    mean = f"{entry['mean']:.{decimals}f}"
-    if entry["ci95"] is None:
-        return mean
-    low, high = entry["ci95"]
-    return f"{mean} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    numbers = [f"{value:{'+' if signed else ''}.{decimals}f}" for value in (entry["mean"], *(entry["ci95"] or ()))]
+    return numbers[0] if len(numbers) == 1 else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"

@@ -41,6 +41,7 @@ class Scored:
     inpainted: np.ndarray
     score: SliceScore
     seconds: float
+    features: np.ndarray  # [2, 512]: VGG-19's conv5_1 round the hole, mean over pixels, of the fill and of the truth
 
 
 class LearnedInpaint:
@@ -86,7 +87,7 @@ def score_slices(
         start = time.perf_counter()
         inpainted = inpaint(batch)
         seconds = (time.perf_counter() - start) / batch_size
-        hole, image = jax.device_get(
+        hole, image, deepest = jax.device_get(
             batch_scores(features.net, hole_size, features.params, inpainted, batch["image"], batch["hole"])
         )
         for i, each in enumerate(group):
@@ -97,15 +98,15 @@ def score_slices(
                     region["mae_hu"] = region["mae"] / metrics.PEAK * (high - low)
             record = each.record
             box = (int(each.hole[0]), int(each.hole[1]), int(each.hole[2]), int(each.hole[3]))
-            score = SliceScore(record.subject, record.volume, record.index, box, *regions)
-            yield Scored(each, inpainted[i, ..., 0], score, seconds)
+            score = SliceScore(record.subject, record.volume, record.index, box, each.foreground, *regions)
+            yield Scored(each, inpainted[i, ..., 0], score, seconds, deepest[i])
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def batch_scores(
     net: VGG19, hole_size: int, params: Tree, inpainted: jax.Array, image: jax.Array, hole: jax.Array
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Scores of the holes and of the whole images `[B, H, W, 1]` in [-1, 1]: two dicts of `[B]`.
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array], jax.Array]:
+    """Scores of the holes and of the whole images `[B, H, W, 1]` in [-1, 1]: two dicts of `[B]`; and features `[B, 2, 512]`.
 
     `vgg_distance` of the hole is that of the window of twice its side round it (shifted to stay inside the image), so
     that it sees how the fill meets its surroundings; the distance of the whole image is not taken.
@@ -119,7 +120,8 @@ def batch_scores(
     window = min(2 * hole_size, size)
     window_corners = masks.window_corners(hole, hole_size, window, size)
     maps: list[Any] = [net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image)]
-    return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image
+    deepest = jnp.stack([each[-1].mean((1, 2)) for each in maps], axis=1)
+    return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image, deepest
 
 
 def grey_levels(image: jax.Array) -> jax.Array:

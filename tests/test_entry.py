@@ -30,7 +30,7 @@ def test_help_explains_and_succeeds(module):
         (("main",), "--config is missing"),
         (("prepare",), "--config, --input, --output are missing"),
         (("main", "--config=configs/nowhere.py", "--workdir=x"), "run this from the repository's root"),
-        (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "unknown system 'medgam'"),
+        (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "config.system is 'medgam': wanted one of"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "steps"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.steps=many"), "many"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "turbo"),

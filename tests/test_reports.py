@@ -12,7 +12,7 @@ from ipmedgan_jax.errors import UserError
 
 
 def slice_score(subject: str, index: int, mse: float, **more: float) -> reports.SliceScore:
-    return reports.SliceScore(subject, "v", index, (0, 0, 8, 8), {"mse": mse, **more}, {"mse": mse / 16})
+    return reports.SliceScore(subject, "v", index, (0, 0, 8, 8), 0.5, {"mse": mse, **more}, {"mse": mse / 16})
 
 
 def make_report(scores: list[reports.SliceScore], system: str = "telea") -> dict:
@@ -33,7 +33,18 @@ def test_means_are_over_subjects_not_slices():
 
 def test_report_has_the_keys_of_metrics_json():
     found = make_report(SCORES)
-    assert list(found) == ["system", "step", "data", "holes", "region", "subjects", "slices", "seconds_per_slice"]
+    assert list(found) == [
+        "system",
+        "step",
+        "images_seen",
+        "parameters",
+        "data",
+        "holes",
+        "region",
+        "subjects",
+        "slices",
+        "seconds_per_slice",
+    ]
     assert set(found["region"]) == {"hole", "image"}
     assert set(found["region"]["hole"]) == {"mse", "psnr_of_mean_mse"}
     assert set(found["region"]["hole"]["mse"]) == {"mean", "ci95"}
@@ -73,7 +84,7 @@ def test_what_is_written_is_what_was_reported(tmp_path):
     reports.write_report(tmp_path / "evaluation", found, SCORES)
     written = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert written["region"]["hole"]["mse"]["ci95"] == list(found["region"]["hole"]["mse"]["ci95"])
-    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == ["metrics.json", "subjects.csv"]
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == ["metrics.json", "slices.csv", "subjects.csv"]
 
 
 def test_subjects_csv_has_one_row_a_subject(tmp_path):
@@ -88,10 +99,10 @@ def test_table_is_aligned_and_says_what_was_not_taken():
     one = [slice_score("a", 0, 12.0, ssim=0.5)]
     lines = reports.table([make_report(SCORES), make_report(one, system="ipmedgan")]).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert lines[0].replace(" ", "") == "|system|SSIM|PSNR|MSE|UQI|MAE|VGG|"
+    assert lines[0].replace(" ", "") == "|system|SSIM|PSNR|MSE|UQI|MAE|VGG|KID|"
     assert set(lines[1]) == {"|", "-", " "}
     assert lines[2].startswith("| telea    | -      | -    | 40.0 [")
-    assert lines[3].replace(" ", "") == "|ipmedgan|0.5000|-|12.0|-|-|-|"
+    assert lines[3].replace(" ", "") == "|ipmedgan|0.5000|-|12.0|-|-|-|-|"
 
 
 def test_a_score_that_is_not_finite_is_refused_by_name():

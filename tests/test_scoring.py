@@ -12,10 +12,12 @@ from ipmedgan_jax.networks.vgg19 import VGG19
 
 
 class Copy:
-    """A generator that hands back what it is shown."""
+    """A generator that hands back the image it is shown."""
+
+    hole_size = 16
 
     def apply(self, variables, x, *, train):
-        return x
+        return x[0] if isinstance(x, tuple) else x[..., :1]
 
 
 class Pixels:
@@ -33,9 +35,11 @@ def test_no_system_sees_a_removed_pixel_or_changes_a_known_one_when_scored(name)
     system = replace(experiment.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 64, 64, 1)).astype(np.float32)
     batch = {"image": image, "hole": np.array([[3, 5, 16, 16], [40, 0, 16, 16]], np.int32)}
-    inpainted = scoring.LearnedInpaint(system).bind({}, {})(batch)
+    inpaint = scoring.LearnedInpaint(system).bind({}, {})
     removed = np.asarray(masks.hole_masks(jnp.asarray(batch["hole"]), 64, 64)) > 0
-    assert (inpainted[removed] == -1).all()
+    inpainted = inpaint(batch)
+    np.testing.assert_array_equal(inpainted[removed], inpaint(batch | {"image": np.where(removed, 0.77, image)})[removed])
+    assert (inpainted[removed] != image[removed]).all()
     np.testing.assert_array_equal(inpainted[~removed], image[~removed])
 
 
@@ -50,5 +54,5 @@ def test_vgg_distance_is_taken_on_the_window_of_twice_the_hole_s_side(hole, seen
     net, image = Pixels(), jnp.zeros((1, 64, 64, 1))
     for row, column in seen + unseen:
         fill = image.at[0, row, column].set(1.0)
-        of_hole, _ = scoring.batch_scores(net, 16, {}, fill, image, jnp.array([hole]))
+        of_hole, *_ = scoring.batch_scores(net, 16, {}, fill, image, jnp.array([hole]))
         assert (float(of_hole["vgg_distance"][0]) > 0) is ((row, column) in seen)

@@ -22,12 +22,12 @@ LEVELS = [
      "networks.context_encoder", "networks.glcic",
      "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},
-    {"systems.parts", "systems.classical"},
+    {"systems.parts", "systems.classical", "fills"},
     {"systems.ipmedgan", "systems.unet", "systems.context_encoder", "systems.glcic"},
-    {"scoring"},
+    {"scoring", "comparison"},
     {"experiment"},
     {"train"},
-    {"prepare", "evaluate", "vgg19"},
+    {"prepare", "evaluate", "compare", "vgg19"},
     {"main"},
 ]  # fmt: skip
 """Who lives where: a module imports none of its own or a later line."""

@@ -42,6 +42,7 @@ class EvaluationSlice:
     record: records.SliceRecord
     image: np.ndarray  # [H, W] float32 in [-1, 1]
     hole: np.ndarray
+    foreground: float  # share of the hole
 
     def context(self, fill: float) -> np.ndarray:
         """The image with `fill` in the hole."""
@@ -165,7 +166,7 @@ def evaluation_slices(
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
         hole, share = masks.random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
         if share >= holes.evaluation_min_foreground:
-            yield EvaluationSlice(record, image, hole)
+            yield EvaluationSlice(record, image, hole, share)
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:

@@ -1,4 +1,7 @@
-"""Fills that learn nothing: the mean of the surroundings, two of OpenCV's and one of scikit-image's, on one slice.
+"""Fills that learn nothing, one of each family that a kept library has, on one slice.
+
+The mean of the surroundings (the floor); diffusion (Telea, Navier-Stokes: OpenCV; biharmonic: scikit-image); interpolation
+(radial basis functions: SciPy); copying of the image's own structures (shift map: OpenCV).
 
 `FILLS[name](image, mask)` takes an image [H, W] float32 in [-1, 1] and a mask [H, W] that is true where pixels are
 removed, and returns the inpainted image, bit-equal outside the mask. No fill can see a removed pixel: the hole is
@@ -9,7 +12,8 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from scipy.ndimage import binary_dilation
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import binary_dilation, label
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.errors import UserError
@@ -51,10 +55,33 @@ def _biharmonic(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return inpaint_biharmonic(context.astype(np.float64), mask, split_into_regions=True)
 
 
+def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Thin-plate spline through the known pixels of a 3-px ring, each hole by its own, clipped to their range."""
+    filled = context.astype(np.float64)
+    labels, count = label(mask, structure=np.ones((3, 3)))
+    for hole in range(1, count + 1):
+        inside = labels == hole
+        ring = binary_dilation(inside, structure=np.ones((3, 3), bool), iterations=RING) & ~mask
+        spline = RBFInterpolator(np.argwhere(ring), filled[ring], kernel="thin_plate_spline", smoothing=1e-3)
+        filled[inside] = np.clip(spline(np.argwhere(inside)), filled[ring].min(), filled[ring].max())
+    return filled
+
+
+def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Pixels copied from elsewhere by a few dominant offsets between alike patches (He and Sun, 2012), 8 bit."""
+    grey, filled = _eight_bit(context), np.zeros(context.shape, np.uint8)
+    cv2.setRNGSeed(0)
+    cv2.xphoto.inpaint(grey, np.where(mask, 0, 255).astype(np.uint8), filled, cv2.xphoto.INPAINT_SHIFTMAP)
+    return filled / 127.5 - 1
+
+
+def _eight_bit(context: np.ndarray) -> np.ndarray:
+    return np.rint((np.clip(context, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
 def _opencv(context: np.ndarray, mask: np.ndarray, method: int) -> np.ndarray:
     """OpenCV's fill of the context rounded to 8 bit: its float32 path returns garbage in OpenCV 5.0."""
-    grey = np.rint((np.clip(context, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return cv2.inpaint(grey, mask.astype(np.uint8), RADIUS, method) / 127.5 - 1
+    return cv2.inpaint(_eight_bit(context), mask.astype(np.uint8), RADIUS, method) / 127.5 - 1
 
 
 def _safely(fill: Fill) -> Fill:
@@ -80,5 +107,7 @@ FILLS: dict[str, Fill] = {
     "telea": _safely(_telea),
     "navier_stokes": _safely(_navier_stokes),
     "biharmonic": _safely(_biharmonic),
+    "rbf": _safely(_rbf),
+    "shift_map": _safely(_shift_map),
 }
 """Every classical fill by the name `evaluate --system` takes."""

@@ -1,0 +1,47 @@
+"""Sets evaluated runs side by side: the paper's Table I and Figure 2 on your own data, with intervals and paired tests.
+
+  python -m ipmedgan_jax.compare runs/mri runs/glcic runs/telea --output=results/mri
+
+Writes OUTPUT/table.md (over the hole, paired differences, by foreground, over the whole image, beside the paper's printed
+numbers), table.csv, table.tex, figure.png (context, each system's fill, image) and subjects.png (each subject's scores).
+All runs must have been scored on the same holes of the same data; one that was not, or whose files are missing or do not
+agree with each other, is named and left out, and the command, its work done, ends with exit code 2.
+"""
+
+from pathlib import Path
+
+from absl import flags, logging
+
+from ipmedgan_jax import entry
+from ipmedgan_jax.errors import UserError
+
+
+def main(arguments: list[str]) -> None:
+    from ipmedgan_jax import comparison
+
+    output = Path(flags.FLAGS.output).expanduser()
+    runs, left_out = comparison.read_all([Path(argument).expanduser() for argument in arguments])
+    for reason in left_out:
+        logging.warning("left out: %s", reason)
+    if not runs:
+        raise UserError("no run left to compare: evaluate them first with python -m ipmedgan_jax.evaluate")
+    reference = comparison.find_reference(runs, flags.FLAGS.reference)
+    try:
+        comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
+    print(comparison.hole_table(runs).markdown())
+    print(f"written to {output}")
+    if left_out:
+        raise UserError(f"{len(left_out)} of {len(arguments)} runs left out, see above")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("output", None, "the folder that the tables and pictures go to")
+    flags.DEFINE_string("reference", "ipmedgan", "the run that differences are taken from: its folder's name or its system")
+    flags.DEFINE_integer("cases", 4, "rows of figure.png", lower_bound=1)
+    flags.DEFINE_string("caption", "", "a sentence for the tables: how long, on what and where the systems were trained")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["output"], arguments="the folders of runs are")

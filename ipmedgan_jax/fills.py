@@ -1,0 +1,79 @@
+"""What a system filled in, kept beside its scores: `fills.npz`, for figures and for other people's metrics."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.reports import SliceScore
+
+FILE = "fills.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Fills:
+    """Every scored slice's names, hole `[N, 4]` and fill `[N, h, w]` in [-1, 1]; of a few, `shown`, the image `[n, H, W]`."""
+
+    subject: np.ndarray
+    volume: np.ndarray
+    index: np.ndarray
+    hole: np.ndarray
+    fill: np.ndarray
+    shown: np.ndarray
+    image: np.ndarray
+
+    def inpainted(self, example: int) -> np.ndarray:
+        """The whole image of one of the few, with its hole filled, `[H, W]`."""
+        which = self.shown[example]
+        row, column, height, width = self.hole[which]
+        inpainted = self.image[example].copy()
+        inpainted[row : row + height, column : column + width] = self.fill[which]
+        return inpainted
+
+
+class Writer:
+    """Collects fills, one slice after the other."""
+
+    def __init__(self) -> None:
+        self._scores: list[SliceScore] = []
+        self._fills: list[np.ndarray] = []
+        self._shown: list[int] = []
+        self._images: list[np.ndarray] = []
+
+    def add(self, score: SliceScore, inpainted: np.ndarray, *, image: np.ndarray | None = None) -> None:
+        """One slice `[H, W]`; with its image if it is to be shown whole."""
+        row, column, height, width = score.hole
+        if image is not None:
+            self._shown.append(len(self._scores))
+            self._images.append(image.astype(np.float32))
+        self._scores.append(score)
+        self._fills.append(inpainted[row : row + height, column : column + width].astype(np.float32))
+
+    def write(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        with unfinished.open("wb") as file:
+            np.savez_compressed(
+                file,
+                subject=np.array([score.subject for score in self._scores]),
+                volume=np.array([score.volume for score in self._scores]),
+                index=np.array([score.index for score in self._scores]),
+                hole=np.array([score.hole for score in self._scores]),
+                fill=np.stack(self._fills),
+                shown=np.array(self._shown, int),
+                image=np.stack(self._images),
+            )
+        unfinished.replace(path)
+
+
+def read(path: Path) -> Fills:
+    """UserError for a file that is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not found; evaluate the run again") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error

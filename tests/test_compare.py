@@ -1,0 +1,290 @@
+"""Runs side by side: what is compared, what is refused, and what the tables say."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ipmedgan_jax import compare, comparison, evaluate, experiment, fills, metrics, reports
+from ipmedgan_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Three evaluated runs on the same made-up slices; each subject is filled the worse the higher its number."""
+    root = tmp_path_factory.mktemp("runs")
+    for system, error in (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0)):
+        make_run(root / system, system, error)
+    return root
+
+
+def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
+    generator = np.random.default_rng(len(system))
+    scores, writer = [], fills.Writer()
+    for subject in range(subjects):
+        for index in range(2):
+            mse = error * (1 + subject) + generator.uniform(0, 0.1)
+            scored = {"ssim": 1 / (1 + mse), "psnr": 40 - mse / 10, "mse": mse, "uqi": 0.5, "uqi_sewar": 0.9, "mae": 3.0}
+            hole = {**scored, "vgg_distance": mse / 100}
+            foreground = (0.5, 0.8, 1.0)[subject % 3]
+            score = reports.SliceScore(f"s{subject}", "v", index, (corner, 4, 16, 16), foreground, hole, scored)
+            scores.append(score)
+            image = generator.uniform(-1, 1, (32, 32)).astype(np.float32)
+            writer.add(score, image, image=image if subject < 3 and index == 0 else None)
+    report = reports.report(
+        scores,
+        system=system,
+        step=10,
+        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32},
+        holes={"size": 16},
+        seconds_per_slice=0.5,
+        resamples=100,
+        kid=(0.2, (0.1, 0.3)),
+        parameters=6_000_000 if system != "telea" else 0,
+        images_seen=400 if system != "telea" else 0,
+    )
+    reports.write_report(folder / "evaluation", report, scores)
+    writer.write(folder / "evaluation" / fills.FILE)
+    return folder
+
+
+def runs_of(folders, *names):
+    found, left_out = comparison.read_all([folders / name for name in names])
+    assert not left_out
+    return found
+
+
+def test_slices_survive_their_file(folders):
+    (run,) = runs_of(folders, "telea")
+    assert len(run.scores) == 16
+    assert run.scores[3].foreground == 0.8
+    assert np.mean(run.per_subject("mse")) == pytest.approx(run.report["region"]["hole"]["mse"]["mean"])
+    assert run.fills.inpainted(0).shape == (32, 32)
+
+
+def test_the_tables_say_what_the_reports_say(folders):
+    runs = runs_of(folders, "telea", "glcic_cited", "ipmedgan")
+    table = comparison.hole_table(runs)
+    assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited", "ip-MedGAN"]
+    cells = dict(zip(table.heading, table.rows[2], strict=True))
+    mse = runs[2].report["region"]["hole"]["mse"]
+    assert cells["MSE"] == f"{mse['mean']:.1f} [{mse['ci95'][0]:.1f}, {mse['ci95'][1]:.1f}]"
+    assert (cells["KID"], cells["trained on"], cells["parameters"]) == ("0.2000 [0.1000, 0.3000]", "400", "6.00 M")
+    assert table.rows[0][-3:] == ("-", "-", "0.5")
+
+
+def test_differences_are_paired_and_tested_over_subjects(folders):
+    runs = runs_of(folders, "ipmedgan", "telea", "glcic_cited")
+    table = comparison.difference_table(runs, runs[0])
+    assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited"]
+    difference = runs[1].per_subject("mse") - runs[0].per_subject("mse")
+    cell = dict(zip(table.heading, table.rows[0], strict=True))["MSE"]
+    assert cell.startswith(f"+{difference.mean():.1f} [+")
+    assert cell.endswith("p .016")  # all of 8 subjects alike: 2 / 2^8, twice after Holm
+    uqi = dict(zip(table.heading, table.rows[0], strict=True))["UQI"]
+    assert uqi == "+0.0000 [+0.0000, +0.0000], p 1.000"
+
+
+def test_holm_s_correction_by_hand():
+    assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert comparison.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_groups_by_foreground_take_each_hole_once(folders):
+    runs = runs_of(folders, "telea", "ipmedgan")
+    table = comparison.group_table(runs)
+    assert [name.split(", ")[1] for name in table.heading[1::2]] == ["below 75% (6)", "75% to 95% (6)", "95% and more (4)"]
+    first = [score.hole_scores["psnr"] for score in runs[0].scores if score.foreground < 0.75]
+    assert table.rows[0][1].startswith(f"{np.mean(first):.2f}")
+
+
+def test_the_paper_s_numbers_stand_beside_sewar_s_uqi(folders):
+    table = comparison.paper_table(runs_of(folders, "ipmedgan", "telea"))
+    (row,) = table.rows
+    cells = dict(zip(table.heading, row, strict=True))
+    assert cells["UQI"].startswith("0.9000")
+    assert (cells["SSIM, printed"], cells["UQI, printed"]) == ("0.3818", "0.9262")
+    assert "Other data" in table.note
+    assert comparison.paper_table(runs_of(folders, "telea")) is None
+
+
+def test_files_are_written_and_read_by_others(folders, tmp_path):
+    runs = runs_of(folders, "telea", "ipmedgan")
+    comparison.write(runs, tmp_path / "out", reference=runs[1], cases=2, caption="Trained on nothing.")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert text.startswith("16 holes of 16x16 pixels in slices of 32x32, 8 test subjects (MRI). Trained on nothing.")
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(titles) == 5
+    rows = reports.read_rows(tmp_path / "out" / "table.csv")
+    wanted = runs[1].report["region"]["image"]["mse"]["mean"]
+    (found,) = (r for r in rows if (r["system"], r["region"], r["metric"]) == ("ip-MedGAN", "image", "mse"))
+    assert float(found["mean"]) == wanted
+    assert (tmp_path / "out" / "table.tex").read_text().count(r"\toprule") == 5
+    with Image.open(tmp_path / "out" / "figure.png") as picture:
+        assert picture.width > 4 * 192  # context, two systems, image
+    with Image.open(tmp_path / "out" / "subjects.png") as picture:
+        assert picture.width > 300
+
+
+def test_two_runs_of_one_system_go_by_their_folders(folders, tmp_path):
+    make_run(tmp_path / "without_style", "ipmedgan", 12.0)
+    runs, _ = comparison.read_all([folders / "ipmedgan", tmp_path / "without_style"])
+    assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
+    assert comparison.find_reference(runs, "without_style") is runs[1]
+    assert comparison.find_reference(runs, "ipmedgan") is runs[0]
+    assert comparison.find_reference(runs, "medgan") is None
+
+
+# ------------------------------------------------------------------ what is left out
+
+
+def tampered(folders, tmp_path, edit):
+    folder = tmp_path / "tampered"
+    shutil.copytree(folders / "telea", folder)
+    edit(folder / "evaluation")
+    runs, left_out = comparison.read_all([folders / "ipmedgan", folder])
+    assert [run.system for run in runs] == ["ipmedgan"]
+    (reason,) = left_out
+    return reason
+
+
+def better_mean(directory):
+    report = json.loads((directory / "metrics.json").read_text())
+    report["region"]["hole"]["ssim"]["mean"] = 0.99
+    (directory / "metrics.json").write_text(json.dumps(report))
+
+
+def better_subject(directory):
+    lines = (directory / "subjects.csv").read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[2] = "0.999"
+    (directory / "subjects.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+
+
+def fewer_slices(directory):
+    lines = (directory / "slices.csv").read_text().splitlines()
+    (directory / "slices.csv").write_text("\n".join(lines[:-1]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (better_mean, r"metrics\.json and slices\.csv differ in ssim \(hole\)"),
+        (better_subject, r"subjects\.csv and slices\.csv differ in s0's ssim"),
+        (fewer_slices, r"metrics\.json counts other slices"),
+        (lambda d: (d / "metrics.json").write_text("{"), "damaged or of another version"),
+        (lambda d: (d / "metrics.json").write_text("{}"), "damaged or of another version"),
+        (lambda d: (d / "subjects.csv").unlink(), r"subjects\.csv: not found; evaluate the run"),
+        (lambda d: (d / "fills.npz").write_bytes(b"PK"), r"fills\.npz: damaged"),
+        (lambda d: (d / "fills.npz").unlink(), r"fills\.npz: not found; evaluate the run again"),
+        (lambda d: shutil.rmtree(d), r"metrics\.json: not found"),
+    ],
+)
+def test_a_run_that_does_not_hold_together_is_named_and_left_out(edit, reason, folders, tmp_path):
+    found = tampered(folders, tmp_path, edit)
+    assert "tampered" in found
+    assert re.search(reason, found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"fingerprint": "g"}, "scored with other data than"),
+        ({"corner": 5}, "scored on other holes than"),
+        ({"subjects": 7}, "scored on other holes than"),
+    ],
+)
+def test_a_run_on_something_else_is_named_and_left_out(changes, reason, folders, tmp_path):
+    other = make_run(tmp_path / "other", "telea", 20.0, **changes)
+    runs, left_out = comparison.read_all([folders / "ipmedgan", other])
+    assert len(runs) == 1
+    assert f"{other}: {reason}" in left_out[0]
+
+
+def test_fills_of_other_slices_are_noticed(folders, tmp_path):
+    other = make_run(tmp_path / "other", "telea", 20.0, subjects=7)
+    reason = tampered(folders, tmp_path, lambda d: shutil.copy(other / "evaluation" / fills.FILE, d))
+    assert "are of other slices" in reason
+
+
+# ------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def flags_of(monkeypatch):
+    class Values:
+        reference, cases, caption = "ipmedgan", 2, ""
+
+    def give(output):
+        Values.output = str(output)
+        monkeypatch.setattr(compare.flags, "FLAGS", Values)
+
+    return give
+
+
+def test_the_command_goes_on_without_a_missing_run_and_ends_with_an_error(folders, tmp_path, flags_of, capsys):
+    flags_of(tmp_path / "out")
+    with pytest.raises(UserError, match="1 of 3 runs left out"):
+        compare.main([str(folders / "ipmedgan"), str(tmp_path / "nowhere"), str(folders / "telea")])
+    assert "| Telea" in capsys.readouterr().out
+    assert (tmp_path / "out" / "figure.png").exists()
+
+
+def test_nothing_to_compare_is_an_error(tmp_path, flags_of):
+    flags_of(tmp_path / "out")
+    with pytest.raises(UserError, match="no run left to compare"):
+        compare.main([str(tmp_path / "nowhere")])
+
+
+def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_of):
+    (tmp_path / "file").write_text("")
+    flags_of(tmp_path / "file" / "out")
+    with pytest.raises(UserError, match="cannot be written"):
+        compare.main([str(folders / "telea")])
+
+
+def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
+    for system in ("telea", "rbf"):
+        evaluate.evaluate_classical(experiment.build(tiny_config()), system, tmp_path / system)
+    runs, left_out = comparison.read_all([tmp_path / "telea", tmp_path / "rbf"])
+    assert not left_out
+    assert {run.label for run in runs} == {"Telea", "thin-plate spline"}
+    first = runs[0]
+    assert 0.5 <= min(score.foreground for score in first.scores) <= 1
+    which = first.fills.shown[0]
+    row, column, height, width = first.fills.hole[which]
+    inpainted = first.fills.inpainted(0)
+    np.testing.assert_array_equal(inpainted[row : row + height, column : column + width], first.fills.fill[which])
+
+
+# ------------------------------------------------------------------ KID
+
+
+def test_kid_is_near_zero_for_equal_distributions_and_grows_with_their_distance():
+    generator = np.random.default_rng(0)
+    truth = generator.normal(1, 1, (120, 16))
+    subjects = [f"s{i // 6}" for i in range(120)]
+
+    def kid(fake):
+        return metrics.kernel_inception_distance(np.stack([fake, truth], axis=1), subjects)
+
+    equal, interval = kid(generator.normal(1, 1, (120, 16)))
+    assert interval[0] < 0 < interval[1]
+    near, far = (kid(generator.normal(1 + shift, 1, (120, 16)))[0] for shift in (0.5, 1.5))
+    assert abs(equal) < near < far
+
+
+def test_kid_by_hand_of_two_subjects():
+    features = np.array([[[1.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 1.0]]])  # fill and truth of one slice each
+    value, interval = metrics.kernel_inception_distance(features, ["a", "b"])
+    assert value == pytest.approx((0 / 2 + 1) ** 3 + (2 / 2 + 1) ** 3 - 2 * (1 / 2 + 1) ** 3)
+    assert interval is None
+
+
+def test_a_perfect_fill_has_a_kid_of_zero():
+    features = np.random.default_rng(0).normal(0, 1, (12, 1, 8)).repeat(2, axis=1)
+    value, interval = metrics.kernel_inception_distance(features, list("aabbccddeeff"))
+    assert (value, *interval) == pytest.approx((0, 0, 0), abs=1e-9)
