@@ -118,17 +118,19 @@ def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array
     return jnp.sum(jnp.stack(layers), axis=0)
 
 
-def kernel_inception_distance(features: np.ndarray, subjects: Sequence[str]) -> tuple[float, tuple[float, float] | None]:
+def kernel_inception_distance(
+    features: np.ndarray, subjects: Sequence[str]
+) -> tuple[float, tuple[float, float] | None] | None:
     """KID (Binkowski et al., 2018) over VGG features `[N, 2, D]` of fills and truths, with its 95 % interval.
 
     The squared maximum mean discrepancy for the kernel (x . y / D + 1)^3, of features scaled so that the truths' mean
     x . x / D is 1. A fill and its truth, and slices of one subject, are no independent draws: only pairs of different
     subjects are averaged over, which leaves the estimate unbiased, at 0 for equal distributions and below it by chance. The
-    interval is the jackknife's over subjects (1.96 standard errors); None for fewer than three.
+    interval is the jackknife's over subjects (1.96 standard errors), None for two; one subject has no estimate.
     """
     names = sorted(set(subjects))
     if len(names) < 2:
-        return 0.0, None
+        return None
     scaled = np.asarray(features, np.float64)
     scaled /= np.sqrt(np.square(scaled[:, 1]).mean()) or 1.0
     by_subject = [scaled[[subject == name for subject in subjects]] for name in names]

@@ -284,6 +284,10 @@ def test_kid_by_hand_of_two_subjects():
     assert interval is None
 
 
+def test_one_subject_has_no_kid():
+    assert metrics.kernel_inception_distance(np.ones((3, 2, 4)), ["a"] * 3) is None
+
+
 def test_a_perfect_fill_has_a_kid_of_zero():
     features = np.random.default_rng(0).normal(0, 1, (12, 1, 8)).repeat(2, axis=1)
     value, interval = metrics.kernel_inception_distance(features, list("aabbccddeeff"))

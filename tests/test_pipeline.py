@@ -128,7 +128,7 @@ def test_spread_covers_both_ends():
 
 
 def test_context_is_filled_in_the_hole_alone():
-    each = pipeline.EvaluationSlice(None, np.zeros((8, 8), np.float32), np.array([2, 3, 2, 2]))
+    each = pipeline.EvaluationSlice(None, np.zeros((8, 8), np.float32), np.array([2, 3, 2, 2]), 1.0)
     context = each.context(-1.0)
     assert (context[2:4, 3:5] == -1).all()
     assert context.sum() == -4

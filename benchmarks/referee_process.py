@@ -1,7 +1,7 @@
 """Scores a fill with PyPI `inpainting` (the BraTS challenge's metrics): run by an interpreter of its own that has it.
 
-`python tests/referee.py IN.npz` prints {"ssim", "mse", "psnr"} as JSON. IN.npz holds `image` and `inpainted`, float32
-[S, H, W], not negative, and `mask`, bool, true where pixels were removed. The package is AGPL-3.0: nothing of ours
+`python benchmarks/referee_process.py IN.npz` prints {"ssim", "mse", "psnr"} as JSON. IN.npz holds `image` and `inpainted`,
+float32 [S, H, W], not negative, and `mask`, bool, true where pixels were removed. The package is AGPL-3.0: nothing of ours
 imports this file.
 """
 

@@ -1,0 +1,112 @@
+"""Has evaluated runs judged by somebody else: the BraTS inpainting challenge's metrics, on the fills that `evaluate` kept.
+
+  IPMEDGAN_REFEREE_PYTHON=/path/to/python python -m benchmarks.referee runs/mri runs/telea --output=results/mri/referee.md
+
+The interpreter named must have the extra `referee` (PyPI `inpainting`, AGPL-3.0: it runs in processes of its own). Each
+subject's scored slices go to it as one stack, voided holes and all, 0..255 for MRI and HU + 1024 for CT; it normalises them
+itself and scores the holes alone. The table has means over subjects, and each system's rank in each column.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from ipmedgan_jax import entry
+from ipmedgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ipmedgan_jax.comparison import Run
+
+COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 5))
+"""The referee's scores; its MSE is of intensities scaled to [0, 1]."""
+
+AIR = -1024.0
+"""HU that become 0: the referee takes nothing negative."""
+
+
+def main(folders: list[str]) -> None:
+    from ipmedgan_jax import comparison, reports
+
+    interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
+    if not interpreter:
+        raise UserError("IPMEDGAN_REFEREE_PYTHON: wanted the path of a Python with the extra `referee`")
+    runs, left_out = comparison.read_all([Path(folder) for folder in folders])
+    if left_out:
+        raise UserError("; ".join(left_out))
+    scores = {run.label: judge(run, interpreter) for run in runs}
+    text = table(scores)
+    reports.write_whole(Path(flags.FLAGS.output), text)
+    print(text)
+
+
+def judge(run: "Run", interpreter: str) -> dict[str, float]:
+    """Means over subjects of the referee's scores."""
+    import numpy as np
+
+    script = Path(__file__).with_name("referee_process.py")
+    found = []
+    for stack in subject_stacks(run):
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(Path(folder) / "fill.npz", **stack)
+            command = [interpreter, str(script), str(Path(folder) / "fill.npz")]
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)
+            if answer.returncode:
+                raise UserError(f"{interpreter}: {answer.stderr.strip().splitlines()[-1]}")
+            found.append(json.loads(answer.stdout))
+    return {key: float(np.mean([each[key] for each in found])) for _, key, _ in COLUMNS}
+
+
+def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
+    """`image`, `inpainted` and `mask` `[S, H, W]` of every subject, in order of name."""
+    import numpy as np
+
+    from ipmedgan_jax.data.pipeline import SliceSource
+
+    data = run.report["data"]
+    source = SliceSource(data["directory"], "test")
+    records = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
+    stacks: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for score, fill in zip(run.scores, run.fills.fill, strict=True):
+        record = records[score.subject, score.volume, score.index]
+        low, high = record.window if data["modality"] == "ct" else (0.0, 255.0)
+        air = AIR if data["modality"] == "ct" else 0.0
+        image = (record.image() + 1) / 2 * (high - low) + low - air
+        row, column, height, width = score.hole
+        inpainted, mask = image.copy(), np.zeros(image.shape, bool)
+        inpainted[row : row + height, column : column + width] = (fill + 1) / 2 * (high - low) + low - air
+        mask[row : row + height, column : column + width] = True
+        stacks.setdefault(score.subject, []).append((image, inpainted, mask))
+    for subject in sorted(stacks):
+        image, inpainted, mask = (np.stack(arrays) for arrays in zip(*stacks[subject], strict=True))
+        yield {"image": np.maximum(image, 0), "inpainted": np.maximum(inpainted, 0), "mask": mask}
+
+
+def table(scores: dict[str, dict[str, float]]) -> str:
+    """Markdown: a row a system, each score with its rank (1 is best)."""
+    from ipmedgan_jax import reports
+
+    def ranked(key: str) -> list[str]:
+        return sorted(scores, key=lambda label: scores[label][key], reverse=key != "mse")
+
+    ranks = {key: {label: i + 1 for i, label in enumerate(ranked(key))} for _, key, _ in COLUMNS}
+    rows = [
+        [label, *(f"{each[key]:.{decimals}f} ({ranks[key][label]})" for _, key, decimals in COLUMNS)]
+        for label, each in scores.items()
+    ]
+    return reports.markdown_table([["system", *(f"{title} (rank)" for title, _, _ in COLUMNS)], *rows]) + "\n"
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("output", None, "the Markdown file that the table goes to")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["output"], arguments="the folders of runs are")
