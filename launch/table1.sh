@@ -36,11 +36,11 @@ make_environment ""
 settings=("--config.data.dir=$data" ${extra[@]+"${extra[@]}"})
 length="the config's own length of training"
 if [[ -n $images ]]; then
-  settings+=("--config.train.images=$images")
-  length="learned systems were trained on $images slices each"
+  settings+=("--config.train.steps=0" "--config.train.images=$images")
+  length="asked for: training on $images slices each"
 elif [[ -n $minutes ]]; then
   settings+=("--config.train.minutes=$minutes")
-  length="learned systems were trained for $minutes minutes each"
+  length="asked for: $minutes minutes of training each"
 fi
 
 compared=()

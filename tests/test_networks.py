@@ -202,6 +202,7 @@ def test_bfloat16_networks_keep_float32_parameters_and_outputs():
     assert output.dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"stacked": True}, {"remat": True}])
 def test_stacked_and_recomputed_blocks_are_the_same_function(changes):
     plain = CasNet(2, 2, normalise=Normalise("batch", parent=None))

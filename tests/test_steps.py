@@ -128,6 +128,7 @@ def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_r
         assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(old), strict=True))
 
 
+@pytest.mark.slow
 def test_the_generator_s_loss_is_that_of_the_updated_discriminators():
     system, batch = ipmedgan(), make_batch()
     update = make_update(system, optax.sgd(1.0))
@@ -144,6 +145,7 @@ def test_the_generator_s_loss_is_that_of_the_updated_discriminators():
         assert loss(name, before.discriminators) != pytest.approx(loss(name, after.discriminators), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_discriminators_learn_to_tell_real_from_fake_in_20_steps():
     image = np.linspace(-1, 1, SIZE, dtype=np.float32).reshape(1, SIZE, 1, 1) * np.ones((4, 1, SIZE, 1), np.float32)
     batch = make_batch().replace(image=image)
@@ -162,11 +164,13 @@ def test_one_device_and_four_agree():
     assert_close(one_metrics, four_metrics, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_statistics_agree_over_devices_too():
     update, batch = make_update(ipmedgan("batch")), make_batch(4)
     assert_close(run(update, batch, devices=1)[0].generator, run(update, batch, devices=4)[0].generator, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_accumulated_parts_give_the_whole_batch_s_update():
     batch = make_batch(4)
     whole, whole_metrics = run(make_update(ipmedgan()), batch, count=2)
@@ -176,6 +180,7 @@ def test_accumulated_parts_give_the_whole_batch_s_update():
     assert_close(whole_metrics, parts_metrics, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_noise_is_new_at_every_step_and_the_same_when_it_is_done_again():
     system = replace(ipmedgan(perceptual=0.0), generator=CasNet(1, 2, dropout=0.5))
     update, batch = make_update(system, optax.sgd(0.0)), make_batch()
@@ -202,6 +207,7 @@ def test_no_key_is_used_twice_in_parts_with_dropout_and_more_generator_updates()
     mapped.lower(state, {}, jax.tree.map(lambda x: x[None], make_batch()))
 
 
+@pytest.mark.slow
 def test_more_generator_updates_move_the_generator_and_leave_the_discriminators_alone():
     batch, adam = make_batch(), optax.adam(1e-3)
     once, _ = run(make_update(ipmedgan(), adam), batch)
@@ -215,6 +221,7 @@ def test_more_generator_updates_move_the_generator_and_leave_the_discriminators_
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_generator_and_its_statistics():
     update = make_update(ipmedgan("batch"), optax.sgd(0.1), average_decay=0.5)
     before = init(update)

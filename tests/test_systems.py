@@ -156,6 +156,7 @@ def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
     assert [phase.name for phase in experiment.build(tiny_config("unet")).phases] == ["both sides"]
 
 
+@pytest.mark.slow
 def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(tiny_config, tmp_path):
     """The context encoder: of the systems with a discriminator the quickest to compile."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -186,6 +187,7 @@ def moved(before, after):
 # ------------------------------------------------------------------ one more system
 
 
+@pytest.mark.slow
 def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setitem(experiment.SYSTEMS, "mine", unet.make)
     monkeypatch.setitem(experiment._CHOICES, "system", tuple(experiment.SYSTEMS))

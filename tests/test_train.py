@@ -51,6 +51,7 @@ def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_
     assert place == other_place
 
 
+@pytest.mark.slow
 def test_several_steps_in_a_dispatch_are_the_same_steps(tiny_config, tmp_path):
     one, two = (experiment.build(tiny_config(train__steps_per_dispatch=n, train__steps=4)) for n in (1, 2))
     train.train(one, tmp_path / "one")
@@ -92,6 +93,7 @@ def test_a_second_ctrl_c_ends_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
     built = experiment.build(tiny_config(loss__style=1e-4))
     with caplog.at_level(logging.INFO, "absl"):

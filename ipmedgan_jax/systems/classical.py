@@ -68,7 +68,10 @@ def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels copied from elsewhere by a few dominant offsets between alike patches (He and Sun, 2012), 8 bit."""
+    """Pixels copied from elsewhere by a few dominant offsets between alike patches (He and Sun, 2012), 8 bit.
+
+    On a head before black air many of those offsets are the air's: a third of the pixels it copies into FLAIR are black.
+    """
     grey, filled = _eight_bit(context), np.zeros(context.shape, np.uint8)
     cv2.setRNGSeed(0)
     cv2.xphoto.inpaint(grey, np.where(mask, 0, 255).astype(np.uint8), filled, cv2.xphoto.INPAINT_SHIFTMAP)
