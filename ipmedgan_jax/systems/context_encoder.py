@@ -15,7 +15,6 @@ import numpy as np
 from jax import Array
 
 from ipmedgan_jax import losses, masks
-from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
 from ipmedgan_jax.systems.parts import Parts
@@ -25,12 +24,7 @@ BAND = 7 / 64
 
 
 def make(parts: Parts) -> "ContextEncoderSystem":
-    """Windows of twice the hole's side must fit into the slice: UserError where they do not."""
-    if parts.hole_size & (parts.hole_size - 1) or 2 * parts.hole_size > parts.image_size:
-        raise UserError(
-            f"config.holes.size is {parts.hole_size}: the context encoder wants a power of two, at most half of "
-            f"data.image_size, {parts.image_size}"
-        )
+    parts.check_window("the context encoder")
     return ContextEncoderSystem(
         WindowFill(ContextEncoder(parts.width, parts.normalise, parts.dtype), parts.hole_size),
         {"local": HoleDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},

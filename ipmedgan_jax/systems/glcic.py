@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from ipmedgan_jax import losses, masks
-from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
 from ipmedgan_jax.systems.parts import Parts
@@ -36,12 +35,7 @@ def make_cited(parts: Parts) -> "GLCIC":
 
 
 def _make(parts: Parts, *, fill: float | None, sees_mask: bool) -> "GLCIC":
-    """Windows of twice the hole's side must fit into the slice and come down to 4x4 pixels: UserError where they do not."""
-    if parts.hole_size & (parts.hole_size - 1) or 2 * parts.hole_size > parts.image_size:
-        raise UserError(
-            f"config.holes.size is {parts.hole_size}: GLCIC wants a power of two, at most half of data.image_size, "
-            f"{parts.image_size}"
-        )
+    parts.check_window("GLCIC")
     return GLCIC(
         CompletionNetwork(parts.width, parts.normalise, parts.dtype),
         {"joint": JointDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.casnet import CasNet
 from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
@@ -43,6 +44,14 @@ class Parts:
     dtype: Any
     loss: LossSettings
     vgg19: VGG19
+
+    def check_window(self, system: str) -> None:
+        """Networks that halve a window of twice the hole's side to 4x4 cannot take every hole: UserError for those."""
+        if self.hole_size & (self.hole_size - 1) or 2 * self.hole_size > self.image_size:
+            raise UserError(
+                f"config.holes.size is {self.hole_size}: {system} wants a power of two, at most half of data.image_size, "
+                f"{self.image_size}"
+            )
 
     def casnet(self) -> CasNet:
         return CasNet(
