@@ -41,9 +41,13 @@ def main(folders: list[str]) -> None:
     runs, left_out = comparison.read_all([Path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
-    scores = {run.label: judge(run, interpreter) for run in runs}
-    text = table(scores)
-    reports.write_whole(Path(flags.FLAGS.output), text)
+    output = Path(flags.FLAGS.output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        text = table({run.label: judge(run, interpreter) for run in runs})
+        reports.write_whole(output, text)
+    except OSError as error:
+        raise UserError(f"{error.filename or output}: {error.strerror or error}") from error
     print(text)
 
 
@@ -59,7 +63,8 @@ def judge(run: "Run", interpreter: str) -> dict[str, float]:
             command = [interpreter, str(script), str(Path(folder) / "fill.npz")]
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
             if answer.returncode:
-                raise UserError(f"{interpreter}: {answer.stderr.strip().splitlines()[-1]}")
+                said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+                raise UserError(f"{interpreter}: {said[-1]}")
             found.append(json.loads(answer.stdout))
     return {key: float(np.mean([each[key] for each in found])) for _, key, _ in COLUMNS}
 
@@ -69,8 +74,11 @@ def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
     import numpy as np
 
     from ipmedgan_jax.data.pipeline import SliceSource
+    from ipmedgan_jax.data.records import load_dataset
 
     data = run.report["data"]
+    if load_dataset(data["directory"]).fingerprint != data["fingerprint"]:
+        raise UserError(f"{data['directory']}: no longer the data that {run.folder} was scored on")
     source = SliceSource(data["directory"], "test")
     records = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
     stacks: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}

@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> None:
     if not runs:
         raise UserError("no run left to compare: evaluate them first with python -m ipmedgan_jax.evaluate")
     reference = comparison.find_reference(runs, flags.FLAGS.reference)
+    if reference is None:
+        logging.warning("no run or system is called %s: no table of differences (--reference)", flags.FLAGS.reference)
     try:
         comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
     except OSError as error:

@@ -1,9 +1,11 @@
 """Evaluated runs side by side: reading and checking them, the tables, the figure and the scatter.
 
 A run is checked against itself (its slices' scores must add up to its subjects' and its report's) and against the first
-(the same data, holes and slices): what is compared is what was scored. All means are over subjects.
+(the same data, holes and slices): what is compared is what was scored. All means are over subjects, but for KID, which
+weighs pairs of slices.
 """
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -109,12 +111,17 @@ def read(folder: Path) -> Run:
     path = directory / "metrics.json"
     try:
         report = json.loads(path.read_text())
+        for key in ("system", "images_seen", "parameters", "seconds_per_slice"):
+            _ = report[key]
+        for key in ("fingerprint", "vgg19", "modality", "image_size"):
+            _ = report["data"][key]
+        _ = report["holes"]["size"]
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
         _check_sums(report, scores, subjects, directory)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{directory}: damaged or of another version ({error}); evaluate the run again") from error
     filled = fills.read(directory / fills.FILE)
     if [(score.subject, score.volume, score.index) for score in scores] != _names(filled):
@@ -151,6 +158,9 @@ def _check_same(first: Run, run: Run) -> None:
     for what, key in (("data", "fingerprint"), ("weights of the VGG distance", "vgg19")):
         if first.report["data"][key] != run.report["data"][key]:
             raise UserError(f"{run.folder}: scored with other {what} than {first.folder}")
+    metrics = [set(each.report["region"]["hole"]) for each in (first, run)]
+    if metrics[0] != metrics[1]:
+        raise UserError(f"{run.folder}: scored with other metrics than {first.folder}")
     places = [[(s.subject, s.volume, s.index, s.hole) for s in each.scores] for each in (first, run)]
     if places[0] != places[1]:
         raise UserError(f"{run.folder}: scored on other holes than {first.folder}")
@@ -223,7 +233,7 @@ def hole_table(runs: Sequence[Run]) -> Table:
 def _costs(run: Run) -> tuple[str, str, str]:
     """Slices trained on, parameters, seconds a slice."""
     seen, parameters, seconds = (run.report[key] for key in ("images_seen", "parameters", "seconds_per_slice"))
-    return (f"{seen:,}" if seen else "-", f"{parameters / 1e6:.2f} M" if parameters else "-", f"{seconds:.2g}")
+    return (f"{seen:,}" if seen else "-", f"{parameters / 1e6:.2f} M" if parameters else "-", f"{seconds or 0:.2g}")
 
 
 def image_table(runs: Sequence[Run]) -> Table:
@@ -308,24 +318,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def group_table(runs: Sequence[Run]) -> Table:
-    """PSNR, SSIM and VGG distance by the hole's share of foreground."""
+    """PSNR and VGG distance by the hole's share of foreground."""
     columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
     counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
 
-    def value(run: Run, low: float, high: float, metric: str) -> str:
+    def value(run: Run, low: float, high: float, metric: str, decimals: int) -> str:
         chosen = [score for score in run.scores if low <= score.foreground < high]
         if not chosen or metric not in chosen[0].hole_scores:
             return "-"
         means = [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
         interval = reports.bootstrap_interval(means, resamples=RESAMPLES)
-        return reports.cell({"mean": float(np.mean(means)), "ci95": interval}, 2 if metric == "psnr" else 3)
+        return reports.cell({"mean": float(np.mean(means)), "ci95": interval}, decimals)
 
     return Table(
         "By the hole's share of foreground",
         "Holes at the head's edge, mostly inside it, and inside it; in brackets the number of holes.",
         ("system", *heading),
-        tuple((run.label, *(value(run, low, high, metric) for low, high, _, metric, _ in columns)) for run in runs),
+        tuple(
+            (run.label, *(value(run, low, high, metric, decimals) for low, high, _, metric, decimals in columns))
+            for run in runs
+        ),
     )
 
 
@@ -394,7 +407,7 @@ def figure(runs: Sequence[Run], path: Path, *, cases: int) -> None:
         image, hole = first.image[example], first.hole[which]
         context = image.copy()
         context[hole[0] : hole[0] + hole[2], hole[1] : hole[1] + hole[3]] = -1
-        filled = [(run.label, run.fills.inpainted(example)) for run in runs]
+        filled = [(run.label, first.inpainted(example, run.fills.fill[which])) for run in runs]
         tiles = (("context", context), *filled, ("image", image))
         caption = (str(first.subject[which]), f"slice {int(first.index[which])}")
         rows.append(figures.Row(caption, tiles, (int(hole[0]), int(hole[1]), int(hole[2]), int(hole[3]))))

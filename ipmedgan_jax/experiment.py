@@ -39,8 +39,11 @@ SYSTEMS: dict[str, Callable[[Parts], System]] = {
 
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
+LENGTH = ("train.epochs", "train.images", "train.steps")
+"""Keys of a run's length: free, unless its phases are shares of it."""
+
 MAY_CHANGE = (
-    *("train.epochs", "train.images", "train.steps", "train.minutes", "train.log_every", "train.validate_every"),
+    *(*LENGTH, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
 )
@@ -464,5 +467,6 @@ def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Keys with other values, among those a run may not be resumed with other values of."""
     a, b = flat(saved), flat(current)
-    free = tuple(f"{key}." for key in MAY_CHANGE)
+    in_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
+    free = tuple(f"{key}." for key in MAY_CHANGE if not (in_phases and key in LENGTH))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

@@ -1,6 +1,7 @@
 """What a system filled in, kept beside its scores: `fills.npz`, for figures and for other people's metrics."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,20 @@ class Fills:
     shown: np.ndarray
     image: np.ndarray
 
-    def inpainted(self, example: int) -> np.ndarray:
-        """The whole image of one of the few, with its hole filled, `[H, W]`."""
+    def __post_init__(self) -> None:
+        """ValueError for arrays that do not belong together."""
+        lengths = {len(each) for each in (self.subject, self.volume, self.index, self.hole, self.fill)}
+        if len(lengths) != 1 or len(self.shown) != len(self.image) or any(self.shown >= len(self.fill)):
+            raise ValueError("arrays of different lengths")
+        if any((hole[2], hole[3]) != self.fill.shape[1:] for hole in self.hole):
+            raise ValueError("holes and fills of different sizes")
+
+    def inpainted(self, example: int, fill: np.ndarray | None = None) -> np.ndarray:
+        """The whole image of one of the few, `[H, W]`, with its hole filled by this system's fill or another's."""
         which = self.shown[example]
         row, column, height, width = self.hole[which]
         inpainted = self.image[example].copy()
-        inpainted[row : row + height, column : column + width] = self.fill[which]
+        inpainted[row : row + height, column : column + width] = self.fill[which] if fill is None else fill
         return inpainted
 
 
@@ -75,5 +84,5 @@ def read(path: Path) -> Fills:
             return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; evaluate the run again") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error

@@ -5,9 +5,9 @@
 #   bash launch/table1.sh --config=configs/small.py --data=data/mri --images=6400 --output=results/mri
 #
 # --images=N    every system is trained on so many slices, each counted as often as it is seen (the default: the config's length)
-# --minutes=M   or every system is trained for so long
+# --minutes=M   or every system is trained for so long (anew where it was cut off; phases stay shares of the config's length)
 # --systems=".." learned systems, --fills=".." classical ones; --runs=DIR keeps the runs (default: runs/ and the output's name)
-# A further --config.KEY=VALUE goes to every training.
+# A further --config.KEY=VALUE goes to every system. Runs that were begun with other arguments are refused.
 source "$(dirname "$0")/environment.sh"
 
 config= data= output= images= minutes= runs= extra=()
@@ -25,15 +25,23 @@ for argument in "$@"; do
     --fills=*) fills=$value ;;
     --runs=*) runs=$value ;;
     --config.*) extra+=("$argument") ;;
-    *) sed -n '2,12p' "$0" >&2; echo "error: $argument is no option of this script" >&2; exit 2 ;;
+    *) sed -n '2,10p' "$0" >&2; echo "error: $argument is no option of this script" >&2; exit 2 ;;
   esac
 done
-if [[ -z $config || -z $output ]]; then sed -n '2,12p' "$0" >&2; echo "error: --config and --output are wanted" >&2; exit 2; fi
+if [[ -z $config || -z $output ]]; then sed -n '2,10p' "$0" >&2; echo "error: --config and --output are wanted" >&2; exit 2; fi
 if [[ -n $images && -n $minutes ]]; then echo "error: --images or --minutes, not both" >&2; exit 2; fi
 runs=${runs:-runs/$(basename "$output")}
 make_environment ""
 
 settings=("--config.data.dir=$data" ${extra[@]+"${extra[@]}"})
+scored=("${settings[@]}")
+asked="$config $data $images $minutes ${extra[*]-}"
+mkdir -p "$runs"
+if [[ -f $runs/asked && $(<"$runs/asked") != "$asked" ]]; then
+  echo "error: the runs in $runs were begun with other arguments ($(<"$runs/asked")); choose another --runs" >&2
+  exit 2
+fi
+echo "$asked" >"$runs/asked"
 length="the config's own length of training"
 if [[ -n $images ]]; then
   settings+=("--config.train.steps=0" "--config.train.images=$images")
@@ -48,7 +56,7 @@ for system in $fills; do
   compared+=("$runs/$system")
   [[ -f $runs/$system/evaluation/metrics.json ]] && continue
   echo "== $system"
-  python -m ipmedgan_jax.evaluate --config="$config" --config.data.dir="$data" --system="$system" --workdir="$runs/$system"
+  python -m ipmedgan_jax.evaluate --config="$config" "${scored[@]}" --system="$system" --workdir="$runs/$system"
 done
 for system in $systems; do
   compared+=("$runs/$system")
@@ -63,5 +71,5 @@ for system in $systems; do
   fi
 done
 
-machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null)"
+machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null || true)"
 python -m ipmedgan_jax.compare "${compared[@]}" --output="$output" --caption="Config $config; $length; $(date +%Y-%m-%d), $machine."

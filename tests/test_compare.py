@@ -164,6 +164,12 @@ def better_subject(directory):
     (directory / "subjects.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
 
 
+def older_report(directory):
+    report = json.loads((directory / "metrics.json").read_text())
+    del report["images_seen"]
+    (directory / "metrics.json").write_text(json.dumps(report))
+
+
 def fewer_slices(directory):
     lines = (directory / "slices.csv").read_text().splitlines()
     (directory / "slices.csv").write_text("\n".join(lines[:-1]) + "\n")
@@ -177,6 +183,8 @@ def fewer_slices(directory):
         (fewer_slices, r"metrics\.json counts other slices"),
         (lambda d: (d / "metrics.json").write_text("{"), "damaged or of another version"),
         (lambda d: (d / "metrics.json").write_text("{}"), "damaged or of another version"),
+        (older_report, r"damaged or of another version \('images_seen'\)"),
+        (lambda d: (d / "slices.csv").write_text((d / "slices.csv").read_text()[:-1] + ",1\n"), "damaged or of another"),
         (lambda d: (d / "subjects.csv").unlink(), r"subjects\.csv: not found; evaluate the run"),
         (lambda d: (d / "fills.npz").write_bytes(b"PK"), r"fills\.npz: damaged"),
         (lambda d: (d / "fills.npz").unlink(), r"fills\.npz: not found; evaluate the run again"),
@@ -202,6 +210,15 @@ def test_a_run_on_something_else_is_named_and_left_out(changes, reason, folders,
     runs, left_out = comparison.read_all([folders / "ipmedgan", other])
     assert len(runs) == 1
     assert f"{other}: {reason}" in left_out[0]
+
+
+def test_a_figure_s_row_is_one_slice_whatever_each_run_kept_whole(folders, tmp_path):
+    first, second = runs_of(folders, "ipmedgan", "telea")
+    which = first.fills.shown[2]
+    row, column, height, width = first.fills.hole[which]
+    shown = first.fills.inpainted(2, second.fills.fill[which])
+    np.testing.assert_array_equal(shown[row : row + height, column : column + width], second.fills.fill[which])
+    np.testing.assert_array_equal(shown[0], first.fills.image[2][0])
 
 
 def test_fills_of_other_slices_are_noticed(folders, tmp_path):

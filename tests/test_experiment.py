@@ -213,6 +213,14 @@ def test_an_unknown_system_in_the_config_suffix_is_refused():
         experiment.check(ct.get_config("medgam"))
 
 
+@pytest.mark.parametrize(("system", "differing"), [("glcic", ["train.images"]), ("unet", [])])
+def test_a_run_whose_phases_are_shares_of_its_length_keeps_its_length(system, differing):
+    saved = small.get_config(system).to_dict()
+    longer = small.get_config(system).unlock()
+    longer.train.images = 99
+    assert experiment.differing_keys(saved, longer.to_dict()) == differing
+
+
 def test_a_misspelt_key_is_refused():
     with pytest.raises(AttributeError, match="learning_rat"):
         ct.get_config().optimiser.learning_rat = 1.0
