@@ -10,15 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, leaky_relu
+from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, leaky_relu, widths
 
 DROPOUT_LAYERS = 3
 """Decoder layers that pix2pix gives dropout; MedGAN's use of it is not known."""
-
-
-def widths(size: int, width: int) -> list[int]:
-    """Channels of the encoder's layers, from the largest map down to 1x1: width times 1, 2, 4, 8, 8, ..."""
-    return [width * min(2**i, 8) for i in range(size.bit_length() - 1)]
 
 
 class UBlock(nn.Module):

@@ -10,21 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, kernel_init, leaky_relu
+from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, kernel_init, leaky_relu, widths
 
 SMALLEST = 4
 """Pixels: side of the map before the code."""
 
 CODE = 4000
 """Features of the code at the published width of 64."""
-
-WIDEST = 8
-"""Times `width`: channels of the deepest maps."""
-
-
-def stages(side: int) -> int:
-    """Halvings from a square of this side to 4x4 pixels."""
-    return (side // SMALLEST).bit_length() - 1
 
 
 class ContextEncoder(nn.Module):
@@ -40,8 +32,7 @@ class ContextEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, window: Array, train: bool) -> Array:
-        depth = stages(window.shape[1])
-        features = [self.width, *(self.width * min(2**i, WIDEST) for i in range(depth - 1))]
+        features = [self.width, *widths(window.shape[1] // SMALLEST, self.width)[:-1]]
         x = window
         for i, channels in enumerate(features):
             x = Downsample(channels, self.dtype, name=f"down_{i}")(x)
@@ -72,8 +63,8 @@ class HoleDiscriminator(nn.Module):
     def __call__(self, hole: Array, train: bool) -> tuple[Array, tuple[Array, ...]]:
         """Returns float32 logits `[B, 1, 1]`, and the feature maps after each activation."""
         x, features = hole, []
-        for i in range(stages(hole.shape[1])):
-            x = Downsample(self.width * min(2**i, WIDEST), self.dtype, name=f"conv_{i}")(x)
+        for i, channels in enumerate(widths(hole.shape[1] // SMALLEST, self.width)):
+            x = Downsample(channels, self.dtype, name=f"conv_{i}")(x)
             if i:
                 x = self.normalise.copy(name=f"norm_{i}")(x, train)
             x = leaky_relu(x)

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from ipmedgan_jax.networks.convolution import conv
-from ipmedgan_jax.networks.layers import Normalise, Upsample, kernel_init
+from ipmedgan_jax.networks.layers import Normalise, Upsample, kernel_init, widths
 from ipmedgan_jax.networks.winograd import conv3x3
 
 DILATIONS = (2, 4, 8, 16)
@@ -141,8 +141,8 @@ class _Description(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        for i in range((x.shape[1] // SMALLEST).bit_length() - 1):
-            x = _Conv(self.width * min(2**i, 8), side=5, stride=2, dtype=self.dtype, name=f"conv_{i}")(x)
+        for i, channels in enumerate(widths(x.shape[1] // SMALLEST, self.width)):
+            x = _Conv(channels, side=5, stride=2, dtype=self.dtype, name=f"conv_{i}")(x)
             x = nn.relu(self.normalise.copy(name=f"norm_{i}")(x, train))
         features = FULLY_CONNECTED * self.width // 64
         x = nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype, name="describe")(x.reshape(len(x), -1))

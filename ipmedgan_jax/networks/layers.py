@@ -36,6 +36,11 @@ kernel_init = nn.initializers.normal(0.02)
 """N(0, 0.02), as pix2pix."""
 
 
+def widths(size: int, width: int) -> list[int]:
+    """Channels of the layers that halve a map of this side down to 1x1: width times 1, 2, 4, 8, 8, ..."""
+    return [width * min(2**i, 8) for i in range(size.bit_length() - 1)]
+
+
 def leaky_relu(x: Array) -> Array:
     return nn.leaky_relu(x, LEAKY_SLOPE)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ipmedgan_jax.networks.convolution import LAYOUT, kernel_gradient
+from ipmedgan_jax.networks.convolution import conv, kernel_gradient
 
 TILE = 4
 """Output pixels along a tile's side."""
@@ -73,7 +73,7 @@ conv3x3.defvjp(_forward, _backward)
 
 
 def _plain(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), (_PADDING, _PADDING), dimension_numbers=LAYOUT)
+    return conv(x, kernel, _PADDING)
 
 
 def _in_tiles(x: Array, kernel: Array) -> Array:
