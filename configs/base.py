@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 def get_config(system: str = "") -> ConfigDict:
     """The paper's settings, as far as it states them."""
     config = ConfigDict()
-    config.system = "ipmedgan"  # ipmedgan | medgan | context_encoder | glcic | glcic_cited | unet: set by for_system
+    config.system = "ipmedgan"  # or another of experiment.SYSTEMS, see main.py: set by for_system
     config.modality = "mri"  # mri | ct: how intensities are windowed, and whether errors are given in HU
     config.seed = 0  # weights, order of the slices, training holes
 
@@ -73,6 +73,7 @@ def get_config(system: str = "") -> ConfigDict:
     loss.perceptual_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # lambda_p0.. of Eq. 4: image, then D's layers; (open)
     loss.style_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # lambda_s1.. of Eq. 3: conv1_1 .. conv5_1; (open)
     loss.reconstruction = 0.0  # of the pixels' own term: an L1 in the hole here, in others what their papers have
+    loss.content = 0.0  # of VGG-19's features' distance round the hole, ipmedgan_plus alone
     loss.l1_region = "hole"  # hole | image: where the plain U-Net's L1 is taken
 
     config.optimiser = optimiser = ConfigDict()  # one for each network
@@ -137,6 +138,16 @@ SYSTEMS = {
         "loss.adversarial": 0.0,
         "optimiser.learning_rate": 1e-3,
         "train.generator_alone": 0.2,
+    },
+    "ipmedgan_plus": {
+        "generator.sees_mask": True,
+        "loss.reconstruction": 10.0,
+        "loss.adversarial": 0.1,
+        "loss.local": 0.1,
+        "loss.perceptual": 1.0,
+        "loss.perceptual_reduction": "mean",
+        "loss.content": 1.0,
+        "train.generator_alone": 0.4,
     },
     "unet": {
         "generator.blocks": 1,

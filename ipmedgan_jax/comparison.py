@@ -32,6 +32,7 @@ TITLES = {
     "glcic_cited": "GLCIC as cited",
     "medgan": "MedGAN",
     "ipmedgan": "ip-MedGAN",
+    "ipmedgan_plus": "ip-MedGAN plus (ours)",
 }
 """Systems as tables name them."""
 

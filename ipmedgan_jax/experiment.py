@@ -24,11 +24,12 @@ from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.scoring import FeatureNetwork
 from ipmedgan_jax.steps import System, Update
-from ipmedgan_jax.systems import context_encoder, glcic, ipmedgan, unet
+from ipmedgan_jax.systems import context_encoder, glcic, ipmedgan, ipmedgan_plus, unet
 from ipmedgan_jax.systems.parts import LossSettings, Parts
 
 SYSTEMS: dict[str, Callable[[Parts], System]] = {
     "ipmedgan": ipmedgan.make,
+    "ipmedgan_plus": ipmedgan_plus.make,
     "medgan": ipmedgan.make,
     "context_encoder": context_encoder.make,
     "glcic": glcic.make,
@@ -202,6 +203,7 @@ def _loss_settings(config: ConfigDict) -> LossSettings:
         perceptual_layers=tuple(loss.perceptual_layers),
         style_layers=tuple(loss.style_layers),
         reconstruction=loss.reconstruction,
+        content=loss.content,
         l1_region=loss.l1_region,
     )
 
@@ -410,6 +412,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "loss.style": (0, math.inf),
     "loss.perceptual": (0, math.inf),
     "loss.reconstruction": (0, math.inf),
+    "loss.content": (0, math.inf),
     "optimiser.learning_rate": (0, math.inf),
     "optimiser.discriminator_rate": (0, math.inf),
     "optimiser.b1": (0, 0.999999),

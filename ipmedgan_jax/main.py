@@ -3,8 +3,8 @@
   python -m ipmedgan_jax.main --config=configs/mri.py --workdir=runs/mri --config.data.dir=data/mri
   python -m ipmedgan_jax.main --config=configs/ct.py:medgan --workdir=runs/medgan --config.train.batch_size=4
 
---config=FILE[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan (default), medgan,
-context_encoder, glcic, glcic_cited or unet.
+--config=FILE[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan (default),
+ipmedgan_plus, medgan, context_encoder, glcic, glcic_cited or unet.
 A single setting is changed with --config.KEY=VALUE. Without data.dir the built-in head phantom is used. Ctrl-C saves a
 checkpoint and exits with 130 (SIGTERM: 143); the same command goes on from there. Results: WORKDIR/evaluation/.
 """

@@ -11,7 +11,7 @@
 source "$(dirname "$0")/environment.sh"
 
 config= data= output= images= minutes= runs= extra=()
-systems="context_encoder glcic glcic_cited medgan ipmedgan unet"
+systems="context_encoder glcic glcic_cited medgan ipmedgan unet ipmedgan_plus"
 fills="surround_mean telea navier_stokes biharmonic rbf shift_map"
 for argument in "$@"; do
   value=${argument#*=}

@@ -12,6 +12,7 @@ import pytest
 
 from ipmedgan_jax import evaluate, experiment, steps, train
 from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.layers import initialise
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
@@ -141,6 +142,23 @@ def test_ipmedgan_can_learn_from_pixels_and_the_mask(make, batch):
     assert terms.keys() == {"reconstruction"}
     assert float(terms["reconstruction"].value) == pytest.approx(0.25)
     assert terms["reconstruction"].weight == 2.0
+
+
+def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
+    system = make("ipmedgan_plus")
+    outside = jnp.where(batch.mask > 0, batch.image, 0.77)  # right in the hole, wrong where it will not be used
+
+    def judge(name, image):
+        return jnp.zeros((2, 1, 1)), (system.shown(name, batch, image),)
+
+    frozen = initialise(jax.eval_shape(VGG19("caffe").init, jax.random.key(0), batch.image), jax.random.key(0))["params"]
+    terms = system.generator_loss(frozen, batch, outside, judge)
+    assert terms.keys() == {"reconstruction", "global", "local", "perceptual", "content", "style"}
+    assert all(float(terms[name].value) == 0 for name in terms.keys() - {"global", "local"})
+    wrong = system.generator_loss(frozen, batch, 0.5 * batch.image, judge)
+    assert all(float(wrong[name].value) > 0 for name in wrong)
+    assert system.alone().generator_loss(frozen, batch, outside, judge).keys() == {"reconstruction"}
+    assert system.shown("local", batch, outside).shape == (2, 2 * HOLE, 2 * HOLE, 2)
 
 
 # ------------------------------------------------------------------ phases

@@ -25,10 +25,7 @@ LOCAL_LAYERS = 2
 def make(parts: Parts) -> "IpMedGAN":
     """ip-MedGAN; with a local weight of 0, MedGAN. UserError for sizes that leave a discriminator no logit."""
     loss, layers = parts.loss, parts.discriminator_layers
-    if parts.image_size < 3 * 2**layers:
-        raise UserError(
-            f"config.discriminator.layers is {layers}: leaves no logit of {parts.image_size} pixels, take fewer layers"
-        )
+    parts.check_patches(layers)
     discriminators = {"global": parts.patch_discriminator(layers)}
     if loss.local:
         if parts.hole_size % 2**LOCAL_LAYERS:

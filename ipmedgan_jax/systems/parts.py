@@ -22,6 +22,7 @@ class LossSettings:
     perceptual_layers: tuple[float, ...]
     style_layers: tuple[float, ...]
     reconstruction: float
+    content: float
     l1_region: str
 
 
@@ -51,6 +52,13 @@ class Parts:
             raise UserError(
                 f"config.holes.size is {self.hole_size}: {system} wants a power of two, at most half of data.image_size, "
                 f"{self.image_size}"
+            )
+
+    def check_patches(self, layers: int) -> None:
+        """UserError where a patch discriminator of so many layers has no logit of the image."""
+        if self.image_size < 3 * 2**layers:
+            raise UserError(
+                f"config.discriminator.layers is {layers}: leaves no logit of {self.image_size} pixels, take fewer layers"
             )
 
     def casnet(self) -> CasNet:

@@ -1,0 +1,112 @@
+"""ip-MedGAN plus: ip-MedGAN's parts with what inpainting has learned since. This project's own, not a published system.
+
+| | ip-MedGAN | here |
+|---|---|---|
+| what losses and discriminators see | the generator's output | the inpainted image: what is delivered |
+| the generator sees | the context | the context and the mask (Yu et al., 2018) |
+| start | all losses at once | the L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
+| pixels | none but Eq. 4's first layer | L1 in the hole throughout |
+| local discriminator | 34x34 patches of the hole | the same patches of the window of twice its side, beside the mask |
+| global discriminator | beside the context | beside the mask |
+| D's features | Eq. 4, a sum | their mean: feature matching (Wang et al., 2018) |
+| VGG-19 | Eq. 3, of the whole image | Eq. 3 and the features' own distance (Zhang et al., 2018), of that window |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ipmedgan_jax import losses, masks, metrics
+from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.parts import Parts
+
+LOCAL_LAYERS = 2
+"""Stride-2 layers of the local discriminator: 34x34 patches, as ip-MedGAN's."""
+
+
+def make(parts: Parts) -> "IpMedGANPlus":
+    """UserError for sizes that leave a discriminator no logit."""
+    parts.check_patches(parts.discriminator_layers)
+    loss = parts.loss
+    return IpMedGANPlus(
+        generator=parts.casnet(),
+        discriminators={
+            "global": parts.patch_discriminator(parts.discriminator_layers),
+            "local": parts.patch_discriminator(LOCAL_LAYERS),
+        },
+        vgg19=parts.vgg19,
+        hole_size=parts.hole_size,
+        fill=parts.fill,
+        sees_mask=parts.sees_mask,
+        reconstruction=loss.reconstruction,
+        adversarial=loss.adversarial,
+        local=loss.local,
+        perceptual=loss.perceptual,
+        content=loss.content,
+        style=loss.style,
+    )
+
+
+@dataclass(frozen=True)
+class IpMedGANPlus:
+    """The system; its weights are of the terms named alike. `hole_size` is the side of the hole in pixels."""
+
+    generator: nn.Module
+    discriminators: Mapping[str, nn.Module]
+    vgg19: VGG19
+    hole_size: int
+    fill: float
+    sees_mask: bool
+    reconstruction: float
+    adversarial: float
+    local: float
+    perceptual: float
+    content: float
+    style: float
+
+    def alone(self) -> "IpMedGANPlus":
+        """Pixels alone."""
+        return replace(self, adversarial=0.0, local=0.0, perceptual=0.0, content=0.0, style=0.0)
+
+    def generator_input(self, batch: Batch) -> Array:
+        context = batch.context(self.fill)
+        return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
+
+    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+        pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
+        return pair if name == "global" else self._window(batch, pair)
+
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+        error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
+        terms = {"reconstruction": Term(self.reconstruction, error)}
+        matched = []
+        for name, weight in (("global", self.adversarial), ("local", self.local)):
+            if weight:
+                logits, features = judge(name, output)
+                _, real_features = lax.stop_gradient(judge(name, batch.image))
+                even = [1 / len(features)] * len(features)
+                terms[name] = Term(weight, losses.adversarial_loss(logits))
+                matched.append(losses.perceptual_loss(features, real_features, weights=even, reduction="mean"))
+        if matched:
+            terms["perceptual"] = Term(self.perceptual, sum(matched, jnp.zeros(())) / len(matched))
+        return terms | (self._of_vgg19(frozen, batch, output) if self.content or self.style else {})
+
+    def _of_vgg19(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
+        window = self._window(batch, batch.inpainted(output))
+        fake: Any = self.vgg19.apply({"params": frozen}, window)
+        real: Any = lax.stop_gradient(self.vgg19.apply({"params": frozen}, self._window(batch, batch.image)))
+        return {
+            "content": Term(self.content, metrics.vgg_distance(fake, real).mean()),
+            "style": Term(self.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
+        }
+
+    def _window(self, batch: Batch, images: Array) -> Array:
+        """The square of twice the hole's side round it, shifted where it would leave the image."""
+        size = images.shape[1]
+        side = min(2 * self.hole_size, size)
+        return masks.crop(images, masks.window_corners(batch.hole, self.hole_size, side, size), side)
