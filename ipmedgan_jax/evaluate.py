@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 def main() -> None:
     """Imports what takes long only here, so that --help does not wait for it."""
     runtime.set_up()
-    from ipmedgan_jax import experiment, train
+    from ipmedgan_jax import experiment, runs
     from ipmedgan_jax.systems.classical import FILLS
 
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
     if system is None:
-        evaluate_run(experiment.build(config) if config else train.read_experiment(workdir, flags.FLAGS.data_dir), workdir)
+        evaluate_run(experiment.build(config) if config else runs.read_experiment(workdir, flags.FLAGS.data_dir), workdir)
         return
     if system not in FILLS:
         raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
@@ -46,31 +46,30 @@ def main() -> None:
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     """Scores a run's best or latest checkpoint (`evaluation.checkpoint`) on the test subjects; returns metrics.json."""
-    from ipmedgan_jax import scoring, train
+    from ipmedgan_jax import runs, scoring
 
-    train.check_same_run(built, workdir)
-    with train.open_checkpoints(built, workdir, create=False) as checkpoints:
-        latest, best = checkpoints.latest_step(), checkpoints.best_step()
-        if latest is None:
-            raise UserError(f"{workdir}: has no checkpoint yet; train it with python -m ipmedgan_jax.main")
-        step = latest if built.evaluation.checkpoint == "latest" or best is None else best
-        params, statistics = train.restore_generator(built, checkpoints, step)
+    runs.check_same_run(built, workdir)
+    with runs.open_checkpoints(built.training, workdir, create=False) as checkpoints:
+        step = runs.chosen_step(checkpoints, built.evaluation.checkpoint)
+        params, statistics = runs.restore_generator(
+            built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
+        )
     logging.info("evaluating step %d", step)
     inpaint = scoring.LearnedInpaint(built.system).bind(params, statistics)
     learned = {
         "step": step,
         "images_seen": step * built.training.batch_size,
-        "parameters": train.parameter_count(params),
+        "parameters": runs.parameter_count(params),
     }
     return _evaluate(built, inpaint, built.name, learned, workdir)
 
 
 def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[str, Any]:
     """Scores a classical fill on the test subjects; returns metrics.json."""
-    from ipmedgan_jax import scoring, train
+    from ipmedgan_jax import runs, scoring
     from ipmedgan_jax.systems.classical import FILLS
 
-    if (workdir / train.CONFIG_FILE).exists():
+    if (workdir / runs.CONFIG_FILE).exists():
         raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
     return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, {"step": None}, workdir)
 

@@ -114,6 +114,11 @@ class Experiment:
     evaluation: EvaluationSettings
     config: dict[str, Any]
 
+    @property
+    def averaged(self) -> bool:
+        """Whether what fills images at test is the moving average of the generator."""
+        return self.phases[-1].update.average_decay > 0
+
     def describe_data(self) -> dict[str, Any]:
         """For metrics.json: what was scored."""
         subjects = self.dataset.subjects["test"]
@@ -155,6 +160,33 @@ def build(config: ConfigDict) -> Experiment:
         training=training,
         evaluation=evaluation_settings(config),
         config=as_json(config) | {DATASET: dataset.fingerprint},
+    )
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What filling scans with a run needs of its config: no data, no weights of VGG-19."""
+
+    name: str
+    system: System
+    averaged: bool
+    keep: int
+    best: str
+    preparation: preparation.PreparationSettings
+    hole_size: int
+
+
+def for_inference(config: ConfigDict) -> Inference:
+    """Reads and checks the config of a run whose generator is to be used. UserError for what cannot be run."""
+    check(config)
+    return Inference(
+        name=config.system,
+        system=make_system(config, VGG19("caffe")),
+        averaged=config.train.ema > 0,
+        keep=config.train.keep,
+        best=config.train.best,
+        preparation=preparation_settings(config),
+        hole_size=config.holes.size,
     )
 
 

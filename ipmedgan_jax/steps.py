@@ -17,7 +17,7 @@ from flax import struct
 from jax import Array, lax
 
 from ipmedgan_jax import losses
-from ipmedgan_jax.masks import hole_masks
+from ipmedgan_jax.masks import hole_masks, place
 from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
 
 Tree = Any
@@ -27,15 +27,18 @@ Metrics = dict[str, Array]
 
 
 class Batch(struct.PyTreeNode):
-    """Complete slices and the holes to be cut in them."""
+    """Complete slices and the holes to be cut in them: boxes, or shapes `[B, h, w]` in boxes, 1 where pixels are removed."""
 
     image: Array
     hole: Array
+    shape: Array | None = None
 
     @property
     def mask(self) -> Array:
         """`[B, H, W, 1]`, 1 where pixels are removed."""
-        return hole_masks(self.hole, self.image.shape[1], self.image.shape[2])
+        if self.shape is None:
+            return hole_masks(self.hole, self.image.shape[1], self.image.shape[2])
+        return place(jnp.zeros(self.image.shape, jnp.float32), self.shape[..., None], self.hole[:, :2])
 
     def context(self, fill: float) -> Array:
         """The image with `fill` in the hole."""

@@ -6,8 +6,6 @@ bit for bit, from its latest checkpoint: state, order of the slices and holes in
 
 import contextlib
 import enum
-import fcntl
-import json
 import math
 import os
 import signal
@@ -16,21 +14,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import figures, parallel, runtime, scoring, steps
+from ipmedgan_jax import figures, parallel, runs, runtime, scoring, steps
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
-from ipmedgan_jax.experiment import DATASET, Experiment, Phase, build, differing_keys, from_json
+from ipmedgan_jax.experiment import Experiment, Phase
 from ipmedgan_jax.steps import Batch, Metrics, TrainState, Update
 from ipmedgan_jax.summaries import Progress, Summaries
-
-CONFIG_FILE = "config.json"
 
 EARLY_STEPS = 3
 """Steps until the first report: the first steps of a large network take long, and people wait for the time left."""
@@ -58,8 +54,8 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     settings = experiment.training
     parallel.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claim_workdir(experiment, workdir))
-        checkpoints = stack.enter_context(open_checkpoints(experiment, workdir))
+        stack.enter_context(runs.claim(experiment, workdir))
+        checkpoints = stack.enter_context(runs.open_checkpoints(settings, workdir))
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
@@ -116,89 +112,6 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
 # ------------------------------------------------------------------ before the first step
 
 
-@contextlib.contextmanager
-def claim_workdir(experiment: Experiment, workdir: Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder; writes `config.json`, or checks that the run there is this config's.
-
-    A folder without a checkpoint has nothing to lose: it takes any config.
-    """
-    path = workdir / CONFIG_FILE
-    with contextlib.ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            lock(stack.enter_context((workdir / "lock").open("w")), workdir)
-            if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
-                check_same_run(experiment, workdir)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(experiment.config, indent=2) + "\n")
-            temporary.replace(path)
-        except OSError as error:
-            raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
-        yield
-
-
-def lock(file: IO[str], workdir: Path) -> None:
-    """Locks the open file until it is closed; UserError where another process has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"{workdir}: another process is training there; wait for it, or choose another --workdir") from error
-    except OSError as error:
-        logging.warning("%s: this file system has no locks (%s); start no second process there", workdir, error.strerror)
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The nested dict of a run's `config.json`."""
-    path = workdir / CONFIG_FILE
-    try:
-        saved = json.loads(path.read_text())
-        if not isinstance(saved, dict):
-            raise ValueError("not a JSON object")
-        return saved
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error})") from error
-
-
-def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
-    """What the run in the folder was built from; its data are in `data_dir`, or where they were."""
-    saved = read_config(workdir)
-    try:
-        if data_dir:
-            saved["data"]["dir"] = data_dir
-        return build(from_json(saved))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{workdir / CONFIG_FILE}: of another version of ipmedgan_jax ({error}); give --config too"
-        ) from error
-
-
-def check_same_run(experiment: Experiment, workdir: Path) -> None:
-    """Raises UserError where the run in the folder is of another config than this."""
-    if differing := differing_keys(read_config(workdir), experiment.config):
-        if differing == [DATASET]:
-            raise UserError(
-                f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir, "
-                "or choose another --workdir"
-            )
-        raise UserError(f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir")
-
-
-def open_checkpoints(experiment: Experiment, workdir: Path, *, create: bool = True) -> Checkpoints:
-    settings = experiment.training
-    return Checkpoints(workdir / "checkpoints", keep=settings.keep, best=settings.best, create=create)
-
-
-def restore_generator(experiment: Experiment, checkpoints: Checkpoints, step: int) -> tuple[steps.Tree, steps.Tree]:
-    """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read."""
-    like = InitialState(experiment).shapes
-    name = "generator" if like.average is None else "average"
-    net = like.generator if like.average is None else like.average
-    found = checkpoints.restore_part(step, {name: {"params": net.params, "statistics": net.statistics}})[name]
-    return found["params"], found["statistics"]
-
-
 class InitialState:
     """The state of step 0: depends on the config's seed alone. Traced once, for its shapes and for its values."""
 
@@ -228,7 +141,7 @@ def describe(experiment: Experiment, state: TrainState) -> None:
     dataset, settings = experiment.dataset, experiment.training
     devices = jax.local_devices()
     nets = {"generator": state.generator} | state.discriminators
-    counts = "  ".join(f"{name} {parameter_count(net.params):,}" for name, net in nets.items())
+    counts = "  ".join(f"{name} {runs.parameter_count(net.params):,}" for name, net in nets.items())
     slices = "  ".join(
         f"{split} {count:,} of {len(dataset.subjects[split])} subject(s)" for split, count in dataset.slices.items()
     )
@@ -238,10 +151,6 @@ def describe(experiment: Experiment, state: TrainState) -> None:
     logging.info("slices      %s", slices)
     logging.info("VGG-19      %s", experiment.features.source)
     logging.info("length      %d steps, %.1f steps an epoch", settings.steps, per_epoch)
-
-
-def parameter_count(params: steps.Tree) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 class Updates:

@@ -15,19 +15,22 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "caches"},
+    {"data.nifti"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},
     {"networks.layers", "networks.winograd"},
     {"entry", "runtime", "reports", "parallel", "networks.casnet", "networks.patch_discriminator", "networks.vgg19",
-     "networks.context_encoder", "networks.glcic",
+     "networks.context_encoder", "networks.glcic", "data.mask_files", "inpaint_files",
      "data.phantom", "data.preparation", "data.pipeline"},
     {"steps", "pretrained"},
     {"systems.parts", "systems.classical", "fills"},
-    {"systems.ipmedgan", "systems.unet", "systems.context_encoder", "systems.glcic"},
+    {"systems.ipmedgan", "systems.unet", "systems.context_encoder", "systems.glcic",
+     "systems.ipmedgan_plus", "tiles"},
     {"scoring", "comparison"},
-    {"experiment"},
-    {"train"},
-    {"prepare", "evaluate", "compare", "vgg19"},
+    {"experiment", "volume_inpainting"},
+    {"runs", "cautions"},
+    {"train", "generators"},
+    {"prepare", "evaluate", "compare", "vgg19", "inpaint"},
     {"main"},
 ]  # fmt: skip
 """Who lives where: a module imports none of its own or a later line."""

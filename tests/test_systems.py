@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, steps, train
+from ipmedgan_jax import evaluate, experiment, runs, steps, train
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.layers import initialise
 from ipmedgan_jax.networks.vgg19 import VGG19
@@ -186,7 +186,7 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
 
     initial = train.InitialState(built)
     like = initial.values()
-    with train.open_checkpoints(built, whole) as checkpoints, train.open_checkpoints(built, parts) as resumed:
+    with runs.open_checkpoints(built.training, whole) as checkpoints, runs.open_checkpoints(built.training, parts) as resumed:
         states = [like, *(checkpoints.restore(step, like)[0] for step in (2, 4, 6, 8))]
         again = resumed.restore(8, like)[0]
     jax.tree.map(np.testing.assert_array_equal, states[-1].replace(key=0), again.replace(key=0))

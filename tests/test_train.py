@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, train
+from ipmedgan_jax import evaluate, experiment, runs, train
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
 from ipmedgan_jax.train import Outcome
@@ -19,13 +19,21 @@ from ipmedgan_jax.train import Outcome
 
 def final_state(built, workdir):
     """State and input state of the latest checkpoint."""
-    with train.open_checkpoints(built, workdir) as checkpoints:
+    with runs.open_checkpoints(built.training, workdir) as checkpoints:
         return checkpoints.restore(checkpoints.latest_step(), train.InitialState(built).values())
+
+
+def restored(built, workdir, step):
+    """Parameters and statistics that fill images at test."""
+    with runs.open_checkpoints(built.training, workdir) as checkpoints:
+        return runs.restore_generator(
+            built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
+        )
 
 
 def begin(built, workdir):
     """The folder of a run with a checkpoint, as far as another process sees before it reads the checkpoint."""
-    with train.claim_workdir(built, workdir):
+    with runs.claim(built, workdir):
         (workdir / "checkpoints" / "1").mkdir(parents=True)
 
 
@@ -182,8 +190,7 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet", train__ema=0.999))
     train.train(built, tmp_path)
     state, _ = final_state(built, tmp_path)
-    with train.open_checkpoints(built, tmp_path) as checkpoints:
-        params, _ = train.restore_generator(built, checkpoints, 4)
+    params, _ = restored(built, tmp_path, 4)
     assert_same_bits(params, state.average.params)
     assert_same_bits(train.generator_variables(state)[0], state.average.params)
     assert not np.array_equal(params["block_0"]["up_1"]["kernel"], state.generator.params["block_0"]["up_1"]["kernel"])
@@ -192,8 +199,7 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
 def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet", normalisation__statistics="batch"))
     train.train(built, tmp_path)
-    with train.open_checkpoints(built, tmp_path) as checkpoints:
-        _, statistics = train.restore_generator(built, checkpoints, 4)
+    _, statistics = restored(built, tmp_path, 4)
     means = [leaf for path, leaf in jax.tree.leaves_with_path(statistics) if path[-1].key == "mean"]
     assert means
     assert all(float(np.abs(mean).max()) > 0 for mean in means)
@@ -243,15 +249,15 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
 def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
     shutil.copytree(phantom_data, tmp_path / "moved")
     begin(experiment.build(tiny_config("unet")), tmp_path / "run")
-    train.check_same_run(experiment.build(tiny_config("unet", data__dir=str(tmp_path / "moved"))), tmp_path / "run")
-    assert train.read_experiment(tmp_path / "run", str(tmp_path / "moved")).dataset.directory == tmp_path / "moved"
+    runs.check_same_run(experiment.build(tiny_config("unet", data__dir=str(tmp_path / "moved"))), tmp_path / "run")
+    assert runs.read_experiment(tmp_path / "run", str(tmp_path / "moved")).dataset.directory == tmp_path / "moved"
 
 
 def test_a_folder_without_checkpoint_takes_another_config(tiny_config, tmp_path):
     for seed in (0, 1):
         built = experiment.build(tiny_config("unet", seed=seed))
-        with train.claim_workdir(built, tmp_path):
-            assert train.read_config(tmp_path) == built.config
+        with runs.claim(built, tmp_path):
+            assert runs.read_config(tmp_path) == built.config
 
 
 def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
@@ -264,7 +270,7 @@ def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet"))
-    with train.claim_workdir(built, tmp_path):
+    with runs.claim(built, tmp_path):
         with pytest.raises(UserError, match="another process is training there"):
             train.train(built, tmp_path)
 
@@ -307,7 +313,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet"))
-    with train.claim_workdir(built, tmp_path):
+    with runs.claim(built, tmp_path):
         (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate.evaluate_run(built, tmp_path)
@@ -322,19 +328,19 @@ def test_a_folder_without_run_cannot_be_evaluated(tiny_config, tmp_path):
 def test_a_damaged_config_file_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config.json: damaged"):
-        train.read_config(tmp_path)
+        runs.read_config(tmp_path)
 
 
 def test_a_config_file_of_another_version_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"system": "unet"}')
     with pytest.raises(UserError, match=r"config.json: of another version of ipmedgan_jax .* give --config too"):
-        train.read_experiment(tmp_path)
+        runs.read_experiment(tmp_path)
 
 
 def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
     built = experiment.build(tiny_config("medgan"))
     begin(built, tmp_path)
-    assert train.read_experiment(tmp_path).config == built.config
+    assert runs.read_experiment(tmp_path).config == built.config
 
 
 def test_no_place_for_validation_holes_is_said_before_training(tiny_config, tmp_path):

@@ -12,23 +12,22 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 import ipmedgan_jax
-from ipmedgan_jax.data import records, volumes
+from ipmedgan_jax.data import nifti, records, volumes
 from ipmedgan_jax.errors import UserError
 
-_SUFFIXES = (".nii.gz", ".nii")
 _BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
 _PARTIAL_FILE = records.DATASET_FILE + ".partial"
-_NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 _SPIKE = 16  # windows above or below the window
 
 
@@ -72,6 +71,11 @@ class PreparationSettings:
             if not good:
                 raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {wanted}")
 
+    def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
+        """With the values that a dataset's own settings, as `recorded` gave them, have instead."""
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        return replace(self, **values)
+
     def recorded(self) -> dict:
         """The settings the records depend on, as JSON gives them back."""
         return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key != "workers"}))
@@ -102,7 +106,7 @@ def read_paths(pattern: str) -> list[Path]:
         for part in filter(None, (part.strip() for part in pattern.split(",")))
         for match in glob.glob(str(Path(part).expanduser()), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
     }
-    paths = sorted(path for path in found if path.name.endswith(_SUFFIXES) and (path.is_file() or path.is_symlink()))
+    paths = sorted(path for path in found if path.name.endswith(nifti.SUFFIXES) and (path.is_file() or path.is_symlink()))
     if not paths:
         raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
     return paths
@@ -307,7 +311,8 @@ def _intact(shard: Path, slices: int) -> bool:
 def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads the volume and writes its slices; no shard where none has enough foreground."""
     volume = volumes.read_volume(source.path)
-    _warn_of_modality(settings.modality, volume)
+    if caution := volumes.modality_caution(volume, settings.modality):
+        logging.warning("%s: %s", volume.path, caution)
     grid = volumes.resample(volume, settings.resample_mm)
     try:
         window, kept, images = _kept_slices(settings, grid)
@@ -380,14 +385,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _warn_of_modality(modality: str, volume: volumes.Volume) -> None:
-    lowest = float(volume.array.min())
-    if modality == "ct" and lowest >= _NO_AIR_HU:
-        logging.warning("%s: no value below %d, so not the usual HU of CT (lowest %g)", volume.path, _NO_AIR_HU, lowest)
-    if modality == "mri" and lowest < _NO_AIR_HU:
-        logging.warning("%s: values down to %g look like the HU of CT, but modality is mri", volume.path, lowest)
 
 
 def _check_slices(dataset: records.Dataset) -> None:

@@ -173,6 +173,20 @@ class Dataset:
         """Slices per split."""
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
+    def seen_in_training(self) -> dict[str, Any]:
+        """What kind of scans the training split holds: for whoever fills others with what was trained on them."""
+        volumes = [volume for volume in self.volumes.values() if volume.split == "train" and volume.slices]
+        return {
+            "modality": self.modality,
+            "subjects": len(self.subjects["train"]),
+            "volumes": len(volumes),
+            "slices": self.slices["train"],
+            "lowest_spacing_mm": np.min([volume.source_spacing_mm for volume in volumes], axis=0).tolist(),
+            "highest_spacing_mm": np.max([volume.source_spacing_mm for volume in volumes], axis=0).tolist(),
+            "preparation": self.settings,
+            "fingerprint": self.fingerprint,
+        }
+
     @property
     def fingerprint(self) -> str:
         """The same for the same source files, split and settings, wherever the folder lies."""

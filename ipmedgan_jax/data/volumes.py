@@ -4,20 +4,19 @@ Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's rig
 slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 the subject's right, slice 0 the lowest.
 """
 
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import ImageOpener
 
+from ipmedgan_jax.data import nifti
 from ipmedgan_jax.errors import UserError
 
 FIT_MODES = ("crop_or_pad", "scale")
 MODALITIES = ("mri", "ct")
 
+_NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 _BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
 
 
@@ -32,55 +31,55 @@ class Volume:
     integer: bool  # the file's intensities are whole numbers
 
 
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume and the file it is in."""
+
+    file: nifti.NiftiFile
+    volume: Volume
+    axes: np.ndarray  # nibabel's orientation of the file's axes: their canonical axes and directions
+
+    def canonical(self, array: np.ndarray) -> np.ndarray:
+        """An array with the file's axes, as canonical `[X, Y, Z]`."""
+        return np.ascontiguousarray(nibabel.orientations.apply_orientation(array.reshape(array.shape[:3]), self.axes))
+
+    def in_file_order(self, array: np.ndarray) -> np.ndarray:
+        """A canonical `[X, Y, Z]` with the file's axes and shape."""
+        inverse = np.empty_like(self.axes)
+        inverse[self.axes[:, 0].astype(int)] = np.column_stack([np.arange(3), self.axes[:, 1]])
+        return nibabel.orientations.apply_orientation(array, inverse).reshape(self.file.stored.shape)
+
+
 def read_volume(path: Path | str) -> Volume:
-    """Reads one 3-D NIfTI volume; UserError says what is wrong with a file that cannot be used.
+    """Reads one 3-D NIfTI volume; UserError says what is wrong with a file that cannot be used."""
+    return read_scan(path).volume
+
+
+def read_scan(path: Path | str) -> Scan:
+    """The same with its file.
 
     The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
     """
     path = Path(path)
-    image, data = _load(path)
+    file = nifti.read(path)
+    data = file.values()
     if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
         data = data.reshape(data.shape[:3])
     _check_values(path, data)
-    spans = np.isfinite(image.affine).all()
-    orientation = nibabel.orientations.io_orientation(image.affine if spans else np.eye(4))
-    if not (spans and np.isfinite(orientation).all()):
+    affine = file.header.get_best_affine()
+    spans = np.isfinite(affine).all()
+    axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
+    if not (spans and np.isfinite(axes).all()):
         raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
-    spacing = nibabel.affines.voxel_sizes(image.affine)[np.argsort(orientation[:, 0])]
-    return Volume(
+    spacing = nibabel.affines.voxel_sizes(affine)[np.argsort(axes[:, 0])]
+    volume = Volume(
         path=path,
-        array=np.ascontiguousarray(nibabel.orientations.apply_orientation(data, orientation), np.float32),
+        array=np.ascontiguousarray(nibabel.orientations.apply_orientation(data, axes), np.float32),
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        orientation="".join(nibabel.orientations.ornt2axcodes(orientation)),
+        orientation="".join(nibabel.orientations.ornt2axcodes(axes)),
         integer=bool(np.array_equal(data, np.rint(data))),
     )
-
-
-def _load(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
-    """The image and its values in float32, scaled as its header says."""
-    if not path.is_file():
-        raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise ImageFileError(f"it is a {type(image).__name__}")
-        _check_spacing(path, type(image.header))
-        kind = image.get_data_dtype()
-        if kind.kind not in "iuf":
-            raise UserError(f"{path}: its voxels are of type {kind}, not one number each; convert it to a scalar image")
-        return image, image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise UserError(f"{path}: not a readable NIfTI file ({error}); copy or convert it again") from error
-
-
-def _check_spacing(path: Path, header_type: type[nibabel.Nifti1Header]) -> None:
-    """Looks at the spacing as stored: nibabel mends zero and negative ones silently."""
-    with ImageOpener(str(path)) as stream:
-        header = header_type.from_fileobj(stream, check=False)
-    dimensions = min(int(header["dim"][0]), 3)
-    spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
-    if not all(np.isfinite(value) and value > 0 for value in spacing):
-        raise UserError(f"{path}: the spacing in its header is {spacing} mm; set pixdim to positive numbers")
+    return Scan(file, volume, axes)
 
 
 def _check_values(path: Path, data: np.ndarray) -> None:
@@ -106,11 +105,11 @@ def resample(volume: Volume, mm: float) -> Volume:
         return volume
     array = volume.array
     for axis, spacing in enumerate(volume.spacing_mm):
-        array = _stretch(array, axis, max(1, round(array.shape[axis] * spacing / mm)), mm / spacing)
+        array = stretch(array, axis, max(1, round(array.shape[axis] * spacing / mm)), mm / spacing)
     return replace(volume, array=array, spacing_mm=(mm, mm, mm))
 
 
-def _stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
+def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
     """Linear interpolation of one axis at `length` centred positions, `step` of the old voxels apart."""
     last = array.shape[axis] - 1
     positions = np.clip((np.arange(length) - (length - 1) / 2) * step + last / 2, 0, last)
@@ -146,6 +145,16 @@ def intensity_window(
     return low, float(np.percentile(foreground, percentiles[1]))
 
 
+def modality_caution(volume: Volume, modality: str) -> str:
+    """What to say of a volume whose values do not look like its modality's; nothing where they do."""
+    lowest = float(volume.array.min())
+    if modality == "ct" and lowest >= _NO_AIR_HU:
+        return f"no value below {_NO_AIR_HU}, so not the usual HU of CT (lowest {lowest:g})"
+    if modality == "mri" and lowest < _NO_AIR_HU:
+        return f"values down to {lowest:g} look like the HU of CT, but modality is mri"
+    return ""
+
+
 def axial_slices(array: np.ndarray) -> np.ndarray:
     """[X, Y, Z] to [S, rows, columns]: row 0 anterior, column 0 the subject's right, slice 0 the lowest."""
     return array[::-1, ::-1].transpose(2, 1, 0)
@@ -162,7 +171,7 @@ def fit_slices(slices: np.ndarray, size: int, mode: str, *, fill: float, thresho
     if mode == "scale":
         factor = scale_factor(slices.shape, size)
         for axis in (1, 2):
-            slices = _stretch(slices, axis, max(1, round(slices.shape[axis] * factor)), 1 / factor)
+            slices = stretch(slices, axis, max(1, round(slices.shape[axis] * factor)), 1 / factor)
     return crop_or_pad(slices, size, crop_origin(slices, size, threshold), fill)
 
 
@@ -178,12 +187,12 @@ def crop_origin(slices: np.ndarray, size: int, threshold: float) -> tuple[int, i
     """
     foreground = slices > threshold
     return (
-        _start(foreground.mean(axis=(0, 2)), size),
-        _start(foreground.mean(axis=(0, 1)), size),
+        start_on(foreground.mean(axis=(0, 2)), size),
+        start_on(foreground.mean(axis=(0, 1)), size),
     )
 
 
-def _start(shares: np.ndarray, size: int) -> int:
+def start_on(shares: np.ndarray, size: int) -> int:
     """Start of the window along one axis, from the share of foreground at each place."""
     spare = len(shares) - size
     inside = np.flatnonzero(shares >= _BOX_SHARE)

@@ -1,0 +1,83 @@
+"""Masks of volumes: from a file on the volume's grid or another, or from the volume's own intensities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import affine_transform, distance_transform_edt
+
+from ipmedgan_jax.data import nifti, volumes
+from ipmedgan_jax.errors import UserError
+
+_SAME_PLACE = 1e-2
+"""Voxels: how far two grids' voxels may lie apart to be the same."""
+
+
+def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:
+    """The voxels to be filled, bool and canonical `[X, Y, Z]`, and what is to be said about them.
+
+    A mask on another grid is taken at the nearest voxels. UserError for a mask without a voxel in the volume, one of many
+    labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
+    """
+    file = nifti.read(path)
+    values = file.values()
+    values = values.reshape(values.shape[:3]) if values.ndim > 3 and set(values.shape[3:]) == {1} else values
+    shape = scan.file.stored.shape[:3]
+    if values.ndim != 3:
+        raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
+    mask = _chosen(path, values, labels)
+    notes = []
+    to_mask = np.linalg.solve(file.header.get_best_affine(), scan.file.header.get_best_affine())  # voxels to voxels
+    if _moves_no_voxel(to_mask, shape):
+        if mask.shape != shape:
+            raise UserError(f"{path}: has shape {mask.shape}, {scan.file.path.name} has {shape}: not a mask of that volume")
+    else:
+        notes.append(f"{path}: is on another grid than {scan.file.path.name}; taken at the nearest voxels")
+        mask = affine_transform(mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0) > 0
+    if not mask.any():
+        raise UserError(f"{path}: no voxel of {scan.file.path.name} is masked; there is nothing to fill")
+    return scan.canonical(mask), notes
+
+
+def _chosen(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    if labels:
+        return np.isin(values, labels)
+    found = np.unique(values[values != 0])
+    if len(found) > 1:
+        some = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise UserError(
+            f"{path}: holds the values {some}: name those to be filled with --mask_labels, or make a mask of 0 and 1"
+        )
+    return values != 0
+
+
+def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether a map of voxel indices leaves all corners of the volume where they are."""
+    corners = np.stack(np.meshgrid(*((0, length - 1) for length in shape), [1.0], indexing="ij"), -1).reshape(-1, 4)
+    return bool(np.abs(corners @ (transform - np.eye(4)).T).max() < _SAME_PLACE)
+
+
+def above(volume: volumes.Volume, level: float) -> np.ndarray:
+    """The voxels above a level in the volume's unit: metal in CT, for one. UserError where there are none."""
+    mask = volume.array > level
+    if not mask.any():
+        raise UserError(
+            f"{volume.path}: no voxel is above {level:g} (the highest is {volume.array.max():g}); nothing to fill"
+        )
+    return mask
+
+
+def dilate(mask: np.ndarray, mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """The mask and all voxels within `mm` of it."""
+    if mm <= 0:
+        return mask
+    grown = mask.copy()
+    reach = [int(np.ceil(mm / spacing)) + 1 for spacing in spacing_mm]
+    box = tuple(
+        slice(max(0, int(where.min()) - margin), int(where.max()) + margin + 1)
+        for where, margin in zip(np.nonzero(mask), reach, strict=True)
+    )
+    grown[box] = distance_transform_edt(~mask[box], sampling=spacing_mm) <= mm
+    return grown

@@ -1,0 +1,156 @@
+"""Fills the masked part of scans with what a trained run makes of the rest; every other voxel stays as it is, bit for bit.
+
+  python -m ipmedgan_jax.inpaint --workdir=runs/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
+  python -m ipmedgan_jax.inpaint --workdir=runs/mri --image='in/**/*_FLAIR.nii.gz' --mask='in/**/*_mask.nii.gz' --output=out
+  python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
+
+The output has its image's grid, type, scaling and header. Beside it lies a JSON file: what was filled, with what, and every
+warning. Several images (a pattern or a folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file
+whose name has the same BIDS entities, or the same name. Not for diagnosis.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags, logging
+
+import ipmedgan_jax
+from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ipmedgan_jax.data.volumes import Scan
+    from ipmedgan_jax.generators import Generator
+    from ipmedgan_jax.inpaint_files import Job
+
+
+@dataclass(frozen=True)
+class MaskChoice:
+    """How the voxels to be filled are found: `labels` of a file (none: all that is not 0), or what lies above a level."""
+
+    labels: tuple[int, ...] = ()
+    above_hu: float | None = None
+    dilate_mm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How they are filled, and what is done about warnings."""
+
+    planes: tuple[str, ...] = ("axial",)
+    strict: bool = False
+    overwrite: bool = False
+    mask: MaskChoice = field(default_factory=MaskChoice)
+
+
+def main() -> None:
+    runtime.set_up()
+    from ipmedgan_jax import generators, inpaint_files, volume_inpainting
+
+    given = flags.FLAGS
+    planes = tuple(given.planes)
+    if unknown := set(planes) - volume_inpainting.PLANES.keys():
+        raise UserError(f"--planes: {', '.join(sorted(unknown))}; wanted some of {', '.join(volume_inpainting.PLANES)}")
+    if (given.mask is None) == (given.mask_above_hu is None):
+        raise UserError("wanted either --mask or --mask_above_hu")
+    choice = MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
+    filling = Filling(planes, given.strict, given.overwrite, choice)
+    jobs = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
+    for job in jobs:
+        inpaint_files.check_output(job, overwrite=filling.overwrite)
+    generator = generators.load(Path(given.workdir).expanduser(), given.checkpoint)
+    failed = []
+    for job in jobs:
+        try:
+            report = inpaint_file(generator, job, filling)
+            print(f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled")
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            logging.error("%s", error)
+            failed.append(job)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} images were not filled, see above")
+
+
+def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[str, Any]:
+    """Fills one scan and writes it with its JSON file, whose content is returned. UserError for what cannot be filled."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from ipmedgan_jax import cautions, volume_inpainting
+    from ipmedgan_jax.data import nifti, records, volumes
+
+    scan = volumes.read_scan(job.image)
+    volume, trained = scan.volume, generator.trained
+    mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
+    warnings += cautions.cautions(trained, generator.seen, volume, mask, filling.planes)
+    for warning in warnings:
+        if filling.strict:
+            raise UserError(f"{job.image}: {warning} (--strict)")
+        logging.warning("%s: %s", job.image, warning)
+    slices = volume_inpainting.slices_to_fill(mask, filling.planes)
+    with tqdm(total=slices, unit="slice", disable=None, leave=False) as bar:
+        filled = volume_inpainting.inpaint_volume(
+            generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update
+        )
+    where = scan.in_file_order(mask)
+    content = scan.file.with_values(where, scan.in_file_order(filled)[where])
+    report = {
+        "Description": "voxels of a mask filled by a neural network; not for diagnosis",
+        "system": generator.name,
+        "step": generator.step,
+        "run": generator.source,
+        "image": str(job.image),
+        "mask": str(job.mask) if job.mask else f"above {filling.mask.above_hu:g} HU",
+        "dilated_mm": filling.mask.dilate_mm,
+        "mask_voxels": int(np.count_nonzero(mask)),
+        "mask_ml": float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000),
+        "slices": slices,
+        "planes": list(filling.planes),
+        "warnings": warnings,
+        "ipmedgan_jax": ipmedgan_jax.__version__,
+    }
+    try:
+        nifti.write(job.output, content)
+        records.write_json(job.sidecar, report)
+    except OSError as error:
+        raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
+    return report
+
+
+def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple[np.ndarray, list[str]]":
+    """The voxels to be filled, `[X, Y, Z]`, and what is to be said about them."""
+    from ipmedgan_jax.data import mask_files
+
+    if job.mask is not None:
+        mask, notes = mask_files.read_mask(job.mask, scan, choice.labels)
+    elif choice.above_hu is None or modality != "ct":
+        raise UserError("--mask_above_hu is for CT; give a --mask")
+    else:
+        mask, notes = mask_files.above(scan.volume, choice.above_hu), []
+    mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
+    if mask.all():
+        raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to go by")
+    return mask, notes
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "the run whose generator fills")
+    flags.DEFINE_string("image", None, "a NIfTI file; or a folder or a pattern, then --output is a folder")
+    flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder or a pattern")
+    flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
+    flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
+    flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
+    flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too", lower_bound=0.0)
+    flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
+    flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")
+    flags.DEFINE_boolean("strict", False, "warnings are errors")
+    flags.DEFINE_boolean("overwrite", False, "replace outputs that exist")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["workdir", "image", "output"])

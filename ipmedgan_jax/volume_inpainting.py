@@ -1,0 +1,235 @@
+"""A volume's masked voxels, filled slice by slice by a trained generator.
+
+A slice goes the way its like went in `prepare`: through the intensity window to [-1, 1], onto the pixels the generator was
+trained on, into its frame. What comes back goes the same way backwards, to the source's grid and unit. Slices are the
+source's own: nothing is interpolated from slice to slice.
+
+A hole is filled by squares of the size that the generator was trained for (`tiles`). The generator is never shown a masked
+voxel: before its turn comes, a square holds what Telea's method makes of its surroundings.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax import tiles
+from ipmedgan_jax.data import volumes
+from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.scoring import Inpaint
+from ipmedgan_jax.systems.classical import FILLS
+
+PLANES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "axial": volumes.axial_slices,
+    "coronal": lambda array: array[::-1, :, ::-1].transpose(1, 2, 0),
+    "sagittal": lambda array: array[:, ::-1, ::-1].transpose(0, 2, 1),
+}
+"""Views of a canonical [X, Y, Z] as slices [S, rows, columns], the head up and, seen from above, the front up."""
+
+
+SLICES_AT_ONCE = 4
+"""Times the batch size: slices stretched, and filled turn by turn, together."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a generator was trained for. `any_shape`: holes of other shapes than the full square of `hole_size` pixels."""
+
+    preparation: PreparationSettings
+    hole_size: int
+    any_shape: bool
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels of a plane's slices as the generator knows them: the source's, stretched in millimetres and to the frame."""
+
+    settings: PreparationSettings
+    shape: tuple[int, int]  # of the source's slices
+    spacing_mm: tuple[float, float]  # of its rows and columns
+
+    @cached_property
+    def _stretches(self) -> list[tuple[int, int, int, float]]:
+        """Axis, length before, length after, and the new pixels' distance in old ones: in order, as `prepare` does them."""
+        settings, lengths = self.settings, list(self.shape)
+        stretches = []
+        if settings.resample_mm and not np.allclose(self.spacing_mm, settings.resample_mm, rtol=1e-4):
+            for axis, spacing in enumerate(self.spacing_mm):
+                after = max(1, round(lengths[axis] * spacing / settings.resample_mm))
+                stretches.append((axis, lengths[axis], after, settings.resample_mm / spacing))
+                lengths[axis] = after
+        if settings.fit == "scale" and max(lengths) != settings.image_size:
+            factor = settings.image_size / max(lengths)
+            for axis in (0, 1):
+                after = max(1, round(lengths[axis] * factor))
+                stretches.append((axis, lengths[axis], after, 1 / factor))
+                lengths[axis] = after
+        return stretches
+
+    def forth(self, slices: np.ndarray) -> np.ndarray:
+        """`[S, rows, columns]` of the source -> of the generator's pixels."""
+        for axis, _, after, step in self._stretches:
+            slices = volumes.stretch(slices, axis + 1, after, step)
+        return slices
+
+    def back(self, slices: np.ndarray) -> np.ndarray:
+        for axis, before, _, step in reversed(self._stretches):
+            slices = volumes.stretch(slices, axis + 1, before, 1 / step)
+        return slices
+
+    def forth_along(self, axis: int, shares: np.ndarray) -> np.ndarray:
+        """One value a row or column of the source -> one a row or column of pixels."""
+        for each, _, after, step in self._stretches:
+            if each == axis:
+                shares = volumes.stretch(shares, 0, after, step)
+        return shares
+
+
+def inpaint_volume(
+    inpaint: Inpaint,
+    trained: Trained,
+    volume: volumes.Volume,
+    mask: np.ndarray,
+    *,
+    planes: Sequence[str] = ("axial",),
+    done: Callable[[int], object] = lambda count: None,
+) -> np.ndarray:
+    """The volume's array `[X, Y, Z]`, in its unit, with its masked voxels filled; the others as they are.
+
+    Args:
+      mask: bool, of the array's shape; true where voxels are to be filled. It holds at least one, and not all.
+      planes: of `PLANES`; more than one: their fills' mean.
+      done: called with the number of slices filled, each time some are.
+    """
+    window = known_window(trained.preparation, volume.array, mask)
+    background = max(window[0], float(volume.array[~mask].min()))
+    total = np.zeros_like(volume.array)
+    for plane in planes:
+        slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
+        grid = Grid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
+        filler = _PlaneFiller(inpaint, trained, grid, window, background)
+        origin = filler.frame_origin(slices, masks)
+        which = np.flatnonzero(masks.any((1, 2)))
+        for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
+            filled[some] += filler.fill(slices[some], masks[some], origin)
+            done(len(some))
+    return np.where(mask, total / len(planes), volume.array)
+
+
+def slices_to_fill(mask: np.ndarray, planes: Sequence[str]) -> int:
+    """How many slices `inpaint_volume` will fill."""
+    return sum(int(PLANES[plane](mask).any((1, 2)).sum()) for plane in planes)
+
+
+def in_plane(plane: str, spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
+    """Millimetres from row to row and column to column."""
+    x, y, z = spacing_mm
+    return {"axial": (y, x), "coronal": (z, x), "sagittal": (z, y)}[plane]
+
+
+def known_window(settings: PreparationSettings, array: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """The intensities shown as -1 and 1, from the known voxels alone."""
+    return volumes.intensity_window(
+        array[~mask],
+        settings.modality,
+        window_hu=settings.window_hu,
+        percentiles=settings.percentiles,
+        foreground_level=settings.foreground_level,
+    )
+
+
+@dataclass(frozen=True)
+class _Square:
+    """A square to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
+
+    index: int  # of the slice
+    corner: tiles.Corner
+    frame: tiles.Corner  # of the generator's frame
+
+    def hole(self, side: int) -> tuple[int, int, int, int]:
+        """The box in the frame."""
+        return self.corner[0] - self.frame[0], self.corner[1] - self.frame[1], side, side
+
+    def within(self, shape: tuple[int, ...], side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """The part of the square inside slices of this shape: in the slice, and in the square."""
+        in_slice = tuple(slice(max(at, 0), min(at + side, length)) for at, length in zip(self.corner, shape, strict=True))
+        in_square = tuple(slice(each.start - at, each.stop - at) for each, at in zip(in_slice, self.corner, strict=True))
+        return in_slice, in_square
+
+
+@dataclass(frozen=True)
+class _PlaneFiller:
+    inpaint: Inpaint
+    trained: Trained
+    grid: Grid
+    window: tuple[float, float]
+    background: float
+
+    def frame_origin(self, slices: np.ndarray, mask: np.ndarray) -> tiles.Corner:
+        """Where the generator's frame starts in the plane's pixels: on the head, for the whole volume, as in `prepare`."""
+        low, high = self.window
+        foreground = (slices > low + self.trained.preparation.foreground_level * (high - low)) & ~mask
+        size = self.trained.preparation.image_size
+        shares = foreground.mean(axis=(0, 2)), foreground.mean(axis=(0, 1))
+        row, column = (volumes.start_on(self.grid.forth_along(axis, shares[axis]), size) for axis in (0, 1))
+        return row, column
+
+    def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
+        """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
+        images = self._to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)))
+        unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
+        queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
+        for image, mask, queue in zip(images, unknown, queues, strict=True):
+            if len(queue) > 1:
+                image[...] = FILLS["telea"](image, mask)
+        weights = np.zeros_like(images)
+        for turn in range(max(map(len, queues))):
+            corners = {i: queue[turn] for i, queue in enumerate(queues) if turn < len(queue)}
+            squares = [_Square(i, corner, self._frame_round(corner, origin)) for i, corner in corners.items()]
+            for start in range(0, len(squares), self.trained.batch_size):
+                self._fill_squares(squares[start : start + self.trained.batch_size], images, unknown, weights)
+        low, high = self.window
+        return self.grid.back((images + 1) * np.float32((high - low) / 2) + np.float32(low))
+
+    def _to_unit(self, intensities: Any) -> np.ndarray:
+        low, high = self.window
+        return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
+
+    def _frame_round(self, corner: tiles.Corner, origin: tiles.Corner) -> tiles.Corner:
+        """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
+        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        margin = min(side // 4, (size - side) // 2)
+        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(origin, corner, strict=True))
+        return row, column
+
+    def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
+        """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
+        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        padding = float(self._to_unit(self.background))
+        # The batch is always of the compiled size.
+        padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
+        frames = [volumes.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
+        shapes = [volumes.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
+        batch: dict[str, Any] = {
+            "image": np.concatenate(frames)[..., None],
+            "hole": np.array([s.hole(side) for s in padded], np.int32),
+        }
+        if self.trained.any_shape:
+            batch["shape"] = np.concatenate(shapes).astype(np.uint8)
+        for square, filled, shape in zip(squares, self.inpaint(batch), shapes, strict=False):
+            row, column, _, _ = square.hole(side)
+            in_slice, in_square = square.within(images.shape[1:], side)
+            new = filled[row : row + side, column : column + side, 0][in_square]
+            weight = np.where(shape[0], _tent(side), 0)[in_square]
+            image, before = images[square.index][in_slice], weights[square.index][in_slice]
+            before += weight
+            image += np.where(weight > 0, (new - image) * weight / np.maximum(before, 1e-9), 0)
+
+
+def _tent(side: int) -> np.ndarray:
+    """`[side, side]`: what a square's pixels count where squares overlap, most in its middle."""
+    height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
+    return np.minimum.outer(height, height).astype(np.float32)

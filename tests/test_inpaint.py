@@ -1,0 +1,496 @@
+"""Filling scans: nothing but the mask changes, what fills it comes from what is known, and bad input costs nothing."""
+
+import gzip
+import json
+import os
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from ipmedgan_jax import evaluate, experiment, generators, inpaint, inpaint_files, tiles, train, volume_inpainting
+from ipmedgan_jax.data import mask_files, nifti, pipeline, volumes
+from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.inpaint_files import Job
+from ipmedgan_jax.systems.classical import FILLS
+
+SIDE = 8
+AS_GIVEN = inpaint.Filling()
+SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0, window_hu=(0.0, 1000.0))
+
+
+def trained(**changes):
+    return volume_inpainting.Trained(replace(SETTINGS, **changes), SIDE, any_shape=False, batch_size=3)
+
+
+def smooth(batch):
+    """A generator that knows smooth images: thin plates over the hole."""
+    filled = batch["image"].copy()
+    for image, (row, column, height, width) in zip(filled[..., 0], batch["hole"], strict=True):
+        mask = np.zeros(image.shape, bool)
+        mask[row : row + height, column : column + width] = True
+        image[...] = FILLS["biharmonic"](image, mask)
+    return filled
+
+
+def constant(value):
+    def fill(batch):
+        filled = np.full_like(batch["image"], np.nan)  # what lies outside the hole must not be used
+        for image, (row, column, height, width) in zip(filled, batch["hole"], strict=True):
+            image[row : row + height, column : column + width] = value
+        return filled
+
+    return fill
+
+
+def generator(fill=smooth, **changes):
+    return generators.Generator("made up", 7, "nowhere", trained(**changes), {}, fill)
+
+
+def ramp(shape=(30, 26, 5)) -> np.ndarray:
+    """Rises by 10, 5 and 20 from voxel to voxel of X, Y and Z."""
+    x, y, z = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    return (100 + 10 * x + 5 * y + 20 * z).astype(np.float64)
+
+
+def square(shape=(30, 26, 5)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[12:18, 10:15, 1:3] = True
+    return mask
+
+
+def volume_of(array, spacing_mm=(1.0, 1.0, 1.0)) -> volumes.Volume:
+    return volumes.Volume(Path("made.nii"), array.astype(np.float32), spacing_mm, "RAS", True)
+
+
+def write(path: Path, array, codes="RAS", dtype=np.int16, scaling=(1.0, 0.0), spacing=(1.0, 1.0, 1.0)) -> Path:
+    """A NIfTI file of a canonical array whose axes run as `codes` say, with an extension and unlike qform and sform codes."""
+    axes = nibabel.orientations.axcodes2ornt(codes)
+    image = nibabel.Nifti1Image(array, np.diag([*spacing, 1.0]))
+    image = image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), axes))
+    stored = (image.get_fdata() - scaling[1]) / scaling[0]
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(dtype)
+    header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"kept"))
+    made = nibabel.Nifti1Image(stored.astype(dtype), image.affine, header)
+    made.set_qform(image.affine, code=1)
+    made.set_sform(image.affine, code=4)
+    made.header["descrip"] = b"as it came"
+    nibabel.save(made, path)
+    if scaling != (1.0, 0.0):  # nibabel chooses its own: written into the file
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[112:120] = struct.pack("<ff", *scaling)
+        path.write_bytes(gzip.compress(bytes(content)))
+    return path
+
+
+def job(tmp_path, mask=True) -> Job:
+    return Job(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz" if mask else None, tmp_path / "out" / "filled.nii.gz")
+
+
+def fill_file(tmp_path, filling=AS_GIVEN, made=None, mask=True):
+    work = job(tmp_path, mask)
+    inpaint_files.check_output(work, overwrite=True)
+    report = inpaint.inpaint_file(made or generator(), work, filling)
+    return report, work
+
+
+# ------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "PIR"])
+@pytest.mark.parametrize(
+    ("dtype", "scaling"), [(np.int16, (1.0, 0.0)), (np.uint8, (4.0, 60.0)), (np.float32, (0.5, -20.0)), (">i2", (1.0, 0.0))]
+)
+def test_only_the_masked_voxels_bytes_change(tmp_path, codes, dtype, scaling):
+    write(tmp_path / "scan.nii.gz", ramp(), codes, dtype, scaling)
+    write(tmp_path / "mask.nii.gz", square().astype(float), codes, np.uint8)
+    _, work = fill_file(tmp_path)
+    before, after = (gzip.decompress(path.read_bytes()) for path in (work.image, work.output))
+    size = np.dtype(dtype).itemsize
+    header = len(before) - ramp().size * size
+    assert before[:header] == after[:header]
+    filled = nibabel.load(work.output)
+    assert [code for _, code in (filled.get_qform(coded=True), filled.get_sform(coded=True))] == [1, 4]
+    a, b = (np.frombuffer(content, dtype, offset=header).reshape(filled.shape, order="F") for content in (before, after))
+    mask = np.asarray(nibabel.load(work.mask).dataobj) > 0
+    assert a[~mask].tobytes() == b[~mask].tobytes()
+    values = nibabel.as_closest_canonical(filled).get_fdata()
+    np.testing.assert_allclose(values[square()], ramp()[square()], atol=max(1.0, scaling[0]))
+
+
+def test_what_cannot_be_stored_is_clipped_to_what_can(tmp_path):
+    write(tmp_path / "scan.nii.gz", np.clip(ramp(), 0, 255), dtype=np.uint8)
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    _, work = fill_file(tmp_path, made=generator(constant(1.0)))
+    assert set(nibabel.load(work.output).get_fdata()[square()]) == {255}
+
+
+def test_the_json_file_says_what_was_done(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp(), spacing=(1.0, 2.0, 5.0))
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8, spacing=(1.0, 2.0, 5.0))
+    report, work = fill_file(tmp_path)
+    assert json.loads(work.sidecar.read_text()) == report
+    assert (report["system"], report["step"], report["mask_voxels"], report["slices"]) == ("made up", 7, 60, 2)
+    assert report["mask_ml"] == pytest.approx(0.6)
+    assert sorted(path.name for path in work.output.parent.iterdir()) == ["filled.json", "filled.nii.gz"]
+
+
+def test_nifti_2_and_a_trailing_axis_are_filled_as_they_are(tmp_path):
+    nibabel.save(nibabel.Nifti2Image(ramp()[..., None].astype(np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    _, work = fill_file(tmp_path)
+    filled = nibabel.load(work.output)
+    assert isinstance(filled, nibabel.Nifti2Image)
+    assert filled.shape == (30, 26, 5, 1)
+    np.testing.assert_allclose(filled.get_fdata()[..., 0], ramp(), atol=1)
+
+
+# ------------------------------------------------------------------ what fills the hole
+
+
+@pytest.mark.parametrize("plane", volume_inpainting.PLANES)
+@pytest.mark.parametrize(
+    ("spacing", "settings"),
+    [
+        ((1.0, 1.0, 1.0), {}),
+        ((0.6, 1.3, 1.5), {"resample_mm": 1.0}),
+        ((1.0, 1.0, 1.0), {"fit": "scale"}),
+        ((0.8, 0.8, 1.2), {"fit": "scale", "image_size": 32, "resample_mm": 2.0}),
+    ],
+)
+def test_a_ramp_is_filled_as_a_ramp_on_any_grid_and_plane(plane, spacing, settings):
+    array, mask = ramp((30, 26, 24)), np.zeros((30, 26, 24), bool)
+    mask[12:16, 10:14, 9:12] = True
+    hidden = np.where(mask, 999, array)
+    filled = volume_inpainting.inpaint_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
+    np.testing.assert_array_equal(filled[~mask], hidden[~mask].astype(np.float32))
+    np.testing.assert_allclose(filled[mask], array[mask], atol=6)  # half of what neighbouring voxels differ by
+
+
+def test_planes_are_averaged():
+    array, mask = ramp((30, 26, 24)), np.zeros((30, 26, 24), bool)
+    mask[12:16, 10:15, 9:14] = True
+    values = iter([-1.0, 0.0, 1.0])
+    seen = {}
+
+    def by_plane(batch):
+        shape = tuple(np.ptp(np.argwhere(batch["image"][0, ..., 0] > batch["image"][0].min()), axis=0))
+        if shape not in seen:
+            seen[shape] = next(values)
+        return constant(seen[shape])(batch)
+
+    filled = volume_inpainting.inpaint_volume(
+        by_plane, trained(), volume_of(array), mask, planes=["axial", "coronal", "sagittal"]
+    )
+    assert len(seen) == 3
+    np.testing.assert_allclose(filled[mask], 500, atol=0.1)
+
+
+def test_what_was_under_the_mask_does_not_matter():
+    mask = square() | np.roll(square(), 9, axis=0)
+    fills = [
+        volume_inpainting.inpaint_volume(
+            lambda batch: np.full_like(batch["image"], batch["image"].mean()),
+            trained(),
+            volume_of(np.where(mask, hidden, ramp())),
+            mask,
+        )
+        for hidden in (-5000, 70, 9999)
+    ]
+    np.testing.assert_array_equal(fills[0][mask], fills[1][mask])
+    np.testing.assert_array_equal(fills[0][mask], fills[2][mask])
+
+
+@pytest.mark.parametrize("place", [(slice(0, 3), slice(0, 4)), (slice(28, 30), slice(20, 26)), (slice(5, 25), slice(3, 24))])
+def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
+    mask = np.zeros((30, 26, 5), bool)
+    mask[(*place, slice(2, 3))] = True
+    filled = volume_inpainting.inpaint_volume(constant(0.0), trained(), volume_of(ramp()), mask)
+    np.testing.assert_allclose(filled[mask], 500, atol=0.1)
+    np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
+
+
+def test_many_slices_and_parts_are_all_filled():
+    generator = np.random.default_rng(0)
+    mask = generator.random((40, 44, 30)) < 0.02
+    filled = volume_inpainting.inpaint_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
+    np.testing.assert_allclose(filled[mask], 500, atol=0.1)
+
+
+def test_a_hole_far_from_the_head_moves_the_frame():
+    array = np.full((200, 200, 3), -1000.0)
+    array[20:60, 20:60] = 300
+    mask = np.zeros(array.shape, bool)
+    mask[190:196, 190:197] = True
+    seen = []
+
+    def look(batch):
+        seen.append(batch)
+        return constant(0.0)(batch)
+
+    filled = volume_inpainting.inpaint_volume(look, trained(), volume_of(array), mask)
+    np.testing.assert_allclose(filled[mask], 500, atol=0.1)
+    assert all((batch["hole"] >= 0).all() and (batch["hole"][:, :2] + SIDE <= 32).all() for batch in seen)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_squares_cover_any_mask(seed):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((60, 50)) < 0.01
+    mask[10:40, 20:25] |= seed % 2 == 0
+    corners = tiles.cover(mask, SIDE)
+    covered = np.zeros((60 + 2 * SIDE, 50 + 2 * SIDE), bool)
+    for row, column in corners:
+        covered[row + SIDE : row + 2 * SIDE, column + SIDE : column + 2 * SIDE] = True
+    assert covered[SIDE:-SIDE, SIDE:-SIDE][mask].all()
+    assert tiles.exceeds(mask, SIDE) == (seed % 2 == 0)
+
+
+def test_a_small_hole_has_one_square_round_it_and_a_large_one_is_filled_inwards():
+    mask = np.zeros((64, 64), bool)
+    mask[20:23, 30:36] = True
+    assert tiles.cover(mask, SIDE) == [(17, 29)]
+    mask[20:44, 30:54] = True
+    corners = np.array(tiles.cover(mask, SIDE))
+    distances = np.hypot(*(corners + SIDE / 2 - (32, 42)).T)
+    assert len(corners) > 9
+    assert (np.diff(distances) <= 0).all()
+
+
+# ------------------------------------------------------------------ masks
+
+
+def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp())
+    fine = square().repeat(2, 0).repeat(2, 1)
+    affine = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 1, 0], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(fine.astype(np.uint8), affine), tmp_path / "mask.nii.gz")
+    mask, notes = mask_files.read_mask(tmp_path / "mask.nii.gz", volumes.read_scan(tmp_path / "scan.nii.gz"))
+    np.testing.assert_array_equal(mask, square())
+    assert len(notes) == 1
+    assert "another grid" in notes[0]
+
+
+def test_labels_choose_what_is_filled(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp())
+    labels = square() * 2.0
+    labels[0, 0, 0] = 1
+    write(tmp_path / "mask.nii.gz", labels, dtype=np.uint8)
+    scan = volumes.read_scan(tmp_path / "scan.nii.gz")
+    with pytest.raises(UserError, match=r"holds the values 1, 2: name those to be filled with --mask_labels"):
+        mask_files.read_mask(tmp_path / "mask.nii.gz", scan)
+    np.testing.assert_array_equal(mask_files.read_mask(tmp_path / "mask.nii.gz", scan, [2])[0], square())
+
+
+def test_dilation_is_in_millimetres():
+    mask = np.zeros((11, 11, 11), bool)
+    mask[5, 5, 5] = True
+    grown = mask_files.dilate(mask, 2.0, (1.0, 2.0, 3.0))
+    assert [int(np.ptp(where)) for where in np.nonzero(grown)] == [4, 2, 0]
+    np.testing.assert_array_equal(mask_files.dilate(mask, 0.0, (1.0, 1.0, 1.0)), mask)
+
+
+def test_metal_is_found_by_its_hu(tmp_path):
+    array = np.where(square(), 3500.0, ramp())
+    write(tmp_path / "scan.nii.gz", array)
+    filling = inpaint.Filling(mask=inpaint.MaskChoice(above_hu=3000.0, dilate_mm=1.0))
+    report, work = fill_file(tmp_path, filling, mask=False)
+    assert report["mask_voxels"] > 60
+    assert nibabel.load(work.output).get_fdata().max() < 700
+    with pytest.raises(UserError, match="no voxel is above 5000"):
+        fill_file(tmp_path, inpaint.Filling(mask=inpaint.MaskChoice(above_hu=5000.0)), mask=False)
+    with pytest.raises(UserError, match="--mask_above_hu is for CT"):
+        fill_file(tmp_path, filling, generator(modality="mri"), mask=False)
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def put(what):
+    """A function that puts an array in the place of the mask."""
+    return lambda tmp_path: write(tmp_path / "mask.nii.gz", what, dtype=np.float32)
+
+
+def truncated(tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def of_another_size(tmp_path):
+    content = bytearray(gzip.decompress((tmp_path / "scan.nii.gz").read_bytes()))
+    content[42:44] = struct.pack("<h", 300)
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(content)))
+
+
+def enormous(tmp_path):
+    content = bytearray(gzip.decompress((tmp_path / "scan.nii.gz").read_bytes()))
+    content[42:48] = struct.pack("<hhh", 32000, 32000, 32000)
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(content)))
+
+
+def bomb(tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    with path.open("ab") as file:
+        for _ in range(3):
+            file.write(gzip.compress(bytes(2**20)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (put(np.ones((30, 26, 4))), "has shape .30, 26, 4., scan.nii.gz has .30, 26, 5.: not a mask of that volume"),
+        (put(np.zeros((30, 26, 5))), "no voxel of scan.nii.gz is masked"),
+        (put(np.ones((30, 26, 5))), "every voxel is masked"),
+        (put(np.ones((30, 26, 5, 2))), "a mask is 3-D"),
+        (put(np.full((30, 26, 5), np.nan)), "NaN or infinite; a mask"),
+        (lambda p: write(p / "scan.nii.gz", np.ones((4, 4, 4, 3))), "a 3-D volume is needed"),
+        (lambda p: write(p / "scan.nii.gz", np.full((30, 26, 5), np.nan), dtype=np.float32), "NaN or infinite"),
+        (truncated, "not a readable NIfTI file"),
+        (of_another_size, r"it ends after \d+ bytes, its header promises"),
+        (enormous, "more than this machine's memory"),
+        (bomb, "holds more than the"),
+        (lambda p: (p / "mask.nii.gz").unlink(), "mask.nii.gz: not found"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_nothing_behind(tmp_path, spoil, message):
+    write(tmp_path / "scan.nii.gz", ramp())
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    spoil(tmp_path)
+    with pytest.raises(UserError, match=message):
+        fill_file(tmp_path)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
+    work = job(tmp_path)
+    with pytest.raises(UserError, match="is its own input"):
+        inpaint_files.check_output(replace(work, output=work.image), overwrite=True)
+    work.output.parent.mkdir()
+    work.output.touch()
+    with pytest.raises(UserError, match="exists; choose another name"):
+        inpaint_files.check_output(work, overwrite=False)
+    inpaint_files.check_output(work, overwrite=True)
+    (tmp_path / "a_file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        inpaint_files.check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "x.nii").write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        nifti.write(tmp_path / "x.nii", b"new")
+    assert os.listdir(tmp_path) == ["x.nii"]  # noqa: PTH208
+    assert (tmp_path / "x.nii").read_bytes() == b"old"
+
+
+# ------------------------------------------------------------------ warnings
+
+
+@pytest.mark.parametrize(
+    ("changes", "array", "mask", "line"),
+    [
+        ({}, ramp() - 1000, square(), ""),
+        ({}, ramp(), square(), "not the usual HU of CT"),
+        ({"modality": "mri"}, ramp() - 1000, square(), "look like the HU of CT"),
+        ({"window_hu": (-1000.0, -700.0)}, ramp() - 1000, square(), "lie outside the -1000 to -700"),
+        ({}, ramp() - 1000, np.arange(26).reshape(1, -1, 1).repeat(30, 0).repeat(5, 2) > 8, "of the head: little is left"),
+        ({}, ramp() - 1000, np.arange(26).reshape(1, -1, 1).repeat(30, 0).repeat(5, 2) > 15, "larger than the 8 x 8 pixels"),
+    ],
+)
+def test_what_a_person_should_know_is_said_and_with_strict_an_error(tmp_path, changes, array, mask, line):
+    write(tmp_path / "scan.nii.gz", array)
+    write(tmp_path / "mask.nii.gz", mask.astype(float), dtype=np.uint8)
+    made = generator(**({"window_hu": (-1000.0, 1000.0)} | changes))
+    report, _ = fill_file(tmp_path, made=made)
+    assert any(line in each for each in report["warnings"]) if line else not report["warnings"]
+    if line:
+        with pytest.raises(UserError, match="--strict"):
+            fill_file(tmp_path, inpaint.Filling(strict=True), made)
+
+
+def test_voxels_of_another_size_than_in_training_are_told(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp() - 1000, spacing=(1.0, 1.0, 5.0))
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8, spacing=(1.0, 1.0, 5.0))
+    made = generator(window_hu=(-1000.0, 1000.0))
+    for highest, warnings in ((4.0, 0), (2.0, 1)):
+        seen = {"lowest_spacing_mm": [0.9, 0.9, 1.0], "highest_spacing_mm": [1.1, 1.1, highest]}
+        report, _ = fill_file(tmp_path, made=replace(made, seen=seen))
+        assert len(report["warnings"]) == warnings
+
+
+# ------------------------------------------------------------------ many files
+
+
+def touch(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+
+def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(tmp_path):
+    touch(
+        tmp_path,
+        "in/sub-01/anat/sub-01_FLAIR.nii.gz",
+        "in/sub-02/ses-1/anat/sub-02_ses-1_run-2_FLAIR.nii.gz",
+        "in/sub-01/anat/sub-01_label-lesion_mask.nii.gz",
+        "in/sub-02/ses-1/anat/sub-02_ses-1_run-2_desc-x_mask.nii.gz",
+        "in/sub-02/ses-1/anat/sub-02_ses-1_run-1_mask.nii.gz",
+    )
+    pattern = f"{tmp_path}/in/**/*_"
+    found = inpaint_files.jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
+    assert [str(each.output.relative_to(tmp_path)) for each in found] == [
+        "out/sub-01/anat/sub-01_desc-inpainted_FLAIR.nii.gz",
+        "out/sub-02/ses-1/anat/sub-02_ses-1_run-2_desc-inpainted_FLAIR.nii.gz",
+    ]
+    assert [each.mask.name for each in found] == ["sub-01_label-lesion_mask.nii.gz", "sub-02_ses-1_run-2_desc-x_mask.nii.gz"]
+    assert found[0].sidecar.name == "sub-01_desc-inpainted_FLAIR.json"
+
+
+def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
+    touch(tmp_path, "images/a.nii.gz", "images/b.nii", "masks/a_mask.nii.gz", "masks/b.nii.gz")
+    found = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    assert [(each.mask.name, each.output.name) for each in found] == [
+        ("a_mask.nii.gz", "a_desc-inpainted.nii.gz"),
+        ("b.nii.gz", "b_desc-inpainted.nii"),
+    ]
+    touch(tmp_path, "masks/a.nii.gz")
+    with pytest.raises(UserError, match="several masks fit"):
+        inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    with pytest.raises(UserError, match="no NIfTI file"):
+        inpaint_files.jobs(str(tmp_path / "none*"), None, tmp_path / "out")
+    with pytest.raises(UserError, match=r"wanted a name that ends in \.nii"):
+        inpaint_files.jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
+
+
+# ------------------------------------------------------------------ a run
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, averaged):
+    built = experiment.build(tiny_config("unet", train__steps=2, train__ema=0.9 if averaged else 0.0))
+    train.train(built, tmp_path)
+    evaluate.evaluate_run(built, tmp_path)
+    found = generators.load(tmp_path, "best")
+    assert (found.name, found.step) == ("unet", 2)
+    assert found.seen["volumes"] == 2
+    first = next(pipeline.evaluation_slices(built.dataset.directory, "test", built.holes))
+    row, column, height, width = first.hole
+    mask = np.zeros((32, 32), bool)
+    mask[row : row + height, column : column + width] = True
+    volume = volume_of(canonical(first.record.intensities()))
+    filled = volume_inpainting.inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
+    low, high = first.record.window
+    shown = (volume_inpainting.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
+    kept = np.load(tmp_path / "evaluation" / "fills.npz")["fill"][0]
+    np.testing.assert_allclose(shown[row : row + height, column : column + width], kept, atol=1e-3)
+
+
+def canonical(image):
+    """An axial slice `[rows, columns]` as a volume of one slice."""
+    return image.T[::-1, ::-1, None]
