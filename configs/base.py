@@ -39,6 +39,11 @@ def get_config(system: str = "") -> ConfigDict:
 
     config.holes = holes = ConfigDict()
     holes.size = 64  # pixels; side of the removed square, a quarter of the image as the paper
+    holes.kinds = ("square",)  # of training: square (the whole box of holes.size, the paper's) smaller_square rectangle ...
+    # ... ellipse strokes blob lesion; evaluation has squares. `inpaint` cuts other shapes only for a run that trained on some
+    holes.shares = ()  # how often each kind is drawn; empty: all alike
+    holes.smallest = 8  # pixels; shortest side or axis of what is not the whole box
+    holes.lesions = ""  # glob of NIfTI masks, on their scans' grids, for the kind lesion; only training subjects' are used
     holes.fill = -1.0  # what stands in the hole in the context image, in [-1, 1]; -1 is black; (open)
     holes.min_foreground = 0.0  # share of a training hole that must be foreground; 0: uniform over the slice, as the paper
     holes.evaluation_min_foreground = 0.5  # the same for validation and test; slices without such a place are not scored
@@ -156,6 +161,13 @@ SYSTEMS = {
     },
 }
 """What is particular to a system: other values than ip-MedGAN's."""
+
+ANY_SHAPE = {
+    "holes.kinds": ("square", "smaller_square", "rectangle", "ellipse", "strokes", "blob"),
+    "holes.shares": (0.3, 0.1, 0.1, 0.15, 0.15, 0.2),
+    "generator.sees_mask": True,  # a hole's outline is not to be guessed from black pixels
+}
+"""Holes as people have them, in place of the paper's squares."""
 
 BATCH_SIZES = {"context_encoder": 64, "glcic": 96, "glcic_cited": 16}
 """The published batch sizes of systems that were not made for a batch of 1."""

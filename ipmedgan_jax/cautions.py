@@ -7,7 +7,8 @@ from scipy.ndimage import binary_dilation
 
 from ipmedgan_jax import tiles
 from ipmedgan_jax.data import volumes
-from ipmedgan_jax.volume_inpainting import PLANES, Grid, Trained, in_plane, known_window
+from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
+from ipmedgan_jax.volume_inpainting import Trained, known_window
 
 _FARTHEST = 1.5
 """Times the trained spacing, or one part of it: beyond, a warning."""

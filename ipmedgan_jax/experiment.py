@@ -4,25 +4,27 @@ import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from absl import logging
 from ml_collections import ConfigDict
 
 import ipmedgan_jax
 from ipmedgan_jax import caches, pretrained
-from ipmedgan_jax.data import phantom, preparation, records
+from ipmedgan_jax.data import mask_files, phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.scoring import FeatureNetwork
+from ipmedgan_jax.shapes import KINDS, ShapeSettings
 from ipmedgan_jax.steps import System, Update
 from ipmedgan_jax.systems import context_encoder, glcic, ipmedgan, ipmedgan_plus, unet
 from ipmedgan_jax.systems.parts import LossSettings, Parts
@@ -155,7 +157,7 @@ def build(config: ConfigDict) -> Experiment:
         phases=make_phases(config, make_update(config, system), training.steps),
         features=features,
         dataset=dataset,
-        holes=hole_settings(config),
+        holes=hole_settings(config, lesion_shapes(config, dataset)),
         fill=config.holes.fill,
         training=training,
         evaluation=evaluation_settings(config),
@@ -174,6 +176,7 @@ class Inference:
     best: str
     preparation: preparation.PreparationSettings
     hole_size: int
+    any_shape: bool
 
 
 def for_inference(config: ConfigDict) -> Inference:
@@ -187,6 +190,7 @@ def for_inference(config: ConfigDict) -> Inference:
         best=config.train.best,
         preparation=preparation_settings(config),
         hole_size=config.holes.size,
+        any_shape=hole_settings(config).shapes is not None,
     )
 
 
@@ -347,15 +351,39 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
     return records.load_dataset(folder / "prepared")
 
 
-def hole_settings(config: ConfigDict) -> HoleSettings:
+def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> HoleSettings:
+    """`lesions`: real shapes, for the kind of that name."""
     holes = config.holes
+    shapes = ShapeSettings(
+        kinds=tuple(holes.kinds),
+        shares=tuple(holes.shares) or (1.0,) * len(holes.kinds),
+        size=holes.size,
+        smallest=holes.smallest,
+        lesions=lesions,
+    )
     return HoleSettings(
         size=holes.size,
         foreground=2 * config.data.foreground_level - 1,
         min_foreground=holes.min_foreground,
         evaluation_min_foreground=holes.evaluation_min_foreground,
         evaluation_seed=holes.evaluation_seed,
+        shapes=None if set(holes.kinds) == {"square"} else shapes,
     )
+
+
+def lesion_shapes(config: ConfigDict, dataset: records.Dataset) -> Sequence[np.ndarray]:
+    """The training subjects' real lesions, where holes have their shapes. UserError where there are none."""
+    pattern, wanted = config.holes.lesions, "lesion" in config.holes.kinds
+    if not wanted:
+        return ()
+    paths = preparation.read_paths(pattern)
+    subjects = set(dataset.subjects["train"])
+    mine = [path for path in paths if preparation.subject_of(path, config.data.subject_regex) in subjects]
+    settings = preparation_settings(config).as_recorded(dataset.settings)
+    found = [shape for path in mine for shape in mask_files.parts(path, settings, at_least=config.holes.smallest)]
+    if not found:
+        raise UserError(f"config.holes.lesions: {len(paths)} masks, none with a lesion of a training subject")
+    return found
 
 
 # ------------------------------------------------------------------ settings
@@ -396,6 +424,13 @@ def check(config: ConfigDict) -> None:
     _check_image_size(config.data.image_size)
     if not 16 <= config.holes.size <= config.data.image_size:
         raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {config.data.image_size}")
+    holes = config.holes
+    if not holes.kinds or any(kind not in KINDS for kind in holes.kinds):
+        raise UserError(f"config.holes.kinds is {tuple(holes.kinds)}: wanted some of {', '.join(KINDS)}")
+    if len(holes.shares) not in (0, len(holes.kinds)) or (holes.shares and not 0 < sum(holes.shares) < math.inf):
+        raise UserError(f"config.holes.shares is {tuple(holes.shares)}: wanted a share for each of {len(holes.kinds)} kinds")
+    if not 1 <= holes.smallest <= holes.size:
+        raise UserError(f"config.holes.smallest is {holes.smallest}: wanted 1 to holes.size, {holes.size}")
     for key, (low, high) in _RANGES.items():
         if not low <= _at(config, key) <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"

@@ -42,7 +42,7 @@ def load(workdir: Path, checkpoint: str) -> Generator:
         name=inference.name,
         step=step,
         source=str(workdir),
-        trained=Trained(preparation, inference.hole_size, any_shape=False, batch_size=BATCH_SIZE),
+        trained=Trained(preparation, inference.hole_size, any_shape=inference.any_shape, batch_size=BATCH_SIZE),
         seen=seen,
         inpaint=LearnedInpaint(inference.system).bind(params, statistics),
     )

@@ -48,16 +48,16 @@ class Filling:
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax import generators, inpaint_files, volume_inpainting
+    from ipmedgan_jax import generators, inpaint_files
+    from ipmedgan_jax.data.planes import PLANES
 
     given = flags.FLAGS
-    planes = tuple(given.planes)
-    if unknown := set(planes) - volume_inpainting.PLANES.keys():
-        raise UserError(f"--planes: {', '.join(sorted(unknown))}; wanted some of {', '.join(volume_inpainting.PLANES)}")
+    if unknown := set(given.planes) - PLANES.keys():
+        raise UserError(f"--planes: {', '.join(sorted(unknown))}; wanted some of {', '.join(PLANES)}")
     if (given.mask is None) == (given.mask_above_hu is None):
         raise UserError("wanted either --mask or --mask_above_hu")
     choice = MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
-    filling = Filling(planes, given.strict, given.overwrite, choice)
+    filling = Filling(tuple(given.planes), given.strict, given.overwrite, choice)
     jobs = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     for job in jobs:
         inpaint_files.check_output(job, overwrite=filling.overwrite)

@@ -178,6 +178,8 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
         "image": np.zeros((count, size, size, 1), np.float32),
         "hole": np.zeros((count, 4), np.int32),
     }
+    if experiment.holes.shapes is not None:
+        shapes["shape"] = np.zeros((count, experiment.holes.size, experiment.holes.size), np.uint8)
     batch = Batch(**parallel.split_over_devices(shapes, settings.steps_per_dispatch))
     state = parallel.replicated_like(initial.shapes)
     frozen = parallel.replicated_like(experiment.features.params)

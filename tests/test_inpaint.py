@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax import evaluate, experiment, generators, inpaint, inpaint_files, tiles, train, volume_inpainting
-from ipmedgan_jax.data import mask_files, nifti, pipeline, volumes
+from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, volumes
 from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.inpaint_files import Job
@@ -153,7 +153,7 @@ def test_nifti_2_and_a_trailing_axis_are_filled_as_they_are(tmp_path):
 # ------------------------------------------------------------------ what fills the hole
 
 
-@pytest.mark.parametrize("plane", volume_inpainting.PLANES)
+@pytest.mark.parametrize("plane", planes.PLANES)
 @pytest.mark.parametrize(
     ("spacing", "settings"),
     [
@@ -486,7 +486,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, a
     volume = volume_of(canonical(first.record.intensities()))
     filled = volume_inpainting.inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
     low, high = first.record.window
-    shown = (volume_inpainting.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
+    shown = (planes.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
     kept = np.load(tmp_path / "evaluation" / "fills.npz")["fill"][0]
     np.testing.assert_allclose(shown[row : row + height, column : column + width], kept, atol=1e-3)
 

@@ -1,12 +1,15 @@
 """Masks of volumes: from a file on the volume's grid or another, or from the volume's own intensities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import nibabel
 import numpy as np
-from scipy.ndimage import affine_transform, distance_transform_edt
+from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, label
 
 from ipmedgan_jax.data import nifti, volumes
+from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
+from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
 
 _SAME_PLACE = 1e-2
@@ -57,6 +60,22 @@ def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
     """Whether a map of voxel indices leaves all corners of the volume where they are."""
     corners = np.stack(np.meshgrid(*((0, length - 1) for length in shape), [1.0], indexing="ij"), -1).reshape(-1, 4)
     return bool(np.abs(corners @ (transform - np.eye(4)).T).max() < _SAME_PLACE)
+
+
+def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
+    """Connected parts of a mask's axial slices, bool `[h, w]` in a trained network's pixels, `at_least` so many across."""
+    file = nifti.read(path)
+    axes = nibabel.orientations.io_orientation(file.header.get_best_affine())
+    values = file.values()
+    spacing = nibabel.affines.voxel_sizes(file.header.get_best_affine())[np.argsort(axes[:, 0])]
+    masks = PLANES["axial"](nibabel.orientations.apply_orientation(values.reshape(values.shape[:3]), axes) > 0)
+    grid = Grid(settings, masks.shape[1:], in_plane("axial", tuple(spacing)))
+    for mask in masks[masks.any((1, 2))]:
+        pixels = grid.forth(mask[None].astype(np.float32))[0] > 0.5
+        labels, _ = label(pixels)
+        for i, box in enumerate(find_objects(labels), start=1):
+            if max(extent.stop - extent.start for extent in box) >= at_least:
+                yield labels[box] == i
 
 
 def above(volume: volumes.Volume, level: float) -> np.ndarray:

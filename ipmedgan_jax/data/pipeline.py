@@ -1,6 +1,7 @@
 """Prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
 
-A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 1] and `hole` `[B, 4]` int32.
+A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 1], `hole` `[B, 4]` int32, and, where holes
+are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
 """
 
 import bisect
@@ -17,6 +18,7 @@ import numpy as np
 from ipmedgan_jax import masks
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.shapes import ShapeSettings, draw
 
 NumpyBatch = dict[str, Any]
 
@@ -33,6 +35,7 @@ class HoleSettings:
     min_foreground: float
     evaluation_min_foreground: float
     evaluation_seed: int
+    shapes: ShapeSettings | None = None  # of training holes; None, and in validation and test: whole boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,10 @@ def training_batches(
             hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
         else:
             hole = masks.any_hole(generator, image.shape, holes.size)
-        return {"image": image[..., None], "hole": hole}
+        example = {"image": image[..., None], "hole": hole}
+        if holes.shapes is not None:
+            example["shape"] = draw(generator, holes.shapes).astype(np.uint8)
+        return example
 
     source = SliceSource(directory, "train")
     if len(source) < processes:

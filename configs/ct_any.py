@@ -1,0 +1,15 @@
+"""Head CT with holes of any shape: ct.py but for what is cut out, and the mask as the generator's second input.
+
+For filling people's own masks with `inpaint`. With real lesion masks: --config.holes.kinds="('square','blob','lesion')"
+--config.holes.lesions='DIR/**/*_mask.nii.gz'
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, ct
+
+
+def get_config(system: str = "") -> ConfigDict:
+    config = ct.get_config(system).unlock()
+    config.update_from_flattened_dict(base.ANY_SHAPE)
+    return config.lock()

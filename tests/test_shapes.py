@@ -1,0 +1,87 @@
+"""Holes of any shape: inside their box, of the sizes asked for, and the same on the host and on the device."""
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax import shapes, steps
+from ipmedgan_jax.data import mask_files, pipeline
+from ipmedgan_jax.data.preparation import PreparationSettings
+from tests.test_inpaint import write
+
+SIZE, SMALLEST = 24, 6
+LESION = np.array([[0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0]], bool)
+
+
+def settings(*kinds, shares=(1.0,), size=SIZE):
+    return shapes.ShapeSettings(kinds, shares, size, SMALLEST, [LESION, np.ones((50, 40), bool)])
+
+
+def drawn(kind, count=200):
+    generator = np.random.default_rng(0)
+    return [shapes.draw(generator, settings(kind)) for _ in range(count)]
+
+
+def extents(shape):
+    return [int(np.ptp(where)) + 1 for where in np.nonzero(shape)]
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_every_shape_lies_in_its_box_and_no_two_are_alike(kind):
+    found = drawn(kind)
+    assert all(shape.shape == (SIZE, SIZE) and shape.dtype == bool and shape.any() for shape in found)
+    assert len({shape.tobytes() for shape in found}) > (100 if kind != "square" else 0)
+    if kind != "square":
+        anywhere = np.any(found, axis=0)
+        assert anywhere.any(0).all()  # every row and column of the box, now and then
+        assert anywhere.any(1).all()
+
+
+@pytest.mark.parametrize("kind", ["smaller_square", "rectangle", "ellipse", "blob"])
+def test_sizes_reach_from_the_smallest_to_the_whole_box(kind):
+    longest = [max(extents(shape)) for shape in drawn(kind)]
+    assert min(longest) <= SMALLEST + 4
+    assert max(longest) >= SIZE - 2
+    if kind in ("smaller_square", "rectangle"):
+        assert min(min(extents(shape)) for shape in drawn(kind)) >= SMALLEST
+
+
+def test_the_paper_s_hole_is_the_whole_box():
+    assert all(shape.all() for shape in drawn("square"))
+
+
+def test_real_lesions_keep_their_form_and_are_made_to_fit():
+    found = drawn("lesion")
+    filled = [shape.sum() / np.prod(extents(shape)) for shape in found]
+    assert {max(extents(shape)) == SIZE for shape in found} == {True, False}  # the large one fills the box
+    assert min(filled) == pytest.approx(LESION.mean(), abs=0.2)
+
+
+def test_kinds_are_drawn_by_their_shares():
+    generator = np.random.default_rng(0)
+    both = settings("square", "ellipse", shares=(3.0, 1.0))
+    whole = np.mean([shapes.draw(generator, both).all() for _ in range(2000)])
+    assert whole == pytest.approx(0.75, abs=0.03)
+
+
+def test_training_batches_have_shapes_only_where_holes_are_not_whole_boxes(phantom_data):
+    square = pipeline.HoleSettings(16, -2 / 3, 0.0, 0.5, 0)
+    other = pipeline.HoleSettings(16, -2 / 3, 0.0, 0.5, 0, settings("ellipse", size=16))
+    for holes, keys in ((square, {"image", "hole"}), (other, {"image", "hole", "shape"})):
+        batches = pipeline.training_batches(phantom_data, holes, batch_size=4, seed=0, threads=1, prefetch=2)
+        batch = next(batches)
+        batches.close()
+        assert batch.keys() == keys
+    mask = np.asarray(steps.Batch(**batch).mask)[..., 0]
+    for each, hole, shape in zip(mask, batch["hole"], batch["shape"], strict=True):
+        row, column, height, width = hole
+        np.testing.assert_array_equal(each[row : row + height, column : column + width], shape)
+        assert each.sum() == shape.sum() > 0
+
+
+def test_lesions_of_a_mask_file_come_in_the_network_s_pixels(tmp_path):
+    array = np.zeros((64, 64, 3))
+    array[10:30, 40:50, 1] = 1
+    array[50:52, 50:52, 2] = 1  # too small
+    write(tmp_path / "mask.nii.gz", array, "LPI", np.uint8)
+    found = list(mask_files.parts(tmp_path / "mask.nii.gz", PreparationSettings("mri", 32, "scale", 0.0), at_least=3))
+    assert [each.shape for each in found] == [(5, 10)]
