@@ -4,7 +4,8 @@
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image='in/**/*_FLAIR.nii.gz' --mask='in/**/*_mask.nii.gz' --output=out
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
 
-The output has its image's grid, type, scaling and header. Beside it lies a JSON file: what was filled, with what, and every
+An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
+scaling and header. Beside it lies a JSON file: what was filled, with what, and every
 warning. Several images (a pattern or a folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file
 whose name has the same BIDS entities, or the same name. Not for diagnosis.
 """
@@ -82,7 +83,7 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     from tqdm import tqdm
 
     from ipmedgan_jax import cautions, volume_inpainting
-    from ipmedgan_jax.data import nifti, records, volumes
+    from ipmedgan_jax.data import records, volumes
 
     scan = volumes.read_scan(job.image)
     volume, trained = scan.volume, generator.trained
@@ -98,7 +99,6 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
             generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update
         )
     where = scan.in_file_order(mask)
-    content = scan.file.with_values(where, scan.in_file_order(filled)[where])
     report = {
         "Description": "voxels of a mask filled by a neural network; not for diagnosis",
         "system": generator.name,
@@ -115,11 +115,17 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
         "ipmedgan_jax": ipmedgan_jax.__version__,
     }
     try:
-        nifti.write(job.output, content)
+        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         records.write_json(job.sidecar, report)
     except OSError as error:
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
     return report
+
+
+def description(generator: "Generator", report: dict[str, Any]) -> str:
+    """One line, for headers that have a place for it."""
+    what = f"{report['mask_voxels']} voxels filled by {generator.name} at step {generator.step}"
+    return f"{what} (ipmedgan_jax {ipmedgan_jax.__version__}); not for diagnosis"
 
 
 def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple[np.ndarray, list[str]]":

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipmedgan_jax.data import nifti
+from ipmedgan_jax.data import dicom, nifti
 from ipmedgan_jax.errors import UserError
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
@@ -38,6 +38,8 @@ def jobs(image: str, mask: str | None, output: Path) -> list[Job]:
     UserError where nothing matches, an image has no mask of its own or several, or two outputs would have one name.
     """
     one = Path(image).expanduser()
+    if dicom.is_series(one):
+        return [Job(one, Path(mask).expanduser() if mask else None, output)]
     if not one.is_dir() and not glob.has_magic(image):
         if not output.name.endswith(nifti.SUFFIXES):
             raise UserError(f"--output={output}: wanted a name that ends in .nii or .nii.gz")
@@ -56,8 +58,8 @@ def check_output(job: Job, *, overwrite: bool) -> None:
     for path in (job.image, job.mask):
         if path and job.output.resolve() == path.resolve():
             raise UserError(f"--output={job.output}: is its own input; choose another name")
-    if job.output.exists() and not overwrite:
-        raise UserError(f"{job.output}: exists; choose another name, or give --overwrite")
+    if job.output.exists() and (job.output.is_dir() or not overwrite):
+        raise UserError(f"{job.output}: exists; choose another name{'' if job.output.is_dir() else ', or give --overwrite'}")
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         probe = job.output.with_name(f".{job.output.name}.probe")

@@ -15,7 +15,7 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "caches"},
-    {"data.nifti"},
+    {"data.nifti", "data.dicom"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},
     {"networks.layers", "networks.winograd"},

@@ -25,14 +25,13 @@ def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) 
     file = nifti.read(path)
     values = file.values()
     values = values.reshape(values.shape[:3]) if values.ndim > 3 and set(values.shape[3:]) == {1} else values
-    shape = scan.file.stored.shape[:3]
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
-    mask = _chosen(path, values, labels)
-    notes = []
-    to_mask = np.linalg.solve(file.header.get_best_affine(), scan.file.header.get_best_affine())  # voxels to voxels
+    mask, affine = volumes.reorient(_chosen(path, values, labels), file.affine)
+    shape, notes = scan.volume.array.shape, []
+    to_mask = np.linalg.solve(affine, scan.affine)  # voxels to voxels
     if _moves_no_voxel(to_mask, shape):
         if mask.shape != shape:
             raise UserError(f"{path}: has shape {mask.shape}, {scan.file.path.name} has {shape}: not a mask of that volume")
@@ -41,7 +40,7 @@ def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) 
         mask = affine_transform(mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0) > 0
     if not mask.any():
         raise UserError(f"{path}: no voxel of {scan.file.path.name} is masked; there is nothing to fill")
-    return scan.canonical(mask), notes
+    return mask, notes
 
 
 def _chosen(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
@@ -65,11 +64,11 @@ def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
 def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
     """Connected parts of a mask's axial slices, bool `[h, w]` in a trained network's pixels, `at_least` so many across."""
     file = nifti.read(path)
-    axes = nibabel.orientations.io_orientation(file.header.get_best_affine())
     values = file.values()
-    spacing = nibabel.affines.voxel_sizes(file.header.get_best_affine())[np.argsort(axes[:, 0])]
-    masks = PLANES["axial"](nibabel.orientations.apply_orientation(values.reshape(values.shape[:3]), axes) > 0)
-    grid = Grid(settings, masks.shape[1:], in_plane("axial", tuple(spacing)))
+    mask, affine = volumes.reorient(values.reshape(values.shape[:3]) > 0, file.affine)
+    masks = PLANES["axial"](mask)
+    x, y, z = nibabel.affines.voxel_sizes(affine)
+    grid = Grid(settings, masks.shape[1:], in_plane("axial", (x, y, z)))
     for mask in masks[masks.any((1, 2))]:
         pixels = grid.forth(mask[None].astype(np.float32))[0] > 0.5
         labels, _ = label(pixels)

@@ -56,12 +56,18 @@ class NiftiFile:
         scaled = apply_read_scaling(self.stored, slope, intercept)
         return scaled.astype(np.promote_types(scaled.dtype, np.float32))
 
-    def with_values(self, where: np.ndarray, values: np.ndarray) -> bytes:
-        """The file's content with other values at some voxels.
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to millimetres."""
+        return self.header.get_best_affine()
+
+    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
+        """Writes the file with other values at some voxels, whole or not at all.
 
         Args:
           where: bool, of the stored shape.
           values: `[where.sum()]` in the image's unit, in C order of `where`; rounded and clipped to what the type holds.
+          description: not used, the header stays as it is.
         """
         content = bytearray(self.content)
         voxels = _voxels(content, self.header)
@@ -71,7 +77,7 @@ class NiftiFile:
             limits = np.iinfo(voxels.dtype)
             new = np.clip(np.rint(new), float(limits.min), float(limits.max))
         voxels[where] = new.astype(voxels.dtype)
-        return bytes(content)
+        write(output, bytes(content))
 
 
 def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndarray:

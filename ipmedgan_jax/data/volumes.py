@@ -6,11 +6,12 @@ slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 t
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import nibabel
 import numpy as np
 
-from ipmedgan_jax.data import nifti
+from ipmedgan_jax.data import dicom, nifti
 from ipmedgan_jax.errors import UserError
 
 FIT_MODES = ("crop_or_pad", "scale")
@@ -31,17 +32,31 @@ class Volume:
     integer: bool  # the file's intensities are whole numbers
 
 
+class ScanFile(Protocol):
+    """What a scan is stored in; see `nifti.NiftiFile`, `dicom.DicomSeries`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def stored(self) -> np.ndarray: ...
+
+    @property
+    def affine(self) -> np.ndarray: ...
+
+    def values(self) -> np.ndarray: ...
+
+    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A volume and the file it is in."""
+    """A volume and the file, or the DICOM series, it is in."""
 
-    file: nifti.NiftiFile
+    file: ScanFile
     volume: Volume
     axes: np.ndarray  # nibabel's orientation of the file's axes: their canonical axes and directions
-
-    def canonical(self, array: np.ndarray) -> np.ndarray:
-        """An array with the file's axes, as canonical `[X, Y, Z]`."""
-        return np.ascontiguousarray(nibabel.orientations.apply_orientation(array.reshape(array.shape[:3]), self.axes))
+    affine: np.ndarray  # from the volume's voxels to millimetres
 
     def in_file_order(self, array: np.ndarray) -> np.ndarray:
         """A canonical `[X, Y, Z]` with the file's axes and shape."""
@@ -56,30 +71,38 @@ def read_volume(path: Path | str) -> Volume:
 
 
 def read_scan(path: Path | str) -> Scan:
-    """The same with its file.
+    """The same with its file; a folder is read as a DICOM series.
 
     The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
     """
     path = Path(path)
-    file = nifti.read(path)
+    file: ScanFile = dicom.read(path) if path.is_dir() else nifti.read(path)
     data = file.values()
     if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
         data = data.reshape(data.shape[:3])
     _check_values(path, data)
-    affine = file.header.get_best_affine()
+    affine = file.affine
     spans = np.isfinite(affine).all()
     axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
     if not (spans and np.isfinite(axes).all()):
         raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
-    spacing = nibabel.affines.voxel_sizes(affine)[np.argsort(axes[:, 0])]
+    array, canonical_affine = reorient(data, affine)
+    spacing = nibabel.affines.voxel_sizes(canonical_affine)
     volume = Volume(
         path=path,
-        array=np.ascontiguousarray(nibabel.orientations.apply_orientation(data, axes), np.float32),
+        array=np.ascontiguousarray(array, np.float32),
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         orientation="".join(nibabel.orientations.ornt2axcodes(axes)),
         integer=bool(np.array_equal(data, np.rint(data))),
     )
-    return Scan(file, volume, axes)
+    return Scan(file, volume, axes, canonical_affine)
+
+
+def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An array `[i, j, k]` with its affine, as canonical `[X, Y, Z]` with its own."""
+    axes = nibabel.orientations.io_orientation(affine)
+    reoriented = nibabel.orientations.apply_orientation(array, axes)
+    return reoriented, affine @ nibabel.orientations.inv_ornt_aff(axes, array.shape)
 
 
 def _check_values(path: Path, data: np.ndarray) -> None:

@@ -1,0 +1,139 @@
+"""A DICOM series is filled like any scan, and comes out as another series of the same pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax import inpaint, inpaint_files
+from ipmedgan_jax.data import dicom, volumes
+from ipmedgan_jax.errors import UserError
+from tests.test_inpaint import generator, ramp, square, write
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid  # noqa: E402
+
+
+def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **changes) -> Path:
+    """A CT series of a canonical array [X, Y, Z] (right, anterior, superior), its files in a shuffled order."""
+    folder.mkdir(parents=True)
+    series, study = generate_uid(), generate_uid()
+    stored = array[::-1, ::-1] + 1024  # DICOM's rows run to the left and to the back
+    for i, name in enumerate(np.random.default_rng(0).permutation(array.shape[2])):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        slice_ = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        slice_.SOPClassUID, slice_.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        slice_.SeriesInstanceUID, slice_.StudyInstanceUID, slice_.PatientID = series, study, "someone"
+        slice_.SeriesDescription, slice_.ImageType = "head", ["ORIGINAL", "PRIMARY", "AXIAL"]
+        slice_.ImageOrientationPatient, slice_.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-9.0, 5.0, i * spacing[2]]
+        slice_.PixelSpacing = [spacing[1], spacing[0]]
+        slice_.Rows, slice_.Columns = array.shape[1], array.shape[0]
+        slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 12, 11, 0
+        slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
+        for key, value in changes.items():
+            setattr(slice_, key, value)
+        slice_.PixelData = stored[:, :, i].T.astype("<u2").tobytes()
+        slice_.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    return folder
+
+
+def fill(tmp_path, name="filled"):
+    (work,) = inpaint_files.jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
+    inpaint_files.check_output(work, overwrite=False)
+    return inpaint.inpaint_file(generator(), work, inpaint.Filling())
+
+
+def datasets(folder):
+    found = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    return sorted(found, key=lambda each: float(each.ImagePositionPatient[2]))
+
+
+def mask_of(tmp_path, spacing=(0.7, 0.8, 2.0)):
+    """A NIfTI mask in the series' place: RAS, where DICOM's positions are of the other corner."""
+    import nibabel
+
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    affine = np.diag([*spacing, 1.0])
+    affine[:2, 3] = 9.0 - 29 * spacing[0], -5.0 - 25 * spacing[1]
+    nibabel.save(nibabel.Nifti1Image(square().astype(np.uint8), affine), tmp_path / "mask.nii.gz")
+
+
+def test_a_series_is_read_as_the_volume_it_is(tmp_path):
+    volume = volumes.read_volume(write_series(tmp_path / "series", ramp()))
+    np.testing.assert_array_equal(volume.array, ramp())
+    np.testing.assert_allclose(volume.spacing_mm, (0.7, 0.8, 2.0))
+
+
+def test_a_filled_series_is_another_one_of_the_same_pixels(tmp_path):
+    write_series(tmp_path / "series", ramp())
+    mask_of(tmp_path)
+    report = fill(tmp_path)
+    assert not report["warnings"] or "HU" in report["warnings"][0]
+    before, after = datasets(tmp_path / "series"), datasets(tmp_path / "filled")
+    assert len(before) == len(after) == 5
+    masked = volumes.read_scan(tmp_path / "series").in_file_order(square())
+    for i, (a, b) in enumerate(zip(before, after, strict=True)):
+        np.testing.assert_array_equal(a.pixel_array[~masked[..., i].T], b.pixel_array[~masked[..., i].T])
+        assert (b.RescaleSlope, b.RescaleIntercept, b.PatientID, b.StudyInstanceUID) == (
+            1,
+            -1024,
+            "someone",
+            a.StudyInstanceUID,
+        )
+        assert a.SOPInstanceUID not in (b.SOPInstanceUID, b.file_meta.MediaStorageSOPInstanceUID)
+        assert b.SourceImageSequence[0].ReferencedSOPInstanceUID == a.SOPInstanceUID
+        assert (list(b.ImageType), b.SeriesDescription) == (["DERIVED", "SECONDARY", "AXIAL"], "head inpainted")
+        assert "not for diagnosis" in b.DerivationDescription
+    assert len({b.SeriesInstanceUID for b in after} | {before[0].SeriesInstanceUID}) == 2
+    assert len({b.SOPInstanceUID for b in after}) == 5
+    np.testing.assert_allclose(volumes.read_volume(tmp_path / "filled").array[square()], ramp()[square()], atol=1)
+    assert (tmp_path / "filled.json").exists()
+    with pytest.raises(UserError, match="exists; choose another name"):
+        fill(tmp_path)
+
+
+def test_a_series_with_a_gap_and_two_series_are_refused(tmp_path):
+    folder = write_series(tmp_path / "series", ramp())
+    for path in write_series(tmp_path / "other", ramp()).iterdir():
+        path.rename(folder / f"other{path.name}")
+    with pytest.raises(UserError, match="holds 2 DICOM series"):
+        dicom.read(folder)
+    for path in folder.glob("other*"):
+        path.unlink()
+    found = dicom.read(folder)
+    found.files[2].unlink()
+    with pytest.raises(UserError, match="mm apart: some are missing"):
+        dicom.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"NumberOfFrames": 3}, "several frames"),
+        ({"ImageOrientationPatient": None}, "has no ImageOrientationPatient"),
+        ({"PixelData": b"12"}, "cannot be read"),
+    ],
+)
+def test_what_is_no_volume_is_refused(tmp_path, changes, message):
+    folder = write_series(tmp_path / "series", ramp())
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        for key, value in changes.items():
+            if value is None:
+                delattr(dataset, key)
+            else:
+                setattr(dataset, key, value)
+        dataset.save_as(path)
+    with pytest.raises(UserError, match=message):
+        dicom.read(folder)
+
+
+def test_a_folder_without_images_is_no_series(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    assert not dicom.is_series(tmp_path)
+    with pytest.raises(UserError, match="holds 0 DICOM series"):
+        dicom.read(tmp_path)
