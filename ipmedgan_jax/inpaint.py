@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ipmedgan_jax.data.volumes import Scan
-    from ipmedgan_jax.generators import Generator
     from ipmedgan_jax.inpaint_files import Job
+    from ipmedgan_jax.volume_inpainting import Generator
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Filling:
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax import generators, inpaint_files
+    from ipmedgan_jax import inpaint_files
     from ipmedgan_jax.data.planes import PLANES
 
     given = flags.FLAGS
@@ -62,7 +62,7 @@ def main() -> None:
     jobs = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     for job in jobs:
         inpaint_files.check_output(job, overwrite=filling.overwrite)
-    generator = generators.load(Path(given.workdir).expanduser(), given.checkpoint)
+    generator = load(given.workdir, given.model, given.checkpoint)
     failed = []
     for job in jobs:
         try:
@@ -75,6 +75,19 @@ def main() -> None:
             failed.append(job)
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} images were not filled, see above")
+
+
+def load(workdir: str | None, model: str | None, checkpoint: str) -> "Generator":
+    """The generator of a run, or of a folder that `ipmedgan_jax.export` wrote, for which no training code is imported."""
+    if (workdir is None) == (model is None):
+        raise UserError("wanted either --workdir or --model")
+    if model is not None:
+        from ipmedgan_jax import exported
+
+        return exported.read(Path(model).expanduser())
+    from ipmedgan_jax import generators
+
+    return generators.load(Path(str(workdir)).expanduser(), checkpoint)
 
 
 def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[str, Any]:
@@ -146,6 +159,7 @@ def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple
 
 def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "the run whose generator fills")
+    flags.DEFINE_string("model", None, "or the folder that ipmedgan_jax.export wrote")
     flags.DEFINE_string("image", None, "a NIfTI file; or a folder or a pattern, then --output is a folder")
     flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder or a pattern")
     flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
@@ -159,4 +173,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["workdir", "image", "output"])
+    entry.run(main, define_flags, required=["image", "output"])

@@ -4,7 +4,7 @@ Scores are of patches on 0..255 (`metrics`): over the hole's box, and over the w
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +19,7 @@ from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.reports import SliceScore, subject_means
 from ipmedgan_jax.steps import Batch, System, Tree
 from ipmedgan_jax.systems.classical import Fill
-
-Inpaint = Callable[[NumpyBatch], np.ndarray]
-"""A batch -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
+from ipmedgan_jax.volume_inpainting import Inpaint
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,16 @@ class LearnedInpaint:
 
     def __init__(self, system: System):
         @jax.jit
-        def inpaint(variables: Tree, batch: Batch) -> jax.Array:
+        def inpainted(params: Tree, statistics: Tree, batch: Batch) -> jax.Array:
+            variables = {"params": params, "batch_stats": statistics}
             output: Any = system.generator.apply(variables, system.generator_input(batch), train=False)
             return batch.inpainted(output)
 
-        self._inpaint = inpaint
+        self.inpainted = inpainted
 
     def bind(self, params: Tree, statistics: Tree) -> Inpaint:
         """With these weights, and running averages where the generator has them."""
-        variables = {"params": params, "batch_stats": statistics}
-        return lambda batch: np.asarray(self._inpaint(variables, Batch(**batch)))
+        return lambda batch: np.asarray(self.inpainted(params, statistics, Batch(**batch)))
 
 
 def classical_inpaint(fill: Fill) -> Inpaint:

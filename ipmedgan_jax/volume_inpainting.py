@@ -18,11 +18,14 @@ from ipmedgan_jax import tiles
 from ipmedgan_jax.data import volumes
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
 from ipmedgan_jax.data.preparation import PreparationSettings
-from ipmedgan_jax.scoring import Inpaint
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
 """Times the batch size: slices stretched, and filled turn by turn, together."""
+
+
+Inpaint = Callable[[dict[str, Any]], np.ndarray]
+"""A batch, as `data.pipeline` has them -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,23 @@ class Trained:
     hole_size: int
     any_shape: bool
     batch_size: int
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator.
+
+    Attributes:
+      name, step, source: the system, the checkpoint, and where it was loaded from.
+      seen: the training scans, as a run's `data.json` has them; empty where that is not known.
+    """
+
+    name: str
+    step: int
+    source: str
+    trained: Trained
+    seen: dict[str, Any]
+    inpaint: Inpaint
 
 
 def inpaint_volume(

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, generators, inpaint, inpaint_files, tiles, train, volume_inpainting
+from ipmedgan_jax import evaluate, experiment, exported, generators, inpaint, inpaint_files, tiles, train, volume_inpainting
 from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, volumes
 from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
@@ -48,7 +50,7 @@ def constant(value):
 
 
 def generator(fill=smooth, **changes):
-    return generators.Generator("made up", 7, "nowhere", trained(**changes), {}, fill)
+    return volume_inpainting.Generator("made up", 7, "nowhere", trained(**changes), {}, fill)
 
 
 def ramp(shape=(30, 26, 5)) -> np.ndarray:
@@ -494,3 +496,45 @@ def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, a
 def canonical(image):
     """An axial slice `[rows, columns]` as a volume of one slice."""
     return image.T[::-1, ::-1, None]
+
+
+def test_an_exported_generator_fills_as_its_run_does_without_training_code(tiny_config, tmp_path):
+    built = experiment.build(tiny_config("unet", train__steps=2, holes__kinds=("square", "blob"), holes__smallest=4))
+    train.train(built, tmp_path / "run")
+    made, program, weights = generators.load_program(tmp_path / "run", "best")
+    assert made.trained.any_shape
+    exported.write(tmp_path / "model", made, program, weights, exported.card(made, None))
+    found = exported.read(tmp_path / "model")
+    assert (found.name, found.step, found.trained, found.seen) == (made.name, made.step, made.trained, made.seen)
+    volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
+    mask[10:30, 12:20, 1] = True
+    fills = [volume_inpainting.inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (made, found)]
+    np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
+    assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    with pytest.raises(UserError, match="exists"):
+        exported.write(tmp_path / "model", made, program, weights, "")
+    loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
+    check = "assert not {'flax', 'optax', 'orbax', 'grain', 'ipmedgan_jax.train'} & set(sys.modules), sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", f"{loads}\n{check}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "generator.stablehlo", "model.json"])
+def test_a_damaged_model_is_named(tmp_path, name):
+    def program(weights, image, hole):
+        return image + weights[0]
+
+    exported.write(tmp_path / "model", generator(), program, [np.float32(1.0)], "card")
+    assert (
+        exported.read(tmp_path / "model")
+        .inpaint({"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32)})
+        .max()
+        == 1
+    )
+    content = (tmp_path / "model" / name).read_bytes()
+    (tmp_path / "model" / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        exported.read(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(UserError, match="not found"):
+        exported.read(tmp_path / "model")

@@ -28,11 +28,12 @@ LEVELS = [
     {"systems.parts", "systems.classical", "fills"},
     {"systems.ipmedgan", "systems.unet", "systems.context_encoder", "systems.glcic",
      "systems.ipmedgan_plus", "tiles"},
-    {"scoring", "comparison"},
-    {"experiment", "volume_inpainting"},
+    {"volume_inpainting"},
+    {"scoring", "comparison", "exported"},
+    {"experiment"},
     {"runs", "cautions"},
     {"train", "generators"},
-    {"prepare", "evaluate", "compare", "vgg19", "inpaint"},
+    {"prepare", "evaluate", "compare", "vgg19", "inpaint", "export"},
     {"main"},
 ]  # fmt: skip
 """Who lives where: a module imports none of its own or a later line."""

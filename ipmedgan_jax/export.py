@@ -1,0 +1,36 @@
+"""Writes a run's generator as one folder that `inpaint --model` runs without the run, its config or its training code.
+
+  python -m ipmedgan_jax.export --workdir=runs/mri --output=models/mri
+  python -m ipmedgan_jax.inpaint --model=models/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
+
+In it: the program (StableHLO, for CPUs and NVIDIA GPUs), the weights, intensity and grid settings, and a model card.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from ipmedgan_jax import entry, runtime
+
+
+def main() -> None:
+    runtime.set_up()
+    from ipmedgan_jax import comparison, exported, generators
+
+    workdir, output = (Path(given).expanduser() for given in (flags.FLAGS.workdir, flags.FLAGS.output))
+    generator, program, weights = generators.load_program(workdir, flags.FLAGS.checkpoint)
+    evaluated = (workdir / "evaluation" / "metrics.json").exists()
+    scores = comparison.read(workdir).report if evaluated else None
+    exported.write(output, generator, program, weights, exported.card(generator, scores))
+    size = sum(path.stat().st_size for path in output.iterdir())
+    print(f"{output}: {generator.name}, step {generator.step}, {size / 1e6:.1f} MB")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "the run")
+    flags.DEFINE_string("output", None, "the folder to write; it must not exist")
+    flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["workdir", "output"])

@@ -1,0 +1,142 @@
+"""A generator as a folder of its own: a program (StableHLO), its weights, what it was trained for. No training code runs it.
+
+`generator.stablehlo` takes the weights in order, images `[B, H, W, 1]` in [-1, 1], boxes `[B, 4]` and, for a generator of any
+shape, shapes `[B, h, w]`, and gives inpainted images; `weights.npz` has the weights as `0`, `1`, ...; `model.json` the rest.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+import ipmedgan_jax
+from ipmedgan_jax.data import records
+from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.volume_inpainting import Generator, Trained
+
+MODEL_FILE, PROGRAM_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "generator.stablehlo", "weights.npz", "MODEL_CARD.md"
+
+FORMAT_VERSION = 1
+
+PLATFORMS = ("cpu", "cuda")
+"""What the program is written for; either kind of machine can write it."""
+
+
+def write(
+    folder: Path, generator: Generator, program: Callable[..., jax.Array], weights: Sequence[jax.Array], card: str
+) -> None:
+    """Writes the folder; it must not exist. `program(weights, image, hole[, shape])` gives inpainted images."""
+    trained = generator.trained
+    size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
+    batch = [jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32), jax.ShapeDtypeStruct((count, 4), jnp.int32)]
+    if trained.any_shape:
+        batch.append(jax.ShapeDtypeStruct((count, side, side), jnp.uint8))
+    abstract = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in weights]
+    written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        if folder.exists():
+            raise UserError(f"{folder}: exists; choose another --output")
+        unfinished.mkdir(parents=True)
+        (unfinished / PROGRAM_FILE).write_bytes(written)
+        arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
+        np.savez(unfinished / WEIGHTS_FILE, **arrays)
+        (unfinished / CARD_FILE).write_text(card)
+        description = {
+            "format_version": FORMAT_VERSION,
+            "ipmedgan_jax": ipmedgan_jax.__version__,
+            "jax": jax.__version__,
+            "system": generator.name,
+            "step": generator.step,
+            "trained": asdict(trained),
+            "seen": generator.seen,
+            "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
+        }
+        records.write_json(unfinished / MODEL_FILE, description)
+        unfinished.replace(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def read(folder: Path) -> Generator:
+    """UserError for a folder that is missing, damaged, or of another format."""
+    try:
+        description = json.loads((folder / MODEL_FILE).read_text())
+        if description["format_version"] != FORMAT_VERSION:
+            raise UserError(f"{folder}: is of format {description['format_version']!r}, this package reads {FORMAT_VERSION}")
+        for name, digest in description["sha256"].items():
+            if _digest(folder / name) != digest:
+                raise UserError(f"{folder / name}: damaged; export the model again")
+        program = jax.jit(jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes())).call)
+        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
+            weights = [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.files))]
+        trained = description["trained"]
+        preparation = PreparationSettings(trained["preparation"]["modality"], trained["preparation"]["image_size"])
+        fields = trained | {"preparation": preparation.as_recorded(trained["preparation"])}
+        name, step, seen = description["system"], description["step"], description["seen"]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; --model must name a folder of ipmedgan_jax.export") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
+
+    def inpaint(batch: dict[str, Any]) -> np.ndarray:
+        shape = [batch["shape"]] if "shape" in batch else []
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], *shape))
+
+    return Generator(name, step, str(folder), Trained(**fields), seen, inpaint)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def card(generator: Generator, scores: dict[str, Any] | None) -> str:
+    """A model card in Markdown; `scores`: the run's metrics.json."""
+    trained, seen = generator.trained, generator.seen
+    settings = trained.preparation
+    shape = "of any shape, at most" if trained.any_shape else "that are squares of"
+    lines = [
+        f"# {generator.name}, step {generator.step}",
+        "",
+        f"Fills holes {shape} {trained.hole_size} x {trained.hole_size} pixels in {settings.modality.upper()} slices of "
+        f"{settings.image_size} x {settings.image_size} pixels. Made with ipmedgan_jax {ipmedgan_jax.__version__}.",
+        "",
+        "## Use",
+        "",
+        "`python -m ipmedgan_jax.inpaint --model=THIS_FOLDER --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz`",
+        "",
+        "For research: to give later steps of a pipeline an image without the masked part. What is filled in is invented. "
+        "**Not for diagnosis**.",
+        "",
+        "## Trained on",
+        "",
+    ]
+    if seen:
+        spacing = [" x ".join(f"{value:.3g}" for value in seen[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
+        lines.append(
+            f"{seen['slices']} slices of {seen['volumes']} scans of {seen['subjects']} subjects; voxels of {spacing[0]} to "
+            f"{spacing[1]} mm. Nothing is known of how it does on other scanners, sequences, ages or illnesses."
+        )
+    else:
+        lines.append("Not recorded.")
+    lines += ["", "## Scores", ""]
+    if scores:
+        hole = scores["region"]["hole"]
+        lines += [f"On {scores['slices']} square holes of {scores['subjects']} test subjects, mean and 95 % interval:", ""]
+        lines += ["| score | mean | interval |", "|---|---|---|"]
+        for name, score in hole.items():
+            interval = " to ".join(f"{end:.4g}" for end in score["ci95"] or ())
+            lines.append(f"| {name} | {score['mean']:.4g} | {interval} |")
+    else:
+        lines.append("Not evaluated.")
+    return "\n".join(lines) + "\n"
