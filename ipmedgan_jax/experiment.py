@@ -515,6 +515,25 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+YOUNGER = {
+    "loss.content": 0.0,
+    "holes.kinds": ["square"],
+    "holes.shares": [],
+    "holes.smallest": 8,
+    "holes.lesions": "",
+}
+"""Keys that were added after the first runs, and what a run without them did."""
+
+
+def with_younger_keys(saved: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` of any age, with the keys that it is too old for."""
+    completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    for key, value in YOUNGER.items():
+        group, _, name = key.partition(".")
+        completed.get(group, {}).setdefault(name, value)
+    return completed
+
+
 def from_json(saved: dict[str, Any]) -> ConfigDict:
     """The config of a `config.json`; lists become the tuples they were."""
     return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()

@@ -135,6 +135,8 @@ def card(generator: Generator, scores: dict[str, Any] | None) -> str:
         lines += [f"On {scores['slices']} square holes of {scores['subjects']} test subjects, mean and 95 % interval:", ""]
         lines += ["| score | mean | interval |", "|---|---|---|"]
         for name, score in hole.items():
+            if not isinstance(score, dict):
+                continue  # derived from the others
             interval = " to ".join(f"{end:.4g}" for end in score["ci95"] or ())
             lines.append(f"| {name} | {score['mean']:.4g} | {interval} |")
     else:

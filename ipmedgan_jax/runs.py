@@ -23,6 +23,7 @@ from ipmedgan_jax.experiment import (
     differing_keys,
     for_inference,
     from_json,
+    with_younger_keys,
 )
 
 CONFIG_FILE = "config.json"
@@ -66,7 +67,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
         saved = json.loads(path.read_text())
         if not isinstance(saved, dict):
             raise ValueError("not a JSON object")
-        return saved
+        return with_younger_keys(saved)
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:

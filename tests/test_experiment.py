@@ -1,6 +1,7 @@
 """Every config builds, every key is read, and what cannot be run is refused by its key's name."""
 
 import importlib
+import json
 from functools import partial
 from pathlib import Path
 
@@ -281,3 +282,13 @@ def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypa
 def test_a_batch_of_zero_is_refused():
     with pytest.raises(UserError, match="nearest sizes 4"):
         parallel.check_batch_size(0, 1)
+
+
+def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_config):
+    saved = experiment.as_json(tiny_config())
+    old = json.loads(json.dumps(saved))
+    for key in experiment.YOUNGER:
+        group, _, name = key.partition(".")
+        del old[group][name]
+    assert experiment.with_younger_keys(old) == saved
+    assert old != saved  # what was passed in stays

@@ -477,10 +477,11 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
 def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, averaged):
     built = experiment.build(tiny_config("unet", train__steps=2, train__ema=0.9 if averaged else 0.0))
     train.train(built, tmp_path)
-    evaluate.evaluate_run(built, tmp_path)
+    report = evaluate.evaluate_run(built, tmp_path)
     found = generators.load(tmp_path, "best")
     assert (found.name, found.step) == ("unet", 2)
     assert found.seen["volumes"] == 2
+    assert f"| psnr | {report['region']['hole']['psnr']['mean']:.4g} |" in exported.card(found, report)
     first = next(pipeline.evaluation_slices(built.dataset.directory, "test", built.holes))
     row, column, height, width = first.hole
     mask = np.zeros((32, 32), bool)
