@@ -42,6 +42,7 @@ class Filling:
     """How they are filled, and what is done about warnings."""
 
     planes: tuple[str, ...] = ("axial",)
+    samples: int = 0
     strict: bool = False
     overwrite: bool = False
     mask: MaskChoice = field(default_factory=MaskChoice)
@@ -57,8 +58,10 @@ def main() -> None:
         raise UserError(f"--planes: {', '.join(sorted(unknown))}; wanted some of {', '.join(PLANES)}")
     if (given.mask is None) == (given.mask_above_hu is None):
         raise UserError("wanted either --mask or --mask_above_hu")
+    if given.samples == 1 or given.samples < 0:
+        raise UserError(f"--samples={given.samples}: wanted 0, or at least 2 to have a deviation")
     choice = MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
-    filling = Filling(tuple(given.planes), given.strict, given.overwrite, choice)
+    filling = Filling(tuple(given.planes), given.samples, given.strict, given.overwrite, choice)
     jobs = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     for job in jobs:
         inpaint_files.check_output(job, overwrite=filling.overwrite)
@@ -96,7 +99,7 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     from tqdm import tqdm
 
     from ipmedgan_jax import cautions, volume_inpainting
-    from ipmedgan_jax.data import records, volumes
+    from ipmedgan_jax.data import nifti, records, volumes
 
     scan = volumes.read_scan(job.image)
     volume, trained = scan.volume, generator.trained
@@ -111,6 +114,12 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
         filled = volume_inpainting.inpaint_volume(
             generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update
         )
+        spread = None
+        if filling.samples:
+            bar.total += slices * filling.samples
+            spread = volume_inpainting.deviation(
+                generator.inpaint, trained, volume, mask, samples=filling.samples, planes=filling.planes, done=bar.update
+            )
     where = scan.in_file_order(mask)
     report = {
         "Description": "voxels of a mask filled by a neural network; not for diagnosis",
@@ -124,11 +133,14 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
         "mask_ml": float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000),
         "slices": slices,
         "planes": list(filling.planes),
+        "samples": filling.samples,
         "warnings": warnings,
         "ipmedgan_jax": ipmedgan_jax.__version__,
     }
     try:
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
+        if spread is not None:
+            nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         records.write_json(job.sidecar, report)
     except OSError as error:
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
@@ -167,6 +179,7 @@ def define_flags() -> None:
     flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
     flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too", lower_bound=0.0)
     flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
+    flags.DEFINE_integer("samples", 0, "so many more fills, whose standard deviation goes to OUTPUT_std.nii.gz; at least 2")
     flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")
     flags.DEFINE_boolean("strict", False, "warnings are errors")
     flags.DEFINE_boolean("overwrite", False, "replace outputs that exist")

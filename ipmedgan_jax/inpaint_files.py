@@ -23,6 +23,10 @@ class Job:
     output: Path
 
     @property
+    def deviation(self) -> Path:
+        return self.output.with_name(stem(self.output) + "_std.nii.gz")
+
+    @property
     def sidecar(self) -> Path:
         return self.output.with_name(stem(self.output) + ".json")
 

@@ -24,6 +24,12 @@ SLICES_AT_ONCE = 4
 """Times the batch size: slices stretched, and filled turn by turn, together."""
 
 
+VARIED_PIXELS = 8
+"""How far a varied frame is moved, at most."""
+
+VARIED_NOISE = 0.01
+"""Of the intensity window's half: standard deviation of a varied frame's noise."""
+
 Inpaint = Callable[[dict[str, Any]], np.ndarray]
 """A batch, as `data.pipeline` has them -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
 
@@ -55,6 +61,33 @@ class Generator:
     inpaint: Inpaint
 
 
+@dataclass(frozen=True)
+class Variation:
+    """Another way to show a generator the same hole: mirrored, elsewhere in its frame, in a little noise."""
+
+    generator: np.random.Generator
+    mirrored: bool
+
+    def moved(self, origin: tiles.Corner) -> tiles.Corner:
+        row, column = (at + int(self.generator.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
+        return row, column
+
+    def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
+        """What `inpaint` makes of the batch shown in this way, as if it had been shown plainly."""
+        noise = self.generator.normal(0, VARIED_NOISE, batch["image"].shape).astype(np.float32)
+        shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
+        if not self.mirrored:
+            return inpaint(shown)
+        columns = batch["image"].shape[2] - batch["hole"][:, 1] - batch["hole"][:, 3]
+        shown |= {
+            "image": shown["image"][:, :, ::-1],
+            "hole": np.column_stack([batch["hole"][:, 0], columns, batch["hole"][:, 2:]]),
+        }
+        if "shape" in batch:
+            shown["shape"] = batch["shape"][:, :, ::-1]
+        return inpaint(shown)[:, :, ::-1]
+
+
 def inpaint_volume(
     inpaint: Inpaint,
     trained: Trained,
@@ -62,6 +95,7 @@ def inpaint_volume(
     mask: np.ndarray,
     *,
     planes: Sequence[str] = ("axial",),
+    variation: Variation | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
     """The volume's array `[X, Y, Z]`, in its unit, with its masked voxels filled; the others as they are.
@@ -69,6 +103,7 @@ def inpaint_volume(
     Args:
       mask: bool, of the array's shape; true where voxels are to be filled. It holds at least one, and not all.
       planes: of `PLANES`; more than one: their fills' mean.
+      variation: shows the generator the same hole in another way; None: as in training.
       done: called with the number of slices filled, each time some are.
     """
     window = known_window(trained.preparation, volume.array, mask)
@@ -77,13 +112,39 @@ def inpaint_volume(
     for plane in planes:
         slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
         grid = Grid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
-        filler = _PlaneFiller(inpaint, trained, grid, window, background)
+        filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
         origin = filler.frame_origin(slices, masks)
         which = np.flatnonzero(masks.any((1, 2)))
         for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
             filled[some] += filler.fill(slices[some], masks[some], origin)
             done(len(some))
     return np.where(mask, total / len(planes), volume.array)
+
+
+def deviation(
+    inpaint: Inpaint,
+    trained: Trained,
+    volume: volumes.Volume,
+    mask: np.ndarray,
+    *,
+    samples: int,
+    planes: Sequence[str] = ("axial",),
+    done: Callable[[int], object] = lambda count: None,
+) -> np.ndarray:
+    """How far fills of the same hole lie apart: `[X, Y, Z]`, their standard deviation in the volume's unit; 0 elsewhere.
+
+    The `samples` fills, at least two, differ by what should not matter (`Variation`). Where a generator knows what belongs
+    into the hole they agree; that they agree does not make them right.
+    """
+    generator = np.random.default_rng(0)
+    mean, squares = np.zeros(volume.array.shape), np.zeros(volume.array.shape)
+    for i in range(samples):
+        variation = Variation(generator, mirrored=i % 2 == 1)
+        fill = inpaint_volume(inpaint, trained, volume, mask, planes=planes, variation=variation, done=done)
+        change = fill - mean
+        mean += change / (i + 1)
+        squares += change * (fill - mean)
+    return np.where(mask, np.sqrt(squares / (samples - 1)), 0).astype(np.float32)
 
 
 def slices_to_fill(mask: np.ndarray, planes: Sequence[str]) -> int:
@@ -128,6 +189,7 @@ class _PlaneFiller:
     grid: Grid
     window: tuple[float, float]
     background: float
+    variation: Variation | None
 
     def frame_origin(self, slices: np.ndarray, mask: np.ndarray) -> tiles.Corner:
         """Where the generator's frame starts in the plane's pixels: on the head, for the whole volume, as in `prepare`."""
@@ -163,6 +225,8 @@ class _PlaneFiller:
         """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
         margin = min(side // 4, (size - side) // 2)
+        if self.variation is not None:
+            origin = self.variation.moved(origin)
         row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(origin, corner, strict=True))
         return row, column
 
@@ -180,7 +244,8 @@ class _PlaneFiller:
         }
         if self.trained.any_shape:
             batch["shape"] = np.concatenate(shapes).astype(np.uint8)
-        for square, filled, shape in zip(squares, self.inpaint(batch), shapes, strict=False):
+        fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
+        for square, filled, shape in zip(squares, fills, shapes, strict=False):
             row, column, _, _ = square.hole(side)
             in_slice, in_square = square.within(images.shape[1:], side)
             new = filled[row : row + side, column : column + side, 0][in_square]

@@ -539,3 +539,30 @@ def test_a_damaged_model_is_named(tmp_path, name):
     (tmp_path / "model" / name).unlink()
     with pytest.raises(UserError, match="not found"):
         exported.read(tmp_path / "model")
+
+
+# ------------------------------------------------------------------ uncertainty
+
+
+def test_a_varied_fill_is_of_the_same_hole_at_the_same_place():
+    mask = np.zeros((30, 26, 5), bool)
+    mask[10:16, 8:12, 2] = True
+    for mirrored in (False, True):
+        variation = volume_inpainting.Variation(np.random.default_rng(0), mirrored)
+        filled = volume_inpainting.inpaint_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
+        np.testing.assert_allclose(filled[mask], ramp()[mask], atol=25)  # within noise: 1 % of 500
+        np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
+
+
+def test_deviation_is_that_of_the_fills(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp(), "LPI")
+    write(tmp_path / "mask.nii.gz", square().astype(float), "LPI", np.uint8)
+    values = iter([0.0, *[-0.1, 0.1] * 2])  # the fill itself, then four more
+    made = generator(lambda batch: constant(next(values))(batch))
+    report, work = fill_file(tmp_path, inpaint.Filling(samples=4), made)
+    spread = nibabel.load(work.deviation)
+    np.testing.assert_array_equal(spread.affine, nibabel.load(work.image).affine)
+    found = nibabel.as_closest_canonical(spread).get_fdata()
+    np.testing.assert_allclose(found[square()], 50 * np.sqrt(4 / 3), rtol=1e-3)
+    assert not found[~square()].any()
+    assert report["samples"] == 4

@@ -122,6 +122,11 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
+def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Writes a new float32 image."""
+    write(path, nibabel.Nifti1Image(array.astype(np.float32), affine).to_bytes())
+
+
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
