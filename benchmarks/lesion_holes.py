@@ -1,0 +1,167 @@
+"""Holes with the shapes of other patients' lesions, in healthy tissue of scans no run has seen: what each fill makes of them.
+
+  python -m benchmarks.lesion_holes runs/any runs/square --scans='DIR/**/*_FLAIR.nii.gz' --masks='DIR/**/*_mask.nii.gz' \
+      --subjects=sub-084,sub-086 --output=results/lesion_holes.md
+
+Each scan's slices get, one a slice, the outline of a lesion of another of the subjects, at a random place in the head that is
+clear of the scan's own lesion. The runs, and classical fills, fill the same volumes, the runs in the way that `inpaint` does;
+errors are of the masked voxels alone, on the scan's own grid, in 0..255 of its intensity window. Differences from the first run are
+paired by subject; intervals are bootstrapped over subjects.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from scipy.ndimage import binary_dilation, find_objects, label
+
+from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.errors import UserError
+
+CLASSICAL = ("surround_mean", "telea", "biharmonic")
+
+CLEAR = 4
+"""Pixels between a hole and the scan's own lesion, at least."""
+
+FOREGROUND = 0.95
+"""Share of a hole that is head."""
+
+SMALLEST = 60
+"""Pixels of an outline, at least."""
+
+RESAMPLES = 2000
+
+Filler = Callable[[np.ndarray], np.ndarray]
+"""bool [X, Y, Z] -> the volume with these voxels filled."""
+
+
+def main(folders: list[str]) -> None:
+    runtime.set_up()
+    from tqdm import tqdm
+
+    from ipmedgan_jax import generators, volume_inpainting
+    from ipmedgan_jax.data import mask_files, preparation, volumes
+
+    given = flags.FLAGS
+    subjects = set(given.subjects)
+    runs = {Path(folder).name: generators.load(Path(folder).expanduser(), "best") for folder in folders}
+    first = next(iter(runs.values())).trained
+    scans = _by_subject(preparation.read_paths(given.scans), subjects)
+    masks = _by_subject(preparation.read_paths(given.masks), subjects)
+    if missing := scans.keys() ^ masks.keys():
+        raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
+    loaded = {subject: volumes.read_scan(path) for subject, path in scans.items()}
+    lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
+    outlines = {subject: _outlines(lesion) for subject, lesion in lesions.items()}
+    errors: dict[str, dict[str, list[float]]] = {}
+    holes = 0
+    for subject, scan in tqdm(loaded.items(), unit="scan", disable=None):
+        volume = scan.volume
+        low, high = volume_inpainting.known_window(first.preparation, volume.array, lesions[subject])
+        head = volume.array > low + first.preparation.foreground_level * (high - low)
+        others = [each for other, found in outlines.items() if other != subject for each in found]
+        hole = _placed(np.random.default_rng(given.seed), head, lesions[subject], others)
+        holes += int(hole.any((0, 1)).sum())
+        fillers = {name: _learned(run, volume) for name, run in runs.items()}
+        fillers |= {name: _classical(name, volume.array, low, high) for name in CLASSICAL}
+        for name, fill in fillers.items():
+            difference = np.clip((fill(hole)[hole] - low) / (high - low), 0, 1)
+            difference -= np.clip((volume.array[hole] - low) / (high - low), 0, 1)
+            slices = np.nonzero(hole)[2]
+            squares = [float(np.mean(np.square(255 * difference[slices == z]))) for z in np.unique(slices)]
+            mine = errors.setdefault(name, {"psnr": [], "mse": [], "mae": []})
+            mine["psnr"].append(float(np.mean([10 * np.log10(255**2 / max(square, 1e-3)) for square in squares])))
+            mine["mse"].append(float(np.mean(squares)))
+            mine["mae"].append(float(np.mean(np.abs(255 * difference))))
+    text = _report(errors, holes, len(loaded))
+    Path(given.output).expanduser().write_text(text)
+    print(text)
+
+
+def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
+    from ipmedgan_jax.data import preparation
+
+    found = {preparation.subject_of(path): path for path in paths}
+    return {subject: path for subject, path in sorted(found.items()) if subject in subjects or not subjects}
+
+
+def _outlines(lesion: np.ndarray) -> list[np.ndarray]:
+    """The connected parts of a mask's slices, bool `[x, y]`, in the scan's pixels."""
+    found = []
+    for z in np.flatnonzero(lesion.any((0, 1))):
+        labels, _ = label(lesion[:, :, z])
+        parts = [labels[box] == i for i, box in enumerate(find_objects(labels), start=1)]
+        found += [part for part in parts if part.sum() >= SMALLEST]
+    return found
+
+
+def _placed(generator: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
+    """One outline in each slice that has a place for it, bool `[X, Y, Z]`."""
+    holes = np.zeros(head.shape, bool)
+    for z in range(head.shape[2]):
+        kept_clear = binary_dilation(lesion[:, :, z], iterations=CLEAR)
+        outline = outlines[int(generator.integers(len(outlines)))]
+        inside = np.argwhere(head[:, :, z])
+        for _ in range(200 if len(inside) else 0):
+            x, y = inside[int(generator.integers(len(inside)))] - np.array(outline.shape) // 2
+            box = (slice(x, x + outline.shape[0]), slice(y, y + outline.shape[1]), z)
+            if x < 0 or y < 0 or holes[box].shape != outline.shape or kept_clear[box[:2]][outline].any():
+                continue
+            if head[box][outline].mean() >= FOREGROUND:
+                holes[box] = outline
+                break
+    return holes
+
+
+def _learned(run, volume) -> Filler:
+    from ipmedgan_jax import volume_inpainting
+
+    return lambda hole: volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, hole)
+
+
+def _classical(name: str, array: np.ndarray, low: float, high: float) -> Filler:
+    from ipmedgan_jax.systems.classical import FILLS
+
+    def fill(hole: np.ndarray) -> np.ndarray:
+        filled = np.clip((array - low) / (high - low) * 2 - 1, -1, 1).astype(np.float32)
+        for z in np.flatnonzero(hole.any((0, 1))):
+            filled[:, :, z] = FILLS[name](np.ascontiguousarray(filled[:, :, z]), np.ascontiguousarray(hole[:, :, z]))
+        return (filled + 1) / 2 * (high - low) + low
+
+    return fill
+
+
+def _report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int) -> str:
+    from ipmedgan_jax import reports
+
+    first = next(iter(errors))
+    rows = [["fill", "PSNR (dB)", "MSE", "MAE", f"PSNR less {first}'s", f"MAE less {first}'s"]]
+    for name, scores in errors.items():
+        cells = [_interval(np.array(scores[key]), digits) for key, digits in (("psnr", 2), ("mse", 1), ("mae", 2))]
+        paired = [
+            _interval(np.subtract(scores[key], errors[first][key]), 2) if name != first else "" for key in ("psnr", "mae")
+        ]
+        rows.append([name, *cells, *paired])
+    title = f"{holes} holes with outlines of other patients' lesions, {subjects} scans; means, 95 % intervals over subjects."
+    return f"{title}\n\n{reports.markdown_table(rows)}\n"
+
+
+def _interval(values: np.ndarray, digits: int) -> str:
+    from ipmedgan_jax import reports
+
+    ends = reports.bootstrap_interval(values.tolist(), resamples=RESAMPLES)
+    interval = f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else ""
+    return f"{values.mean():.{digits}f}{interval}"
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("scans", None, "glob of NIfTI scans")
+    flags.DEFINE_string("masks", None, "glob of their lesions' masks")
+    flags.DEFINE_list("subjects", [], "those to use; none: all. Never subjects that a run was trained on")
+    flags.DEFINE_integer("seed", 0, "of the holes' places")
+    flags.DEFINE_string("output", None, "the Markdown file to write")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["scans", "masks", "output"], arguments="folders of runs")
