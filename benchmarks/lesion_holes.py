@@ -5,8 +5,8 @@
 
 Each scan's slices get, one a slice, the outline of a lesion of another of the subjects, at a random place in the head that is
 clear of the scan's own lesion. The runs, and classical fills, fill the same volumes, the runs in the way that `inpaint` does;
-errors are of the masked voxels alone, on the scan's own grid, in 0..255 of its intensity window. Differences from the first run are
-paired by subject; intervals are bootstrapped over subjects.
+errors are of the masked voxels alone, on the scan's own grid, in 0..255 of its intensity window. Differences from the first
+run are paired by subject; intervals are bootstrapped over subjects.
 """
 
 from collections.abc import Callable
@@ -139,9 +139,8 @@ def _report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int
     rows = [["fill", "PSNR (dB)", "MSE", "MAE", f"PSNR less {first}'s", f"MAE less {first}'s"]]
     for name, scores in errors.items():
         cells = [_interval(np.array(scores[key]), digits) for key, digits in (("psnr", 2), ("mse", 1), ("mae", 2))]
-        paired = [
-            _interval(np.subtract(scores[key], errors[first][key]), 2) if name != first else "" for key in ("psnr", "mae")
-        ]
+        differences = [np.subtract(scores[key], errors[first][key]) for key in ("psnr", "mae")]
+        paired = ["", ""] if name == first else [_interval(each, 2) for each in differences]
         rows.append([name, *cells, *paired])
     title = f"{holes} holes with outlines of other patients' lesions, {subjects} scans; means, 95 % intervals over subjects."
     return f"{title}\n\n{reports.markdown_table(rows)}\n"
