@@ -32,7 +32,7 @@ def cautions(
     share = np.count_nonzero(mask) / np.count_nonzero(head)
     if share > 0.5:
         lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
-    lines.append(_of_size(trained, volume, mask, planes))
+    lines += _of_size(trained, volume, mask, planes)
     return [line for line in lines if line]
 
 
@@ -62,16 +62,21 @@ def _of_intensities(array: np.ndarray, mask: np.ndarray, low: float, high: float
     return ""
 
 
-def _of_size(trained: Trained, volume: volumes.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> str:
-    side, larger = trained.hole_size, 0
+def _of_size(trained: Trained, volume: volumes.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> list[str]:
+    side, larger, others = trained.hole_size, 0, 0
     for plane in planes:
         masks = PLANES[plane](mask)
         grid = Grid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
         for each in masks[masks.any((1, 2))]:
-            larger += tiles.exceeds(grid.forth(each[None].astype(np.float32))[0] > 0, side)
+            pixels = grid.forth(each[None].astype(np.float32))[0] > 0
+            larger += tiles.exceeds(pixels, side)
+            others += np.count_nonzero(pixels) != side**2 * len(tiles.cover(pixels, side))
+    lines = []
     if larger:
-        return (
+        lines.append(
             f"the hole is larger than the {side} x {side} pixels trained for in {larger} slice(s): filled there in "
             "overlapping squares, from its border inwards"
         )
-    return ""
+    if others and not trained.any_shape:
+        lines.append(f"trained on whole squares of {side} x {side} pixels alone; holes of another shape in {others} slice(s)")
+    return lines

@@ -1,7 +1,7 @@
 """A generator as a folder of its own: a program (StableHLO), its weights, what it was trained for. No training code runs it.
 
-`generator.stablehlo` takes the weights in order, images `[B, H, W, 1]` in [-1, 1], boxes `[B, 4]` and, for a generator of any
-shape, shapes `[B, h, w]`, and gives inpainted images; `weights.npz` has the weights as `0`, `1`, ...; `model.json` the rest.
+`generator.stablehlo` takes the weights in order, images `[B, H, W, 1]` in [-1, 1], boxes `[B, 4]` and shapes in the boxes
+`[B, h, w]`, and gives inpainted images; `weights.npz` has the weights as `0`, `1`, ...; `model.json` the rest.
 """
 
 import hashlib
@@ -34,12 +34,14 @@ PLATFORMS = ("cpu", "cuda")
 def write(
     folder: Path, generator: Generator, program: Callable[..., jax.Array], weights: Sequence[jax.Array], card: str
 ) -> None:
-    """Writes the folder; it must not exist. `program(weights, image, hole[, shape])` gives inpainted images."""
+    """Writes the folder; it must not exist. `program(weights, image, hole, shape)` gives inpainted images."""
     trained = generator.trained
     size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
-    batch = [jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32), jax.ShapeDtypeStruct((count, 4), jnp.int32)]
-    if trained.any_shape:
-        batch.append(jax.ShapeDtypeStruct((count, side, side), jnp.uint8))
+    batch = [
+        jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32),
+        jax.ShapeDtypeStruct((count, 4), jnp.int32),
+        jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
+    ]
     abstract = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in weights]
     written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -89,8 +91,7 @@ def read(folder: Path) -> Generator:
         raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
-        shape = [batch["shape"]] if "shape" in batch else []
-        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], *shape))
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["shape"]))
 
     return Generator(name, step, str(folder), Trained(**fields), seen, inpaint)
 

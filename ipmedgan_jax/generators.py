@@ -14,7 +14,7 @@ BATCH_SIZE = 8
 """Slices filled at once."""
 
 Program = Callable[..., jax.Array]
-"""(weights, image, hole[, shape]) -> inpainted images; all arrays, the weights in order."""
+"""(weights, image, hole, shape) -> inpainted images; all arrays, the weights in order."""
 
 
 def load(workdir: Path, checkpoint: str) -> Generator:
@@ -39,7 +39,7 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
     fill = LearnedInpaint(inference.system)
     weights, structure = jax.tree.flatten((params, statistics))
 
-    def program(weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, shape: jax.Array | None = None) -> jax.Array:
+    def program(weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, shape: jax.Array) -> jax.Array:
         return fill.inpainted(*jax.tree.unflatten(structure, weights), Batch(image, hole, shape))
 
     generator = Generator(

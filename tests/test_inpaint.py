@@ -26,15 +26,15 @@ SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0, window_hu=(
 
 
 def trained(**changes):
-    return volume_inpainting.Trained(replace(SETTINGS, **changes), SIDE, any_shape=False, batch_size=3)
+    return volume_inpainting.Trained(replace(SETTINGS, **changes), SIDE, any_shape=True, batch_size=3)
 
 
 def smooth(batch):
-    """A generator that knows smooth images: thin plates over the hole."""
+    """A generator that knows smooth images: thin plates over the masked pixels."""
     filled = batch["image"].copy()
-    for image, (row, column, height, width) in zip(filled[..., 0], batch["hole"], strict=True):
+    for image, (row, column, height, width), shape in zip(filled[..., 0], batch["hole"], batch["shape"], strict=True):
         mask = np.zeros(image.shape, bool)
-        mask[row : row + height, column : column + width] = True
+        mask[row : row + height, column : column + width] = shape
         image[...] = FILLS["biharmonic"](image, mask)
     return filled
 
@@ -416,6 +416,18 @@ def test_what_a_person_should_know_is_said_and_with_strict_an_error(tmp_path, ch
             fill_file(tmp_path, inpaint.Filling(strict=True), made)
 
 
+def test_a_generator_of_squares_says_so_of_other_shapes(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp() - 1000)
+    made = generator(window_hu=(-1000.0, 1000.0))
+    made = replace(made, trained=replace(made.trained, any_shape=False))
+    for width, warnings in ((SIDE, 0), (SIDE - 1, 1)):
+        mask = np.zeros((30, 26, 5))
+        mask[5 : 5 + width, 10 : 10 + SIDE, 2] = 1
+        write(tmp_path / "mask.nii.gz", mask, dtype=np.uint8)
+        report, _ = fill_file(tmp_path, made=made)
+        assert len(report["warnings"]) == warnings
+
+
 def test_voxels_of_another_size_than_in_training_are_told(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp() - 1000, spacing=(1.0, 1.0, 5.0))
     write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8, spacing=(1.0, 1.0, 5.0))
@@ -522,16 +534,13 @@ def test_an_exported_generator_fills_as_its_run_does_without_training_code(tiny_
 
 @pytest.mark.parametrize("name", ["weights.npz", "generator.stablehlo", "model.json"])
 def test_a_damaged_model_is_named(tmp_path, name):
-    def program(weights, image, hole):
+    def program(weights, image, hole, shape):
         return image + weights[0]
 
     exported.write(tmp_path / "model", generator(), program, [np.float32(1.0)], "card")
-    assert (
-        exported.read(tmp_path / "model")
-        .inpaint({"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32)})
-        .max()
-        == 1
-    )
+    shapes = np.zeros((3, SIDE, SIDE), np.uint8)
+    batch = {"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32), "shape": shapes}
+    assert exported.read(tmp_path / "model").inpaint(batch).max() == 1
     content = (tmp_path / "model" / name).read_bytes()
     (tmp_path / "model" / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="damaged"):
@@ -546,7 +555,7 @@ def test_a_damaged_model_is_named(tmp_path, name):
 
 def test_a_varied_fill_is_of_the_same_hole_at_the_same_place():
     mask = np.zeros((30, 26, 5), bool)
-    mask[10:16, 8:12, 2] = True
+    mask[10:16, 8:10, 2] = mask[10:12, 8:12, 2] = True  # unlike its mirror image
     for mirrored in (False, True):
         variation = volume_inpainting.Variation(np.random.default_rng(0), mirrored)
         filled = volume_inpainting.inpaint_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
