@@ -2,8 +2,8 @@
 
   python -m benchmarks.fill_volumes runs/any --scans='DIR/**/*_FLAIR.nii.gz' --volumes=20 --output=results/fill_volumes.md
 
-Each volume is written in three orientations (RAS, LPI, PIR) and three types (int16; uint8 and float32 with slope and intercept),
-and filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts. The large volume is
+Each volume is written in three orientations (RAS, LPI, PIR) and three types (int16; uint8 and float32 with slope and
+intercept), and filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts. The large volume is
 256x256x150 with a hole in every slice, in a process of its own: seconds and memory of the whole command.
 """
 
@@ -67,8 +67,8 @@ def main(folders: list[str]) -> None:
         seconds, gigabytes = _large(Path(folders[0]), folder)
     lines = [
         f"{outputs} outputs of {len(scans)} volumes in {len(ORIENTATIONS)} orientations, {len(TYPES)} types, 4 masks:",
-        f"{differing} voxels differ outside the masks (stored bytes), {unlike} headers or geometries differ; {inside:,} voxels",
-        "inside were changed.",
+        f"{differing} voxels differ outside the masks (stored bytes), {unlike} headers or geometries differ, and "
+        f"{inside:,} voxels inside were changed.",
         "",
         f"{LARGE[0]}x{LARGE[1]}x{LARGE[2]}, a hole in every slice, the whole command: {seconds:.1f} s, {gigabytes:.2f} GB.",
     ]
