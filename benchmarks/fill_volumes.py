@@ -3,8 +3,8 @@
   python -m benchmarks.fill_volumes runs/any --scans='DIR/**/*_FLAIR.nii.gz' --volumes=20 --output=results/fill_volumes.md
 
 Each volume is written in three orientations (RAS, LPI, PIR) and three types (int16; uint8 and float32 with slope and
-intercept), and filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts. The large volume is
-256x256x150 with a hole in every slice, in a process of its own: seconds and memory of the whole command.
+intercept), and filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts. The
+large volume is 256x256x150 with a hole in every slice, in a process of its own: seconds and memory of the whole command.
 """
 
 import os

@@ -32,17 +32,26 @@ def cautions(
     share = np.count_nonzero(mask) / np.count_nonzero(head)
     if share > 0.5:
         lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
+    lines += [_of_pixels(trained, plane, volume) for plane in planes]
     lines += _of_size(trained, volume, mask, planes)
     return [line for line in lines if line]
 
 
 def _of_spacing(seen: dict[str, Any], volume: volumes.Volume) -> str:
-    if not seen:
-        return ""
+    if not {"lowest_spacing_mm", "highest_spacing_mm"} <= seen.keys():
+        return "not known what voxels were trained on: the spacing could not be compared"
     lowest, highest = np.array(seen["lowest_spacing_mm"]), np.array(seen["highest_spacing_mm"])
     spacing = np.array(volume.spacing_mm)
     if (spacing < lowest / _FARTHEST).any() or (spacing > highest * _FARTHEST).any():
         return f"voxels of {_millimetres(spacing)} mm; training scans had {_millimetres(lowest)} to {_millimetres(highest)}"
+    return ""
+
+
+def _of_pixels(trained: Trained, plane: str, volume: volumes.Volume) -> str:
+    """Generators know square pixels: scans are resampled to some, or their axial slices have them."""
+    rows, columns = in_plane(plane, volume.spacing_mm)
+    if trained.preparation.resample_mm == 0 and not 1 / _FARTHEST < rows / columns < _FARTHEST:
+        return f"{plane} slices have pixels of {rows:.3g} x {columns:.3g} mm, far from square"
     return ""
 
 

@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -43,11 +44,13 @@ def write(
         jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
     ]
     abstract = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in weights]
+    folder = folder.resolve()
+    if folder.exists():
+        raise UserError(f"{folder}: exists; choose another --output")
     written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        if folder.exists():
-            raise UserError(f"{folder}: exists; choose another --output")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
         unfinished.mkdir(parents=True)
         (unfinished / PROGRAM_FILE).write_bytes(written)
         arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
@@ -67,6 +70,8 @@ def write(
         unfinished.replace(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: Path) -> Generator:
@@ -75,25 +80,29 @@ def read(folder: Path) -> Generator:
         description = json.loads((folder / MODEL_FILE).read_text())
         if description["format_version"] != FORMAT_VERSION:
             raise UserError(f"{folder}: is of format {description['format_version']!r}, this package reads {FORMAT_VERSION}")
-        for name, digest in description["sha256"].items():
-            if _digest(folder / name) != digest:
+        for name in (PROGRAM_FILE, WEIGHTS_FILE):
+            if _digest(folder / name) != description["sha256"][name]:
                 raise UserError(f"{folder / name}: damaged; export the model again")
-        program = jax.jit(jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes())).call)
+        exported = jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes()))
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
             weights = [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.files))]
-        trained = description["trained"]
-        preparation = PreparationSettings(trained["preparation"]["modality"], trained["preparation"]["image_size"])
-        fields = trained | {"preparation": preparation.as_recorded(trained["preparation"])}
-        name, step, seen = description["system"], description["step"], description["seen"]
+        fields = description["trained"]
+        preparation = PreparationSettings(fields["preparation"]["modality"], fields["preparation"]["image_size"])
+        trained = Trained(**fields | {"preparation": preparation.as_recorded(fields["preparation"])})
+        size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
+        if [each.shape for each in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
+            raise ValueError("the program is for images or holes of other sizes")
+        name, step, seen = str(description["system"]), int(description["step"]), dict(description["seen"])
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; --model must name a folder of ipmedgan_jax.export") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
+    program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
         return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["shape"]))
 
-    return Generator(name, step, str(folder), Trained(**fields), seen, inpaint)
+    return Generator(name, step, str(folder), trained, seen, inpaint)
 
 
 def _digest(path: Path) -> str:

@@ -10,7 +10,8 @@ warning. Several images (a pattern or a folder) go to a folder, as NAME_desc-inp
 whose name has the same BIDS entities, or the same name. Not for diagnosis.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,6 @@ class Filling:
     planes: tuple[str, ...] = ("axial",)
     samples: int = 0
     strict: bool = False
-    overwrite: bool = False
     mask: MaskChoice = field(default_factory=MaskChoice)
 
 
@@ -54,30 +54,47 @@ def main() -> None:
     from ipmedgan_jax.data.planes import PLANES
 
     given = flags.FLAGS
-    if unknown := set(given.planes) - PLANES.keys():
-        raise UserError(f"--planes: {', '.join(sorted(unknown))}; wanted some of {', '.join(PLANES)}")
+    if not given.planes or len(set(given.planes) & PLANES.keys()) < len(given.planes):
+        raise UserError(f"--planes={','.join(given.planes)}: wanted some of {', '.join(PLANES)}, each once")
     if (given.mask is None) == (given.mask_above_hu is None):
         raise UserError("wanted either --mask or --mask_above_hu")
     if given.samples == 1 or given.samples < 0:
         raise UserError(f"--samples={given.samples}: wanted 0, or at least 2 to have a deviation")
-    choice = MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
-    filling = Filling(tuple(given.planes), given.samples, given.strict, given.overwrite, choice)
-    jobs = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
+    filling = Filling(tuple(given.planes), given.samples, given.strict, _mask_choice())
+    jobs, refused = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
+    several = len(jobs) + len(refused) > 1
+    if several and not given.overwrite:
+        done = [job for job in jobs if job.output.exists() and job.sidecar.exists()]
+        for job in done:
+            logging.info("%s: exists, left as it is", job.output)
+        jobs = [job for job in jobs if job not in done]
     for job in jobs:
-        inpaint_files.check_output(job, overwrite=filling.overwrite)
+        inpaint_files.check_output(job, overwrite=given.overwrite, samples=given.samples)
     generator = load(given.workdir, given.model, given.checkpoint)
-    failed = []
     for job in jobs:
         try:
             report = inpaint_file(generator, job, filling)
             print(f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled")
         except UserError as error:
-            if len(jobs) == 1:
+            if not several:
                 raise
-            logging.error("%s", error)
-            failed.append(job)
-    if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} images were not filled, see above")
+            refused.append(str(error))
+    for line in refused:
+        logging.error("%s", line)
+    if refused:
+        raise UserError(f"{len(refused)} image(s) were not filled, see above")
+
+
+def _mask_choice() -> MaskChoice:
+    """From the flags."""
+    given = flags.FLAGS
+    if given.mask_labels and given.mask_above_hu is not None:
+        raise UserError("--mask_labels is for a --mask, not for --mask_above_hu")
+    if not all(label.isdecimal() and int(label) for label in given.mask_labels):
+        raise UserError(f"--mask_labels={','.join(given.mask_labels)}: wanted whole numbers above 0, for example 1,4")
+    if not 0 <= given.dilate_mm < math.inf:
+        raise UserError(f"--dilate_mm={given.dilate_mm:g}: wanted millimetres, 0 or more")
+    return MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
 
 
 def load(workdir: str | None, model: str | None, checkpoint: str) -> "Generator":
@@ -101,10 +118,17 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     from ipmedgan_jax import cautions, volume_inpainting
     from ipmedgan_jax.data import nifti, records, volumes
 
-    scan = volumes.read_scan(job.image)
-    volume, trained = scan.volume, generator.trained
+    scan = volumes.read_scan(job.image, finite=False)
+    trained = generator.trained
     mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
-    warnings += cautions.cautions(trained, generator.seen, volume, mask, filling.planes)
+    volumes.check_finite(job.image, scan.volume.array[~mask])
+    volume = replace(scan.volume, array=np.where(mask, scan.volume.array[~mask].min(), scan.volume.array))
+    if not scan.file.placed:
+        warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
+    try:
+        warnings += cautions.cautions(trained, generator.seen, volume, mask, filling.planes)
+    except UserError as error:
+        raise UserError(f"{job.image}: {error}") from error
     for warning in warnings:
         if filling.strict:
             raise UserError(f"{job.image}: {warning} (--strict)")
@@ -121,23 +145,9 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
                 generator.inpaint, trained, volume, mask, samples=filling.samples, planes=filling.planes, done=bar.update
             )
     where = scan.in_file_order(mask)
-    report = {
-        "Description": "voxels of a mask filled by a neural network; not for diagnosis",
-        "system": generator.name,
-        "step": generator.step,
-        "run": generator.source,
-        "image": str(job.image),
-        "mask": str(job.mask) if job.mask else f"above {filling.mask.above_hu:g} HU",
-        "dilated_mm": filling.mask.dilate_mm,
-        "mask_voxels": int(np.count_nonzero(mask)),
-        "mask_ml": float(np.count_nonzero(mask) * np.prod(volume.spacing_mm) / 1000),
-        "slices": slices,
-        "planes": list(filling.planes),
-        "samples": filling.samples,
-        "warnings": warnings,
-        "ipmedgan_jax": ipmedgan_jax.__version__,
-    }
+    report = _report(generator, job, filling, scan, mask) | {"slices": slices, "warnings": warnings}
     try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
@@ -145,6 +155,28 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     except OSError as error:
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
     return report
+
+
+def _report(generator: "Generator", job: "Job", filling: Filling, scan: "Scan", mask: "np.ndarray") -> dict[str, Any]:
+    """What the JSON file says of the work."""
+    import numpy as np
+
+    voxels = int(np.count_nonzero(mask))
+    return {
+        "Description": "voxels of a mask filled by a neural network; not for diagnosis",
+        "system": generator.name,
+        "step": generator.step,
+        "run": generator.source,
+        "image": str(job.image.resolve()),
+        "mask": str(job.mask.resolve()) if job.mask else f"above {filling.mask.above_hu:g} HU",
+        "mask_labels": list(filling.mask.labels),
+        "dilated_mm": filling.mask.dilate_mm,
+        "mask_voxels": voxels,
+        "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
+        "planes": list(filling.planes),
+        "samples": filling.samples,
+        "ipmedgan_jax": ipmedgan_jax.__version__,
+    }
 
 
 def description(generator: "Generator", report: dict[str, Any]) -> str:
@@ -160,7 +192,7 @@ def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple
     if job.mask is not None:
         mask, notes = mask_files.read_mask(job.mask, scan, choice.labels)
     elif choice.above_hu is None or modality != "ct":
-        raise UserError("--mask_above_hu is for CT; give a --mask")
+        raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are no HU; give a --mask")
     else:
         mask, notes = mask_files.above(scan.volume, choice.above_hu), []
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
@@ -177,7 +209,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
     flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
     flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
-    flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too", lower_bound=0.0)
+    flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too")
     flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
     flags.DEFINE_integer("samples", 0, "so many more fills, whose standard deviation goes to OUTPUT_std.nii.gz; at least 2")
     flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")

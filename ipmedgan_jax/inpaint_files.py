@@ -36,53 +36,70 @@ def stem(path: Path) -> str:
     return next((path.name.removesuffix(suffix) for suffix in nifti.SUFFIXES if path.name.endswith(suffix)), path.name)
 
 
-def jobs(image: str, mask: str | None, output: Path) -> list[Job]:
-    """What is to be done: one image, or all that a folder or a pattern names.
+def jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
+    """What is to be done, one image or all that a folder or a pattern names; and, of several, why some cannot be done.
 
-    UserError where nothing matches, an image has no mask of its own or several, or two outputs would have one name.
+    Masks and earlier outputs among the images are passed over. UserError where nothing matches, or two outputs would have
+    one name.
     """
-    one = Path(image).expanduser()
-    if dicom.is_series(one):
-        return [Job(one, Path(mask).expanduser() if mask else None, output)]
-    if not one.is_dir() and not glob.has_magic(image):
-        if not output.name.endswith(nifti.SUFFIXES):
-            raise UserError(f"--output={output}: wanted a name that ends in .nii or .nii.gz")
-        return [Job(one, Path(mask).expanduser() if mask else None, output)]
-    images = _files(image)
-    masks = _files(mask) if mask else []
+    one, many = Path(image).expanduser(), Path(image).expanduser().is_dir() or glob.has_magic(image)
+    series = dicom.is_series(one)
+    if series or one.is_file() or not many:
+        wanted = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
+        if series == output.name.endswith(nifti.SUFFIXES):
+            raise UserError(f"--output={output}: wanted {wanted}")
+        return [Job(one, Path(mask).expanduser() if mask else None, output)], []
+    if output.name.endswith(nifti.SUFFIXES):
+        raise UserError(f"--output={output}: wanted the name of a folder for the outputs of several images")
+    images = [path for path in _files(image) if not _is_mask(path) and not _is_output(path)]
+    masks = [path for path in (_files(mask) if mask else []) if not _is_output(path)]
+    if not images:
+        raise UserError(f"--image={image}: only masks and earlier outputs match")
     shared = Path(os.path.commonpath([each.parent for each in images]))
-    found = [Job(each, _mask_of(each, masks) if mask else None, output / _named(each.relative_to(shared))) for each in images]
-    if len({job.output for job in found}) < len(found):
+    found, refused = [], []
+    for each in images:
+        try:
+            found.append(Job(each, _mask_of(each, masks) if mask else None, output / _named(each.relative_to(shared))))
+        except UserError as error:
+            refused.append(str(error))
+    if len({job.sidecar for job in found}) < len(found):
         raise UserError(f"--image={image}: several of these images would be written under one name")
-    return found
+    return found, refused
 
 
-def check_output(job: Job, *, overwrite: bool) -> None:
-    """UserError, before any work, where the output would replace its input or another file, or cannot be written."""
-    for path in (job.image, job.mask):
-        if path and job.output.resolve() == path.resolve():
-            raise UserError(f"--output={job.output}: is its own input; choose another name")
-    if job.output.exists() and (job.output.is_dir() or not overwrite):
-        raise UserError(f"{job.output}: exists; choose another name{'' if job.output.is_dir() else ', or give --overwrite'}")
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        probe = job.output.with_name(f".{job.output.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
+def check_output(job: Job, *, overwrite: bool, samples: int = 0) -> None:
+    """UserError, before any work, where an output would replace an input or another file, or cannot be written."""
+    inputs = {path.resolve() for path in (job.image, job.mask) if path}
+    for path in (job.output, job.sidecar, *([job.deviation] if samples else [])):
+        if path.resolve() in inputs:
+            raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
+        if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
+            raise UserError(f"--output={job.output}: lies inside the series; choose another folder")
+        if path.is_dir() or (path.exists() and not overwrite):
+            hint = "" if path.is_dir() else ", or give --overwrite"
+            raise UserError(f"{path}: exists; choose another name{hint}")
+    folder = next(each for each in job.output.resolve().parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{job.output}: cannot be written, {folder} is no folder that can be written to")
 
 
 def _files(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
-    if path.is_dir():
-        found = [each for each in path.rglob("*") if each.name.endswith(nifti.SUFFIXES)]
-    else:
-        found = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207, Path.glob takes no absolute one
-        found = [each for each in found if each.name.endswith(nifti.SUFFIXES)]
+    matches = str(path / "**" / "*") if path.is_dir() else str(path)
+    found = [Path(each) for each in glob.glob(matches, recursive=True)]  # noqa: PTH207, Path.glob takes no absolute one
+    found = [each for each in found if each.name.endswith(nifti.SUFFIXES) and each.is_file() and each.name[0] != "."]
     if not found:
         raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
     return sorted(found)
+
+
+def _is_mask(path: Path) -> bool:
+    return stem(path).endswith(("_mask", "_dseg"))
+
+
+def _is_output(path: Path) -> bool:
+    """Whether an earlier `inpaint` wrote it."""
+    return "desc-inpainted" in stem(path)
 
 
 def _mask_of(image: Path, masks: list[Path]) -> Path:
@@ -93,6 +110,8 @@ def _mask_of(image: Path, masks: list[Path]) -> Path:
     else:
         fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
     fitting = [mask for mask in fitting if mask.resolve() != image.resolve()]
+    named = [mask for mask in fitting if _is_mask(mask)]
+    fitting = named or fitting  # in a folder of everything, other images fit too
     if len(fitting) != 1:
         what = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
         raise UserError(f"{image}: {what}; wanted one, with the same BIDS entities or the same name")
@@ -108,6 +127,7 @@ def _entities(path: Path) -> dict[str, str]:
 def _named(image: Path) -> Path:
     """sub-01_FLAIR.nii.gz -> sub-01_desc-inpainted_FLAIR.nii.gz; other names get the entity at their end."""
     name, ending = stem(image), image.name.removeprefix(stem(image))
+    name = re.sub(r"_desc-[a-zA-Z0-9]+", "", name)  # of an entity there is only one
     entities, separator, suffix = name.rpartition("_")
     if not separator or "-" in suffix:
         entities, suffix = name, ""

@@ -209,7 +209,7 @@ class _PlaneFiller:
         unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
         queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
         for image, mask, queue in zip(images, unknown, queues, strict=True):
-            if len(queue) > 1:
+            if len(queue) > 1 and not mask.all():
                 image[...] = FILLS["telea"](image, mask)
         weights = np.zeros_like(images)
         for turn in range(max(map(len, queues))):

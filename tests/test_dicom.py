@@ -42,7 +42,7 @@ def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **cha
 
 
 def fill(tmp_path, name="filled"):
-    (work,) = inpaint_files.jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
+    (work,), _ = inpaint_files.jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
     inpaint_files.check_output(work, overwrite=False)
     return inpaint.inpaint_file(generator(), work, inpaint.Filling())
 
@@ -110,11 +110,53 @@ def test_a_series_with_a_gap_and_two_series_are_refused(tmp_path):
         dicom.read(folder)
 
 
+def each_dataset(folder, change):
+    for i, path in enumerate(sorted(folder.iterdir())):
+        dataset = pydicom.dcmread(path)
+        change(i, dataset)
+        dataset.save_as(path)
+
+
+def test_bits_that_are_no_pixels_stay(tmp_path):
+    folder, words = write_series(tmp_path / "series", ramp()), {}
+
+    def with_high_bits(i, dataset):
+        pixels = np.frombuffer(dataset.PixelData, "<u2") | 0x8000
+        dataset.PixelData = pixels.tobytes()
+        words[float(dataset.ImagePositionPatient[2])] = pixels
+
+    each_dataset(folder, with_high_bits)
+    mask_of(tmp_path)
+    fill(tmp_path)
+    masked = volumes.read_scan(folder).in_file_order(square())
+    for i, dataset in enumerate(datasets(tmp_path / "filled")):
+        new, old = np.frombuffer(dataset.PixelData, "<u2"), words[float(dataset.ImagePositionPatient[2])]
+        outside = ~masked[..., i].T.ravel()
+        np.testing.assert_array_equal(new[outside], old[outside])
+        assert (new & 0x8000).all()
+
+
+def test_slices_of_unlike_pixels_are_refused(tmp_path):
+    folder = write_series(tmp_path / "series", ramp())
+    each_dataset(folder, lambda i, dataset: setattr(dataset, "PixelRepresentation", int(i == 2)))
+    with pytest.raises(UserError, match="differ in PixelRepresentation"):
+        dicom.read(folder)
+
+
+@pytest.mark.parametrize("length", [0, 140, 300, 700])
+def test_a_damaged_file_is_not_passed_over(tmp_path, length):
+    folder = write_series(tmp_path / "series", ramp())
+    last = folder / "4.dcm"
+    last.write_bytes(last.read_bytes()[:length])
+    with pytest.raises(UserError, match=r"4.dcm: (not a readable DICOM file|ends before its pixels|has no)"):
+        dicom.read(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"NumberOfFrames": 3}, "several frames"),
-        ({"ImageOrientationPatient": None}, "has no ImageOrientationPatient"),
+        ({"ImageOrientationPatient": None}, "has no usable ImageOrientationPatient"),
         ({"PixelData": b"12"}, "cannot be read"),
     ],
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -50,7 +51,8 @@ def constant(value):
 
 
 def generator(fill=smooth, **changes):
-    return volume_inpainting.Generator("made up", 7, "nowhere", trained(**changes), {}, fill)
+    seen = {"lowest_spacing_mm": [0.1] * 3, "highest_spacing_mm": [99.0] * 3}
+    return volume_inpainting.Generator("made up", 7, "nowhere", trained(**changes), seen, fill)
 
 
 def ramp(shape=(30, 26, 5)) -> np.ndarray:
@@ -278,6 +280,64 @@ def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(tmp_path):
     assert "another grid" in notes[0]
 
 
+def mask_on(tmp_path, mask, affine, scan_spacing=(1.0, 1.0, 1.0)):
+    write(tmp_path / "scan.nii.gz", ramp(), spacing=scan_spacing)
+    nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), affine), tmp_path / "mask.nii.gz")
+    return mask_files.read_mask(tmp_path / "mask.nii.gz", volumes.read_scan(tmp_path / "scan.nii.gz"))
+
+
+def test_a_thin_lesion_between_thick_slices_is_not_lost(tmp_path):
+    mask = np.zeros((30, 26, 25), bool)
+    mask[12, 10, 8] = mask[12, 10, 13] = True  # millimetres; the scan's slices are 5 mm thick, their middles at 0, 5, ...
+    found, _ = mask_on(tmp_path, mask, np.eye(4), (1.0, 1.0, 5.0))
+    assert sorted(map(tuple, np.argwhere(found))) == [(12, 10, 2), (12, 10, 3)]
+
+
+def test_a_coarse_mask_reaches_the_volume_s_faces(tmp_path):
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    affine[:3, 3] = 0.5, 0.5, 2.0
+    found, _ = mask_on(tmp_path, np.ones((15, 13, 1)), affine)
+    assert found.all()
+
+
+def test_masked_voxels_outside_the_scan_are_counted(tmp_path):
+    affine = np.eye(4)
+    affine[0, 3] = 20
+    mask = np.zeros((30, 26, 5), bool)
+    mask[5:15, 3, 2] = True
+    found, notes = mask_on(tmp_path, mask, affine)
+    assert found.sum() == 5
+    assert "5 of 10 masked voxels lie outside scan.nii.gz" in notes[1]
+
+
+def test_files_that_do_not_say_how_they_lie_are_matched_voxel_by_voxel(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp(), "LPS")
+    content = bytearray(gzip.decompress((tmp_path / "scan.nii.gz").read_bytes()))
+    content[252:256] = struct.pack("<hh", 0, 0)  # qform_code, sform_code
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    write(tmp_path / "mask.nii.gz", square().astype(float), "LPS", np.uint8)
+    report, work = fill_file(tmp_path, made=generator(constant(1.0)))
+    changed = np.asarray(nibabel.load(work.output).dataobj) != np.asarray(nibabel.load(work.image).dataobj)
+    np.testing.assert_array_equal(changed, np.asarray(nibabel.load(work.mask).dataobj) > 0)
+    assert any("matched by their order" in line for line in report["warnings"])
+
+
+def test_what_is_not_a_number_may_be_masked(tmp_path):
+    write(tmp_path / "scan.nii.gz", np.where(square(), np.nan, ramp()), dtype=np.float32)
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    _, work = fill_file(tmp_path)
+    np.testing.assert_allclose(nibabel.load(work.output).get_fdata(), ramp(), atol=1)
+
+
+def test_a_slice_without_a_known_voxel_is_filled_too(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp())
+    mask = np.zeros((30, 26, 5))
+    mask[:, :, 2] = 1
+    write(tmp_path / "mask.nii.gz", mask, dtype=np.uint8)
+    _, work = fill_file(tmp_path, made=generator(constant(0.0)))
+    np.testing.assert_allclose(nibabel.load(work.output).get_fdata()[:, :, 2], 500, atol=1)
+
+
 def test_labels_choose_what_is_filled(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp())
     labels = square() * 2.0
@@ -306,7 +366,7 @@ def test_metal_is_found_by_its_hu(tmp_path):
     assert nibabel.load(work.output).get_fdata().max() < 700
     with pytest.raises(UserError, match="no voxel is above 5000"):
         fill_file(tmp_path, inpaint.Filling(mask=inpaint.MaskChoice(above_hu=5000.0)), mask=False)
-    with pytest.raises(UserError, match="--mask_above_hu is for CT"):
+    with pytest.raises(UserError, match="trained on MRI"):
         fill_file(tmp_path, filling, generator(modality="mri"), mask=False)
 
 
@@ -335,6 +395,18 @@ def enormous(tmp_path):
     (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(content)))
 
 
+def inside_the_header(tmp_path):
+    content = bytearray(gzip.decompress((tmp_path / "scan.nii.gz").read_bytes()))
+    content[108:112] = struct.pack("<f", 0)
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(content)))
+
+
+def without_number(tmp_path):
+    content = bytearray(gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()))
+    content[112:120] = struct.pack("<ff", 1, np.nan)
+    (tmp_path / "mask.nii.gz").write_bytes(gzip.compress(bytes(content)))
+
+
 def bomb(tmp_path):
     path = tmp_path / "scan.nii.gz"
     with path.open("ab") as file:
@@ -356,6 +428,8 @@ def bomb(tmp_path):
         (of_another_size, r"it ends after \d+ bytes, its header promises"),
         (enormous, "more than this machine's memory"),
         (bomb, "holds more than the"),
+        (inside_the_header, "begin at byte 0, inside its header"),
+        (without_number, "mask.nii.gz: not a readable NIfTI file"),
         (lambda p: (p / "mask.nii.gz").unlink(), "mask.nii.gz: not found"),
     ],
 )
@@ -365,7 +439,7 @@ def test_bad_input_is_named_and_leaves_nothing_behind(tmp_path, spoil, message):
     spoil(tmp_path)
     with pytest.raises(UserError, match=message):
         fill_file(tmp_path)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
@@ -380,6 +454,49 @@ def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
     (tmp_path / "a_file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         inpaint_files.check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz"])
+def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
+    work = job(tmp_path)
+    work.output.parent.mkdir()
+    (work.output.parent / name).touch()
+    with pytest.raises(UserError, match=f"{name}: exists"):
+        inpaint_files.check_output(work, overwrite=False, samples=2)
+    with pytest.raises(UserError, match="is its own input"):
+        inpaint_files.check_output(replace(work, mask=work.output.parent / name), overwrite=True, samples=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"planes": []}, "--planes=: wanted some of axial, coronal, sagittal, each once"),
+        ({"planes": ["axial", "axial"]}, "each once"),
+        ({"mask_labels": ["1", "a"]}, "--mask_labels=1,a: wanted whole numbers above 0"),
+        ({"mask_labels": ["0"]}, "wanted whole numbers above 0"),
+        ({"dilate_mm": float("nan")}, "--dilate_mm=nan"),
+        ({"mask": None}, "wanted either --mask or --mask_above_hu"),
+        ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
+        ({"samples": 1}, "at least 2"),
+        ({"image": "x.nii", "output": "y"}, "wanted a name that ends in .nii or .nii.gz"),
+        ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
+    ],
+)
+def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
+    usual = {"planes": ["axial"], "mask": "m.nii", "mask_above_hu": None, "mask_labels": [], "dilate_mm": 0.0, "samples": 0}
+    usual |= {
+        "strict": False,
+        "overwrite": False,
+        "image": "x",
+        "output": "y",
+        "workdir": None,
+        "model": None,
+        "checkpoint": "",
+    }
+    monkeypatch.setattr(inpaint, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**usual | given)))
+    monkeypatch.setattr(inpaint.runtime, "set_up", lambda: None)  # would change this process's malloc
+    with pytest.raises(UserError, match=message):
+        inpaint.main()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -457,7 +574,7 @@ def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(t
         "in/sub-02/ses-1/anat/sub-02_ses-1_run-1_mask.nii.gz",
     )
     pattern = f"{tmp_path}/in/**/*_"
-    found = inpaint_files.jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
+    found, _ = inpaint_files.jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
     assert [str(each.output.relative_to(tmp_path)) for each in found] == [
         "out/sub-01/anat/sub-01_desc-inpainted_FLAIR.nii.gz",
         "out/sub-02/ses-1/anat/sub-02_ses-1_run-2_desc-inpainted_FLAIR.nii.gz",
@@ -466,16 +583,37 @@ def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(t
     assert found[0].sidecar.name == "sub-01_desc-inpainted_FLAIR.json"
 
 
+def test_a_folder_of_everything_is_sorted_out(tmp_path):
+    names = ["sub-01_FLAIR", "sub-01_label-lesion_mask", "sub-01_desc-inpainted_FLAIR", "._sub-01_FLAIR", "sub-02_FLAIR"]
+    touch(tmp_path, *(f"in/{name}.nii.gz" for name in names))
+    found, refused = inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
+    assert [(each.image.name, each.mask.name) for each in found] == [
+        ("sub-01_FLAIR.nii.gz", "sub-01_label-lesion_mask.nii.gz")
+    ]
+    assert len(refused) == 1
+    assert "sub-02_FLAIR.nii.gz: none of the masks fits" in refused[0]
+    touch(tmp_path, "in/sub-01_FLAIR.nii", "in/scan[1].nii.gz")
+    with pytest.raises(UserError, match="under one name"):
+        inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
+    (one,), _ = inpaint_files.jobs(str(tmp_path / "in/scan[1].nii.gz"), "m.nii", tmp_path / "x.nii")
+    assert one.image.name == "scan[1].nii.gz"
+    with pytest.raises(UserError, match="wanted the name of a folder"):
+        inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "x.nii")
+
+
 def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "images/b.nii", "masks/a_mask.nii.gz", "masks/b.nii.gz")
-    found = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    found, _ = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
     assert [(each.mask.name, each.output.name) for each in found] == [
         ("a_mask.nii.gz", "a_desc-inpainted.nii.gz"),
         ("b.nii.gz", "b_desc-inpainted.nii"),
     ]
     touch(tmp_path, "masks/a.nii.gz")
-    with pytest.raises(UserError, match="several masks fit"):
-        inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    touch(tmp_path, "images/c.nii")
+    found, refused = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    assert [each.mask.name for each in found] == ["a_mask.nii.gz", "b.nii.gz"]  # what is called a mask before what is not
+    assert len(refused) == 1
+    assert "c.nii: none of the masks fits" in refused[0]
     with pytest.raises(UserError, match="no NIfTI file"):
         inpaint_files.jobs(str(tmp_path / "none*"), None, tmp_path / "out")
     with pytest.raises(UserError, match=r"wanted a name that ends in \.nii"):
@@ -526,6 +664,9 @@ def test_an_exported_generator_fills_as_its_run_does_without_training_code(tiny_
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
         exported.write(tmp_path / "model", made, program, weights, "")
+    (tmp_path / ".other.unfinished").mkdir()  # of an export that was killed
+    exported.write(tmp_path / "other", made, program, weights, "")
+    assert not (tmp_path / ".other.unfinished").exists()
     loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
     check = "assert not {'flax', 'optax', 'orbax', 'grain', 'ipmedgan_jax.train'} & set(sys.modules), sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", f"{loads}\n{check}"], capture_output=True, text=True, check=False)
@@ -548,6 +689,22 @@ def test_a_damaged_model_is_named(tmp_path, name):
     (tmp_path / "model" / name).unlink()
     with pytest.raises(UserError, match="not found"):
         exported.read(tmp_path / "model")
+
+
+def test_a_changed_description_of_a_model_is_refused(tmp_path):
+    exported.write(tmp_path / "model", generator(), lambda weights, *batch: batch[0], [np.float32(1.0)], "card")
+    path = tmp_path / "model" / "model.json"
+    good = json.loads(path.read_text())
+    for changed in (
+        good | {"sha256": {}},
+        good | {"sha256": []},
+        good | {"trained": good["trained"] | {"hole_size": 12}},
+        good | {"trained": good["trained"] | {"colour": 1}},
+        good | {"seen": 3},
+    ):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="damaged or of another version"):
+            exported.read(tmp_path / "model")
 
 
 # ------------------------------------------------------------------ uncertainty

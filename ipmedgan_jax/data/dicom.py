@@ -5,7 +5,6 @@ Written again, every dataset is what it was but for the pixels that were filled,
 derived series.
 """
 
-import contextlib
 import copy
 import shutil
 from collections.abc import Iterator
@@ -23,6 +22,20 @@ _EVEN = 0.01
 
 _MOST_FILES = 5000
 
+_NEEDED = {
+    "SOPClassUID": 1,
+    "SOPInstanceUID": 1,
+    "ImageOrientationPatient": 6,
+    "ImagePositionPatient": 3,
+    "PixelSpacing": 2,
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "PixelRepresentation": 1,
+}
+"""Attributes of every slice, and how many values they have."""
+
+_OF_PIXELS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+
 
 @dataclass(frozen=True, eq=False)
 class DicomSeries:
@@ -36,6 +49,10 @@ class DicomSeries:
     def stored(self) -> np.ndarray:
         """The pixels as stored."""
         return np.stack([dataset.pixel_array.T for dataset in self.datasets], axis=-1)
+
+    @property
+    def placed(self) -> bool:
+        return True
 
     @property
     def affine(self) -> np.ndarray:
@@ -86,13 +103,14 @@ class DicomSeries:
         series = generate_uid()
         for i, (dataset, file) in enumerate(zip(self.datasets, self.files, strict=True)):
             slope, intercept = self._scalings[i]
-            pixels = self.stored[..., i].copy()
-            chosen = where[..., i]
-            bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
-            low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-            pixels[chosen] = np.clip(np.rint((filled[..., i][chosen] - intercept) / slope), low, high).astype(pixels.dtype)
+            chosen, bits = where[..., i].T, int(dataset.BitsStored)
+            low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
+            new = np.clip(np.rint((filled[..., i].T[chosen] - intercept) / slope), low, high).astype(np.int64)
+            words = _words(dataset)
+            within = 2**bits - 1  # a pixel's own bits; some series keep other things in the rest
+            words[chosen] = (words[chosen] & ~np.array(within, words.dtype)) | (new & within).astype(words.dtype)
             changed = copy.deepcopy(dataset)
-            changed.PixelData = np.ascontiguousarray(pixels.T).astype(pixels.dtype.newbyteorder("<")).tobytes()
+            changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
             changed["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
             changed.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             _mark_derived(changed, dataset, series, description)
@@ -111,10 +129,19 @@ def read(folder: Path) -> DicomSeries:
     if len(paths) > _MOST_FILES:
         raise UserError(f"{folder}: holds {len(paths)} files; give the folder of one series")
     for path in paths:
-        with contextlib.suppress(InvalidDicomError):
+        try:
             dataset = pydicom.dcmread(path)
-            if "PixelData" in dataset:
-                found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((dataset, path))
+            is_image = "Rows" in dataset and "PixelData" in dataset
+        except Exception as error:  # pydicom raises many kinds for a damaged file
+            if isinstance(error, InvalidDicomError) and path.suffix.lower() not in ("", ".dcm", ".ima"):
+                continue
+            raise UserError(
+                f"{path}: not a readable DICOM file ({error}); copy the series again, or take the file out"
+            ) from error
+        if is_image:
+            found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((dataset, path))
+        elif _should_be_image(dataset):
+            raise UserError(f"{path}: ends before its pixels; copy the series again")
     if len(found) != 1:
         raise UserError(f"{folder}: holds {len(found)} DICOM series with images; give a folder of one")
     (slices,) = found.values()
@@ -131,17 +158,44 @@ def read(folder: Path) -> DicomSeries:
     return series
 
 
+def _should_be_image(dataset: Any) -> bool:
+    """Whether a dataset without pixels has lost them; reports and directories have none."""
+    kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+    return kind is None or "Image Storage" in kind.name
+
+
+def _words(dataset: Any) -> np.ndarray:
+    """The pixels `[rows, columns]` as the file's own unsigned little-endian words, unused bits included; a copy."""
+    kind = np.dtype(f"<u{int(dataset.BitsAllocated) // 8}")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed or not syntax.is_little_endian:
+        return np.ascontiguousarray(dataset.pixel_array).astype(kind.newbyteorder("<")).view(kind)
+    count = int(dataset.Rows) * int(dataset.Columns)
+    return np.frombuffer(dataset.PixelData, kind, count).reshape(dataset.Rows, dataset.Columns).copy()
+
+
 def _check(dataset: Any, path: Path) -> None:
-    for name in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "BitsStored", "PixelRepresentation"):
-        if name not in dataset:
-            raise UserError(f"{path}: has no {name}: not a slice of a volume")
-    if int(dataset.get("NumberOfFrames", 1)) > 1 or int(dataset.get("SamplesPerPixel", 1)) > 1:
+    for name, count in _NEEDED.items():
+        value = dataset.get(name)
+        if value is None or value == "" or (count > 1 and len(value) != count):
+            raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
         raise UserError(f"{path}: has several frames or colours; only series of one grey frame a file are filled")
+    if not all(float(value) > 0 for value in dataset.PixelSpacing):
+        raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
 
 
 def _check_together(folder: Path, datasets: list[Any]) -> None:
     first = datasets[0]
-    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"):
+    for name in (
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "PixelRepresentation",
+        "PixelSpacing",
+        "ImageOrientationPatient",
+    ):
         if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
             raise UserError(f"{folder}: its slices differ in {name}: not one volume")
     places = np.stack([_position(dataset) for dataset in datasets])

@@ -19,8 +19,8 @@ _SAME_PLACE = 1e-2
 def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:
     """The voxels to be filled, bool and canonical `[X, Y, Z]`, and what is to be said about them.
 
-    A mask on another grid is taken at the nearest voxels. UserError for a mask without a voxel in the volume, one of many
-    labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
+    Of a mask on another grid, every voxel of the scan that it touches. UserError for a mask without a voxel in the volume,
+    one of many labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
     """
     file = nifti.read(path)
     values = file.values()
@@ -29,18 +29,40 @@ def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) 
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
-    mask, affine = volumes.reorient(_chosen(path, values, labels), file.affine)
-    shape, notes = scan.volume.array.shape, []
+    chosen, name = _chosen(path, values, labels), scan.file.path.name
+    if not (file.placed and scan.file.placed):
+        if chosen.shape != scan.file.stored.shape[:3]:
+            raise UserError(f"{path}: {name} or it says not where its voxels lie, and their shapes differ; set their sform")
+        notes = [f"{path}: {name} or it says not where its voxels lie; they are matched by their order in the files"]
+        mask = nibabel.orientations.apply_orientation(chosen, scan.axes)
+    else:
+        volumes.find_axes(file.path, file.affine)
+        mask, notes = _on_grid(*volumes.reorient(chosen, file.affine), scan, path)
+    if not mask.any():
+        raise UserError(f"{path}: no voxel of {name} is masked; there is nothing to fill")
+    return mask, notes
+
+
+def _on_grid(mask: np.ndarray, affine: np.ndarray, scan: volumes.Scan, path: Path | str) -> tuple[np.ndarray, list[str]]:
+    """A canonical mask on the grid of a scan, and notes about it."""
+    shape, name = scan.volume.array.shape, scan.file.path.name
     to_mask = np.linalg.solve(affine, scan.affine)  # voxels to voxels
     if _moves_no_voxel(to_mask, shape):
         if mask.shape != shape:
-            raise UserError(f"{path}: has shape {mask.shape}, {scan.file.path.name} has {shape}: not a mask of that volume")
-    else:
-        notes.append(f"{path}: is on another grid than {scan.file.path.name}; taken at the nearest voxels")
-        mask = affine_transform(mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0) > 0
-    if not mask.any():
-        raise UserError(f"{path}: no voxel of {scan.file.path.name} is masked; there is nothing to fill")
-    return mask, notes
+            raise UserError(f"{path}: has shape {mask.shape}, {name} has {shape}: not a mask of that volume")
+        return mask, []
+    notes = [f"{path}: is on another grid than {name}; every voxel that it touches is filled"]
+    # Coarse masks: the voxels whose middle lies in a masked one. Fine masks: those that the middle of a masked one lies in.
+    touched = affine_transform(
+        mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0, mode="grid-constant"
+    ).astype(bool)
+    places = nibabel.affines.apply_affine(np.linalg.inv(to_mask), np.argwhere(mask))
+    nearest = np.rint(places).astype(int)
+    inside = ((nearest >= 0) & (nearest < shape)).all(1)
+    touched[tuple(nearest[inside].T)] = True
+    if not inside.all():
+        notes.append(f"{path}: {np.count_nonzero(~inside)} of {len(inside)} masked voxels lie outside {name}")
+    return touched, notes
 
 
 def _chosen(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:

@@ -5,7 +5,6 @@ extensions, and stored voxels, bit for bit, but for the voxels that were given n
 """
 
 import gzip
-import io
 import os
 import zlib
 from dataclasses import dataclass
@@ -58,8 +57,13 @@ class NiftiFile:
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to millimetres."""
+        """From voxels to millimetres; a guess where the file is not `placed`."""
         return self.header.get_best_affine()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the header says where the voxels lie: by its qform or sform."""
+        return bool(self.header["qform_code"] > 0 or self.header["sform_code"] > 0)
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
         """Writes the file with other values at some voxels, whole or not at all.
@@ -69,6 +73,8 @@ class NiftiFile:
           values: `[where.sum()]` in the image's unit, in C order of `where`; rounded and clipped to what the type holds.
           description: not used, the header stays as it is.
         """
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.path}: its intensities are too small or too large to be filled; rescale them first")
         content = bytearray(self.content)
         voxels = _voxels(content, self.header)
         slope, intercept = self.scaling
@@ -137,11 +143,15 @@ def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
     kind = next((kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header) if kind.may_contain_header(start)), None)
     if kind is None:
         raise ValueError("it has no NIfTI header")
-    stored = kind.from_fileobj(io.BytesIO(start), check=False)
+    block = start[: kind.sizeof_hdr]
+    stored = kind(block, check=False)
     if stored["magic"].tobytes()[:3] not in (b"n+1", b"n+2"):
         raise ValueError("it is one half of a pair, or of another format")
     _check_spacing(path, stored)
-    header = kind.from_fileobj(io.BytesIO(start))
+    header = kind(block)
+    header.get_slope_inter(), header.get_best_affine()  # raise where they cannot be
+    if int(header["vox_offset"]) < header.single_vox_offset:
+        raise ValueError(f"its voxels begin at byte {int(header['vox_offset'])}, inside its header")
     voxel = header.get_data_dtype()
     if voxel.kind not in "iuf":
         raise UserError(f"{path}: its voxels are of type {voxel}, not one number each; convert it to a scalar image")

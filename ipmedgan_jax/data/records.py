@@ -234,5 +234,9 @@ def load_dataset(directory: Path | str) -> Dataset:
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON so that the file is either the old or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

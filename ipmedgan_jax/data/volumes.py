@@ -42,6 +42,9 @@ class ScanFile(Protocol):
     def stored(self) -> np.ndarray: ...
 
     @property
+    def placed(self) -> bool: ...
+
+    @property
     def affine(self) -> np.ndarray: ...
 
     def values(self) -> np.ndarray: ...
@@ -70,8 +73,8 @@ def read_volume(path: Path | str) -> Volume:
     return read_scan(path).volume
 
 
-def read_scan(path: Path | str) -> Scan:
-    """The same with its file; a folder is read as a DICOM series.
+def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
+    """The same with its file; a folder is read as a DICOM series. Without `finite`, NaN and infinite voxels are let in.
 
     The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
     """
@@ -80,13 +83,9 @@ def read_scan(path: Path | str) -> Scan:
     data = file.values()
     if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
         data = data.reshape(data.shape[:3])
-    _check_values(path, data)
-    affine = file.affine
-    spans = np.isfinite(affine).all()
-    axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
-    if not (spans and np.isfinite(axes).all()):
-        raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
-    array, canonical_affine = reorient(data, affine)
+    _check_values(path, data, finite)
+    axes = find_axes(path, file.affine)
+    array, canonical_affine = reorient(data, file.affine)
     spacing = nibabel.affines.voxel_sizes(canonical_affine)
     volume = Volume(
         path=path,
@@ -98,6 +97,15 @@ def read_scan(path: Path | str) -> Scan:
     return Scan(file, volume, axes, canonical_affine)
 
 
+def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
+    """nibabel's orientation of an affine's axes; UserError where there are not three."""
+    spans = np.isfinite(affine).all()
+    axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
+    if not (spans and np.isfinite(axes).all()):
+        raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
+    return axes
+
+
 def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An array `[i, j, k]` with its affine, as canonical `[X, Y, Z]` with its own."""
     axes = nibabel.orientations.io_orientation(affine)
@@ -105,17 +113,23 @@ def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
     return reoriented, affine @ nibabel.orientations.inv_ornt_aff(axes, array.shape)
 
 
-def _check_values(path: Path, data: np.ndarray) -> None:
+def _check_values(path: Path, data: np.ndarray, finite: bool) -> None:
     if data.ndim != 3:
         raise UserError(f"{path}: has shape {data.shape}, a 3-D volume is needed; split or stack it into volumes")
     if data.size == 0:
         raise UserError(f"{path}: has an empty axis (shape {data.shape}); export it again")
-    low, high = float(data.min()), float(data.max())
-    if not np.isfinite((low, high)).all():
-        bad = int(data.size - np.isfinite(data).sum())
-        raise UserError(f"{path}: {bad} of its {data.size} voxels are NaN or infinite; replace them by the background")
+    known = data if finite else data[np.isfinite(data)]
+    if finite or not known.size:
+        check_finite(path, data)
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if low == high:
         raise UserError(f"{path}: every voxel is {low:g}, there is no image in it; leave the file out")
+
+
+def check_finite(path: Path, values: np.ndarray) -> None:
+    """UserError where some are NaN or infinite."""
+    if bad := int(values.size - np.isfinite(values).sum()):
+        raise UserError(f"{path}: {bad} of its {values.size} voxels are NaN or infinite; replace them by the background")
 
 
 def resample(volume: Volume, mm: float) -> Volume:
