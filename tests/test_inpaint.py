@@ -623,12 +623,13 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
 # ------------------------------------------------------------------ a run
 
 
-@pytest.mark.parametrize("averaged", [False, True])
-def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, averaged):
-    built = experiment.build(tiny_config("unet", train__steps=2, train__ema=0.9 if averaged else 0.0))
-    train.train(built, tmp_path)
-    report = evaluate.evaluate_run(built, tmp_path)
-    found = generators.load(tmp_path, "best")
+def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tiny_config, tmp_path):
+    kinds = {"holes__kinds": ("square", "blob"), "holes__smallest": 4}
+    built = experiment.build(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
+    train.train(built, tmp_path / "run")
+    report = evaluate.evaluate_run(built, tmp_path / "run")
+    found, program, weights = generators.load_program(tmp_path / "run", "best")
+    assert found.trained.any_shape
     assert (found.name, found.step) == ("unet", 2)
     assert found.seen["volumes"] == 2
     assert f"| psnr | {report['region']['hole']['psnr']['mean']:.4g} |" in exported.card(found, report)
@@ -640,8 +641,23 @@ def test_a_run_s_generator_fills_as_its_evaluation_does(tiny_config, tmp_path, a
     filled = volume_inpainting.inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
     low, high = first.record.window
     shown = (planes.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
-    kept = np.load(tmp_path / "evaluation" / "fills.npz")["fill"][0]
+    kept = np.load(tmp_path / "run" / "evaluation" / "fills.npz")["fill"][0]
     np.testing.assert_allclose(shown[row : row + height, column : column + width], kept, atol=1e-3)
+
+    exported.write(tmp_path / "model", found, program, weights, exported.card(found, None))
+    again = exported.read(tmp_path / "model")
+    assert (again.name, again.step, again.trained, again.seen) == (found.name, found.step, found.trained, found.seen)
+    volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
+    mask[10:30, 12:20, 1] = True
+    fills = [volume_inpainting.inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
+    np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
+    assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    with pytest.raises(UserError, match="exists"):
+        exported.write(tmp_path / "model", found, program, weights, "")
+    loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
+    check = "assert not {'flax', 'optax', 'orbax', 'grain', 'ipmedgan_jax.train'} & set(sys.modules), sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", f"{loads}\n{check}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def canonical(image):
@@ -649,36 +665,14 @@ def canonical(image):
     return image.T[::-1, ::-1, None]
 
 
-def test_an_exported_generator_fills_as_its_run_does_without_training_code(tiny_config, tmp_path):
-    built = experiment.build(tiny_config("unet", train__steps=2, holes__kinds=("square", "blob"), holes__smallest=4))
-    train.train(built, tmp_path / "run")
-    made, program, weights = generators.load_program(tmp_path / "run", "best")
-    assert made.trained.any_shape
-    exported.write(tmp_path / "model", made, program, weights, exported.card(made, None))
-    found = exported.read(tmp_path / "model")
-    assert (found.name, found.step, found.trained, found.seen) == (made.name, made.step, made.trained, made.seen)
-    volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
-    mask[10:30, 12:20, 1] = True
-    fills = [volume_inpainting.inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (made, found)]
-    np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
-    assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    with pytest.raises(UserError, match="exists"):
-        exported.write(tmp_path / "model", made, program, weights, "")
-    (tmp_path / ".other.unfinished").mkdir()  # of an export that was killed
-    exported.write(tmp_path / "other", made, program, weights, "")
-    assert not (tmp_path / ".other.unfinished").exists()
-    loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
-    check = "assert not {'flax', 'optax', 'orbax', 'grain', 'ipmedgan_jax.train'} & set(sys.modules), sys.modules.keys()"
-    done = subprocess.run([sys.executable, "-c", f"{loads}\n{check}"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-500:]
-
-
 @pytest.mark.parametrize("name", ["weights.npz", "generator.stablehlo", "model.json"])
 def test_a_damaged_model_is_named(tmp_path, name):
     def program(weights, image, hole, shape):
         return image + weights[0]
 
+    (tmp_path / ".model.unfinished").mkdir()  # of an export that was killed
     exported.write(tmp_path / "model", generator(), program, [np.float32(1.0)], "card")
+    assert not (tmp_path / ".model.unfinished").exists()
     shapes = np.zeros((3, SIDE, SIDE), np.uint8)
     batch = {"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32), "shape": shapes}
     assert exported.read(tmp_path / "model").inpaint(batch).max() == 1
