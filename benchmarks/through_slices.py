@@ -1,0 +1,109 @@
+"""One hole through many slices: do neighbouring fills agree, and does the error grow with the deviation of varied fills?
+
+  python -m benchmarks.through_slices runs/any --scans='DIR/**/*_FLAIR.nii.gz' --output=results/through_slices.md
+
+Each scan gets a column: an ellipse at one place in the head, through as many slices as leave it inside. It is filled slice by
+slice, and as the mean of three planes. Jumps are the mean absolute differences between neighbouring slices inside the column,
+in 0..255 of the intensity window, of the fill and of the scan itself. Deviation is that of `inpaint --samples`; each voxel's is
+compared with its absolute error by Spearman's rank correlation. Means over scans with 95 % intervals over subjects.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.errors import UserError
+
+THREE = ("axial", "coronal", "sagittal")
+
+RESAMPLES = 2000
+
+
+def main(folders: list[str]) -> None:
+    runtime.set_up()
+    from scipy.stats import spearmanr
+    from tqdm import tqdm
+
+    from ipmedgan_jax import generators, reports, volume_inpainting
+    from ipmedgan_jax.data import preparation, volumes
+
+    given = flags.FLAGS
+    if len(folders) != 1:
+        raise UserError("wanted one run")
+    run = generators.load(Path(folders[0]).expanduser(), "best")
+    settings = run.trained.preparation
+    measured: dict[str, dict[str, list[float]]] = {}
+    for path in tqdm(preparation.read_paths(given.scans), unit="scan", disable=None):
+        subject = preparation.subject_of(path)
+        if given.subjects and subject not in given.subjects:
+            continue
+        volume = volumes.read_volume(path)
+        hole = _column(volume, settings.foreground_level)
+        if hole is None:
+            continue
+        low, high = volume_inpainting.known_window(settings, volume.array, hole)
+        grey = 255 / (high - low)
+
+        def filled(*planes: str, volume=volume, hole=hole) -> np.ndarray:
+            return volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
+
+        axial, three = filled("axial"), filled(*THREE)
+        deviation = volume_inpainting.deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
+        truth = np.clip(volume.array, low, high)
+        row = {
+            "scan's own jumps": _jumps(truth, hole) * grey,
+            "jumps, slice by slice": _jumps(axial, hole) * grey,
+            "jumps, three planes": _jumps(three, hole) * grey,
+            "MAE, slice by slice": float(np.abs(axial - truth)[hole].mean()) * grey,
+            "MAE, three planes": float(np.abs(three - truth)[hole].mean()) * grey,
+            "deviation": float(deviation[hole].mean()) * grey,
+            "rank correlation of deviation and error": float(
+                spearmanr(deviation[hole], np.abs(axial - truth)[hole]).statistic
+            ),
+        }
+        for name, value in row.items():
+            measured.setdefault(name, {}).setdefault(subject, []).append(value)
+    if not measured:
+        raise UserError("no scan has a place for the column")
+    rows = [["measure", "mean", "95 % interval"]]
+    for name, of_subjects in measured.items():
+        values = [float(np.mean(each)) for each in of_subjects.values()]
+        ends = reports.bootstrap_interval(values, resamples=RESAMPLES)
+        rows.append([name, f"{np.mean(values):.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}" if ends else ""])
+    subjects = len(next(iter(measured.values())))
+    text = f"{run.name}, step {run.step}; {subjects} subjects, {given.samples} samples.\n\n{reports.markdown_table(rows)}\n"
+    Path(given.output).expanduser().write_text(text)
+    print(text)
+
+
+def _column(volume, foreground_level: float) -> np.ndarray | None:
+    """An ellipse of 24 x 18 mm beside the head's middle, in the slices where 95 % of it is head; None for fewer than 4."""
+    bright = np.percentile(volume.array, 99)
+    head = volume.array > volume.array.min() + 2 * foreground_level * (bright - volume.array.min())
+    middle = np.argwhere(head).mean(0)
+    x, y = np.meshgrid(*(np.arange(length) for length in volume.array.shape[:2]), indexing="ij")
+    across = (x - middle[0]) * volume.spacing_mm[0] - 25
+    along = (y - middle[1]) * volume.spacing_mm[1]
+    ellipse = (across / 12) ** 2 + (along / 9) ** 2 <= 1
+    which = head[ellipse].mean(0) >= 0.95
+    if which.sum() < 4:
+        return None
+    return ellipse[:, :, None] & which[None, None]
+
+
+def _jumps(array: np.ndarray, hole: np.ndarray) -> float:
+    both = hole[:, :, 1:] & hole[:, :, :-1]
+    return float(np.abs(np.diff(array, axis=2))[both].mean())
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("scans", None, "glob of NIfTI scans")
+    flags.DEFINE_list("subjects", [], "those to use; none: all. Never subjects that the run was trained on")
+    flags.DEFINE_integer("samples", 6, "varied fills", lower_bound=2)
+    flags.DEFINE_string("output", None, "the Markdown file to write")
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["scans", "output"], arguments="a run")
