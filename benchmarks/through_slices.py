@@ -4,8 +4,8 @@
 
 Each scan gets a column: an ellipse at one place in the head, through as many slices as leave it inside. It is filled slice by
 slice, and as the mean of three planes. Jumps are the mean absolute differences between neighbouring slices inside the column,
-in 0..255 of the intensity window, of the fill and of the scan itself. Deviation is that of `inpaint --samples`; each voxel's is
-compared with its absolute error by Spearman's rank correlation. Means over scans with 95 % intervals over subjects.
+in 0..255 of the intensity window, of the fill and of the scan itself. Deviation is that of `inpaint --samples`; each voxel's
+is compared with its absolute error by Spearman's rank correlation. Means over scans with 95 % intervals over subjects.
 """
 
 from pathlib import Path
