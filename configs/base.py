@@ -54,6 +54,7 @@ def get_config(system: str = "") -> ConfigDict:
     generator.width = 64  # channels of the first layer
     generator.stacked = False  # blocks' parameters stacked: compiles in less time (a quarter on a CPU), with more memory
     generator.sees_mask = False  # the mask as second input channel of the CasNet; the paper's generator has none
+    generator.smooth_start = False  # the generator adds to a smooth fill instead of making its own; ipmedgan_plus alone
     generator.remat = False  # compute activations twice instead of keeping them: larger batches, a third slower
     generator.dropout = 0.0  # on the first three decoder layers; pix2pix has 0.5; (open)
 

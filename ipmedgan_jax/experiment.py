@@ -215,6 +215,7 @@ def _parts(config: ConfigDict, vgg19: VGG19) -> Parts:
         stacked=generator.stacked,
         remat=generator.remat,
         sees_mask=generator.sees_mask,
+        smooth_start=generator.smooth_start,
         discriminator_width=discriminator.width,
         discriminator_layers=discriminator.layers,
         # parent=None: a template that every network copies, wherever it is made.
@@ -517,6 +518,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 YOUNGER = {
     "loss.content": 0.0,
+    "generator.smooth_start": False,
     "holes.kinds": ["square"],
     "holes.shares": [],
     "holes.smallest": 8,

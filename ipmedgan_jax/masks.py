@@ -72,6 +72,31 @@ def hole_masks(holes: Array, height: int, width: int) -> Array:
     return (in_rows[:, :, None] & in_columns[:, None, :])[..., None].astype(jnp.float32)
 
 
+def smooth_fill(images: Array, masks: Array) -> Array:
+    """The images `[B, H, W, C]` with what is masked filled smoothly from all around; the rest as it is. H, W: powers of two.
+
+    Pull-push (Gortler et al., 1996): known pixels are averaged to ever coarser images until no pixel is without a known one,
+    and what is unknown is interpolated back from those, scale by scale.
+    """
+    weights = 1.0 - masks
+    levels = [(images * weights, weights)]
+    while min(levels[-1][0].shape[1:3]) > 1:
+        sums, weights = (_mean_of_four(x) for x in levels[-1])
+        full = jnp.minimum(1.0, 4 * weights)  # one known pixel of four is enough to go by
+        levels.append((sums * full / jnp.maximum(weights, 1e-6), full))
+    filled, weights = levels.pop()
+    filled = filled / jnp.maximum(weights, 1e-6)
+    for sums, weights in reversed(levels):
+        coarse = jax.image.resize(filled, sums.shape, "linear")
+        filled = sums + (1 - weights) * coarse
+    return jnp.where(masks > 0, filled, images)
+
+
+def _mean_of_four(x: Array) -> Array:
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
 def crop(images: Array, corners: Array, size: int) -> Array:
     """Cuts a square out of each image: `[B, H, W, C]`, corners `[B, 2]` -> `[B, size, size, C]`."""
 

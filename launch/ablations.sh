@@ -1,20 +1,48 @@
 #!/usr/bin/env bash
-# What ip-MedGAN's parts and open settings are worth, in one command: trains it with one thing changed at a time, and compares.
+# What a system's parts and open settings are worth, in one command: trains it with one thing changed at a time, and compares.
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
-# Arguments as table1.sh has them, without --systems and --fills. Stopped, the same command goes on where it was.
+# --system=ipmedgan (the default) or ipmedgan_plus. Other arguments as table1.sh has them, without --systems and --fills.
+# Stopped, the same command goes on where it was.
 source "$(dirname "$0")/runs.sh"
 begin "$@"
-if ((${#own[@]})); then usage "${own[0]} is no option of this script"; fi
 
-train_and_score as_published ipmedgan
-train_and_score no_local_discriminator ipmedgan --config.loss.local=0.0
-train_and_score no_style ipmedgan --config.loss.style=0.0
-train_and_score perceptual_sum_unscaled ipmedgan --config.loss.perceptual_scale_by_size=False
-train_and_score perceptual_mean ipmedgan --config.loss.perceptual_reduction=mean
-train_and_score batch_statistics ipmedgan --config.normalisation.statistics=batch  # running averages at test
-train_and_score with_l1 ipmedgan --config.loss.reconstruction=10.0
-train_and_score with_l1_start ipmedgan --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4
-compare_runs as_published no_local_discriminator no_style perceptual_sum_unscaled perceptual_mean batch_statistics with_l1 \
-  with_l1_start
+system=ipmedgan
+for argument in ${own[@]+"${own[@]}"}; do
+  case $argument in
+    --system=ipmedgan | --system=ipmedgan_plus) system=${argument#*=} ;;
+    *) usage "$argument is no option of this script" ;;
+  esac
+done
+
+names=()
+variant() {  # NAME [--config.KEY=VALUE ...]
+  names+=("$1")
+  train_and_score "$1" "$system" "${@:2}"
+}
+
+case $system in
+  ipmedgan)
+    variant as_published
+    variant no_local_discriminator --config.loss.local=0.0
+    variant no_style --config.loss.style=0.0
+    variant perceptual_sum_unscaled --config.loss.perceptual_scale_by_size=False
+    variant perceptual_mean --config.loss.perceptual_reduction=mean
+    variant batch_statistics --config.normalisation.statistics=batch  # running averages at test
+    variant with_l1 --config.loss.reconstruction=10.0
+    variant with_l1_start --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4
+    ;;
+  ipmedgan_plus)
+    variant as_it_is
+    variant no_smooth_start --config.generator.smooth_start=False
+    variant no_mask_input --config.generator.sees_mask=False
+    variant no_l1_start --config.train.generator_alone=0.0
+    variant no_discriminators --config.loss.adversarial=0.0 --config.loss.local=0.0
+    variant no_local_discriminator --config.loss.local=0.0
+    variant no_feature_matching --config.loss.perceptual=0.0
+    variant no_vgg_distance --config.loss.content=0.0
+    variant no_style --config.loss.style=0.0
+    ;;
+esac
+compare_runs "${names[0]}" "${names[@]}"

@@ -59,10 +59,11 @@ train_and_score() {
   fi
 }
 
-# compare_runs NAME ...: tables and figures of the runs, in this order.
+# compare_runs REFERENCE NAME ...: tables and figures of the runs, in this order, and their differences from one.
 compare_runs() {
-  local machine
+  local machine reference=$1
+  shift
   machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null || true)"
-  python -m ipmedgan_jax.compare "${@/#/$runs/}" --output="$output" \
+  python -m ipmedgan_jax.compare "${@/#/$runs/}" --output="$output" --reference="$reference" \
     --caption="Config $config; $length; $(date +%Y-%m-%d), $machine."
 }

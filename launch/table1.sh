@@ -29,4 +29,4 @@ done
 for system in $systems; do
   train_and_score "$system" "$system"
 done
-compare_runs $fills $systems
+compare_runs ipmedgan $fills $systems

@@ -33,6 +33,19 @@ def test_a_slice_without_enough_foreground_gives_its_best_place_and_says_so():
     assert hole[0] <= 10 < hole[0] + 16
 
 
+def test_a_smooth_fill_is_smooth_and_goes_by_known_pixels_alone():
+    y, x = np.mgrid[:32, :32] / 32
+    image = (x - 0.5 * y).astype(np.float32)[None, ..., None]
+    mask = np.zeros_like(image)
+    mask[:, 4:20, 8:28] = 1
+    filled = np.asarray(masks.smooth_fill(image, mask))
+    np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
+    np.testing.assert_allclose(filled, image, atol=0.2)
+    assert np.abs(np.diff(filled, axis=2)).max() < 0.2
+    np.testing.assert_array_equal(filled, masks.smooth_fill(np.where(mask > 0, 99.0, image), mask))
+    np.testing.assert_allclose(masks.smooth_fill(np.full_like(image, 0.3), mask), 0.3, atol=1e-5)
+
+
 def test_foreground_shares_equal_a_count_at_every_place():
     foreground = np.random.default_rng(0).random((9, 7)) > 0.5
     shares = masks.foreground_shares(foreground, 3)

@@ -84,3 +84,13 @@ class CasNet(nn.Module):
         for i in range(self.blocks):
             image = block(f"block_{i}")(image, train)
         return image
+
+
+class Refinement(nn.Module):
+    """Adds what `net` makes of its input `[B, H, W, C]` to the input's first channel: `[B, H, W, 1]`, clipped to [-1, 1]."""
+
+    net: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.clip(x[..., :1] + self.net(x, train), -1.0, 1.0)

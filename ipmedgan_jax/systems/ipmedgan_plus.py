@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ipmedgan_jax import losses, masks, metrics
+from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
 from ipmedgan_jax.systems.parts import Parts
@@ -34,7 +35,7 @@ def make(parts: Parts) -> "IpMedGANPlus":
     parts.check_patches(parts.discriminator_layers)
     loss = parts.loss
     return IpMedGANPlus(
-        generator=parts.casnet(),
+        generator=Refinement(parts.casnet()) if parts.smooth_start else parts.casnet(),
         discriminators={
             "global": parts.patch_discriminator(parts.discriminator_layers),
             "local": parts.patch_discriminator(LOCAL_LAYERS),
@@ -43,6 +44,7 @@ def make(parts: Parts) -> "IpMedGANPlus":
         hole_size=parts.hole_size,
         fill=parts.fill,
         sees_mask=parts.sees_mask,
+        smooth_start=parts.smooth_start,
         reconstruction=loss.reconstruction,
         adversarial=loss.adversarial,
         local=loss.local,
@@ -54,7 +56,10 @@ def make(parts: Parts) -> "IpMedGANPlus":
 
 @dataclass(frozen=True)
 class IpMedGANPlus:
-    """The system; its weights are of the terms named alike. `hole_size` is the side of the hole in pixels."""
+    """The system; its weights are of the terms named alike. `hole_size` is the side of the hole in pixels.
+
+    `smooth_start`: the generator is shown a smooth fill and adds to it; else `fill` stands in the hole, and it makes its own.
+    """
 
     generator: nn.Module
     discriminators: Mapping[str, nn.Module]
@@ -62,6 +67,7 @@ class IpMedGANPlus:
     hole_size: int
     fill: float
     sees_mask: bool
+    smooth_start: bool
     reconstruction: float
     adversarial: float
     local: float
@@ -74,7 +80,7 @@ class IpMedGANPlus:
         return replace(self, adversarial=0.0, local=0.0, perceptual=0.0, content=0.0, style=0.0)
 
     def generator_input(self, batch: Batch) -> Array:
-        context = batch.context(self.fill)
+        context = masks.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
     def shown(self, name: str, batch: Batch, image: Array) -> Array:

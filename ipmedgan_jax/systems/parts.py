@@ -39,6 +39,7 @@ class Parts:
     stacked: bool
     remat: bool
     sees_mask: bool
+    smooth_start: bool
     discriminator_width: int
     discriminator_layers: int
     normalise: Normalise
