@@ -46,6 +46,7 @@ def check_one_update(config):
     assert {value.shape for value in metrics.values()} == {(1,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
     ("name", "system"), [*(("ct", system) for system in experiment.SYSTEMS), ("demo", "ipmedgan"), ("small", "unet")]
 )
