@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, runs, steps, train
+from ipmedgan_jax import evaluate, experiment, masks, runs, steps, train
 from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
@@ -167,6 +168,24 @@ def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
     assert all(float(wrong[name].value) > 0 for name in wrong)
     assert system.alone().generator_loss(frozen, batch, outside, judge).keys() == {"reconstruction"}
     assert system.shown("local", batch, outside).shape == (2, 2 * HOLE, 2 * HOLE, 2)
+
+
+def test_a_smooth_start_is_what_the_generator_adds_to(make, batch):
+    system = make("ipmedgan_plus", generator__smooth_start=True)
+    shown = system.generator_input(batch)
+    np.testing.assert_array_equal(shown[..., :1], masks.smooth_fill(batch.image, batch.mask))
+    changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
+    np.testing.assert_array_equal(shown, system.generator_input(changed))
+    still = replace(system, generator=Refinement(Silent()))
+    np.testing.assert_array_equal(fill(still, batch), shown[..., :1])
+
+
+class Silent(nn.Module):
+    """A network that has nothing to add."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return self.param("bias", nn.initializers.zeros_init(), ()) * x[..., :1]
 
 
 # ------------------------------------------------------------------ phases
