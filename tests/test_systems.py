@@ -185,7 +185,7 @@ class Silent(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        return self.param("bias", nn.initializers.zeros_init(), ()) * x[..., :1]
+        return self.param("bias", nn.initializers.zeros_init(), (1,)) * x[..., :1]
 
 
 # ------------------------------------------------------------------ phases
