@@ -146,6 +146,7 @@ SYSTEMS = {
         "train.generator_alone": 0.2,
     },
     "ipmedgan_plus": {
+        "generator.smooth_start": True,
         "generator.sees_mask": True,
         "loss.reconstruction": 20.0,
         "loss.adversarial": 0.05,

@@ -4,6 +4,7 @@
 |---|---|---|
 | what losses and discriminators see | the generator's output | the inpainted image: what is delivered |
 | the generator sees | the context | the context and the mask (Yu et al., 2018) |
+| what it makes | the image | what a smooth fill of the hole lacks (`masks.smooth_fill`) |
 | start | all losses at once | the L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
 | pixels | none but Eq. 4's first layer | L1 in the hole throughout |
 | local discriminator | 34x34 patches of the hole | the same patches of the window of twice its side, beside the mask |
