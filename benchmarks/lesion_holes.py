@@ -40,7 +40,7 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax import generators, volume_inpainting
+    from ipmedgan_jax import generators
     from ipmedgan_jax.data import mask_files, preparation, volumes
 
     given = flags.FLAGS
@@ -58,7 +58,7 @@ def main(folders: list[str]) -> None:
     holes = 0
     for subject, scan in tqdm(loaded.items(), unit="scan", disable=None):
         volume = scan.volume
-        low, high = volume_inpainting.known_window(first.preparation, volume.array, lesions[subject])
+        low, high = first.preparation.window(volume.array[~lesions[subject]])
         head = volume.array > low + first.preparation.foreground_level * (high - low)
         others = [each for other, found in outlines.items() if other != subject for each in found]
         hole = _placed(np.random.default_rng(given.seed), head, lesions[subject], others)

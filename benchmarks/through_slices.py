@@ -43,7 +43,7 @@ def main(folders: list[str]) -> None:
         hole = _column(volume, settings.foreground_level)
         if hole is None:
             continue
-        low, high = volume_inpainting.known_window(settings, volume.array, hole)
+        low, high = settings.window(volume.array[~hole])
         grey = 255 / (high - low)
 
         def filled(*planes: str, volume=volume, hole=hole) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation
 from ipmedgan_jax import tiles
 from ipmedgan_jax.data import volumes
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
-from ipmedgan_jax.volume_inpainting import Trained, known_window
+from ipmedgan_jax.volume_inpainting import Trained
 
 _FARTHEST = 1.5
 """Times the trained spacing, or one part of it: beyond, a warning."""
@@ -26,7 +26,7 @@ def cautions(
     """One line each, none where there is nothing to say; `seen` is a run's `data.json`."""
     lines = [volumes.modality_caution(volume, trained.preparation.modality)]
     lines.append(_of_spacing(seen, volume))
-    low, high = known_window(trained.preparation, volume.array, mask)
+    low, high = trained.preparation.window(volume.array[~mask])
     lines.append(_of_intensities(volume.array, mask, low, high))
     head = (volume.array > low + trained.preparation.foreground_level * (high - low)) | mask
     share = np.count_nonzero(mask) / np.count_nonzero(head)

@@ -6,7 +6,6 @@
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ipmedgan_jax
+from ipmedgan_jax import whole
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
@@ -48,30 +48,25 @@ def write(
     if folder.exists():
         raise UserError(f"{folder}: exists; choose another --output")
     written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of an export that was killed
-        unfinished.mkdir(parents=True)
-        (unfinished / PROGRAM_FILE).write_bytes(written)
-        arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
-        np.savez(unfinished / WEIGHTS_FILE, **arrays)
-        (unfinished / CARD_FILE).write_text(card)
-        description = {
-            "format_version": FORMAT_VERSION,
-            "ipmedgan_jax": ipmedgan_jax.__version__,
-            "jax": jax.__version__,
-            "system": generator.name,
-            "step": generator.step,
-            "trained": asdict(trained),
-            "seen": generator.seen,
-            "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
-        }
-        records.write_json(unfinished / MODEL_FILE, description)
-        unfinished.replace(folder)
+        with whole.folder(folder) as unfinished:
+            (unfinished / PROGRAM_FILE).write_bytes(written)
+            arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
+            np.savez(unfinished / WEIGHTS_FILE, **arrays)
+            (unfinished / CARD_FILE).write_text(card)
+            description = {
+                "format_version": FORMAT_VERSION,
+                "ipmedgan_jax": ipmedgan_jax.__version__,
+                "jax": jax.__version__,
+                "system": generator.name,
+                "step": generator.step,
+                "trained": asdict(trained),
+                "seen": generator.seen,
+                "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
+            }
+            records.write_json(unfinished / MODEL_FILE, description)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: Path) -> Generator:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.reports import SliceScore
 
@@ -62,8 +63,7 @@ class Writer:
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("wb") as file:
+        with whole.file(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
                 subject=np.array([score.subject for score in self._scores]),
@@ -74,7 +74,6 @@ class Writer:
                 shown=np.array(self._shown, int),
                 image=np.stack(self._images),
             )
-        unfinished.replace(path)
 
 
 def read(path: Path) -> Fills:

@@ -5,9 +5,9 @@
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
 
 An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
-scaling and header. Beside it lies a JSON file: what was filled, with what, and every
-warning. Several images (a pattern or a folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file
-whose name has the same BIDS entities, or the same name. Not for diagnosis.
+scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern or a
+folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file whose name has the same BIDS entities,
+or the same name. Not for diagnosis.
 """
 
 import math

@@ -115,6 +115,13 @@ def place(images: Array, patches: Array, corners: Array) -> Array:
     return jax.vmap(one)(images, patches, corners)
 
 
+def crop_round(images: Array, holes: Array, hole_size: int) -> Array:
+    """The square of twice the hole's side round each hole, at most the whole image: `[B, side, side, C]`."""
+    size = images.shape[1]
+    window = min(2 * hole_size, size)
+    return crop(images, window_corners(holes, hole_size, window, size), window)
+
+
 def window_corners(holes: Array, hole_size: int, window: int, image_size: int) -> Array:
     """Corners `[B, 2]` of the square window round each square hole, shifted where it would leave the image."""
     return jnp.clip(holes[:, :2] + hole_size // 2 - window // 2, 0, image_size - window)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.metrics import PEAK, PSNR_CAP
 
@@ -230,9 +231,8 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes beside `path` and moves into place, so that no reader meets half a file."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with whole.file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def cell(entry: dict[str, Any] | None, decimals: int, *, signed: bool = False) -> str:

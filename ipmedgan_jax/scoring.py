@@ -114,10 +114,7 @@ def batch_scores(
     corners = hole[:, :2]
     of_hole = metrics.scores(*(masks.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
     of_image = metrics.scores(filled[..., 0], known[..., 0])
-    size = image.shape[1]
-    window = min(2 * hole_size, size)
-    window_corners = masks.window_corners(hole, hole_size, window, size)
-    maps: list[Any] = [net.apply({"params": params}, masks.crop(x, window_corners, window)) for x in (inpainted, image)]
+    maps: list[Any] = [net.apply({"params": params}, masks.crop_round(x, hole, hole_size)) for x in (inpainted, image)]
     deepest = jnp.stack([each[-1].mean((1, 2)) for each in maps], axis=1)
     return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image, deepest
 

@@ -23,7 +23,6 @@ from ipmedgan_jax.systems.classical import FILLS
 SLICES_AT_ONCE = 4
 """Times the batch size: slices stretched, and filled turn by turn, together."""
 
-
 VARIED_PIXELS = 8
 """How far a varied frame is moved, at most."""
 
@@ -109,7 +108,7 @@ def inpaint_volume(
       variation: shows the generator the same hole in another way; None: as in training.
       done: called with the number of slices filled, each time some are.
     """
-    window = known_window(trained.preparation, volume.array, mask)
+    window = trained.preparation.window(volume.array[~mask])
     background = max(window[0], float(volume.array[~mask].min()))
     total = np.zeros_like(volume.array)
     for plane in planes:
@@ -153,17 +152,6 @@ def deviation(
 def slices_to_fill(mask: np.ndarray, planes: Sequence[str]) -> int:
     """How many slices `inpaint_volume` will fill."""
     return sum(int(PLANES[plane](mask).any((1, 2)).sum()) for plane in planes)
-
-
-def known_window(settings: PreparationSettings, array: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """The intensities shown as -1 and 1, from the known voxels alone."""
-    return volumes.intensity_window(
-        array[~mask],
-        settings.modality,
-        window_hu=settings.window_hu,
-        percentiles=settings.percentiles,
-        foreground_level=settings.foreground_level,
-    )
 
 
 @dataclass(frozen=True)

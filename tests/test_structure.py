@@ -14,7 +14,7 @@ MODULES = sorted(
 )
 
 LEVELS = [
-    {"errors", "caches"},
+    {"errors", "caches", "whole"},
     {"data.nifti", "data.dicom"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},

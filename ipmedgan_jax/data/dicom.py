@@ -6,7 +6,6 @@ derived series.
 """
 
 import copy
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 
 _EVEN = 0.01
@@ -88,14 +88,8 @@ class DicomSeries:
         """
         filled = np.zeros(where.shape)
         filled[where] = values
-        unfinished = output.with_name(f".{output.name}.unfinished")
-        try:
-            unfinished.mkdir(parents=True)
+        with whole.folder(output) as unfinished:
             self._write_slices(unfinished, where, filled, description)
-            unfinished.replace(output)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
 
     def _write_slices(self, folder: Path, where: np.ndarray, filled: np.ndarray, description: str) -> None:
         from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -187,15 +181,7 @@ def _check(dataset: Any, path: Path) -> None:
 
 def _check_together(folder: Path, datasets: list[Any]) -> None:
     first = datasets[0]
-    for name in (
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "PixelRepresentation",
-        "PixelSpacing",
-        "ImageOrientationPatient",
-    ):
+    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_OF_PIXELS):
         if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
             raise UserError(f"{folder}: its slices differ in {name}: not one volume")
     places = np.stack([_position(dataset) for dataset in datasets])

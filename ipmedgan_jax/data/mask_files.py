@@ -23,8 +23,7 @@ def read_mask(path: Path | str, scan: volumes.Scan, labels: Sequence[int] = ()) 
     one of many labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
     """
     file = nifti.read(path)
-    values = file.values()
-    values = values.reshape(values.shape[:3]) if values.ndim > 3 and set(values.shape[3:]) == {1} else values
+    values = volumes.without_trailing_axes(file.values())
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
@@ -86,8 +85,7 @@ def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
 def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
     """Connected parts of a mask's axial slices, bool `[h, w]` in a trained network's pixels, `at_least` so many across."""
     file = nifti.read(path)
-    values = file.values()
-    mask, affine = volumes.reorient(values.reshape(values.shape[:3]) > 0, file.affine)
+    mask, affine = volumes.reorient(volumes.without_trailing_axes(file.values()) > 0, file.affine)
     masks = PLANES["axial"](mask)
     x, y, z = nibabel.affines.voxel_sizes(affine)
     grid = Grid(settings, masks.shape[1:], in_plane("axial", (x, y, z)))

@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -117,15 +118,10 @@ def read(path: Path | str) -> NiftiFile:
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file's content, compressed if its name says so: whole, or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
     if path.name.endswith(".gz"):
         content = gzip.compress(content, _COMPRESSION, mtime=0)
-    try:
+    with whole.file(path) as unfinished:
         unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:

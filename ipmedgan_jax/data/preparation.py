@@ -71,6 +71,16 @@ class PreparationSettings:
             if not good:
                 raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {wanted}")
 
+    def window(self, intensities: np.ndarray) -> tuple[float, float]:
+        """The intensities shown as -1 and 1."""
+        return volumes.intensity_window(
+            intensities,
+            self.modality,
+            window_hu=self.window_hu,
+            percentiles=self.percentiles,
+            foreground_level=self.foreground_level,
+        )
+
     def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
         """With the values that a dataset's own settings, as `recorded` gave them, have instead."""
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
@@ -341,13 +351,7 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
 
 def _kept_slices(settings: PreparationSettings, grid: volumes.Volume) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
     """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
-    low, high = volumes.intensity_window(
-        grid.array,
-        settings.modality,
-        window_hu=settings.window_hu,
-        percentiles=settings.percentiles,
-        foreground_level=settings.foreground_level,
-    )
+    low, high = settings.window(grid.array)
     threshold = low + settings.foreground_level * (high - low)
     fill = max(low, float(grid.array.min()))  # the darkest that is both in the scan and in the window
     slices = volumes.axial_slices(grid.array)

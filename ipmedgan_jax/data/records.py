@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -233,10 +234,5 @@ def load_dataset(directory: Path | str) -> Dataset:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON so that the file is either the old or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole.file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")

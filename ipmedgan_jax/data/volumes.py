@@ -80,9 +80,7 @@ def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
     """
     path = Path(path)
     file: ScanFile = dicom.read(path) if path.is_dir() else nifti.read(path)
-    data = file.values()
-    if data.ndim > 3 and all(length == 1 for length in data.shape[3:]):
-        data = data.reshape(data.shape[:3])
+    data = without_trailing_axes(file.values())
     _check_values(path, data, finite)
     axes = find_axes(path, file.affine)
     array, canonical_affine = reorient(data, file.affine)
@@ -95,6 +93,11 @@ def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
         integer=bool(np.array_equal(data, np.rint(data))),
     )
     return Scan(file, volume, axes, canonical_affine)
+
+
+def without_trailing_axes(array: np.ndarray) -> np.ndarray:
+    """`[X, Y, Z]` of `[X, Y, Z, 1, ...]`; anything else as it is."""
+    return array.reshape(array.shape[:3]) if set(array.shape[3:]) == {1} else array
 
 
 def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:

@@ -73,9 +73,8 @@ class GLCIC:
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
     def shown(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
-        window, size = 2 * self.hole_size, image.shape[1]
         whole = batch.inpainted(image)
-        return whole, masks.crop(whole, masks.window_corners(batch.hole, self.hole_size, window, size), window)
+        return whole, masks.crop_round(whole, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         squares = jnp.square(output - batch.image)

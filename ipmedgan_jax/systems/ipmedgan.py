@@ -16,10 +16,7 @@ from ipmedgan_jax import losses, masks
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems.parts import Parts
-
-LOCAL_LAYERS = 2
-"""Stride-2 layers of the local discriminator: 34x34 patches, as the paper."""
+from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
 
 
 def make(parts: Parts) -> "IpMedGAN":

@@ -25,10 +25,7 @@ from ipmedgan_jax import losses, masks, metrics
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems.parts import Parts
-
-LOCAL_LAYERS = 2
-"""Stride-2 layers of the local discriminator: 34x34 patches, as ip-MedGAN's."""
+from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
 
 
 def make(parts: Parts) -> "IpMedGANPlus":
@@ -86,7 +83,7 @@ class IpMedGANPlus:
 
     def shown(self, name: str, batch: Batch, image: Array) -> Array:
         pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
-        return pair if name == "global" else self._window(batch, pair)
+        return pair if name == "global" else masks.crop_round(pair, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
@@ -104,16 +101,12 @@ class IpMedGANPlus:
         return terms | (self._of_vgg19(frozen, batch, output) if self.content or self.style else {})
 
     def _of_vgg19(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
-        window = self._window(batch, batch.inpainted(output))
-        fake: Any = self.vgg19.apply({"params": frozen}, window)
-        real: Any = lax.stop_gradient(self.vgg19.apply({"params": frozen}, self._window(batch, batch.image)))
+        maps: list[Any] = [
+            self.vgg19.apply({"params": frozen}, masks.crop_round(image, batch.hole, self.hole_size))
+            for image in (batch.inpainted(output), batch.image)
+        ]
+        fake, real = maps[0], lax.stop_gradient(maps[1])
         return {
             "content": Term(self.content, metrics.vgg_distance(fake, real).mean()),
             "style": Term(self.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
         }
-
-    def _window(self, batch: Batch, images: Array) -> Array:
-        """The square of twice the hole's side round it, shifted where it would leave the image."""
-        size = images.shape[1]
-        side = min(2 * self.hole_size, size)
-        return masks.crop(images, masks.window_corners(batch.hole, self.hole_size, side, size), side)

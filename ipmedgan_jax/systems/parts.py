@@ -9,6 +9,9 @@ from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import VGG19
 
+LOCAL_LAYERS = 2
+"""Stride-2 layers of a local discriminator: 34x34 patches, as the paper."""
+
 
 @dataclass(frozen=True)
 class LossSettings:
