@@ -111,6 +111,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.best = "vgg_distance"  # validation score of the hole that names the best: ssim psnr mse mae vgg_distance
 
     config.evaluation = evaluation = ConfigDict()
+    evaluation.split = "test"  # test | validation: whose subjects `evaluate` scores; settings are to be chosen on validation
     evaluation.batch_size = 8  # slices at once
     evaluation.checkpoint = "best"  # best (by train.best on the validation subjects) | latest
     evaluation.bootstrap = 2000  # resamples of the subjects for the 95 % intervals

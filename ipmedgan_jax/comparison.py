@@ -114,7 +114,7 @@ def read(folder: Path) -> Run:
         report = json.loads(path.read_text())
         for key in ("system", "images_seen", "parameters", "seconds_per_slice"):
             _ = report[key]
-        for key in ("fingerprint", "vgg19", "modality", "image_size"):
+        for key in ("fingerprint", "vgg19", "modality", "image_size", "split"):
             _ = report["data"][key]
         _ = report["holes"]["size"]
         scores = reports.read_slices(directory / "slices.csv")
@@ -382,7 +382,7 @@ def _header(runs: Sequence[Run], caption: str) -> str:
     data, holes = report["data"], report["holes"]
     return (
         f"{report['slices']} holes of {holes['size']}x{holes['size']} pixels in slices of {data['image_size']}x"
-        f"{data['image_size']}, {report['subjects']} test subjects ({data['modality'].upper()}). {caption}".strip()
+        f"{data['image_size']}, {report['subjects']} {data['split']} subjects ({data['modality'].upper()}). {caption}".strip()
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores a run, or a classical fill, on the test subjects.
+"""Scores a run, or a classical fill, on the test subjects (or the validation subjects: `evaluation.split`).
 
   python -m ipmedgan_jax.evaluate --workdir=runs/mri
   python -m ipmedgan_jax.evaluate --config=configs/mri.py --config.data.dir=data/mri --system=telea --workdir=runs/telea
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
-    """Scores a run's best or latest checkpoint (`evaluation.checkpoint`) on the test subjects; returns metrics.json."""
+    """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
     from ipmedgan_jax import runs, scoring
 
     runs.check_same_run(built, workdir)
@@ -65,7 +65,7 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
 
 
 def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[str, Any]:
-    """Scores a classical fill on the test subjects; returns metrics.json."""
+    """Scores a classical fill; returns metrics.json."""
     from ipmedgan_jax import runs, scoring
     from ipmedgan_jax.systems.classical import FILLS
 
@@ -86,7 +86,7 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
     kept = fills.Writer()
     try:
         directory.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-        for each, row in _scored_test_slices(built, inpaint):
+        for each, row in _scored_slices(built, inpaint):
             scores.append(each.score)
             seconds.append(each.seconds)
             features.append(each.features)
@@ -104,33 +104,33 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
         )
         kept.write(directory / fills.FILE)
         reports.write_report(directory, report, scores)
-        title = f"{system} on {built.dataset.modality}, test subjects"
+        title = f"{system} on {built.dataset.modality}, {built.evaluation.split} subjects"
         figures.example_grid(rows, directory / "examples.png", title=title)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(reports.table([report]))
-    print(f"{report['slices']} holes of {report['subjects']} test subject(s); written to {directory}")
+    print(f"{report['slices']} holes of {report['subjects']} {built.evaluation.split} subject(s); written to {directory}")
     return report
 
 
-def _scored_test_slices(built: "Experiment", inpaint: "Inpaint") -> "Iterator[tuple[Scored, Row | None]]":
-    """The test slices in their order; a few, evenly spread whatever their scores, with their row of examples.png."""
+def _scored_slices(built: "Experiment", inpaint: "Inpaint") -> "Iterator[tuple[Scored, Row | None]]":
+    """The slices in their order; a few, evenly spread whatever their scores, with their row of examples.png."""
     from tqdm import tqdm
 
     from ipmedgan_jax import scoring
     from ipmedgan_jax.data import pipeline
 
-    dataset = built.dataset
+    dataset, split = built.dataset, built.evaluation.split
     scored = scoring.score_slices(
         inpaint,
-        pipeline.evaluation_slices(dataset.directory, "test", built.holes),
+        pipeline.evaluation_slices(dataset.directory, split, built.holes),
         built.features,
         hole_size=built.holes.size,
         modality=dataset.modality,
         batch_size=built.evaluation.batch_size,
     )
-    shown = set(pipeline.spread(dataset.slices["test"], built.evaluation.examples))
-    bar = tqdm(scored, total=dataset.slices["test"], unit="slice", disable=None)
+    shown = set(pipeline.spread(dataset.slices[split], built.evaluation.examples))
+    bar = tqdm(scored, total=dataset.slices[split], unit="slice", disable=None)
     for i, each in enumerate(bar):
         yield each, _example_row(each, built.fill) if i in shown else None
 

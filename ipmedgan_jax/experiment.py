@@ -81,6 +81,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
+    split: str
     batch_size: int
     checkpoint: str
     bootstrap: int
@@ -123,15 +124,15 @@ class Experiment:
 
     def describe_data(self) -> dict[str, Any]:
         """For metrics.json: what was scored."""
-        subjects = self.dataset.subjects["test"]
+        split = self.evaluation.split
         return {
             "directory": str(self.dataset.directory),
             "modality": self.dataset.modality,
             "image_size": self.dataset.image_size,
             "fingerprint": self.dataset.fingerprint,
             "preparation": self.dataset.settings,
-            "split": "test",
-            "test_subjects": list(subjects),
+            "split": split,
+            "subjects": list(self.dataset.subjects[split]),
             "vgg19": self.features.source,
         }
 
@@ -414,7 +415,9 @@ def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
 
 def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
     evaluation = config.evaluation
-    return EvaluationSettings(evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples)
+    return EvaluationSettings(
+        evaluation.split, evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples
+    )
 
 
 def check(config: ConfigDict) -> None:
@@ -458,6 +461,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "loss.l1_region": ("hole", "image"),
     "train.dtype": ("float32", "bfloat16"),
     "train.best": VALIDATION_SCORES,
+    "evaluation.split": ("test", "validation"),
     "evaluation.checkpoint": ("best", "latest"),
 }
 
@@ -523,6 +527,7 @@ YOUNGER = {
     "holes.shares": [],
     "holes.smallest": 8,
     "holes.lesions": "",
+    "evaluation.split": "test",
 }
 """Keys that were added after the first runs, and what a run without them did."""
 

@@ -137,7 +137,8 @@ def card(generator: Generator, scores: dict[str, Any] | None) -> str:
     lines += ["", "## Scores", ""]
     if scores:
         hole = scores["region"]["hole"]
-        lines += [f"On {scores['slices']} square holes of {scores['subjects']} test subjects, mean and 95 % interval:", ""]
+        subjects = f"{scores['subjects']} {scores['data']['split']} subjects"
+        lines += [f"On {scores['slices']} square holes of {subjects}, mean and 95 % interval:", ""]
         lines += ["| score | mean | interval |", "|---|---|---|"]
         for name, score in hole.items():
             if not isinstance(score, dict):

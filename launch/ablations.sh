@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What a system's parts and open settings are worth, in one command: trains it with one thing changed at a time, and compares.
+# What a system's parts and open settings are worth, in one command: trains it with one thing changed at a time, and compares
+# on the validation subjects: settings are not to be chosen by the test subjects.
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
 # --system=ipmedgan (the default) or ipmedgan_plus. Other arguments as table1.sh has them, without --systems and --fills.
 # Stopped, the same command goes on where it was.
 source "$(dirname "$0")/runs.sh"
-begin "$@"
+begin "$@" --config.evaluation.split=validation
 
 system=ipmedgan
 for argument in ${own[@]+"${own[@]}"}; do

@@ -38,7 +38,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
         scores,
         system=system,
         step=10,
-        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32},
+        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32, "split": "test"},
         holes={"size": 16},
         seconds_per_slice=0.5,
         resamples=100,

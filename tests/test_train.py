@@ -126,7 +126,7 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
     assert (report["system"], report["step"], report["subjects"]) == ("ipmedgan", 4, 1)
     wanted = {"ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance", "mae_hu", "psnr_of_mean_mse"}
     assert set(report["region"]["hole"]) == wanted
-    assert report["data"]["test_subjects"] == ["sub-004"]
+    assert report["data"]["subjects"] == ["sub-004"]
     for name in ("config.json", "evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000004.png"):
         assert (tmp_path / name).stat().st_size > 0
 
@@ -143,6 +143,13 @@ def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_
         ring[row : row + height, column : column + width] = False
         errors.append(np.abs(hu[row : row + height, column : column + width] - hu[ring].mean()).mean())
     assert report["region"]["hole"]["mae_hu"]["mean"] == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tmp_path):
+    built = experiment.build(tiny_config(evaluation__split="validation"))
+    report = evaluate.evaluate_classical(built, "surround_mean", tmp_path)
+    assert (report["data"]["split"], report["data"]["subjects"]) == ("validation", ["sub-003"])
+    assert "sub-004" not in (tmp_path / "evaluation" / "slices.csv").read_text()
 
 
 def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeypatch):
