@@ -49,6 +49,11 @@ def get_config(system: str = "") -> ConfigDict:
     holes.evaluation_min_foreground = 0.5  # the same for validation and test; slices without such a place are not scored
     holes.evaluation_seed = 0  # evaluation holes depend on subject, volume, slice and this alone
 
+    config.damage = damage = ConfigDict()  # simulated, for the system `finder`; of holes.smallest to holes.size pixels
+    damage.kinds = ()  # void cut (MRI: signal voids, cut-off heads) metal cut (CT: metal with streaks); empty: the modality's
+    damage.shares = ()  # how often each kind is drawn; empty: all alike
+    damage.intact = 0.2  # share of slices that are left as they are
+
     config.generator = generator = ConfigDict()
     generator.blocks = 6  # U-blocks of the CasNet (SPEC: second-hand)
     generator.width = 64  # channels of the first layer
@@ -108,7 +113,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.validation_slices = 256  # at most, spread evenly over the validation subjects' slices
     train.checkpoint_every = 2000  # steps
     train.keep = 2  # latest checkpoints kept, beside the best
-    train.best = "vgg_distance"  # validation score of the hole that names the best: ssim psnr mse mae vgg_distance
+    train.best = "vgg_distance"  # validation score that names the best: ssim psnr mse mae vgg_distance; finder: dice
 
     config.evaluation = evaluation = ConfigDict()
     evaluation.split = "test"  # test | validation: whose subjects `evaluate` scores; settings are to be chosen on validation
@@ -157,6 +162,9 @@ SYSTEMS = {
         "loss.style": 2e-5,
         "loss.content": 1.0,
         "train.generator_alone": 0.4,
+    },
+    "finder": {
+        "train.best": "dice",
     },
     "unet": {
         "generator.blocks": 1,

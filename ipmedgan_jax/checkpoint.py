@@ -12,7 +12,7 @@ from ipmedgan_jax.errors import UserError
 
 Tree = Any
 
-HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "uqi", "uqi_sewar"})
+HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "uqi", "uqi_sewar", "dice", "sensitivity", "precision"})
 """Validation scores that rise as fills get better; the others are errors."""
 
 

@@ -22,6 +22,7 @@ from ipmedgan_jax.errors import UserError
 if TYPE_CHECKING:
     from ipmedgan_jax.experiment import Experiment
     from ipmedgan_jax.figures import Row
+    from ipmedgan_jax.finding import Find
     from ipmedgan_jax.scoring import Inpaint, Scored
 
 
@@ -46,7 +47,7 @@ def main() -> None:
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
-    from ipmedgan_jax import runs, scoring
+    from ipmedgan_jax import finding, runs, scoring
 
     runs.check_same_run(built, workdir)
     with runs.open_checkpoints(built.training, workdir, create=False) as checkpoints:
@@ -55,12 +56,14 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
             built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
         )
     logging.info("evaluating step %d", step)
-    inpaint = scoring.LearnedInpaint(built.system).bind(params, statistics)
     learned = {
         "step": step,
         "images_seen": step * built.training.batch_size,
         "parameters": runs.parameter_count(params),
     }
+    if built.finds:
+        return _evaluate_finder(built, finding.LearnedFind(built.system).bind(params, statistics), learned, workdir)
+    inpaint = scoring.LearnedInpaint(built.system).bind(params, statistics)
     return _evaluate(built, inpaint, built.name, learned, workdir)
 
 
@@ -110,6 +113,37 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
         raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(reports.table([report]))
     print(f"{report['slices']} holes of {report['subjects']} {built.evaluation.split} subject(s); written to {directory}")
+    return report
+
+
+def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
+    from tqdm import tqdm
+
+    from ipmedgan_jax import figures, finding
+    from ipmedgan_jax.data import pipeline
+
+    directory, split = workdir / "evaluation", built.evaluation.split
+    slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
+    bar = tqdm(slices, total=built.dataset.slices[split], unit="slice", disable=None)
+    found = list(finding.find_in_slices(find, bar, batch_size=built.evaluation.batch_size))
+    report = finding.report(
+        found,
+        resamples=built.evaluation.bootstrap,
+        system=built.name,
+        data=built.describe_data(),
+        damage=built.describe_damage(),
+        **learned,
+    )
+    rows = [finding.example_row(found[i]) for i in pipeline.spread(len(found), built.evaluation.examples)]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        finding.write_report(directory, report, found)
+        title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
+        figures.example_grid(rows, directory / "examples.png", title=title)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
+    print(finding.table(report))
+    print(f"{report['slices']} slices of {report['subjects']} {split} subject(s); written to {directory}")
     return report
 
 

@@ -4,8 +4,8 @@ import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ml_collections import ConfigDict
 
 import ipmedgan_jax
 from ipmedgan_jax import caches, pretrained
+from ipmedgan_jax.damage import KINDS as DAMAGES
+from ipmedgan_jax.damage import OF_MODALITY, DamageSettings
 from ipmedgan_jax.data import mask_files, phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.errors import UserError
@@ -26,7 +28,7 @@ from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.scoring import FeatureNetwork
 from ipmedgan_jax.shapes import KINDS, ShapeSettings
 from ipmedgan_jax.steps import System, Update
-from ipmedgan_jax.systems import context_encoder, glcic, ipmedgan, ipmedgan_plus, unet
+from ipmedgan_jax.systems import context_encoder, finder, glcic, ipmedgan, ipmedgan_plus, unet
 from ipmedgan_jax.systems.parts import LossSettings, Parts
 
 SYSTEMS: dict[str, Callable[[Parts], System]] = {
@@ -38,7 +40,12 @@ SYSTEMS: dict[str, Callable[[Parts], System]] = {
     "glcic_cited": glcic.make_cited,
     "unet": unet.make,
 }
-"""Every system that learns, by name."""
+"""Every system that learns to fill, by name."""
+
+FINDERS: dict[str, Callable[[Parts], System]] = {"finder": finder.make}
+"""Those that learn to find what is to be filled."""
+
+FINDING_SCORES = ("dice", "sensitivity", "precision")
 
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
@@ -118,6 +125,11 @@ class Experiment:
     config: dict[str, Any]
 
     @property
+    def finds(self) -> bool:
+        """Whether the system finds damage instead of filling holes."""
+        return self.holes.damage is not None
+
+    @property
     def averaged(self) -> bool:
         """Whether what fills images at test is the moving average of the generator."""
         return self.phases[-1].update.average_decay > 0
@@ -143,6 +155,12 @@ class Experiment:
             "min_foreground": self.holes.evaluation_min_foreground,
             "seed": self.holes.evaluation_seed,
         }
+
+    def describe_damage(self) -> dict[str, Any]:
+        """For metrics.json of a finder: which damage."""
+        settings = asdict(self.holes.damage) if self.holes.damage else {}
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+        return {"seed": self.holes.evaluation_seed, **lists}
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -178,6 +196,7 @@ class Inference:
     preparation: preparation.PreparationSettings
     hole_size: int
     any_shape: bool
+    finds: bool
 
 
 def for_inference(config: ConfigDict) -> Inference:
@@ -192,6 +211,7 @@ def for_inference(config: ConfigDict) -> Inference:
         preparation=preparation_settings(config),
         hole_size=config.holes.size,
         any_shape=hole_settings(config).shapes is not None,
+        finds=config.system in FINDERS,
     )
 
 
@@ -200,7 +220,7 @@ def for_inference(config: ConfigDict) -> Inference:
 
 def make_system(config: ConfigDict, vgg19: VGG19) -> System:
     """The system named by `config.system`; no weights, no data."""
-    return SYSTEMS[config.system](_parts(config, vgg19))
+    return (SYSTEMS | FINDERS)[config.system](_parts(config, vgg19))
 
 
 def _parts(config: ConfigDict, vgg19: VGG19) -> Parts:
@@ -370,6 +390,20 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> Hol
         evaluation_min_foreground=holes.evaluation_min_foreground,
         evaluation_seed=holes.evaluation_seed,
         shapes=None if set(holes.kinds) == {"square"} else shapes,
+        damage=damage_settings(config) if config.system in FINDERS else None,
+    )
+
+
+def damage_settings(config: ConfigDict) -> DamageSettings:
+    damage = config.damage
+    kinds = tuple(damage.kinds) or OF_MODALITY[config.modality]
+    return DamageSettings(
+        kinds=kinds,
+        shares=tuple(damage.shares) or (1.0,) * len(kinds),
+        intact=damage.intact,
+        size=config.holes.size,
+        smallest=config.holes.smallest,
+        foreground=2 * config.data.foreground_level - 1,
     )
 
 
@@ -429,10 +463,10 @@ def check(config: ConfigDict) -> None:
     if not 16 <= config.holes.size <= config.data.image_size:
         raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {config.data.image_size}")
     holes = config.holes
-    if not holes.kinds or any(kind not in KINDS for kind in holes.kinds):
-        raise UserError(f"config.holes.kinds is {tuple(holes.kinds)}: wanted some of {', '.join(KINDS)}")
-    if len(holes.shares) not in (0, len(holes.kinds)) or (holes.shares and not 0 < sum(holes.shares) < math.inf):
-        raise UserError(f"config.holes.shares is {tuple(holes.shares)}: wanted a share for each of {len(holes.kinds)} kinds")
+    _check_shares(config, "holes", KINDS)
+    _check_shares(config, "damage", DAMAGES)
+    if config.train.best not in (FINDING_SCORES if config.system in FINDERS else VALIDATION_SCORES):
+        raise UserError(f"config.train.best is {config.train.best!r}: is no score of {config.system}")
     if not 1 <= holes.smallest <= holes.size:
         raise UserError(f"config.holes.smallest is {holes.smallest}: wanted 1 to holes.size, {holes.size}")
     for key, (low, high) in _RANGES.items():
@@ -452,15 +486,25 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{key} is {_at(config, key)}: wanted a multiple of train.steps_per_dispatch, {at_once}")
 
 
+def _check_shares(config: ConfigDict, group: str, known: Mapping[str, Any]) -> None:
+    """Kinds that there are, and a share for each. No kinds of damage stand for those of the modality."""
+    kinds, shares = config[group].kinds, config[group].shares
+    if any(kind not in known for kind in kinds) or (group == "holes" and not kinds):
+        raise UserError(f"config.{group}.kinds is {tuple(kinds)}: wanted some of {', '.join(known)}")
+    count = len(kinds or OF_MODALITY[config.modality])
+    if len(shares) not in (0, count) or (shares and not 0 < sum(shares) < math.inf):
+        raise UserError(f"config.{group}.shares is {tuple(shares)}: wanted a share for each of {count} kinds")
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "system": tuple(SYSTEMS),
+    "system": (*SYSTEMS, *FINDERS),
     "modality": ("mri", "ct"),
     "optimiser.name": ("adam", "adadelta"),
     "normalisation.statistics": ("example", "batch"),
     "loss.perceptual_reduction": ("sum", "mean"),
     "loss.l1_region": ("hole", "image"),
     "train.dtype": ("float32", "bfloat16"),
-    "train.best": VALIDATION_SCORES,
+    "train.best": (*VALIDATION_SCORES, *FINDING_SCORES),
     "evaluation.split": ("test", "validation"),
     "evaluation.checkpoint": ("best", "latest"),
 }
@@ -477,6 +521,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "holes.fill": (-1, 1),
     "holes.min_foreground": (0, 1),
     "holes.evaluation_min_foreground": (0, 1),
+    "damage.intact": (0, 1),
     "generator.dropout": (0, 0.99),
     "normalisation.momentum": (0, 1),
     "loss.adversarial": (0, math.inf),
@@ -528,6 +573,9 @@ YOUNGER = {
     "holes.smallest": 8,
     "holes.lesions": "",
     "evaluation.split": "test",
+    "damage.kinds": [],
+    "damage.shares": [],
+    "damage.intact": 0.2,
 }
 """Keys that were added after the first runs, and what a run without them did."""
 
@@ -537,7 +585,7 @@ def with_younger_keys(saved: dict[str, Any]) -> dict[str, Any]:
     completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     for key, value in YOUNGER.items():
         group, _, name = key.partition(".")
-        completed.get(group, {}).setdefault(name, value)
+        completed.setdefault(group, {}).setdefault(name, value)
     return completed
 
 

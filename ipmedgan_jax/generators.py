@@ -1,17 +1,26 @@
-"""A run's generator, loaded to fill volumes or to be exported; needs no training data."""
+"""A run's network, loaded to fill volumes, to find damage in them, or to be exported; needs no training data."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from ipmedgan_jax import runs
+from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.experiment import Inference
+from ipmedgan_jax.finding import LearnedFind
 from ipmedgan_jax.scoring import LearnedInpaint
-from ipmedgan_jax.steps import Batch
+from ipmedgan_jax.steps import Batch, Tree
+from ipmedgan_jax.volume_finding import Finder
 from ipmedgan_jax.volume_inpainting import Generator, Trained
 
 BATCH_SIZE = 8
 """Slices filled at once."""
+
+FINDER_BATCH_SIZE = 8
+"""Slices that damage is found in at once."""
 
 Program = Callable[..., jax.Array]
 """(weights, image, hole, shape) -> inpainted images; all arrays, the weights in order."""
@@ -22,20 +31,25 @@ def load(workdir: Path, checkpoint: str) -> Generator:
     return load_program(workdir, checkpoint)[0]
 
 
+def load_finder(workdir: Path, checkpoint: str) -> Finder:
+    """The network of a run that finds damage; UserError for one that fills holes."""
+    inference = runs.read_inference(workdir)
+    if not inference.finds:
+        raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder wants one of :finder")
+    step, params, statistics = _restore(inference, workdir, checkpoint)
+    preparation = _preparation(inference, runs.read_seen(workdir))
+    find = LearnedFind(inference.system).bind(params, statistics)
+    return Finder(inference.name, step, str(workdir), preparation, FINDER_BATCH_SIZE, find)
+
+
 def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:
-    """The same, and what it does as a function of plain arrays, with its weights."""
-    inference, seen = runs.read_inference(workdir), runs.read_seen(workdir)
-    with runs.open_checkpoints(inference, workdir, create=False) as checkpoints:
-        step = runs.chosen_step(checkpoints, checkpoint)
-        params, statistics = runs.restore_generator(
-            inference.system,
-            inference.preparation.image_size,
-            averaged=inference.averaged,
-            checkpoints=checkpoints,
-            step=step,
-        )
-    # The data may have been prepared with other settings than the config's, which then stood.
-    preparation = inference.preparation.as_recorded(seen.get("preparation", {}))
+    """The generator, and what it does as a function of plain arrays, with its weights. UserError for a finder's run."""
+    inference = runs.read_inference(workdir)
+    if inference.finds:
+        raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")
+    step, params, statistics = _restore(inference, workdir, checkpoint)
+    seen = runs.read_seen(workdir)
+    preparation = _preparation(inference, seen)
     fill = LearnedInpaint(inference.system)
     weights, structure = jax.tree.flatten((params, statistics))
 
@@ -51,3 +65,22 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
         inpaint=fill.bind(params, statistics),
     )
     return generator, program, weights
+
+
+def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:
+    """The step of the run's checkpoint, and its network's parameters and statistics."""
+    with runs.open_checkpoints(inference, workdir, create=False) as checkpoints:
+        step = runs.chosen_step(checkpoints, checkpoint)
+        params, statistics = runs.restore_generator(
+            inference.system,
+            inference.preparation.image_size,
+            averaged=inference.averaged,
+            checkpoints=checkpoints,
+            step=step,
+        )
+    return step, params, statistics
+
+
+def _preparation(inference: Inference, seen: dict[str, Any]) -> PreparationSettings:
+    """As the training data were prepared: with other settings than the config's, maybe, which then stood."""
+    return inference.preparation.as_recorded(seen.get("preparation", {}))

@@ -3,11 +3,12 @@
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image='in/**/*_FLAIR.nii.gz' --mask='in/**/*_mask.nii.gz' --output=out
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
+  python -m ipmedgan_jax.inpaint --workdir=runs/mri --finder=runs/mri-finder --image=in.nii.gz --output=out.nii.gz
 
 An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
 scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern or a
 folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file whose name has the same BIDS entities,
-or the same name. Not for diagnosis.
+or the same name. What a --finder took for damage goes to OUTPUT_mask.nii.gz. Not for diagnosis.
 """
 
 import math
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 
     from ipmedgan_jax.data.volumes import Scan
     from ipmedgan_jax.inpaint_files import Job
+    from ipmedgan_jax.volume_finding import Finder
     from ipmedgan_jax.volume_inpainting import Generator
 
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """How the voxels to be filled are found: `labels` of a file (none: all that is not 0), or what lies above a level."""
+    """How the voxels to be filled are found: `labels` of a file (none: all that is not 0), what lies above a level, or what a
+    trained network takes for damage."""
 
     labels: tuple[int, ...] = ()
     above_hu: float | None = None
+    finder: "Finder | None" = None
     dilate_mm: float = 0.0
 
 
@@ -56,11 +60,11 @@ def main() -> None:
     given = flags.FLAGS
     if not given.planes or len(set(given.planes) & PLANES.keys()) < len(given.planes):
         raise UserError(f"--planes={','.join(given.planes)}: wanted some of {', '.join(PLANES)}, each once")
-    if (given.mask is None) == (given.mask_above_hu is None):
-        raise UserError("wanted either --mask or --mask_above_hu")
+    if sum(each is not None for each in (given.mask, given.mask_above_hu, given.finder)) != 1:
+        raise UserError("wanted one of --mask, --mask_above_hu and --finder")
     if given.samples == 1 or given.samples < 0:
         raise UserError(f"--samples={given.samples}: wanted 0, or at least 2 to have a deviation")
-    filling = Filling(tuple(given.planes), given.samples, given.strict, _mask_choice())
+    choice = _mask_choice()
     jobs, refused = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     several = len(jobs) + len(refused) > 1
     if several and not given.overwrite:
@@ -69,8 +73,13 @@ def main() -> None:
             logging.info("%s: exists, left as it is", job.output)
         jobs = [job for job in jobs if job not in done]
     for job in jobs:
-        inpaint_files.check_output(job, overwrite=given.overwrite, samples=given.samples)
+        inpaint_files.check_output(
+            job, overwrite=given.overwrite, deviation=given.samples > 0, found_mask=given.finder is not None
+        )
     generator = load(given.workdir, given.model, given.checkpoint)
+    if given.finder is not None:
+        choice = replace(choice, finder=load_finder(given.finder, generator))
+    filling = Filling(tuple(given.planes), given.samples, given.strict, choice)
     for job in jobs:
         try:
             report = inpaint_file(generator, job, filling)
@@ -88,8 +97,8 @@ def main() -> None:
 def _mask_choice() -> MaskChoice:
     """From the flags."""
     given = flags.FLAGS
-    if given.mask_labels and given.mask_above_hu is not None:
-        raise UserError("--mask_labels is for a --mask, not for --mask_above_hu")
+    if given.mask_labels and given.mask is None:
+        raise UserError("--mask_labels is for a --mask")
     if not all(label.isdecimal() and int(label) for label in given.mask_labels):
         raise UserError(f"--mask_labels={','.join(given.mask_labels)}: wanted whole numbers above 0, for example 1,4")
     if not 0 <= given.dilate_mm < math.inf:
@@ -108,6 +117,17 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> "Generator"
     from ipmedgan_jax import generators
 
     return generators.load(Path(str(workdir)).expanduser(), checkpoint)
+
+
+def load_finder(workdir: str, generator: "Generator") -> "Finder":
+    """The network of a run that finds damage, on scans like the generator's."""
+    from ipmedgan_jax import generators
+
+    finder = generators.load_finder(Path(workdir).expanduser(), "best")
+    modalities = finder.preparation.modality, generator.trained.preparation.modality
+    if len(set(modalities)) > 1:
+        raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, what fills on {modalities[1]}")
+    return finder
 
 
 def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[str, Any]:
@@ -151,6 +171,8 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
+        if filling.mask.finder is not None:
+            nifti.write_array(job.found_mask, where.astype(np.uint8), scan.file.affine)
         records.write_json(job.sidecar, report)
     except OSError as error:
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
@@ -168,7 +190,7 @@ def _report(generator: "Generator", job: "Job", filling: Filling, scan: "Scan", 
         "step": generator.step,
         "run": generator.source,
         "image": str(job.image.resolve()),
-        "mask": str(job.mask.resolve()) if job.mask else f"above {filling.mask.above_hu:g} HU",
+        "mask": str(job.mask.resolve()) if job.mask else _found_by(filling.mask),
         "mask_labels": list(filling.mask.labels),
         "dilated_mm": filling.mask.dilate_mm,
         "mask_voxels": voxels,
@@ -179,6 +201,12 @@ def _report(generator: "Generator", job: "Job", filling: Filling, scan: "Scan", 
     }
 
 
+def _found_by(choice: MaskChoice) -> str:
+    if choice.finder is not None:
+        return f"found by {choice.finder.name}, step {choice.finder.step}, of {choice.finder.source}"
+    return f"above {choice.above_hu:g} HU"
+
+
 def description(generator: "Generator", report: dict[str, Any]) -> str:
     """One line, for headers that have a place for it."""
     what = f"{report['mask_voxels']} voxels filled by {generator.name} at step {generator.step}"
@@ -187,14 +215,22 @@ def description(generator: "Generator", report: dict[str, Any]) -> str:
 
 def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple[np.ndarray, list[str]]":
     """The voxels to be filled, `[X, Y, Z]`, and what is to be said about them."""
-    from ipmedgan_jax.data import mask_files
+    from ipmedgan_jax.data import mask_files, volumes
 
-    if job.mask is not None:
+    notes: list[str] = []
+    if choice.finder is not None:
+        from ipmedgan_jax import volume_finding
+
+        volumes.check_finite(job.image, scan.volume.array)
+        mask = volume_finding.find_in_volume(choice.finder, scan.volume)
+        if not mask.any():
+            raise UserError(f"{job.image}: no damage found; nothing to fill")
+    elif job.mask is not None:
         mask, notes = mask_files.read_mask(job.mask, scan, choice.labels)
     elif choice.above_hu is None or modality != "ct":
         raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are no HU; give a --mask")
     else:
-        mask, notes = mask_files.above(scan.volume, choice.above_hu), []
+        mask = mask_files.above(scan.volume, choice.above_hu)
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
     if mask.all():
         raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to go by")
@@ -209,6 +245,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
     flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
     flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
+    flags.DEFINE_string("finder", None, "instead of --mask: a run of the system `finder`; fill what it takes for damage")
     flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too")
     flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
     flags.DEFINE_integer("samples", 0, "so many more fills, whose standard deviation goes to OUTPUT_std.nii.gz; at least 2")

@@ -27,6 +27,10 @@ class Job:
         return self.output.with_name(stem(self.output) + "_std.nii.gz")
 
     @property
+    def found_mask(self) -> Path:
+        return self.output.with_name(stem(self.output) + "_mask.nii.gz")
+
+    @property
     def sidecar(self) -> Path:
         return self.output.with_name(stem(self.output) + ".json")
 
@@ -67,10 +71,11 @@ def jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[st
     return found, refused
 
 
-def check_output(job: Job, *, overwrite: bool, samples: int = 0) -> None:
+def check_output(job: Job, *, overwrite: bool, deviation: bool = False, found_mask: bool = False) -> None:
     """UserError, before any work, where an output would replace an input or another file, or cannot be written."""
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    for path in (job.output, job.sidecar, *([job.deviation] if samples else [])):
+    further = [job.deviation] * deviation + [job.found_mask] * found_mask
+    for path in (job.output, job.sidecar, *further):
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:

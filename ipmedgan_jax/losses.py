@@ -16,6 +16,17 @@ def binary_cross_entropy(logits: Array, label: float) -> Array:
     return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
 
 
+def pixel_cross_entropy(logits: Array, mask: Array) -> Array:
+    """Mean over all pixels of the cross entropy between sigmoid(logits) and the mask, both `[B, H, W, 1]`."""
+    return optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), mask).mean()
+
+
+def dice_loss(likelihood: Array, mask: Array) -> Array:
+    """1 - Dice of the whole batch of likelihoods and masks, `[B, H, W, 1]`, smoothed by a pixel (Milletari et al., 2016)."""
+    overlap, total = (likelihood * mask).sum(), likelihood.sum() + mask.sum()
+    return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+
+
 def discriminator_loss(real_logits: Array, fake_logits: Array) -> Array:
     """What a discriminator minimises in Eq. 1 (global) and Eq. 2 (local); halved, as pix2pix does."""
     return 0.5 * (binary_cross_entropy(real_logits, 1.0) + binary_cross_entropy(fake_logits, 0.0))

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import figures, parallel, runs, runtime, scoring, steps
+from ipmedgan_jax import parallel, runs, runtime, steps, validation
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
@@ -30,9 +30,6 @@ from ipmedgan_jax.summaries import Progress, Summaries
 
 EARLY_STEPS = 3
 """Steps until the first report: the first steps of a large network take long, and people wait for the time left."""
-
-EXAMPLE_SLICES = 4
-"""Validation slices in the picture of each validation."""
 
 
 class Outcome(enum.Enum):
@@ -79,7 +76,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         state = start_or_resume(initial, checkpoints, batches)
         frozen = parallel.replicate(experiment.features.params)
         describe(experiment, state)
-        validate = make_validation(experiment, workdir, summaries)
+        validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         runtime.give_back_freed_memory()
         watch = MetricsWatch()
@@ -174,13 +171,8 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
     """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use."""
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
-    shapes: dict[str, Any] = {
-        "image": np.zeros((count, size, size, 1), np.float32),
-        "hole": np.zeros((count, 4), np.int32),
-    }
-    if experiment.holes.shapes is not None:
-        shapes["shape"] = np.zeros((count, experiment.holes.size, experiment.holes.size), np.uint8)
-    batch = Batch(**parallel.split_over_devices(shapes, settings.steps_per_dispatch))
+    arrays = pipeline.abstract_batch(experiment.holes, size, count)
+    batch = Batch(**parallel.split_over_devices(arrays, settings.steps_per_dispatch))
     state = parallel.replicated_like(initial.shapes)
     frozen = parallel.replicated_like(experiment.features.params)
     mapped = parallel.map_over_devices(partial(steps.train_steps, update))
@@ -247,57 +239,6 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
     }
     steps_per_second = progress.report(step, shown)
     summaries.scalars(step, means | {"images_per_second": steps_per_second * batch_size})
-
-
-def make_validation(
-    experiment: Experiment, workdir: Path, summaries: Summaries
-) -> Callable[[int, TrainState], dict[str, float]]:
-    """A function (step, state) -> hole scores on the validation subjects; it also draws a few of their fills."""
-    slices = list(
-        pipeline.evaluation_slices(
-            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
-        )
-    )
-    if not slices:
-        raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
-    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
-    inpaint = scoring.LearnedInpaint(experiment.system)
-
-    def validate(step: int, state: TrainState) -> dict[str, float]:
-        params, statistics = generator_variables(state)
-        scored = list(
-            scoring.score_slices(
-                inpaint.bind(params, statistics),
-                slices,
-                experiment.features,
-                hole_size=experiment.holes.size,
-                modality=experiment.dataset.modality,
-                batch_size=experiment.evaluation.batch_size,
-            )
-        )
-        scores = scoring.mean_over_subjects(each.score for each in scored)
-        summaries.scalars(step, scores, prefix="validation/")
-        picture = figures.image_grid([tile for i in shown for tile in example_tiles(scored[i], experiment.fill)], columns=3)
-        summaries.image(step, "validation/image_context_inpainted", picture)
-        figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
-        text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        logging.info("validation  step %d, %d slices: %s", step, len(slices), text)
-        return scores
-
-    return validate
-
-
-def example_tiles(scored: scoring.Scored, fill: float) -> Iterator[np.ndarray]:
-    """Image, context and inpainted image of one slice."""
-    yield scored.slice.image
-    yield scored.slice.context(fill)
-    yield scored.inpainted
-
-
-def generator_variables(state: TrainState) -> tuple[steps.Tree, steps.Tree]:
-    """The parameters that fill images at test (their average where one is kept), and the running statistics."""
-    net = state.generator if state.average is None else state.average
-    return jax.device_put((net.params, net.statistics), jax.local_devices()[0])
 
 
 def outcome_of(signals: list[int]) -> Outcome:

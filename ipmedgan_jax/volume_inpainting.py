@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax import tiles
+from ipmedgan_jax import frames, tiles
 from ipmedgan_jax.data import volumes
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
 from ipmedgan_jax.data.preparation import PreparationSettings
@@ -115,7 +115,7 @@ def inpaint_volume(
         slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
         grid = Grid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
         filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
-        origin = filler.frame_origin(slices, masks)
+        origin = frames.origin(grid, window, slices, ~masks)
         which = np.flatnonzero(masks.any((1, 2)))
         for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
             filled[some] += filler.fill(slices[some], masks[some], origin)
@@ -182,18 +182,9 @@ class _PlaneFiller:
     background: float
     variation: Variation | None
 
-    def frame_origin(self, slices: np.ndarray, mask: np.ndarray) -> tiles.Corner:
-        """Where the generator's frame starts in the plane's pixels: on the head, for the whole volume, as in `prepare`."""
-        low, high = self.window
-        foreground = (slices > low + self.trained.preparation.foreground_level * (high - low)) & ~mask
-        size = self.trained.preparation.image_size
-        shares = foreground.mean(axis=(0, 2)), foreground.mean(axis=(0, 1))
-        row, column = (volumes.start_on(self.grid.forth_along(axis, shares[axis]), size) for axis in (0, 1))
-        return row, column
-
     def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
         """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
-        images = self._to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)))
+        images = frames.to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
         unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
         queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
         for image, mask, queue in zip(images, unknown, queues, strict=True):
@@ -208,10 +199,6 @@ class _PlaneFiller:
         low, high = self.window
         return self.grid.back((images + 1) * np.float32((high - low) / 2) + np.float32(low))
 
-    def _to_unit(self, intensities: Any) -> np.ndarray:
-        low, high = self.window
-        return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
-
     def _frame_round(self, corner: tiles.Corner, origin: tiles.Corner) -> tiles.Corner:
         """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
@@ -224,13 +211,13 @@ class _PlaneFiller:
     def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
         """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
-        padding = float(self._to_unit(self.background))
+        padding = float(frames.to_unit(self.background, self.window))
         # The batch is always of the compiled size.
         padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
-        frames = [volumes.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
+        shown = [volumes.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
         shapes = [volumes.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
         batch: dict[str, Any] = {
-            "image": np.concatenate(frames)[..., None],
+            "image": np.concatenate(shown)[..., None],
             "hole": np.array([s.hole(side) for s in padded], np.int32),
             "shape": np.concatenate(shapes).astype(np.uint8),
         }

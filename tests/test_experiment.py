@@ -48,7 +48,7 @@ def check_one_update(config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
-    ("name", "system"), [*(("ct", system) for system in experiment.SYSTEMS), ("demo", "ipmedgan"), ("small", "unet")]
+    ("name", "system"), [*(("ct", system) for system in experiment.SYSTEMS | experiment.FINDERS), ("demo", "ipmedgan"), ("small", "unet")]
 )
 def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
     check_one_update(CONFIGS[name].get_config(system))
@@ -157,7 +157,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     monkeypatch.setattr(experiment.preparation, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(experiment.records, "load_dataset", lambda _: dataset)
     unused = set(experiment.flat(base.get_config().to_dict()))
-    for system in experiment.SYSTEMS:
+    for system in experiment.SYSTEMS | experiment.FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
         groups = {"": config} | {name: value for name, value in config.items() if isinstance(value, ConfigDict)}
         names = {(id(group), key): f"{name}.{key}".lstrip(".") for name, group in groups.items() for key in group}

@@ -13,9 +13,21 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, binary_erosion
 
-from ipmedgan_jax import evaluate, experiment, exported, generators, inpaint, inpaint_files, tiles, train, volume_inpainting
-from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, volumes
+from ipmedgan_jax import (
+    evaluate,
+    experiment,
+    exported,
+    generators,
+    inpaint,
+    inpaint_files,
+    tiles,
+    train,
+    volume_finding,
+    volume_inpainting,
+)
+from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, records, volumes
 from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.inpaint_files import Job
@@ -456,15 +468,17 @@ def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
         inpaint_files.check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz"])
+@pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz", "filled_mask.nii.gz"])
 def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     work = job(tmp_path)
     work.output.parent.mkdir()
     (work.output.parent / name).touch()
     with pytest.raises(UserError, match=f"{name}: exists"):
-        inpaint_files.check_output(work, overwrite=False, samples=2)
+        inpaint_files.check_output(work, overwrite=False, deviation=True, found_mask=True)
     with pytest.raises(UserError, match="is its own input"):
-        inpaint_files.check_output(replace(work, mask=work.output.parent / name), overwrite=True, samples=2)
+        inpaint_files.check_output(
+            replace(work, mask=work.output.parent / name), overwrite=True, deviation=True, found_mask=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -475,7 +489,8 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"mask_labels": ["1", "a"]}, "--mask_labels=1,a: wanted whole numbers above 0"),
         ({"mask_labels": ["0"]}, "wanted whole numbers above 0"),
         ({"dilate_mm": float("nan")}, "--dilate_mm=nan"),
-        ({"mask": None}, "wanted either --mask or --mask_above_hu"),
+        ({"mask": None}, "wanted one of --mask, --mask_above_hu and --finder"),
+        ({"finder": "runs/finder"}, "wanted one of --mask, --mask_above_hu and --finder"),
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
         ({"samples": 1}, "at least 2"),
         ({"image": "x.nii", "output": "y"}, "wanted a name that ends in .nii or .nii.gz"),
@@ -486,6 +501,7 @@ def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
     usual = {"planes": ["axial"], "mask": "m.nii", "mask_above_hu": None, "mask_labels": [], "dilate_mm": 0.0, "samples": 0}
     usual |= {
         "strict": False,
+        "finder": None,
         "overwrite": False,
         "image": "x",
         "output": "y",
@@ -726,3 +742,78 @@ def test_deviation_is_that_of_the_fills(tmp_path):
     np.testing.assert_allclose(found[square()], 50 * np.sqrt(4 / 3), rtol=1e-3)
     assert not found[~square()].any()
     assert report["samples"] == 4
+
+
+# ------------------------------------------------------------------ finding what to fill
+
+
+def finder(find, **changes):
+    return volume_finding.Finder("made up finder", 9, "elsewhere", replace(SETTINGS, **changes), 3, find)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "settings"),
+    [
+        ((30, 26, 5), (1.0, 1.0, 1.0), {}),
+        ((40, 50, 5), (1.0, 1.0, 1.0), {}),  # larger than the network's frame
+        ((30, 26, 7), (0.8, 1.2, 3.0), {"resample_mm": 1.0}),
+        ((30, 26, 3), (1.0, 1.0, 1.0), {"fit": "scale"}),
+    ],
+)
+def test_what_is_found_in_slices_is_found_at_its_place_in_the_volume(shape, spacing, settings):
+    array, wanted = np.full(shape, 300.0), np.zeros(shape, bool)
+    wanted[12:20, 10:16, 1:3] = True
+    array[wanted] = 900
+    bright = finder(lambda images: (images > 0.2).astype(np.float32), **settings)
+    counted = []
+    found = volume_finding.find_in_volume(bright, volume_of(array, spacing), counted.append)
+    assert sum(counted) == shape[2]
+    differing = found ^ wanted
+    assert not (differing & ~binary_dilation(wanted, np.ones((3, 3, 1)))).any()
+    assert not (differing & binary_erosion(wanted, np.ones((3, 3, 1)))).any()
+    if not settings:
+        assert not differing.any()
+
+
+def test_a_scan_is_filled_where_damage_is_found_and_the_mask_is_shown(tmp_path):
+    damaged = np.where(square(), 2000.0, ramp())
+    write(tmp_path / "scan.nii.gz", damaged, "LPI")
+    choice = inpaint.MaskChoice(finder=finder(lambda images: (images >= 1).astype(np.float32), window_hu=(0.0, 1500.0)))
+    report, work = fill_file(tmp_path, inpaint.Filling(mask=choice), mask=False)
+    assert report["mask"] == "found by made up finder, step 9, of elsewhere"
+    assert report["mask_voxels"] == square().sum()
+    shown = nibabel.load(work.found_mask)
+    assert shown.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(shown.affine, nibabel.load(work.image).affine)
+    np.testing.assert_array_equal(nibabel.as_closest_canonical(shown).get_fdata() > 0, square())
+    filled = nibabel.as_closest_canonical(nibabel.load(work.output)).get_fdata()
+    np.testing.assert_array_equal(filled[~square()], damaged[~square()])
+    np.testing.assert_allclose(filled[square()], ramp()[square()], atol=6)
+
+
+def test_a_scan_without_damage_or_with_nan_is_not_filled(tmp_path):
+    write(tmp_path / "scan.nii.gz", ramp())
+    nothing = inpaint.Filling(mask=inpaint.MaskChoice(finder=finder(np.zeros_like)))
+    with pytest.raises(UserError, match="no damage found"):
+        fill_file(tmp_path, nothing, mask=False)
+    write(tmp_path / "scan.nii.gz", np.where(square(), np.nan, ramp()), dtype=np.float32)
+    with pytest.raises(UserError, match="NaN"):
+        fill_file(tmp_path, nothing, mask=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path):
+    for system, load, message in (
+        ("finder", generators.load, "fills nothing"),
+        ("unet", generators.load_finder, "finds no damage"),
+    ):
+        records.write_json(tmp_path / "config.json", experiment.as_json(tiny_config(system)))
+        with pytest.raises(UserError, match=message):
+            load(tmp_path, "best")
+
+
+def test_finder_and_generator_are_of_one_modality(monkeypatch):
+    monkeypatch.setattr(generators, "load_finder", lambda *_: finder(np.zeros_like))
+    assert inpaint.load_finder("runs/finder", generator()).name == "made up finder"
+    with pytest.raises(UserError, match="was trained on ct, what fills on mri"):
+        inpaint.load_finder("runs/finder", generator(modality="mri"))

@@ -125,8 +125,8 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes a new float32 image."""
-    write(path, nibabel.Nifti1Image(array.astype(np.float32), affine).to_bytes())
+    """Writes a new image of the array's type."""
+    write(path, nibabel.Nifti1Image(array, affine).to_bytes())
 
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:

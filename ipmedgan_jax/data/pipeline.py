@@ -16,6 +16,7 @@ import grain
 import numpy as np
 
 from ipmedgan_jax import masks
+from ipmedgan_jax.damage import DamageSettings, simulate
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.shapes import ShapeSettings, draw
@@ -36,6 +37,7 @@ class HoleSettings:
     evaluation_min_foreground: float
     evaluation_seed: int
     shapes: ShapeSettings | None = None  # of training holes; None, and in validation and test: whole boxes
+    damage: DamageSettings | None = None  # instead of holes, for a network that finds it
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,16 @@ class EvaluationSlice:
         context = self.image.copy()
         context[row : row + height, column : column + width] = fill
         return context
+
+
+@dataclass(frozen=True, eq=False)
+class DamagedSlice:
+    """One slice of validation or test with simulated damage, or, of the kind `damage.INTACT`, without."""
+
+    record: records.SliceRecord
+    image: np.ndarray  # [H, W] float32 in [-1, 1]
+    mask: np.ndarray  # bool [H, W]
+    kind: str
 
 
 class SliceSource:
@@ -140,6 +152,8 @@ def training_batches(
 
     def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
         image = record.image()
+        if holes.damage is not None:
+            return _damaged_example(generator, image, holes.damage)
         if holes.min_foreground > 0:
             hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
         else:
@@ -155,6 +169,24 @@ def training_batches(
     slices = grain.MapDataset.source(source).seed(seed).shuffle()[process::processes].repeat().random_map(example)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
     return iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+
+
+def _damaged_example(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
+    """A damaged slice; its hole is the whole of it, and the hole's shape what is damaged."""
+    damaged, mask, _ = simulate(generator, image, settings)
+    return {"image": damaged[..., None], "hole": masks.box(0, 0, len(image)), "shape": mask.astype(np.uint8)}
+
+
+def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
+    """A training batch of `count` slices, all zeros: its arrays' shapes and types."""
+    batch: NumpyBatch = {
+        "image": np.zeros((count, image_size, image_size, 1), np.float32),
+        "hole": np.zeros((count, 4), np.int32),
+    }
+    if holes.shapes is not None or holes.damage is not None:
+        side = image_size if holes.damage is not None else holes.size
+        batch["shape"] = np.zeros((count, side, side), np.uint8)
+    return batch
 
 
 def evaluation_slices(
@@ -173,6 +205,18 @@ def evaluation_slices(
         hole, share = masks.random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
         if share >= holes.evaluation_min_foreground:
             yield EvaluationSlice(record, image, hole, share)
+
+
+def damaged_slices(
+    directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
+) -> Iterator[DamagedSlice]:
+    """The split's slices in their order, each with the damage (or none) that its names and the seed give it."""
+    assert holes.damage is not None
+    source = SliceSource(directory, split)
+    for index in range(len(source)) if at_most is None else spread(len(source), at_most):
+        record = source[index]
+        generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
+        yield DamagedSlice(record, *simulate(generator, record.image(), holes.damage))
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:

@@ -241,10 +241,14 @@ def start_on(shares: np.ndarray, size: int) -> int:
     return int(np.clip((inside[0] + inside[-1] + 1 - size) // 2, 0, spare))
 
 
-def crop_or_pad(slices: np.ndarray, size: int, origin: tuple[int, int], fill: float) -> np.ndarray:
-    """[S, size, size]: the window of `slices` that starts at `origin`, `fill` where it reaches beyond them."""
-    result = np.full((len(slices), size, size), fill, slices.dtype)
+def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], origin: tuple[int, int], fill: float) -> np.ndarray:
+    """`[S, height, width]`: the window of `slices` that starts at `origin`, `fill` where it reaches beyond them.
+
+    `size` is the window's height and width, or the one number that both are.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    result = np.full((len(slices), height, width), fill, slices.dtype)
     (row, column), (rows, columns) = origin, slices.shape[1:]
-    top, left, bottom, right = max(row, 0), max(column, 0), min(row + size, rows), min(column + size, columns)
+    top, left, bottom, right = max(row, 0), max(column, 0), min(row + height, rows), min(column + width, columns)
     result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
     return result

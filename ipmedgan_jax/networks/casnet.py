@@ -17,7 +17,7 @@ DROPOUT_LAYERS = 3
 
 
 class UBlock(nn.Module):
-    """pix2pix's U-Net down to 1x1 and back, skips by concatenation, tanh at its end.
+    """pix2pix's U-Net down to 1x1 and back, skips by concatenation, tanh at its end if `bounded`.
 
     Normalised are all layers but the encoder's first, the 1x1 bottleneck (always zero at batch size 1) and the output.
     """
@@ -26,6 +26,7 @@ class UBlock(nn.Module):
     dropout: float = 0.0
     normalise: Normalise = Normalise()
     dtype: DTypeLike = jnp.float32
+    bounded: bool = True
 
     @nn.compact
     def __call__(self, image: Array, train: bool) -> Array:
@@ -46,7 +47,8 @@ class UBlock(nn.Module):
                 if i < DROPOUT_LAYERS:
                     x = nn.Dropout(self.dropout, deterministic=not train)(x)
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
-        return jnp.tanh(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return jnp.tanh(x) if self.bounded else x
 
 
 class CasNet(nn.Module):

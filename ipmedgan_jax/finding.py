@@ -1,0 +1,174 @@
+"""Damage found in slices with known, simulated damage, and how well: used by training and by `evaluate`.
+
+All scores are of pixels, counted over a subject's slices, intact ones included, and then taken per subject: a subject's Dice
+is that of all its slices together, so that finding damage where there is none costs, and one small spot weighs as it is.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ipmedgan_jax import figures, reports
+from ipmedgan_jax.damage import INTACT
+from ipmedgan_jax.data.pipeline import DamagedSlice
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.steps import System, Tree
+
+Find = Callable[[np.ndarray], np.ndarray]
+"""Slices `[B, H, W, 1]` in [-1, 1] -> how likely each pixel is damaged, of the same shape, 0 to 1."""
+
+LIKELY = 0.5
+"""From where on a pixel counts as damaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One slice and what was found in it."""
+
+    slice: DamagedSlice
+    likelihood: np.ndarray
+    seconds: float
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.likelihood >= LIKELY
+
+    def counts(self) -> np.ndarray:
+        """Pixels rightly found, wrongly found, and missed."""
+        found, true = self.mask, self.slice.mask
+        return np.array([(found & true).sum(), (found & ~true).sum(), (~found & true).sum()])
+
+
+class LearnedFind:
+    """A finder's network as a `Find`, compiled once whatever the weights."""
+
+    def __init__(self, system: System):
+        @jax.jit
+        def likelihood(params: Tree, statistics: Tree, images: jax.Array) -> jax.Array:
+            logits: Any = system.generator.apply({"params": params, "batch_stats": statistics}, images, train=False)
+            return jax.nn.sigmoid(logits)
+
+        self.likelihood = likelihood
+
+    def bind(self, params: Tree, statistics: Tree) -> Find:
+        return lambda images: np.asarray(self.likelihood(params, statistics, images))
+
+
+def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: int) -> Iterator[Found]:
+    """In their order."""
+    group: list[DamagedSlice] = []
+
+    def found() -> Iterator[Found]:
+        padded = group + group[-1:] * (batch_size - len(group))  # of the compiled size
+        start = time.perf_counter()
+        likelihoods = find(np.stack([each.image for each in padded])[..., None])
+        seconds = (time.perf_counter() - start) / batch_size
+        for each, likelihood in zip(group, likelihoods[..., 0], strict=False):
+            yield Found(each, likelihood, seconds)
+
+    for each in slices:
+        group.append(each)
+        if len(group) == batch_size:
+            yield from found()
+            group = []
+    if group:
+        yield from found()
+
+
+def subject_scores(found: Iterable[Found]) -> dict[str, dict[str, float]]:
+    """{subject: {score: value}}: `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind, `clean`.
+
+    `clean` is the share of its intact slices in which nothing was found. A score that a subject cannot have is left out.
+    """
+    by_subject: dict[str, list[Found]] = {}
+    for each in found:
+        by_subject.setdefault(each.slice.record.subject, []).append(each)
+    return {subject: _scores(by_subject[subject]) for subject in sorted(by_subject)}
+
+
+def _scores(found: Sequence[Found]) -> dict[str, float]:
+    right, wrong, missed = np.sum([each.counts() for each in found], axis=0)
+    scores = {
+        "dice": _share(2 * right, 2 * right + wrong + missed),
+        "sensitivity": _share(right, right + missed),
+        "precision": _share(right, right + wrong),
+    }
+    for kind in sorted({each.slice.kind for each in found} - {INTACT}):
+        right, wrong, missed = np.sum([each.counts() for each in found if each.slice.kind == kind], axis=0)
+        scores[f"dice_{kind}"] = _share(2 * right, 2 * right + wrong + missed)
+    intact = [not each.mask.any() for each in found if each.slice.kind == INTACT]
+    scores["clean"] = float(np.mean(intact)) if intact else None
+    return {name: value for name, value in scores.items() if value is not None}
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def mean_over_subjects(found: Iterable[Found]) -> dict[str, float]:
+    """Each score's mean over the subjects that have it."""
+    by_subject = list(subject_scores(found).values())
+    names = dict.fromkeys(name for scores in by_subject for name in scores)
+    return {name: statistics.mean(scores[name] for scores in by_subject if name in scores) for name in names}
+
+
+def report(found: Sequence[Found], *, resamples: int, **about: Any) -> dict[str, Any]:
+    """What metrics.json holds; `about` is passed on. UserError without slices."""
+    if not found:
+        raise UserError("no slice to find damage in, at least one wanted (data.dir)")
+    by_subject = subject_scores(found)
+    region = {}
+    for name in mean_over_subjects(found):
+        values = [scores[name] for scores in by_subject.values() if name in scores]
+        region[name] = {"mean": statistics.mean(values), "ci95": reports.bootstrap_interval(values, resamples=resamples)}
+    return {
+        **about,
+        "region": {"image": region},
+        "subjects": len(by_subject),
+        "slices": len(found),
+        "seconds_per_slice": statistics.median(each.seconds for each in found),
+    }
+
+
+def write_report(directory: Path, report: dict[str, Any], found: Sequence[Found]) -> None:
+    """Writes `subjects.csv` and, last, `metrics.json`, each whole or not at all."""
+    rows = [{"subject": subject, **scores} for subject, scores in subject_scores(found).items()]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    complete = [{name: row.get(name, "") for name in columns} for row in rows]
+    reports.write_whole(directory / "subjects.csv", reports.csv_text(complete))
+    reports.write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def table(report: dict[str, Any]) -> str:
+    """A Markdown table of a report's scores."""
+    scores = report["region"]["image"]
+    return reports.markdown_table([["score", "mean"], *([name, reports.cell(each, 3)] for name, each in scores.items())])
+
+
+def example_row(each: Found) -> figures.Row:
+    """The damaged slice, what is damaged, and what was found: rightly white, wrongly red, missed blue."""
+    record, shown = each.slice.record, each.slice.image
+    colours = np.zeros((*shown.shape, 3), np.uint8)
+    colours[each.mask & each.slice.mask] = 255
+    colours[each.mask & ~each.slice.mask] = figures.RED
+    colours[~each.mask & each.slice.mask] = figures.BLUE
+    return figures.Row(
+        (record.subject, f"slice {record.index}", each.slice.kind),
+        (("damaged", shown), ("damage", _as_image(each.slice.mask)), ("found (red wrongly, blue missed)", colours)),
+    )
+
+
+def tiles(each: Found) -> list[np.ndarray]:
+    """The same in greys, for a run's pictures."""
+    return [each.slice.image, _as_image(each.slice.mask), _as_image(each.likelihood)]
+
+
+def _as_image(share: np.ndarray) -> np.ndarray:
+    return 2 * share.astype(np.float32) - 1

@@ -1,0 +1,30 @@
+"""A network's frame in the slices of a plane: where it lies, and intensities as the network knows them."""
+
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.data import volumes
+from ipmedgan_jax.data.planes import Grid
+
+Window = tuple[float, float]
+"""Intensities shown as -1 and 1."""
+
+
+def to_unit(intensities: Any, window: Window) -> np.ndarray:
+    """The window to [-1, 1], what lies outside clipped."""
+    low, high = window
+    return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
+
+
+def origin(grid: Grid, window: Window, slices: np.ndarray, known: np.ndarray) -> tuple[int, int]:
+    """Where the frame starts in the plane's pixels: on the head, for the whole volume, as in `prepare`.
+
+    `slices` and `known` (false where a voxel shows nothing to go by) are `[S, rows, columns]` of the source.
+    """
+    low, high = window
+    foreground = (slices > low + grid.settings.foreground_level * (high - low)) & known
+    shares = foreground.mean(axis=(0, 2)), foreground.mean(axis=(0, 1))
+    size = grid.settings.image_size
+    row, column = (volumes.start_on(grid.forth_along(axis, shares[axis]), size) for axis in (0, 1))
+    return row, column

@@ -1,0 +1,96 @@
+"""What training sees of its validation subjects: scores that choose the best checkpoint, and a few slices drawn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+
+from ipmedgan_jax import figures, finding, scoring, steps
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.experiment import Experiment
+from ipmedgan_jax.steps import TrainState
+from ipmedgan_jax.summaries import Summaries
+
+EXAMPLE_SLICES = 4
+"""Slices in the picture of each validation."""
+
+Look = Callable[[steps.Tree, steps.Tree], tuple[dict[str, float], list[np.ndarray]]]
+"""(parameters, statistics) of a generator -> scores on the validation subjects, and images of some slices, three each."""
+
+
+def make_validation(
+    experiment: Experiment, workdir: Path, summaries: Summaries
+) -> Callable[[int, TrainState], dict[str, float]]:
+    """A function (step, state) -> scores on the validation subjects; it also draws a few of their slices."""
+    look = _look_at_finds(experiment) if experiment.finds else _look_at_fills(experiment)
+
+    def validate(step: int, state: TrainState) -> dict[str, float]:
+        scores, tiles = look(*generator_variables(state))
+        summaries.scalars(step, scores, prefix="validation/")
+        picture = figures.image_grid(tiles, columns=3)
+        summaries.image(step, "validation/examples", picture)
+        figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
+        text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        logging.info("validation  step %d: %s", step, text)
+        return scores
+
+    return validate
+
+
+def _look_at_fills(experiment: Experiment) -> Look:
+    """Holes' scores; image, context and inpainted image of some."""
+    slices = list(
+        pipeline.evaluation_slices(
+            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
+        )
+    )
+    if not slices:
+        raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
+    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
+    inpaint = scoring.LearnedInpaint(experiment.system)
+
+    def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
+        scored = list(
+            scoring.score_slices(
+                inpaint.bind(params, statistics),
+                slices,
+                experiment.features,
+                hole_size=experiment.holes.size,
+                modality=experiment.dataset.modality,
+                batch_size=experiment.evaluation.batch_size,
+            )
+        )
+        some = [scored[i] for i in shown]
+        tiles = [tile for each in some for tile in (each.slice.image, each.slice.context(experiment.fill), each.inpainted)]
+        return scoring.mean_over_subjects(each.score for each in scored), tiles
+
+    return look
+
+
+def _look_at_finds(experiment: Experiment) -> Look:
+    """Scores of what is found; damaged slice, damage and its likelihood of some."""
+    slices = list(
+        pipeline.damaged_slices(
+            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
+        )
+    )
+    if not slices:
+        raise UserError("no validation slice to find damage in")
+    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
+    find = finding.LearnedFind(experiment.system)
+
+    def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
+        batch_size = experiment.evaluation.batch_size
+        found = list(finding.find_in_slices(find.bind(params, statistics), slices, batch_size=batch_size))
+        return finding.mean_over_subjects(found), [tile for i in shown for tile in finding.tiles(found[i])]
+
+    return look
+
+
+def generator_variables(state: TrainState) -> tuple[steps.Tree, steps.Tree]:
+    """The parameters that fill images at test (their average where one is kept), and the running statistics."""
+    net = state.generator if state.average is None else state.average
+    return jax.device_put((net.params, net.statistics), jax.local_devices()[0])

@@ -1,0 +1,174 @@
+"""Simulated damage, and a network that finds it: what is changed is marked, scores are right, and a run does it all."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from skimage.transform import radon
+
+from ipmedgan_jax import damage, evaluate, experiment, finding, generators, losses, train
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.errors import UserError
+
+
+def settings(*kinds, intact=0.0):
+    return damage.DamageSettings(kinds, (1.0,) * len(kinds), intact, size=24, smallest=8, foreground=-0.9)
+
+
+def head(side=96):
+    """A disc of tissue with air inside and out."""
+    y, x = np.mgrid[:side, :side] - side // 2
+    image = np.where(np.hypot(y, x) < 0.4 * side, 0.1 * np.sin(x / 5), -1.0)
+    image[np.hypot(y - 10, x) < 4] = -1
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", damage.KINDS)
+def test_what_is_changed_visibly_is_marked_and_little_else(kind):
+    generator, image = np.random.default_rng(0), head()
+    masks = []
+    for _ in range(30):
+        damaged, mask, found = damage.simulate(generator, image, settings(kind))
+        assert (damaged.shape, damaged.dtype, mask.dtype) == (image.shape, np.float32, bool)
+        assert np.abs(damaged).max() <= 1
+        assert found == (kind if mask.any() else damage.INTACT)
+        change, inside = np.abs(damaged - image), image > -0.9
+        assert change[mask].mean() > 4 * change[inside & ~mask].mean()
+        assert change[inside & ~mask].mean() < damage.VISIBLE
+        masks.append(mask)
+    assert len({mask.tobytes() for mask in masks}) > 25
+    assert all(0 < mask.mean() < 0.5 for mask in masks)
+
+
+def test_a_share_of_slices_and_those_of_air_are_left_as_they_are():
+    generator, image = np.random.default_rng(0), head()
+    kinds = [damage.simulate(generator, image, settings("cut", intact=0.3))[2] for _ in range(300)]
+    assert kinds.count(damage.INTACT) == pytest.approx(90, abs=25)
+    air = np.full((32, 32), -1, np.float32)
+    same, mask, kind = damage.simulate(generator, air, settings(*damage.KINDS))
+    assert same is air
+    assert (mask.any(), kind) == (False, damage.INTACT)
+
+
+def test_projections_are_scikit_image_s_and_back_projection_undoes_them():
+    y, x = np.mgrid[:65, :65] - 32
+    image = np.exp(-((x - 6) ** 2) / 60 - (y + 4) ** 2 / 100).astype(np.float32)
+    image[image < 1e-2] = 0
+    ours = damage.project(image)
+    theirs = radon(image, theta=-damage.ANGLES, circle=True).T
+    assert np.abs(ours - theirs).max() < 0.02 * theirs.max()
+    assert np.corrcoef(damage.back_project(ours).ravel(), image.ravel())[0, 1] > 0.99
+
+
+def test_metal_darkens_the_line_between_its_pieces():
+    metal = np.zeros((128, 128), bool)
+    metal[60:68, 20:28] = metal[60:68, 100:108] = True
+    streaks = damage._streaks(np.random.default_rng(0), metal)
+    between, beside = streaks[62:66, 50:78].mean(), streaks[30:40, 50:78].mean()
+    assert between < 0
+    assert between < 10 * min(beside, 0.0) or beside >= 0
+
+
+# ------------------------------------------------------------------ scores
+
+
+@dataclass
+class Record:
+    subject: str
+    index: int = 0
+
+
+def found(subject, likelihood, mask, kind):
+    mask = np.array(mask, bool)
+    return finding.Found(
+        pipeline.DamagedSlice(Record(subject), np.zeros(mask.shape, np.float32), mask, kind), np.array(likelihood), 0.1
+    )
+
+
+def test_scores_are_of_a_subject_s_slices_together():
+    finds = [
+        found("a", [[0.9, 0.9, 0.1, 0.1]], [[1, 0, 1, 0]], "void"),  # one right, one wrong, one missed
+        found("a", [[0.0, 0.0, 0.0, 0.6]], [[0, 0, 0, 0]], damage.INTACT),  # one more wrong
+        found("b", [[0.5, 0.0, 0.0, 0.0]], [[1, 0, 0, 0]], "cut"),
+        found("b", [[0.4, 0.0, 0.0, 0.0]], [[0, 0, 0, 0]], damage.INTACT),
+    ]
+    scores = finding.subject_scores(finds)
+    assert scores["a"] == pytest.approx(
+        {"dice": 2 / 5, "sensitivity": 1 / 2, "precision": 1 / 3, "dice_void": 0.5, "clean": 0}
+    )
+    assert scores["b"] == {"dice": 1, "sensitivity": 1, "precision": 1, "dice_cut": 1, "clean": 1}
+    means = finding.mean_over_subjects(finds)
+    assert (means["dice"], means["dice_void"]) == pytest.approx((0.7, 0.5))
+    report = finding.report(finds, resamples=50, system="finder")
+    assert report["region"]["image"]["dice"]["mean"] == pytest.approx(0.7)
+    assert report["region"]["image"]["dice_cut"]["ci95"] is None  # one subject says nothing of others
+    with pytest.raises(UserError, match="no slice"):
+        finding.report([], resamples=50)
+
+
+def test_losses_fall_as_what_is_found_gets_right():
+    mask = np.zeros((2, 8, 8, 1), np.float32)
+    mask[:, 2:5, 2:5] = 1
+    logits = [4 * (2 * mask - 1) * share for share in (-1.0, 0.0, 0.5, 1.0)]
+    entropies = [float(losses.pixel_cross_entropy(each, mask)) for each in logits]
+    overlaps = [float(losses.dice_loss(1 / (1 + np.exp(-each)), mask)) for each in logits]
+    assert entropies == sorted(entropies, reverse=True)
+    assert overlaps == sorted(overlaps, reverse=True)
+    assert losses.dice_loss(mask, mask) == pytest.approx(0)
+    assert losses.dice_loss(0 * mask, 0 * mask) == pytest.approx(0)
+
+
+# ------------------------------------------------------------------ a run
+
+
+def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
+    config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
+    built = experiment.build(config)
+    assert built.finds
+    assert built.holes.damage.kinds == ("metal", "cut")
+    train.train(built, tmp_path)
+    report = evaluate.evaluate_run(built, tmp_path)
+    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == report
+    assert set(report["region"]["image"]) >= {"dice", "sensitivity", "clean"}
+    assert (report["system"], report["step"], report["slices"]) == ("finder", 2, built.dataset.slices["validation"])
+    assert report["damage"]["kinds"] == ["metal", "cut"]
+    for name in ("evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000002.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    loaded = generators.load_finder(tmp_path, "best")
+    assert (loaded.name, loaded.step, loaded.preparation.fit) == ("finder", 2, "scale")  # as the data were prepared
+    each = next(pipeline.damaged_slices(built.dataset.directory, "validation", built.holes))
+    likelihood = loaded.find(np.repeat(each.image[None, ..., None], loaded.batch_size, axis=0))
+    assert likelihood.shape == (loaded.batch_size, 32, 32, 1)
+    assert ((likelihood > 0) & (likelihood < 1)).all()
+
+
+def test_training_slices_are_damaged_and_say_where(tiny_config):
+    built = experiment.build(tiny_config("finder", damage__intact=0.0))
+    batches = pipeline.training_batches(built.dataset.directory, built.holes, batch_size=4, seed=0, threads=1, prefetch=1)
+    batch = next(batches)
+    batches.close()
+    shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
+    wanted = pipeline.abstract_batch(built.holes, built.dataset.image_size, 4)
+    assert shapes == {name: (array.shape, array.dtype) for name, array in wanted.items()}
+    assert batch["shape"].any((1, 2)).all()
+    assert (batch["hole"] == [0, 0, 32, 32]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"damage__kinds": ("rust",)}, r"damage\.kinds"),
+        ({"damage__shares": (1.0,)}, r"damage\.shares"),
+        ({"damage__intact": 1.5}, r"damage\.intact"),
+        ({"train__best": "psnr"}, r"train\.best"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(tiny_config, changes, message):
+    with pytest.raises(UserError, match=message):
+        experiment.build(tiny_config("finder", **changes))
+
+
+def test_dice_chooses_no_fill(tiny_config):
+    with pytest.raises(UserError, match=r"train\.best"):
+        experiment.build(tiny_config(train__best="dice"))
