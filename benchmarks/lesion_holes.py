@@ -5,8 +5,9 @@
 
 Each scan's slices get, one a slice, the outline of a lesion of another of the subjects, at a random place in the head that is
 clear of the scan's own lesion. The runs, and classical fills, fill the same volumes, the runs in the way that `inpaint` does;
-errors are of the masked voxels alone, on the scan's own grid, in 0..255 of its intensity window. Differences from the first
-run are paired by subject; intervals are bootstrapped over subjects.
+errors are of the masked voxels alone, in 0..255 of the scan's intensity window, on the scan's own grid: there, what a network
+of fewer pixels fills is blurred by their number alone. With --trained_grid scans are brought to the runs' pixels first, for
+all fills alike. Differences from the first run are paired by subject; intervals are bootstrapped over subjects.
 """
 
 from collections.abc import Callable
@@ -53,11 +54,16 @@ def main(folders: list[str]) -> None:
         raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
     loaded = {subject: volumes.read_scan(path) for subject, path in scans.items()}
     lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
+    if given.trained_grid:
+        brought = {subject: _on_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}
+        scanned = {subject: volume for subject, (volume, _) in brought.items()}
+        lesions = {subject: lesion for subject, (_, lesion) in brought.items()}
+    else:
+        scanned = {subject: scan.volume for subject, scan in loaded.items()}
     outlines = {subject: _outlines(lesion) for subject, lesion in lesions.items()}
     errors: dict[str, dict[str, list[float]]] = {}
     holes = 0
-    for subject, scan in tqdm(loaded.items(), unit="scan", disable=None):
-        volume = scan.volume
+    for subject, volume in tqdm(scanned.items(), unit="scan", disable=None):
         low, high = first.preparation.window(volume.array[~lesions[subject]])
         head = volume.array > low + first.preparation.foreground_level * (high - low)
         others = [each for other, found in outlines.items() if other != subject for each in found]
@@ -77,6 +83,20 @@ def main(folders: list[str]) -> None:
     text = _report(errors, holes, len(loaded))
     Path(given.output).expanduser().write_text(text)
     print(text)
+
+
+def _on_trained_grid(volume, lesion: np.ndarray, trained):
+    """The volume with slices of the network's pixels, and the lesion's mask there."""
+    from ipmedgan_jax.data import volumes
+    from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
+
+    slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
+    grid = Grid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
+    pixels, marked = grid.forth(slices), grid.forth(masks.astype(np.float32)) > 0.5
+    x, y = (mm * slices.shape[i] / pixels.shape[i] for mm, i in zip(volume.spacing_mm, (2, 1), strict=False))
+    # From slices back to canonical axes: [S, rows, columns] -> [X, Y, Z].
+    back = [np.ascontiguousarray(each[:, ::-1, ::-1].transpose(2, 1, 0)) for each in (pixels, marked)]
+    return volumes.Volume(volume.path, back[0], (x, y, volume.spacing_mm[2]), "RAS", False), back[1]
 
 
 def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
@@ -158,6 +178,7 @@ def define_flags() -> None:
     flags.DEFINE_string("scans", None, "glob of NIfTI scans")
     flags.DEFINE_string("masks", None, "glob of their lesions' masks")
     flags.DEFINE_list("subjects", [], "those to use; none: all. Never subjects that a run was trained on")
+    flags.DEFINE_boolean("trained_grid", False, "compare on the runs' own pixels")
     flags.DEFINE_integer("seed", 0, "of the holes' places")
     flags.DEFINE_string("output", None, "the Markdown file to write")
 

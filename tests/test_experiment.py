@@ -48,7 +48,8 @@ def check_one_update(config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
-    ("name", "system"), [*(("ct", system) for system in experiment.SYSTEMS | experiment.FINDERS), ("demo", "ipmedgan"), ("small", "unet")]
+    ("name", "system"),
+    [*(("ct", system) for system in experiment.SYSTEMS | experiment.FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
 )
 def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
     check_one_update(CONFIGS[name].get_config(system))
