@@ -79,9 +79,9 @@ def smooth_fill(images: Array, masks: Array) -> Array:
     """The images `[B, H, W, C]` with what is masked filled smoothly from all around; the rest as it is. H, W: powers of two.
 
     Pull-push (Gortler et al., 1996): known pixels are averaged to ever coarser images until no pixel is without a known one,
-    and what is unknown is interpolated back from those, scale by scale. At each scale it is then brought nearer to the mean of its
-    neighbours (Laplace's equation) in a few rounds of Jacobi's method: on FLAIR half a decibel better than without, and than
-    biharmonic fills (holes with lesions' outlines, validation subjects).
+    and what is unknown is interpolated back from those, scale by scale. At each scale it is then brought nearer to the mean
+    of its neighbours (Laplace's equation) in a few rounds of Jacobi's method: on FLAIR half a decibel better than without,
+    and than biharmonic fills (holes with lesions' outlines, validation subjects).
     """
     weights = 1.0 - masks
     levels = [(images * weights, weights)]
