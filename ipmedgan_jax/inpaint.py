@@ -8,7 +8,7 @@
 An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
 scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern or a
 folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file whose name has the same BIDS entities,
-or the same name. What a --finder took for damage goes to OUTPUT_mask.nii.gz. Not for diagnosis.
+or the same name. What a --finder took for damage goes to OUTPUT_mask.nii.gz, or to --mask_output. Not for diagnosis.
 """
 
 import math
@@ -55,6 +55,7 @@ class Filling:
 def main() -> None:
     runtime.set_up()
     from ipmedgan_jax import inpaint_files
+    from ipmedgan_jax.data import nifti
     from ipmedgan_jax.data.planes import PLANES
 
     given = flags.FLAGS
@@ -72,10 +73,14 @@ def main() -> None:
         for job in done:
             logging.info("%s: exists, left as it is", job.output)
         jobs = [job for job in jobs if job not in done]
+    if given.mask_output is not None:
+        if several or not given.mask_output.endswith(nifti.SUFFIXES):
+            raise UserError(f"--mask_output={given.mask_output}: wanted a .nii or .nii.gz file, for one image alone")
+        jobs = [replace(job, mask_output=Path(given.mask_output).expanduser()) for job in jobs]
+    elif given.finder is not None:
+        jobs = [replace(job, mask_output=job.beside) for job in jobs]
     for job in jobs:
-        inpaint_files.check_output(
-            job, overwrite=given.overwrite, deviation=given.samples > 0, found_mask=given.finder is not None
-        )
+        inpaint_files.check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))
@@ -171,8 +176,8 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
-        if filling.mask.finder is not None:
-            nifti.write_array(job.found_mask, where.astype(np.uint8), scan.file.affine)
+        if job.mask_output is not None:
+            nifti.write_array(job.mask_output, where.astype(np.uint8), scan.file.affine)
         records.write_json(job.sidecar, report)
     except OSError as error:
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
@@ -246,6 +251,7 @@ def define_flags() -> None:
     flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
     flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
     flags.DEFINE_string("finder", None, "instead of --mask: a run of the system `finder`; fill what it takes for damage")
+    flags.DEFINE_string("mask_output", None, "a NIfTI file for what was filled; with --finder OUTPUT_mask.nii.gz otherwise")
     flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too")
     flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
     flags.DEFINE_integer("samples", 0, "so many more fills, whose standard deviation goes to OUTPUT_std.nii.gz; at least 2")

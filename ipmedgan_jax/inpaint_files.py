@@ -16,18 +16,20 @@ _OF_DERIVATIVES = frozenset({"desc", "label", "space", "res", "den"})
 
 @dataclass(frozen=True)
 class Job:
-    """One image, its mask (None: found in the image itself), and the file to be written."""
+    """One image, its mask (None: found in the image itself), the file to be written, and that for the voxels filled."""
 
     image: Path
     mask: Path | None
     output: Path
+    mask_output: Path | None = None
 
     @property
     def deviation(self) -> Path:
         return self.output.with_name(stem(self.output) + "_std.nii.gz")
 
     @property
-    def found_mask(self) -> Path:
+    def beside(self) -> Path:
+        """Where the mask goes if no other place is given."""
         return self.output.with_name(stem(self.output) + "_mask.nii.gz")
 
     @property
@@ -71,11 +73,16 @@ def jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[st
     return found, refused
 
 
-def check_output(job: Job, *, overwrite: bool, deviation: bool = False, found_mask: bool = False) -> None:
+def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
     """UserError, before any work, where an output would replace an input or another file, or cannot be written."""
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    further = [job.deviation] * deviation + [job.found_mask] * found_mask
-    for path in (job.output, job.sidecar, *further):
+    written = [
+        job.output,
+        job.sidecar,
+        *([job.deviation] if deviation else []),
+        *([job.mask_output] if job.mask_output else []),
+    ]
+    for path in written:
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:

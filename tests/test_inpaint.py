@@ -471,14 +471,13 @@ def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
 @pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz", "filled_mask.nii.gz"])
 def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     work = job(tmp_path)
+    work = replace(work, mask_output=work.beside)
     work.output.parent.mkdir()
     (work.output.parent / name).touch()
     with pytest.raises(UserError, match=f"{name}: exists"):
-        inpaint_files.check_output(work, overwrite=False, deviation=True, found_mask=True)
+        inpaint_files.check_output(work, overwrite=False, deviation=True)
     with pytest.raises(UserError, match="is its own input"):
-        inpaint_files.check_output(
-            replace(work, mask=work.output.parent / name), overwrite=True, deviation=True, found_mask=True
-        )
+        inpaint_files.check_output(replace(work, mask=work.output.parent / name), overwrite=True, deviation=True)
 
 
 @pytest.mark.parametrize(
@@ -493,6 +492,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"finder": "runs/finder"}, "wanted one of --mask, --mask_above_hu and --finder"),
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
         ({"samples": 1}, "at least 2"),
+        ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: wanted a .nii or .nii.gz file"),
         ({"image": "x.nii", "output": "y"}, "wanted a name that ends in .nii or .nii.gz"),
         ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
     ],
@@ -502,6 +502,7 @@ def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
     usual |= {
         "strict": False,
         "finder": None,
+        "mask_output": None,
         "overwrite": False,
         "image": "x",
         "output": "y",
@@ -779,10 +780,11 @@ def test_a_scan_is_filled_where_damage_is_found_and_the_mask_is_shown(tmp_path):
     damaged = np.where(square(), 2000.0, ramp())
     write(tmp_path / "scan.nii.gz", damaged, "LPI")
     choice = inpaint.MaskChoice(finder=finder(lambda images: (images >= 1).astype(np.float32), window_hu=(0.0, 1500.0)))
-    report, work = fill_file(tmp_path, inpaint.Filling(mask=choice), mask=False)
+    work = replace(job(tmp_path, mask=False), mask_output=tmp_path / "shown.nii.gz")
+    report = inpaint.inpaint_file(generator(), work, inpaint.Filling(mask=choice))
     assert report["mask"] == "found by made up finder, step 9, of elsewhere"
     assert report["mask_voxels"] == square().sum()
-    shown = nibabel.load(work.found_mask)
+    shown = nibabel.load(work.mask_output)
     assert shown.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(shown.affine, nibabel.load(work.image).affine)
     np.testing.assert_array_equal(nibabel.as_closest_canonical(shown).get_fdata() > 0, square())
