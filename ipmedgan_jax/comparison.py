@@ -24,6 +24,7 @@ TITLES = {
     "telea": "Telea",
     "navier_stokes": "Navier-Stokes",
     "biharmonic": "biharmonic",
+    "laplace": "Laplace",
     "rbf": "thin-plate spline",
     "shift_map": "shift map",
     "unet": "U-Net, L1 alone",

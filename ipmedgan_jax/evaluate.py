@@ -5,8 +5,8 @@
 
 Writes WORKDIR/evaluation/: metrics.json (means and 95 % intervals over subjects, over the hole and the whole image),
 subjects.csv, slices.csv, fills.npz (what was filled in) and examples.png. Every system is scored on the same holes. --system:
-surround_mean, telea, navier_stokes, biharmonic, rbf or shift_map; without it, the run in --workdir, by its own config.json
-unless --config is given; --data_dir says where its data are now.
+surround_mean, telea, navier_stokes, biharmonic, laplace, rbf or shift_map; without it, the run in --workdir, by its own
+config.json unless --config is given; --data_dir says where its data are now.
 """
 
 from collections.abc import Iterator
@@ -185,7 +185,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")
-    flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes, biharmonic, rbf or shift_map")
+    flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes, biharmonic, laplace, ...")
 
 
 if __name__ == "__main__":

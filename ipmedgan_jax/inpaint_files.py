@@ -76,13 +76,8 @@ def jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[st
 def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
     """UserError, before any work, where an output would replace an input or another file, or cannot be written."""
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    written = [
-        job.output,
-        job.sidecar,
-        *([job.deviation] if deviation else []),
-        *([job.mask_output] if job.mask_output else []),
-    ]
-    for path in written:
+    written = [job.output, job.sidecar, job.deviation if deviation else None, job.mask_output]
+    for path in filter(None, written):
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:

@@ -73,6 +73,18 @@ def test_biharmonic_fill_of_a_window_equals_that_of_the_whole_image(image, mask)
     assert FILLS["biharmonic"](image, mask) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_laplace_fill_is_the_mean_of_its_neighbours(image, mask):
+    filled = FILLS["laplace"](image, mask)
+    around = np.pad(filled.astype(np.float64), 1, mode="edge")
+    mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
+    inner = mask.copy()
+    inner[0], inner[-1], inner[:, 0], inner[:, -1] = False, False, False, False
+    np.testing.assert_allclose(filled[inner], mean[inner], atol=1e-5)
+    y, x = np.mgrid[:48, :64]
+    ramp = (0.01 * y - 0.005 * x).astype(np.float32)
+    np.testing.assert_allclose(FILLS["laplace"](ramp, box(ramp, 5, 7, 20, 24)), ramp, atol=1e-6)
+
+
 def test_two_close_holes_are_solved_together(image):
     mask = box(image, 10, 10, 12, 12) | box(image, 10, 23, 12, 12) | box(image, 24, 10, 12, 12)
     context = np.where(mask, -1.0, image.astype(np.float64))

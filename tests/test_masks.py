@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ipmedgan_jax import masks
+from ipmedgan_jax.systems.classical import FILLS
 
 
 def test_holes_cover_every_place_equally_often():
@@ -40,8 +41,8 @@ def test_a_smooth_fill_is_smooth_and_goes_by_known_pixels_alone():
     mask[:, 4:20, 8:28] = 1
     filled = np.asarray(masks.smooth_fill(image, mask))
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
-    np.testing.assert_allclose(filled, image, atol=0.2)
-    assert np.abs(np.diff(filled, axis=2)).max() < 0.2
+    np.testing.assert_allclose(filled, image, atol=0.05)  # Laplace's equation keeps a ramp
+    np.testing.assert_allclose(filled[0, ..., 0], FILLS["laplace"](image[0, ..., 0], mask[0, ..., 0] > 0), atol=0.05)
     np.testing.assert_array_equal(filled, masks.smooth_fill(np.where(mask > 0, 99.0, image), mask))
     np.testing.assert_allclose(masks.smooth_fill(np.full_like(image, 0.3), mask), 0.3, atol=1e-5)
 

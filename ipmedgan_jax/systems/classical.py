@@ -1,7 +1,7 @@
 """Fills that learn nothing, one of each family that a kept library has, on one slice.
 
-The mean of the surroundings (the floor); diffusion (Telea, Navier-Stokes: OpenCV; biharmonic: scikit-image); interpolation
-(radial basis functions: SciPy); copying of the image's own structures (shift map: OpenCV).
+The mean of the surroundings (the floor); diffusion (Telea, Navier-Stokes: OpenCV; biharmonic: scikit-image; Laplace's
+equation: SciPy); interpolation (radial basis functions: SciPy); copying of the image's own structures (shift map: OpenCV).
 
 `FILLS[name](image, mask)` takes an image [H, W] float32 in [-1, 1] and a mask [H, W] that is true where pixels are
 removed, and returns the inpainted image, bit-equal outside the mask. No fill can see a removed pixel: the hole is
@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from scipy import sparse
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import binary_dilation, label
+from scipy.sparse.linalg import spsolve
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.errors import UserError
@@ -53,6 +55,27 @@ def _biharmonic(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     2 px, gives what the whole image would; in float64, because the bilaplacian of a large hole is ill-conditioned.
     """
     return inpaint_biharmonic(context.astype(np.float64), mask, split_into_regions=True)
+
+
+def _laplace(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Where heat comes to rest: every removed pixel is the mean of its neighbours (Laplace's equation), in float64."""
+    count = int(mask.sum())
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(count)
+    neighbours, known = np.zeros(count), np.zeros(count)
+    pairs = []
+    for axis, shift in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        here, there, values = (np.moveaxis(each, axis, 0)[::shift] for each in (number, number, context))
+        here, there, values = here[1:], there[:-1], values[:-1]
+        inside, beyond = here >= 0, there < 0
+        neighbours += np.bincount(here[inside], minlength=count)
+        known += np.bincount(here[inside & beyond], values[inside & beyond], minlength=count)
+        pairs.append(np.stack([here[inside & ~beyond], there[inside & ~beyond]]))
+    places = np.concatenate(pairs, axis=1)
+    linked = sparse.csr_array((np.ones(places.shape[1]), tuple(places)), shape=(count, count))
+    filled = context.astype(np.float64)
+    filled[mask] = spsolve((sparse.diags_array(neighbours) - linked).tocsc(), known)
+    return filled
 
 
 def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -110,6 +133,7 @@ FILLS: dict[str, Fill] = {
     "telea": _safely(_telea),
     "navier_stokes": _safely(_navier_stokes),
     "biharmonic": _safely(_biharmonic),
+    "laplace": _safely(_laplace),
     "rbf": _safely(_rbf),
     "shift_map": _safely(_shift_map),
 }
