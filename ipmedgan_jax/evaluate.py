@@ -10,19 +10,23 @@ config.json unless --config is given; --data_dir says where its data are now.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax import entry, processes, runtime
 from ipmedgan_jax.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ipmedgan_jax.experiment import Experiment
     from ipmedgan_jax.figures import Row
     from ipmedgan_jax.finding import Find
+    from ipmedgan_jax.reports import SliceScore
     from ipmedgan_jax.scoring import Inpaint, Scored
 
 
@@ -84,36 +88,44 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
 
     from ipmedgan_jax import figures, fills, metrics, reports
 
-    directory = workdir / "evaluation"
-    scores, seconds, features, rows = [], [], [], []
+    directory, split = workdir / "evaluation", built.evaluation.split
+    _make(directory)  # before the work, not after it
+    # Of several processes each has done its share; the first writes what all have made.
+    done = processes.gather_lists(list(_scored_slices(built, inpaint)))
+    scores = [each.score for each in done]
+    features, subjects = [each.features for each in done], [each.subject for each in scores]
+    report = reports.report(
+        scores,
+        system=system,
+        data=built.describe_data(),
+        holes=built.describe_holes(),
+        seconds_per_slice=statistics.median(each.seconds for each in done) if done else None,
+        resamples=built.evaluation.bootstrap,
+        kid=metrics.kernel_inception_distance(np.stack(features), subjects) if done else None,
+        **learned,
+    )
+    if not processes.first():
+        return report
     kept = fills.Writer()
+    for each in done:
+        kept.add(each.score, each.fill, image=each.image)
     try:
-        directory.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-        for each, row in _scored_slices(built, inpaint):
-            scores.append(each.score)
-            seconds.append(each.seconds)
-            features.append(each.features)
-            rows += [row] if row else []
-            kept.add(each.score, each.inpainted, image=each.slice.image if row else None)
-        report = reports.report(
-            scores,
-            system=system,
-            data=built.describe_data(),
-            holes=built.describe_holes(),
-            seconds_per_slice=statistics.median(seconds) if seconds else None,
-            resamples=built.evaluation.bootstrap,
-            kid=metrics.kernel_inception_distance(np.stack(features), [each.subject for each in scores]) if scores else None,
-            **learned,
-        )
         kept.write(directory / fills.FILE)
         reports.write_report(directory, report, scores)
-        title = f"{system} on {built.dataset.modality}, {built.evaluation.split} subjects"
-        figures.example_grid(rows, directory / "examples.png", title=title)
+        title = f"{system} on {built.dataset.modality}, {split} subjects"
+        figures.example_grid([each.row for each in done if each.row], directory / "examples.png", title=title)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(reports.table([report]))
-    print(f"{report['slices']} holes of {report['subjects']} {built.evaluation.split} subject(s); written to {directory}")
+    print(f"{report['slices']} holes of {report['subjects']} {split} subject(s); written to {directory}")
     return report
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
 def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
@@ -123,9 +135,11 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     from ipmedgan_jax.data import pipeline
 
     directory, split = workdir / "evaluation", built.evaluation.split
+    _make(directory)
     slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
     bar = tqdm(slices, total=built.dataset.slices[split], unit="slice", disable=None)
-    found = list(finding.find_in_slices(find, bar, batch_size=built.evaluation.batch_size))
+    mine = processes.share(bar)
+    found = processes.gather_lists(list(finding.find_in_slices(find, mine, batch_size=built.evaluation.batch_size)))
     report = finding.report(
         found,
         resamples=built.evaluation.bootstrap,
@@ -134,9 +148,10 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
         damage=built.describe_damage(),
         **learned,
     )
+    if not processes.first():
+        return report
     rows = [finding.example_row(found[i]) for i in pipeline.spread(len(found), built.evaluation.examples)]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         finding.write_report(directory, report, found)
         title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
         figures.example_grid(rows, directory / "examples.png", title=title)
@@ -147,26 +162,40 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     return report
 
 
-def _scored_slices(built: "Experiment", inpaint: "Inpaint") -> "Iterator[tuple[Scored, Row | None]]":
-    """The slices in their order; a few, evenly spread whatever their scores, with their row of examples.png."""
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What is kept of a scored slice; `row`, and its whole `image`, of the few that examples.png shows."""
+
+    score: "SliceScore"
+    seconds: float
+    features: "np.ndarray"
+    fill: "np.ndarray"
+    image: "np.ndarray | None"
+    row: "Row | None"
+
+
+def _scored_slices(built: "Experiment", inpaint: "Inpaint") -> Iterator[_Done]:
+    """This process's share of the slices, in their order; shown are a few, evenly spread whatever their scores."""
     from tqdm import tqdm
 
     from ipmedgan_jax import scoring
     from ipmedgan_jax.data import pipeline
 
     dataset, split = built.dataset, built.evaluation.split
+    mine = processes.share(pipeline.evaluation_slices(dataset.directory, split, built.holes))
     scored = scoring.score_slices(
         inpaint,
-        pipeline.evaluation_slices(dataset.directory, split, built.holes),
+        mine,
         built.features,
         hole_size=built.holes.size,
         modality=dataset.modality,
         batch_size=built.evaluation.batch_size,
     )
     shown = set(pipeline.spread(dataset.slices[split], built.evaluation.examples))
-    bar = tqdm(scored, total=dataset.slices[split], unit="slice", disable=None)
+    bar = tqdm(scored, total=dataset.slices[split] // processes.count(), unit="slice", disable=None)
     for i, each in enumerate(bar):
-        yield each, _example_row(each, built.fill) if i in shown else None
+        row = _example_row(each, built.fill) if processes.number(i) in shown else None
+        yield _Done(each.score, each.seconds, each.features, each.fill, each.slice.image if row else None, row)
 
 
 def _example_row(each: "Scored", fill: float) -> "Row":

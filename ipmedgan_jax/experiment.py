@@ -589,6 +589,15 @@ def with_younger_keys(saved: dict[str, Any]) -> dict[str, Any]:
     return completed
 
 
+OWN_TO_A_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetch")
+"""Keys that may differ between the processes of one run."""
+
+
+def settings_of_all(config: ConfigDict) -> dict[str, Any]:
+    """Flat: what all processes of a run must agree on."""
+    return {key: value for key, value in flat(as_json(config)).items() if key not in OWN_TO_A_PROCESS}
+
+
 def from_json(saved: dict[str, Any]) -> ConfigDict:
     """The config of a `config.json`; lists become the tuples they were."""
     return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()

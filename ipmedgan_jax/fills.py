@@ -52,14 +52,13 @@ class Writer:
         self._shown: list[int] = []
         self._images: list[np.ndarray] = []
 
-    def add(self, score: SliceScore, inpainted: np.ndarray, *, image: np.ndarray | None = None) -> None:
-        """One slice `[H, W]`; with its image if it is to be shown whole."""
-        row, column, height, width = score.hole
+    def add(self, score: SliceScore, fill: np.ndarray, *, image: np.ndarray | None = None) -> None:
+        """One slice's fill `[h, w]`; with its image `[H, W]` if it is to be shown whole."""
         if image is not None:
             self._shown.append(len(self._scores))
             self._images.append(image.astype(np.float32))
         self._scores.append(score)
-        self._fills.append(inpainted[row : row + height, column : column + width].astype(np.float32))
+        self._fills.append(fill.astype(np.float32))
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""

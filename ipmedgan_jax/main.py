@@ -15,14 +15,15 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax import entry, processes, runtime
 
 
 def main() -> None:
     runtime.set_up()
     from ipmedgan_jax import evaluate, experiment, train
 
-    built = experiment.build(flags.FLAGS.config)
+    processes.start(experiment.settings_of_all(flags.FLAGS.config))
+    built = processes.together(lambda: experiment.build(flags.FLAGS.config))
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     outcome = train.train(built, workdir)
     if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
@@ -41,6 +42,7 @@ def default_workdir() -> str:
 
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    processes.define_flags()
     flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
 
 

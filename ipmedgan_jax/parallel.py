@@ -1,4 +1,7 @@
-"""Work on all local devices at once: `jax.pmap` with one replicated state, batches cut over the devices.
+"""Work on all devices at once: `jax.pmap` with one replicated state, batches cut over the devices.
+
+Where there are several processes each maps its own local devices, and the means over `DATA_AXIS` are over all. The state is
+replicated in each process; for what deals with all processes' arrays (checkpoints) it is shown as one.
 
 Nothing else knows of the mapping. The state has no leading device axis; batches get one, `[devices, steps, B / devices, ..]`.
 """
@@ -15,9 +18,9 @@ Tree = Any
 
 
 def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Any:
-    """`step(state, frozen, batch) -> (state, metrics)` on every local device; the state passed in is given up.
+    """`step(state, frozen, batch) -> (state, metrics)` on every device; the state passed in is given up.
 
-    What is returned is called like `step`, or lowered and compiled ahead like anything `jax.jit` returns.
+    What is returned is called like `step`, or, by a process that is alone, lowered and compiled ahead.
     """
     return jax.pmap(step, axis_name=DATA_AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0)
 
@@ -35,6 +38,35 @@ def replicated_like(shapes: Tree) -> Tree:
 def _everywhere() -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(jax.local_devices(), (DATA_AXIS,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def as_one(tree: Tree) -> Tree:
+    """A state that is replicated in each process as arrays of all processes together; nothing is copied."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.host_local_array_to_global_array(tree, _all_devices(), jax.sharding.PartitionSpec())
+
+
+def as_one_like(shapes: Tree) -> Tree:
+    """The shapes and types of arrays, with the places that `as_one` gives them."""
+    mesh = _all_devices() if jax.process_count() > 1 else _everywhere().mesh
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
+def own(tree: Tree) -> Tree:
+    """This process's replicas of what `as_one` shows; nothing is copied."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.global_array_to_host_local_array(tree, _all_devices(), jax.sharding.PartitionSpec())
+
+
+def _all_devices() -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(jax.devices(), (DATA_AXIS,))
 
 
 def split_over_devices(batch: Tree, steps: int = 1) -> Tree:

@@ -10,7 +10,7 @@ from typing import IO, Any
 import jax
 from absl import logging
 
-from ipmedgan_jax import steps
+from ipmedgan_jax import processes, steps
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
@@ -38,16 +38,21 @@ def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
     A folder without a checkpoint has nothing to lose: it takes any config.
     """
     with contextlib.ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            _lock(stack.enter_context((workdir / "lock").open("w")), workdir)
-            if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
-                check_same_run(experiment, workdir)
-            records.write_json(workdir / CONFIG_FILE, experiment.config)
-            records.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
-        except OSError as error:
-            raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+        processes.together(lambda: _claim(experiment, workdir, stack) if processes.first() else None)
         yield
+
+
+def _claim(experiment: Experiment, workdir: Path, stack: contextlib.ExitStack) -> None:
+    """The same, until the stack is closed; of several processes the first does it for all."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _lock(stack.enter_context((workdir / "lock").open("w")), workdir)
+        if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
+            check_same_run(experiment, workdir)
+        records.write_json(workdir / CONFIG_FILE, experiment.config)
+        records.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
 
 
 def _lock(file: IO[str], workdir: Path) -> None:

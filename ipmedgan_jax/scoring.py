@@ -41,6 +41,12 @@ class Scored:
     seconds: float
     features: np.ndarray  # [2, 512]: VGG-19's conv5_1 round the hole, mean over pixels, of the fill and of the truth
 
+    @property
+    def fill(self) -> np.ndarray:
+        """What the hole was filled with, `[h, w]`."""
+        row, column, height, width = self.score.hole
+        return self.inpainted[row : row + height, column : column + width]
+
 
 class LearnedInpaint:
     """A system's generator as an `Inpaint`, compiled once whatever the weights."""

@@ -14,11 +14,11 @@ from ipmedgan_jax.errors import UserError
 
 
 class Summaries:
-    """TensorBoard files of a run, in `tensorboard/`. A context manager."""
+    """TensorBoard files of a run, in `tensorboard/`; none where there is no directory. A context manager."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path | None):
         try:
-            self._writer = SummaryWriter(str(directory), write_to_disk=True)
+            self._writer = SummaryWriter(str(directory or ""), write_to_disk=directory is not None)
         except OSError as error:
             raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
@@ -45,8 +45,8 @@ class Progress:
     A context manager: whatever ends the run, the line in place is ended first.
     """
 
-    def __init__(self, first: int, steps: int, *, stream=sys.stderr):
-        self._steps, self._stream = steps, stream
+    def __init__(self, first: int, steps: int, *, stream=sys.stderr, shown: bool = True):
+        self._steps, self._stream, self._shown = steps, stream, shown
         self._first_step = self._last_step = first
         self._first_time = self._last_time = time.monotonic()
         self._width = 0
@@ -83,6 +83,8 @@ class Progress:
         return 1 / seconds
 
     def _show(self, line: str) -> None:
+        if not self._shown:
+            return
         if not self._stream.isatty():
             logging.info("%s", line)
             return

@@ -20,13 +20,16 @@ import jax
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import parallel, runs, runtime, steps, validation
+from ipmedgan_jax import parallel, processes, runs, runtime, steps, validation
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
 from ipmedgan_jax.experiment import Experiment, Phase
 from ipmedgan_jax.steps import Batch, Metrics, TrainState, Update
 from ipmedgan_jax.summaries import Progress, Summaries
+
+OUT_OF_TIME, SIGNALLED = 1, 2
+"""Reasons to stop; the graver one is the higher."""
 
 EARLY_STEPS = 3
 """Steps until the first report: the first steps of a large network take long, and people wait for the time left."""
@@ -56,17 +59,19 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
-        summaries = stack.enter_context(Summaries(workdir / "tensorboard"))
+        summaries = stack.enter_context(Summaries(workdir / "tensorboard" if processes.first() else None))
         first = checkpoints.latest_step() or 0
-        progress = stack.enter_context(Progress(first, settings.steps))
+        progress = stack.enter_context(Progress(first, settings.steps, shown=processes.first()))
         stop = stack.enter_context(stop_signals())
         batches = pipeline.training_batches(
             experiment.dataset.directory,
             experiment.holes,
-            batch_size=settings.batch_size * settings.steps_per_dispatch,
+            batch_size=settings.batch_size * settings.steps_per_dispatch // processes.count(),
             seed=settings.seed,
             threads=settings.threads,
             prefetch=settings.prefetch,
+            process=processes.index(),
+            processes=processes.count(),
         )
         stack.callback(batches.close)
 
@@ -79,7 +84,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         runtime.give_back_freed_memory()
-        watch = MetricsWatch()
+        watch, vote = MetricsWatch(), processes.Vote()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
@@ -88,8 +93,9 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             state, metrics = updates.at(step)(state, frozen, batch)
             watch.add(step, metrics)
             last = step == settings.steps
-            out_of_time = time.monotonic() > deadline
-            signalled = bool(stop)  # once: a signal may come at any line
+            # Once, a signal may come at any line; and in all processes alike.
+            reason = vote.cast(SIGNALLED if stop else OUT_OF_TIME if time.monotonic() > deadline else 0)
+            signalled, out_of_time = reason == SIGNALLED, reason == OUT_OF_TIME
             if step % settings.log_every == 0 or 0 <= step - first - EARLY_STEPS < at_once or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
             validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
@@ -98,11 +104,11 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 watch.check()  # nothing that is not finite is ever saved
                 progress.pause()
                 scores = validate(step, state) if validating else None
-                checkpoints.save(step, state, batches.get_state(), scores)
+                checkpoints.save(step, parallel.as_one(state), batches.get_state(), scores)
                 progress.exclude(time.monotonic() - start)
             if (signalled or out_of_time) and not last:
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)
-                return outcome_of(stop)
+                return outcome_of(stop) if signalled else Outcome.OUT_OF_TIME
         return outcome_of(stop) if stop else Outcome.FINISHED
 
 
@@ -127,10 +133,10 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
     latest = checkpoints.latest_step()
     if latest is None:
         return parallel.replicate(initial.values())
-    state, input_state = checkpoints.restore(latest, parallel.replicated_like(initial.shapes))
+    state, input_state = checkpoints.restore(latest, parallel.as_one_like(initial.shapes))
     batches.set_state(input_state)
     logging.info("resumed at step %d", latest)
-    return state
+    return parallel.own(state)
 
 
 def describe(experiment: Experiment, state: TrainState) -> None:
@@ -168,7 +174,10 @@ class Updates:
 
 
 def compile_update(experiment: Experiment, update: Update, initial: InitialState) -> Callable[..., Any]:
-    """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use."""
+    """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use.
+
+    Of several processes each compiles its part of the one program when they first run it together.
+    """
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
     arrays = pipeline.abstract_batch(experiment.holes, size, count)
@@ -176,6 +185,8 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
     state = parallel.replicated_like(initial.shapes)
     frozen = parallel.replicated_like(experiment.features.params)
     mapped = parallel.map_over_devices(partial(steps.train_steps, update))
+    if processes.count() > 1:
+        return mapped
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, batch).compile()
     memory = compiled.memory_analysis()
@@ -242,9 +253,8 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
 
 
 def outcome_of(signals: list[int]) -> Outcome:
-    if not signals:
-        return Outcome.OUT_OF_TIME
-    return Outcome.INTERRUPTED if signals[0] == signal.SIGINT else Outcome.TERMINATED
+    """Of a stop by a signal, of this process or, where there is none, of another."""
+    return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
 
 
 @contextlib.contextmanager

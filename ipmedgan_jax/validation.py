@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from ipmedgan_jax import figures, finding, scoring, steps
+from ipmedgan_jax import figures, finding, processes, scoring, steps
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.experiment import Experiment
@@ -24,15 +24,19 @@ Look = Callable[[steps.Tree, steps.Tree], tuple[dict[str, float], list[np.ndarra
 def make_validation(
     experiment: Experiment, workdir: Path, summaries: Summaries
 ) -> Callable[[int, TrainState], dict[str, float]]:
-    """A function (step, state) -> scores on the validation subjects; it also draws a few of their slices."""
+    """A function (step, state) -> scores on the validation subjects; it also draws a few of their slices.
+
+    Each process looks at its share of the slices; all get all scores.
+    """
     look = _look_at_finds(experiment) if experiment.finds else _look_at_fills(experiment)
 
     def validate(step: int, state: TrainState) -> dict[str, float]:
         scores, tiles = look(*generator_variables(state))
         summaries.scalars(step, scores, prefix="validation/")
-        picture = figures.image_grid(tiles, columns=3)
-        summaries.image(step, "validation/examples", picture)
-        figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
+        if processes.first():
+            picture = figures.image_grid(tiles, columns=3)
+            summaries.image(step, "validation/examples", picture)
+            figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
         text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("validation  step %d: %s", step, text)
         return scores
@@ -49,23 +53,25 @@ def _look_at_fills(experiment: Experiment) -> Look:
     )
     if not slices:
         raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
-    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
+    shown = set(pipeline.spread(len(slices), EXAMPLE_SLICES))
+    mine = list(processes.share(slices))
     inpaint = scoring.LearnedInpaint(experiment.system)
 
     def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
-        scored = list(
-            scoring.score_slices(
-                inpaint.bind(params, statistics),
-                slices,
-                experiment.features,
-                hole_size=experiment.holes.size,
-                modality=experiment.dataset.modality,
-                batch_size=experiment.evaluation.batch_size,
-            )
+        scored = scoring.score_slices(
+            inpaint.bind(params, statistics),
+            mine,
+            experiment.features,
+            hole_size=experiment.holes.size,
+            modality=experiment.dataset.modality,
+            batch_size=experiment.evaluation.batch_size,
         )
-        some = [scored[i] for i in shown]
-        tiles = [tile for each in some for tile in (each.slice.image, each.slice.context(experiment.fill), each.inpainted)]
-        return scoring.mean_over_subjects(each.score for each in scored), tiles
+        seen = []
+        for i, each in enumerate(scored):
+            tiles = [each.slice.image, each.slice.context(experiment.fill), each.inpainted]
+            seen.append((each.score, tiles if processes.number(i) in shown else []))
+        everything = processes.gather_lists(seen)
+        return scoring.mean_over_subjects(score for score, _ in everything), [tile for _, some in everything for tile in some]
 
     return look
 
@@ -80,11 +86,14 @@ def _look_at_finds(experiment: Experiment) -> Look:
     if not slices:
         raise UserError("no validation slice to find damage in")
     shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
+    mine = list(processes.share(slices))
     find = finding.LearnedFind(experiment.system)
 
     def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
         batch_size = experiment.evaluation.batch_size
-        found = list(finding.find_in_slices(find.bind(params, statistics), slices, batch_size=batch_size))
+        found = processes.gather_lists(
+            list(finding.find_in_slices(find.bind(params, statistics), mine, batch_size=batch_size))
+        )
         return finding.mean_over_subjects(found), [tile for i in shown for tile in finding.tiles(found[i])]
 
     return look

@@ -33,7 +33,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
             score = reports.SliceScore(f"s{subject}", "v", index, (corner, 4, 16, 16), foreground, hole, scored)
             scores.append(score)
             image = generator.uniform(-1, 1, (32, 32)).astype(np.float32)
-            writer.add(score, image, image=image if subject < 3 and index == 0 else None)
+            writer.add(score, image[corner : corner + 16, 4:20], image=image if subject < 3 and index == 0 else None)
     report = reports.report(
         scores,
         system=system,

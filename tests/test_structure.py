@@ -15,6 +15,7 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "caches", "whole"},
+    {"processes"},
     {"data.nifti", "data.dicom"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},

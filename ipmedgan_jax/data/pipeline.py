@@ -7,10 +7,10 @@ are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
 import bisect
 import itertools
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import grain
 import numpy as np
@@ -23,8 +23,26 @@ from ipmedgan_jax.shapes import ShapeSettings, draw
 
 NumpyBatch = dict[str, Any]
 
-Batches: TypeAlias = grain.DatasetIterator[NumpyBatch]
-"""Endless training batches, with `get_state`, `set_state` and `close`."""
+
+class Batches:
+    """One process's endless training batches. A place in their order is the same for any number of processes."""
+
+    def __init__(self, iterator: grain.DatasetIterator[NumpyBatch], processes: int):
+        self._iterator, self._processes = iterator, processes
+
+    def __next__(self) -> NumpyBatch:
+        return next(self._iterator)
+
+    def get_state(self) -> dict[str, int]:
+        """How many slices all processes have taken."""
+        return {"next_index": self._iterator.get_state()["next_index"] * self._processes}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        self._iterator.set_state({"next_index": state["next_index"] // self._processes})
+
+    def close(self) -> None:
+        """Ends the threads that read ahead."""
+        self._iterator.close()
 
 
 @dataclass(frozen=True)
@@ -144,10 +162,11 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> Batches:
-    """Endless shuffled batches of this process's share, a new order and new holes every epoch.
+    """Endless shuffled batches, a new order and new holes every epoch; of several processes each one's own, of `batch_size`.
 
-    Which slices and holes come n-th depends on the seed and n alone, so the iterator's state (`get_state`) is a place in
-    that order. Close the iterator when done: it reads ahead in threads.
+    Which slices and holes come n-th depends on the seed and n alone. Process i takes every `processes`-th from the i-th on,
+    so that what all take together at a step is the same for any number of them, and no slice comes twice in an epoch. Close
+    the batches when done: they are read ahead in threads.
     """
 
     def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
@@ -164,11 +183,9 @@ def training_batches(
         return example
 
     source = SliceSource(directory, "train")
-    if len(source) < processes:
-        raise UserError(f"{directory}: {len(source)} training slices for {processes} processes")
-    slices = grain.MapDataset.source(source).seed(seed).shuffle()[process::processes].repeat().random_map(example)
+    slices = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(example)[process::processes]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    return iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True))
+    return Batches(iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True)), processes)
 
 
 def _damaged_example(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
