@@ -42,17 +42,41 @@ def test_batches_have_the_promised_shapes_and_ranges(phantom_data):
     assert np.abs(batch["image"]).max() <= 1
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_each_slice_is_seen_once_an_epoch_by_one_process(phantom_data, processes):
     size = train_size(phantom_data)
-    assert size % processes == 0
-    seen = [
-        slices_of(take(phantom_data, size // processes, batch_size=1, process=process, processes=processes))
-        for process in range(processes)
-    ]
-    counts = collections.Counter(name for share in seen for name in share)
-    assert len(counts) == size
-    assert set(counts.values()) == {1}
+    for epoch in range(2):
+        counts = collections.Counter()
+        for process in range(processes):
+            end = len(range(process, (epoch + 1) * size, processes))  # of its slices, those of the epochs so far
+            start = len(range(process, epoch * size, processes))
+            mine = slices_of(take(phantom_data, end, batch_size=1, process=process, processes=processes))
+            counts.update(mine[start:])
+        assert len(counts) == size
+        assert set(counts.values()) == {1}
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_what_all_processes_take_at_a_step_does_not_depend_on_their_number(phantom_data, processes):
+    def contents(batch):
+        return [(image.tobytes(), *hole) for image, hole in zip(batch["image"], batch["hole"], strict=True)]
+
+    together = take(phantom_data, 5, batch_size=4)
+    parts = [take(phantom_data, 5, batch_size=4 // processes, process=i, processes=processes) for i in range(processes)]
+    for step, batch in enumerate(together):
+        assert sorted(contents(batch)) == sorted(each for part in parts for each in contents(part[step]))
+
+
+def test_a_place_in_the_order_is_one_for_any_number_of_processes(phantom_data):
+    with batches(phantom_data, batch_size=4) as one:
+        next(one)
+        next(one)
+        place = one.get_state()
+        expected = next(one)
+    with batches(phantom_data, process=1, processes=2) as second:
+        second.set_state(place)
+        assert second.get_state() == place
+        np.testing.assert_array_equal(next(second)["image"], expected["image"][1::2])
 
 
 def test_the_next_epoch_has_another_order_and_other_holes(phantom_data):
@@ -86,11 +110,6 @@ def test_the_iterator_s_state_is_a_place_in_the_order(phantom_data):
             again = next(resumed)
             np.testing.assert_array_equal(again["image"], batch["image"])
             np.testing.assert_array_equal(again["hole"], batch["hole"])
-
-
-def test_more_processes_than_slices_are_refused(phantom_data):
-    with pytest.raises(UserError, match="training slices for 1000 processes"):
-        pipeline.training_batches(phantom_data, HOLES, batch_size=1, seed=0, threads=1, prefetch=1, processes=1000)
 
 
 def test_evaluation_holes_are_the_same_every_time_and_have_enough_foreground(phantom_data):
