@@ -122,6 +122,7 @@ def test_losses_fall_as_what_is_found_gets_right():
 # ------------------------------------------------------------------ a run
 
 
+@pytest.mark.slow
 def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
     config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
     built = experiment.build(config)
