@@ -48,8 +48,7 @@ def simulate(
     generator: np.random.Generator, image: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """The image with a random kind of damage, its mask, and the kind; as it is where it shows nothing but air."""
-    shares = np.array(settings.shares, float)
-    kind = settings.kinds[int(generator.choice(len(shares), p=shares / shares.sum()))]
+    kind = shapes.choose(generator, settings.kinds, settings.shares)
     if generator.random() < settings.intact or not (image > settings.foreground).any():
         return image, np.zeros(image.shape, bool), INTACT
     damaged, lost = KINDS[kind](generator, image, settings)

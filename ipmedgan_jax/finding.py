@@ -17,7 +17,7 @@ import numpy as np
 
 from ipmedgan_jax import figures, reports
 from ipmedgan_jax.damage import INTACT
-from ipmedgan_jax.data.pipeline import DamagedSlice
+from ipmedgan_jax.data.pipeline import DamagedSlice, in_groups
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.steps import System, Tree
 
@@ -63,23 +63,12 @@ class LearnedFind:
 
 def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: int) -> Iterator[Found]:
     """In their order."""
-    group: list[DamagedSlice] = []
-
-    def found() -> Iterator[Found]:
-        padded = group + group[-1:] * (batch_size - len(group))  # of the compiled size
+    for group, padded in in_groups(slices, batch_size):
         start = time.perf_counter()
         likelihoods = find(np.stack([each.image for each in padded])[..., None])
         seconds = (time.perf_counter() - start) / batch_size
         for each, likelihood in zip(group, likelihoods[..., 0], strict=False):
             yield Found(each, likelihood, seconds)
-
-    for each in slices:
-        group.append(each)
-        if len(group) == batch_size:
-            yield from found()
-            group = []
-    if group:
-        yield from found()
 
 
 def subject_scores(found: Iterable[Found]) -> dict[str, dict[str, float]]:
@@ -114,9 +103,16 @@ def _share(part: float, whole: float) -> float | None:
 
 def mean_over_subjects(found: Iterable[Found]) -> dict[str, float]:
     """Each score's mean over the subjects that have it."""
-    by_subject = list(subject_scores(found).values())
-    names = dict.fromkeys(name for scores in by_subject for name in scores)
-    return {name: statistics.mean(scores[name] for scores in by_subject if name in scores) for name in names}
+    return {name: statistics.mean(values) for name, values in _columns(subject_scores(found)).items()}
+
+
+def _columns(by_subject: dict[str, dict[str, float]]) -> dict[str, list[float]]:
+    """Each score's values, of the subjects that have it."""
+    columns: dict[str, list[float]] = {}
+    for scores in by_subject.values():
+        for name, value in scores.items():
+            columns.setdefault(name, []).append(value)
+    return columns
 
 
 def report(found: Sequence[Found], *, resamples: int, **about: Any) -> dict[str, Any]:
@@ -124,10 +120,10 @@ def report(found: Sequence[Found], *, resamples: int, **about: Any) -> dict[str,
     if not found:
         raise UserError("no slice to find damage in, at least one wanted (data.dir)")
     by_subject = subject_scores(found)
-    region = {}
-    for name in mean_over_subjects(found):
-        values = [scores[name] for scores in by_subject.values() if name in scores]
-        region[name] = {"mean": statistics.mean(values), "ci95": reports.bootstrap_interval(values, resamples=resamples)}
+    region = {
+        name: {"mean": statistics.mean(values), "ci95": reports.bootstrap_interval(values, resamples=resamples)}
+        for name, values in _columns(by_subject).items()
+    }
     return {
         **about,
         "region": {"image": region},

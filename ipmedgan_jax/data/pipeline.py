@@ -7,10 +7,10 @@ are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
 import bisect
 import itertools
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grain
 import numpy as np
@@ -20,6 +20,8 @@ from ipmedgan_jax.damage import DamageSettings, simulate
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.shapes import ShapeSettings, draw
+
+T = TypeVar("T")
 
 NumpyBatch = dict[str, Any]
 
@@ -227,20 +229,19 @@ def spread(count: int, at_most: int) -> Sequence[int]:
 
 
 def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[tuple[list[EvaluationSlice], NumpyBatch]]:
-    """Slices in groups, with their batch; the last batch repeats its last slice to stay of the compiled size."""
-    group: list[EvaluationSlice] = []
-    for each in slices:
-        group.append(each)
-        if len(group) == batch_size:
-            yield group, _stack(group, batch_size)
-            group = []
-    if group:
-        yield group, _stack(group, batch_size)
+    """Slices in groups, with their batch."""
+    for group, padded in in_groups(slices, batch_size):
+        yield (
+            group,
+            {
+                "image": np.stack([each.image for each in padded])[..., None],
+                "hole": np.stack([each.hole for each in padded]),
+            },
+        )
 
 
-def _stack(group: list[EvaluationSlice], batch_size: int) -> NumpyBatch:
-    padded = group + group[-1:] * (batch_size - len(group))
-    return {
-        "image": np.stack([each.image for each in padded])[..., None],
-        "hole": np.stack([each.hole for each in padded]),
-    }
+def in_groups(items: Iterable[T], size: int) -> Iterator[tuple[list[T], list[T]]]:
+    """Items in groups of `size`, each beside itself at full size: the last repeats its last item."""
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group, group + group[-1:] * (size - len(group))
