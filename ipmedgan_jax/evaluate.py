@@ -124,7 +124,7 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
 
     directory, split = workdir / "evaluation", built.evaluation.split
     slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
-    bar = tqdm(slices, total=built.dataset.slices[split], unit="slice", disable=None)
+    bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
     found = list(finding.find_in_slices(find, bar, batch_size=built.evaluation.batch_size))
     report = finding.report(
         found,
@@ -143,7 +143,7 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(finding.table(report))
-    print(f"{report['slices']} slices of {report['subjects']} {split} subject(s); written to {directory}")
+    print(f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}")
     return report
 
 

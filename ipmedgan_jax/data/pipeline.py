@@ -8,7 +8,7 @@ import bisect
 import itertools
 import resource
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ import grain
 import numpy as np
 
 from ipmedgan_jax import masks
-from ipmedgan_jax.damage import DamageSettings, simulate
+from ipmedgan_jax.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.shapes import ShapeSettings, draw
@@ -212,13 +212,15 @@ def evaluation_slices(
 def damaged_slices(
     directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
 ) -> Iterator[DamagedSlice]:
-    """The split's slices in their order, each with the damage (or none) that its names and the seed give it."""
+    """The split's slices in their order, each with the damage that its names and the seed give it, and as it is."""
     assert holes.damage is not None
     source = SliceSource(directory, split)
-    for index in range(len(source)) if at_most is None else spread(len(source), at_most):
+    for index in range(len(source)) if at_most is None else spread(len(source), at_most // 2):
         record = source[index]
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
-        yield DamagedSlice(record, *simulate(generator, record.image(), holes.damage))
+        image = record.image()
+        yield DamagedSlice(record, *simulate(generator, image, replace(holes.damage, intact=0.0)))
+        yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:
