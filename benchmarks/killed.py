@@ -4,7 +4,7 @@
 
 Two runs of one small config on the built-in phantom: one undisturbed; of the other one process is killed (SIGKILL) at a
 random moment after each life's first checkpoint, and all are begun again, until it is finished. All arrays of the last
-checkpoints must be equal to the bit. Exit code 1 where they are not, or where the others outlive a killed process for too long.
+checkpoints must be equal to the bit. Exit code 1 where they are not, or where others outlive a killed process for too long.
 """
 
 import os

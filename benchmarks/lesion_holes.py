@@ -94,9 +94,9 @@ def _on_trained_grid(volume, lesion: np.ndarray, trained):
     grid = Grid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
     pixels, marked = grid.forth(slices), grid.forth(masks.astype(np.float32)) > 0.5
     x, y = (mm * slices.shape[i] / pixels.shape[i] for mm, i in zip(volume.spacing_mm, (2, 1), strict=False))
-    # From slices back to canonical axes: [S, rows, columns] -> [X, Y, Z].
-    back = [np.ascontiguousarray(each[:, ::-1, ::-1].transpose(2, 1, 0)) for each in (pixels, marked)]
-    return volumes.Volume(volume.path, back[0], (x, y, volume.spacing_mm[2]), "RAS", False), back[1]
+    array, mask = (np.empty(pixels.shape[::-1], each.dtype) for each in (pixels, marked))
+    PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, marked
+    return volumes.Volume(volume.path, array, (x, y, volume.spacing_mm[2]), "RAS", False), mask
 
 
 def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:

@@ -52,7 +52,7 @@ def get_config(system: str = "") -> ConfigDict:
     config.damage = damage = ConfigDict()  # simulated, for the system `finder`; of holes.smallest to holes.size pixels
     damage.kinds = ()  # void cut (MRI: signal voids, cut-off heads) metal cut (CT: metal with streaks); empty: the modality's
     damage.shares = ()  # how often each kind is drawn; empty: all alike
-    damage.intact = 0.2  # share of slices that are left as they are
+    damage.intact = 0.3  # share of slices that are left as they are
 
     config.generator = generator = ConfigDict()
     generator.blocks = 6  # U-blocks of the CasNet (SPEC: second-hand)
@@ -164,6 +164,8 @@ SYSTEMS = {
         "train.generator_alone": 0.4,
     },
     "finder": {
+        "optimiser.learning_rate": 1e-3,  # nothing adversarial about it
+        "optimiser.b1": 0.9,
         "train.best": "dice",
     },
     "unet": {

@@ -48,33 +48,37 @@ def simulate(
     generator: np.random.Generator, image: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """The image with a random kind of damage, its mask, and the kind; as it is where it shows nothing but air."""
-    shares = np.array(settings.shares, float)
-    kind = settings.kinds[int(generator.choice(len(shares), p=shares / shares.sum()))]
-    if generator.random() < settings.intact or not (image > settings.foreground).any():
+    kind = shapes.choose(generator, settings.kinds, settings.shares)
+    head = find_head(image, settings.foreground)
+    if generator.random() < settings.intact or not head.any():
         return image, np.zeros(image.shape, bool), INTACT
-    damaged, lost = KINDS[kind](generator, image, settings)
+    damaged, lost = KINDS[kind](generator, image, head, settings)
     # Not single streaks or grains: where, all round a pixel, the image has changed visibly.
     changed = gaussian_filter(np.abs(damaged - image), BLUR) > VISIBLE
-    mask = binary_fill_holes(lost | (changed & _head(image, settings)))
+    mask = binary_fill_holes(lost | (changed & head))
     return damaged.astype(np.float32), mask, kind if mask.any() else INTACT
 
 
-def _void(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray]:
+def _void(
+    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """No signal round metal, and a rim that is bright in two directions: a dipole's field moves signal there."""
-    outline = _placed(generator, image, settings, metal=False)
+    outline = _placed(generator, head, settings, metal=False)
     core = gaussian_filter(outline.astype(np.float32), generator.uniform(0.6, 1.5))
     rim = np.clip(gaussian_filter(core, generator.uniform(1.5, 3.5)) - core, 0, None)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     angle = np.arctan2(y - (y * core).sum() / core.sum(), x - (x * core).sum() / core.sum())
     rim *= 1 + np.cos(2 * angle + generator.uniform(0, 2 * np.pi))
     signal = (image + 1) * (1 - core)
-    signal += generator.uniform(1.0, 5.0) * rim * (signal[image > settings.foreground].mean() + 0.3)
-    return np.clip(signal - 1, -1, 1), core > 0.5
+    signal += generator.uniform(1.0, 5.0) * rim * (signal[head].mean() + 0.3)
+    return np.clip(signal - 1, -1, 1), (core > 0.5) & head
 
 
-def _metal(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray]:
+def _metal(
+    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """One to three pieces as bright as the window has it, and what beam hardening and lost photons in them do to the rest."""
-    pieces = [_placed(generator, image, settings, metal=True) for _ in range(generator.integers(1, 4))]
+    pieces = [_placed(generator, head, settings, metal=True) for _ in range(generator.integers(1, 4))]
     metal = np.any(pieces, axis=0)
     streaks = _streaks(generator, metal)
     strongest = max(float(np.percentile(np.abs(streaks[~metal]), 99.5)), 1e-9)
@@ -84,10 +88,12 @@ def _metal(generator: np.random.Generator, image: np.ndarray, settings: DamageSe
     return np.where(metal, np.float32(1), damaged), metal
 
 
-def _cut(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray]:
+def _cut(
+    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """A field of view that ends before the head does, at one side."""
     turns = int(generator.integers(4))
-    damaged, head = np.rot90(image, turns).copy(), np.rot90(_head(image, settings), turns)
+    damaged, head = np.rot90(image, turns).copy(), np.rot90(head, turns)
     rows = np.flatnonzero(head.any(1))
     depth = max(1, round(generator.uniform(0.05, 0.35) * len(rows)))
     end = rows[0] + depth
@@ -97,29 +103,50 @@ def _cut(generator: np.random.Generator, image: np.ndarray, settings: DamageSett
     return np.rot90(damaged, -turns), np.rot90(lost, -turns)
 
 
-KINDS: dict[str, Callable[[np.random.Generator, np.ndarray, DamageSettings], tuple[np.ndarray, np.ndarray]]] = {
+KINDS: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray, DamageSettings], tuple[np.ndarray, np.ndarray]]] = {
     "void": _void,
     "metal": _metal,
     "cut": _cut,
 }
-"""(generator, image, settings) -> the damaged image, and where what was there is gone whatever the image shows."""
+"""(generator, image, head, settings) -> the damaged image, and where what was there is gone whatever the image shows."""
 
 OF_MODALITY = {"mri": ("void", "cut"), "ct": ("metal", "cut")}
 """The kinds that each modality has."""
 
 
-def _head(image: np.ndarray, settings: DamageSettings) -> np.ndarray:
-    """The foreground and the air in it."""
-    return binary_fill_holes(image > settings.foreground)
+def find_head(image: np.ndarray, foreground: float) -> np.ndarray:
+    """The largest connected thing that is no air, with the air in it; bool `[H, W]`, empty where there is none.
+
+    Noise and ghosts round a head may be brighter than `foreground`, so the level is at least half of Otsu's way from air (-1)
+    to tissue, on an image that is a little blurred. Thin things (a head-rest, wires) are parted from it, and dark clefts
+    (the skull's base) closed.
+    """
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
+    otsu, _ = cv2.threshold(((smooth + 1) * 127.5).astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    tissue = (smooth > max(foreground, otsu / 2 / 127.5 - 1)).astype(np.uint8)
+    solid = cv2.morphologyEx(tissue, cv2.MORPH_OPEN, _disc(len(image) // 40))
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(solid)
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    if not len(areas):
+        return np.zeros(image.shape, bool)
+    cleft = len(image) // 12
+    largest = np.pad(parts == 1 + int(np.argmax(areas)), cleft).astype(np.uint8)
+    closed = cv2.morphologyEx(largest, cv2.MORPH_CLOSE, _disc(cleft))
+    return binary_fill_holes(closed[cleft:-cleft, cleft:-cleft])
 
 
-def _placed(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
+def _disc(diameter: int) -> np.ndarray:
+    """A structuring element of an odd number of pixels."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter | 1, diameter | 1))
+
+
+def _placed(generator: np.random.Generator, head: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
     """An outline round a random pixel of the head; one of metal is a quarter as large."""
     size, smallest = (max(3, length // 4) if metal else length for length in (settings.size, settings.smallest))
     kinds = shapes.ShapeSettings(("blob", "ellipse"), (2.0, 1.0), size, min(smallest, size))
-    inside = np.argwhere(image > settings.foreground)
+    inside = np.argwhere(head)
     row, column = inside[int(generator.integers(len(inside)))] + size - size // 2
-    padded = np.pad(np.zeros(image.shape, bool), size)
+    padded = np.pad(np.zeros(head.shape, bool), size)
     padded[row : row + size, column : column + size] = shapes.draw(generator, kinds)
     placed = padded[size:-size, size:-size]
     placed[tuple(inside[0])] |= not placed.any()

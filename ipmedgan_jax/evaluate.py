@@ -137,7 +137,7 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     directory, split = workdir / "evaluation", built.evaluation.split
     _make(directory)
     slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
-    bar = tqdm(slices, total=built.dataset.slices[split], unit="slice", disable=None)
+    bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
     mine = processes.share(bar)
     found = processes.gather_lists(list(finding.find_in_slices(find, mine, batch_size=built.evaluation.batch_size)))
     report = finding.report(
@@ -158,7 +158,7 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
     print(finding.table(report))
-    print(f"{report['slices']} slices of {report['subjects']} {split} subject(s); written to {directory}")
+    print(f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}")
     return report
 
 

@@ -17,10 +17,7 @@ from ipmedgan_jax.volume_finding import Finder
 from ipmedgan_jax.volume_inpainting import Generator, Trained
 
 BATCH_SIZE = 8
-"""Slices filled at once."""
-
-FINDER_BATCH_SIZE = 8
-"""Slices that damage is found in at once."""
+"""Slices filled, or searched for damage, at once."""
 
 Program = Callable[..., jax.Array]
 """(weights, image, hole, shape) -> inpainted images; all arrays, the weights in order."""
@@ -39,7 +36,7 @@ def load_finder(workdir: Path, checkpoint: str) -> Finder:
     step, params, statistics = _restore(inference, workdir, checkpoint)
     preparation = _preparation(inference, runs.read_seen(workdir))
     find = LearnedFind(inference.system).bind(params, statistics)
-    return Finder(inference.name, step, str(workdir), preparation, FINDER_BATCH_SIZE, find)
+    return Finder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find)
 
 
 def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:

@@ -27,12 +27,16 @@ class ShapeSettings:
 
 def draw(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
     """One shape of a random kind, anywhere in the box; never empty."""
-    shares = np.array(settings.shares, float)
-    kind = settings.kinds[generator.choice(len(shares), p=shares / shares.sum())]
-    shape = KINDS[kind](generator, settings)
+    shape = KINDS[choose(generator, settings.kinds, settings.shares)](generator, settings)
     if not shape.any():
         return _square(generator, settings)
     return _moved(generator, shape)
+
+
+def choose(generator: np.random.Generator, kinds: Sequence[str], shares: Sequence[float]) -> str:
+    """One of the kinds, each as often as its share of all shares."""
+    weights = np.array(shares, float)
+    return kinds[int(generator.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _square(generator: np.random.Generator, settings: ShapeSettings) -> Shape:

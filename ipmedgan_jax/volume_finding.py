@@ -9,7 +9,7 @@ from ipmedgan_jax import frames
 from ipmedgan_jax.data import volumes
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
 from ipmedgan_jax.data.preparation import PreparationSettings
-from ipmedgan_jax.finding import LIKELY, Find
+from ipmedgan_jax.finding import LIKELY, Find, damaged_pixels
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def find_in_volume(finder: Finder, volume: volumes.Volume, done: Callable[[int],
         shown = volumes.crop_or_pad(images, size, (row, column), -1.0)
         padded = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
         likelihood = finder.find(padded[..., None])[: len(some), ..., 0]
+        likelihood = np.stack([np.where(damaged_pixels(each), each, 0) for each in likelihood])
         found[some] = grid.back(volumes.crop_or_pad(likelihood, images.shape[1:], (-row, -column), 0.0)) >= LIKELY
         done(len(some))
     return mask

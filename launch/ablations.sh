@@ -29,7 +29,6 @@ case $system in
     variant no_local_discriminator --config.loss.local=0.0
     variant no_style --config.loss.style=0.0
     variant perceptual_sum_unscaled --config.loss.perceptual_scale_by_size=False
-    variant perceptual_mean --config.loss.perceptual_reduction=mean
     variant batch_statistics --config.normalisation.statistics=batch  # running averages at test
     variant with_l1 --config.loss.reconstruction=10.0
     variant with_l1_start --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4

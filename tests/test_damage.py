@@ -24,6 +24,20 @@ def head(side=96):
     return image.astype(np.float32)
 
 
+def test_the_head_is_no_noise_round_it_and_the_air_in_it_belongs_to_it():
+    image = head()
+    wanted = np.hypot(*np.mgrid[-48:48, -48:48]) < 0.4 * 96
+    noise = np.random.default_rng(0).rayleigh(0.06, image.shape).astype(np.float32) - 1  # half of it above the level
+    noisy = np.maximum(image, noise)
+    noisy[4:9, 4:9] = 0.5  # an ear
+    for each in (image, noisy):
+        seen = damage.find_head(each, -0.9)
+        assert (seen ^ wanted).sum() < 250  # its edge of 240 pixels, blurred
+        assert seen[48 + 10, 48]
+        assert not seen[:9, :9].any()
+    assert not damage.find_head(np.full((32, 32), -1, np.float32), -0.9).any()
+
+
 @pytest.mark.parametrize("kind", damage.KINDS)
 def test_what_is_changed_visibly_is_marked_and_little_else(kind):
     generator, image = np.random.default_rng(0), head()
@@ -88,10 +102,10 @@ def found(subject, likelihood, mask, kind):
 
 def test_scores_are_of_a_subject_s_slices_together():
     finds = [
-        found("a", [[0.9, 0.9, 0.1, 0.1]], [[1, 0, 1, 0]], "void"),  # one right, one wrong, one missed
-        found("a", [[0.0, 0.0, 0.0, 0.6]], [[0, 0, 0, 0]], damage.INTACT),  # one more wrong
-        found("b", [[0.5, 0.0, 0.0, 0.0]], [[1, 0, 0, 0]], "cut"),
-        found("b", [[0.4, 0.0, 0.0, 0.0]], [[0, 0, 0, 0]], damage.INTACT),
+        found("a", [[0.97, 0.6, 0.1, 0.1]], [[1, 0, 1, 0]], "void"),  # one right, one wrong, one missed
+        found("a", [[0.0, 0.0, 0.0, 0.97]], [[0, 0, 0, 0]], damage.INTACT),  # one more wrong
+        found("b", [[0.97, 0.0, 0.0, 0.6]], [[1, 0, 0, 0]], "cut"),
+        found("b", [[0.4, 0.0, 0.0, 0.6]], [[0, 0, 0, 0]], damage.INTACT),
     ]
     scores = finding.subject_scores(finds)
     assert scores["a"] == pytest.approx(
@@ -105,6 +119,14 @@ def test_scores_are_of_a_subject_s_slices_together():
     assert report["region"]["image"]["dice_cut"]["ci95"] is None  # one subject says nothing of others
     with pytest.raises(UserError, match="no slice"):
         finding.report([], resamples=50)
+
+
+def test_a_part_is_damaged_that_is_somewhere_surely_so():
+    likelihood = np.array([[0.97, 0.6, 0.4, 0.6, 0.9], [0.0, 0.6, 0.0, 0.0, 0.0]])
+    assert finding.damaged_pixels(likelihood).tolist() == [
+        [True, True, False, False, False],
+        [False, True, False, False, False],
+    ]
 
 
 def test_losses_fall_as_what_is_found_gets_right():
@@ -122,6 +144,7 @@ def test_losses_fall_as_what_is_found_gets_right():
 # ------------------------------------------------------------------ a run
 
 
+@pytest.mark.slow
 def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
     config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
     built = experiment.build(config)
@@ -131,7 +154,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
     report = evaluate.evaluate_run(built, tmp_path)
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == report
     assert set(report["region"]["image"]) >= {"dice", "sensitivity", "clean"}
-    assert (report["system"], report["step"], report["slices"]) == ("finder", 2, built.dataset.slices["validation"])
+    assert (report["system"], report["step"], report["slices"]) == ("finder", 2, 2 * built.dataset.slices["validation"])
     assert report["damage"]["kinds"] == ["metal", "cut"]
     for name in ("evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000002.png"):
         assert (tmp_path / name).stat().st_size > 0

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, runs, train, validation
+from ipmedgan_jax import evaluate, experiment, runs, scoring, train, validation
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import NOT_FINITE, UserError
 from ipmedgan_jax.train import Outcome
@@ -154,13 +154,13 @@ def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tm
 
 def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeypatch):
     seen = []
-    score = train.scoring.SliceScore
+    score = scoring.SliceScore
 
     def noted(*arguments):
         seen.append(arguments[:4])
         return score(*arguments)
 
-    monkeypatch.setattr(train.scoring, "SliceScore", noted)
+    monkeypatch.setattr(scoring, "SliceScore", noted)
     for system in ("telea", "biharmonic"):
         evaluate.evaluate_classical(experiment.build(tiny_config("unet")), system, tmp_path)
     half = len(seen) // 2

@@ -7,19 +7,21 @@ are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
 import bisect
 import itertools
 import resource
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grain
 import numpy as np
 
 from ipmedgan_jax import masks
-from ipmedgan_jax.damage import DamageSettings, simulate
+from ipmedgan_jax.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.shapes import ShapeSettings, draw
+
+T = TypeVar("T")
 
 NumpyBatch = dict[str, Any]
 
@@ -227,13 +229,15 @@ def evaluation_slices(
 def damaged_slices(
     directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
 ) -> Iterator[DamagedSlice]:
-    """The split's slices in their order, each with the damage (or none) that its names and the seed give it."""
+    """The split's slices in their order, each with the damage that its names and the seed give it, and as it is."""
     assert holes.damage is not None
     source = SliceSource(directory, split)
-    for index in range(len(source)) if at_most is None else spread(len(source), at_most):
+    for index in range(len(source)) if at_most is None else spread(len(source), at_most // 2):
         record = source[index]
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
-        yield DamagedSlice(record, *simulate(generator, record.image(), holes.damage))
+        image = record.image()
+        yield DamagedSlice(record, *simulate(generator, image, replace(holes.damage, intact=0.0)))
+        yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:
@@ -244,20 +248,19 @@ def spread(count: int, at_most: int) -> Sequence[int]:
 
 
 def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[tuple[list[EvaluationSlice], NumpyBatch]]:
-    """Slices in groups, with their batch; the last batch repeats its last slice to stay of the compiled size."""
-    group: list[EvaluationSlice] = []
-    for each in slices:
-        group.append(each)
-        if len(group) == batch_size:
-            yield group, _stack(group, batch_size)
-            group = []
-    if group:
-        yield group, _stack(group, batch_size)
+    """Slices in groups, with their batch."""
+    for group, padded in in_groups(slices, batch_size):
+        yield (
+            group,
+            {
+                "image": np.stack([each.image for each in padded])[..., None],
+                "hole": np.stack([each.hole for each in padded]),
+            },
+        )
 
 
-def _stack(group: list[EvaluationSlice], batch_size: int) -> NumpyBatch:
-    padded = group + group[-1:] * (batch_size - len(group))
-    return {
-        "image": np.stack([each.image for each in padded])[..., None],
-        "hole": np.stack([each.hole for each in padded]),
-    }
+def in_groups(items: Iterable[T], size: int) -> Iterator[tuple[list[T], list[T]]]:
+    """Items in groups of `size`, each beside itself at full size: the last repeats its last item."""
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group, group + group[-1:] * (size - len(group))
