@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 import ipmedgan_jax
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax import crew, entry, meeting, runtime
 from ipmedgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ class Filling:
 
 def main() -> None:
     runtime.set_up()
+    with crew.join(meeting.flags_of_all()) as everyone:
+        fill_all(everyone)
+
+
+def fill_all(everyone: crew.Crew) -> None:
+    """All images of this command, by all processes; the first says what could not be filled. UserError then."""
     from ipmedgan_jax import inpaint_files
     from ipmedgan_jax.data import nifti
     from ipmedgan_jax.data.planes import PLANES
@@ -69,30 +75,37 @@ def main() -> None:
     jobs, refused = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     several = len(jobs) + len(refused) > 1
     if several and not given.overwrite:
-        done = [job for job in jobs if job.output.exists() and job.sidecar.exists()]
-        for job in done:
-            logging.info("%s: exists, left as it is", job.output)
-        jobs = [job for job in jobs if job not in done]
+        done = everyone.decide(lambda: [i for i, job in enumerate(jobs) if job.output.exists() and job.sidecar.exists()])
+        if everyone.first:
+            for i in done:
+                logging.info("%s: exists, left as it is", jobs[i].output)
+        jobs = [job for i, job in enumerate(jobs) if i not in done]
     if given.mask_output is not None:
         if several or not given.mask_output.endswith(nifti.SUFFIXES):
             raise UserError(f"--mask_output={given.mask_output}: wanted a .nii or .nii.gz file, for one image alone")
         jobs = [replace(job, mask_output=Path(given.mask_output).expanduser()) for job in jobs]
     elif given.finder is not None:
         jobs = [replace(job, mask_output=job.beside) for job in jobs]
-    for job in jobs:
+    mine = everyone.share(jobs)
+    for job in mine:
         inpaint_files.check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))
     filling = Filling(tuple(given.planes), given.samples, given.strict, choice)
-    for job in jobs:
+    problems = []
+    for job in mine:
+        problems.append("")
         try:
             report = inpaint_file(generator, job, filling)
             print(f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled")
         except UserError as error:
             if not several:
                 raise
-            refused.append(str(error))
+            problems[-1] = str(error)
+    refused += filter(None, everyone.gather(jobs, problems, lambda job: str(job.output)))
+    if not everyone.first:
+        return
     for line in refused:
         logging.error("%s", line)
     if refused:
@@ -243,6 +256,7 @@ def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple
 
 
 def define_flags() -> None:
+    meeting.define_flags()
     flags.DEFINE_string("workdir", None, "the run whose generator fills")
     flags.DEFINE_string("model", None, "or the folder that ipmedgan_jax.export wrote")
     flags.DEFINE_string("image", None, "a NIfTI file; or a folder or a pattern, then --output is a folder")

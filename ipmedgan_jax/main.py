@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, processes, runtime
+from ipmedgan_jax import entry, meeting, processes, runtime
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def default_workdir() -> str:
 
 def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
-    processes.define_flags()
+    meeting.define_flags()
     flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
 
 

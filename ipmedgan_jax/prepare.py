@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry
+from ipmedgan_jax import crew, entry, meeting
 
 
 def main() -> None:
@@ -26,10 +26,14 @@ def main() -> None:
 
     paths = preparation.read_paths(flags.FLAGS.input)
     settings = experiment.preparation_settings(flags.FLAGS.config)
-    print(preparation.summary(preparation.prepare(settings, paths, Path(flags.FLAGS.output).expanduser())))
+    with crew.join({**settings.recorded(), "input": list(map(str, paths))}) as everyone:
+        dataset = preparation.prepare(settings, paths, Path(flags.FLAGS.output).expanduser(), everyone=everyone)
+    if everyone.first:
+        print(preparation.summary(dataset))
 
 
 def define_flags() -> None:
+    meeting.define_flags()
     config_flags.DEFINE_config_file("config", None, "settings, for example configs/mri.py")
     flags.DEFINE_string("input", None, "pattern of the NIfTI files, in quotes")
     flags.DEFINE_string("output", None, "folder to write")

@@ -27,6 +27,7 @@ from ipmedgan_jax import (
     volume_finding,
     volume_inpainting,
 )
+from ipmedgan_jax.crew import Crew
 from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, records, volumes
 from ipmedgan_jax.data.preparation import PreparationSettings
 from ipmedgan_jax.errors import UserError
@@ -511,9 +512,8 @@ def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
         "checkpoint": "",
     }
     monkeypatch.setattr(inpaint, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**usual | given)))
-    monkeypatch.setattr(inpaint.runtime, "set_up", lambda: None)  # would change this process's malloc
     with pytest.raises(UserError, match=message):
-        inpaint.main()
+        inpaint.fill_all(Crew())
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ MODULES = sorted(
 
 LEVELS = [
     {"errors", "caches", "whole"},
-    {"processes"},
+    {"meeting"},
+    {"processes", "crew"},
     {"data.nifti", "data.dicom"},
     {"masks", "losses", "metrics", "checkpoint", "summaries", "figures", "torch_file", "networks.convolution",
      "data.volumes", "data.records"},

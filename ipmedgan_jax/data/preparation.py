@@ -23,6 +23,7 @@ from absl import logging
 from tqdm import tqdm
 
 import ipmedgan_jax
+from ipmedgan_jax.crew import Crew
 from ipmedgan_jax.data import nifti, records, volumes
 from ipmedgan_jax.errors import UserError
 
@@ -177,32 +178,47 @@ def _drawn_splits(settings: PreparationSettings, everyone: list[str]) -> dict[st
 
 
 def prepare(
-    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, *, progress: bool = True
+    settings: PreparationSettings,
+    paths: Sequence[Path],
+    output_dir: Path | str,
+    *,
+    progress: bool = True,
+    everyone: Crew | None = None,
 ) -> records.Dataset:
     """Makes the records of `paths` in `output_dir` and returns what `dataset.json` says of them.
 
     All volumes of a subject fall in one split. Nothing is made twice: a finished folder of the same settings and files
-    is returned as it is, an interrupted one is completed, any other raises UserError.
+    is returned as it is, an interrupted one is completed, any other raises UserError. Of several processes each makes its
+    share of the volumes, and the first the rest.
     """
     directory = Path(output_dir)
     sources = _sources(settings, paths)
+    everyone = everyone or Crew()
     try:
-        _open_output(settings, sources, directory)
-        dataset = records.Dataset(
-            directory=directory,
-            modality=settings.modality,
-            image_size=settings.image_size,
-            volumes=_prepare_all(settings, sources, directory, progress),
-            settings=settings.recorded(),
-            package_version=ipmedgan_jax.__version__,
-        )
-        _check_slices(dataset)
-        _warn_of_copies(dataset)
-        records.save_dataset(dataset)
-        (directory / _PARTIAL_FILE).unlink(missing_ok=True)
+        everyone.decide(lambda: _open_output(settings, sources, directory))
+        mine = _prepare_all(settings, everyone.share(sources), directory, progress)
+        prepared = everyone.gather(sources, [asdict(volume) for volume in mine], lambda source: str(source.path))
+        everyone.decide(lambda: _finish(settings, sources, prepared, directory))
     except OSError as error:
         raise UserError(f"{error.filename or directory}: cannot be written ({error.strerror or error})") from error
-    return dataset
+    return records.load_dataset(directory)
+
+
+def _finish(settings: PreparationSettings, sources: list[_Source], prepared: list[dict], directory: Path) -> None:
+    """Writes `dataset.json`: from then on the records are whole."""
+    volumes = map(records.PreparedVolume.from_json, prepared)
+    dataset = records.Dataset(
+        directory=directory,
+        modality=settings.modality,
+        image_size=settings.image_size,
+        volumes={source.name: volume for source, volume in zip(sources, volumes, strict=True)},
+        settings=settings.recorded(),
+        package_version=ipmedgan_jax.__version__,
+    )
+    _check_slices(dataset)
+    _warn_of_copies(dataset)
+    records.save_dataset(dataset)
+    (directory / _PARTIAL_FILE).unlink(missing_ok=True)
 
 
 def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[_Source]:
@@ -275,15 +291,16 @@ def _read_json(path: Path) -> dict:
 
 
 def _prepare_all(
-    settings: PreparationSettings, sources: list[_Source], directory: Path, progress: bool
-) -> dict[str, records.PreparedVolume]:
+    settings: PreparationSettings, sources: Sequence[_Source], directory: Path, progress: bool
+) -> list[records.PreparedVolume]:
     """Several volumes at once, in threads: zlib, zstd and NumPy run beside each other; a fork after JAX may hang."""
     job = functools.partial(_prepare_volume, settings, directory)
     with ThreadPoolExecutor(settings.workers) as pool:
-        jobs = {pool.submit(job, source): source.name for source in sources}
+        jobs = [pool.submit(job, source) for source in sources]
         try:
-            with tqdm(as_completed(jobs), total=len(jobs), unit="volume", disable=None if progress else True) as bar:
-                return {jobs[done]: done.result() for done in bar}
+            for done in tqdm(as_completed(jobs), total=len(jobs), unit="volume", disable=None if progress else True):
+                done.result()
+            return [each.result() for each in jobs]
         finally:
             pool.shutdown(cancel_futures=True)  # after an error the volumes not yet begun are not begun
 

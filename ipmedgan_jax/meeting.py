@@ -1,0 +1,239 @@
+"""How several processes find each other: each one's place by flags or by its cluster's variables, and a first meeting.
+
+A process is alone unless flags or its cluster's environment say that it has companions: --coordinator, --processes and
+--process_id, or SLURM's and Open MPI's variables, or a Kubernetes Job's index. They meet over a plain socket of the first, so
+that a missing process, other settings or other code are said in one line, in all of them.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+import ipmedgan_jax
+from ipmedgan_jax.errors import UserError
+
+MEETING_S = 50
+"""Seconds that processes wait for each other at the start."""
+
+
+class Line:
+    """A connection to another process, for one JSON value a line. Both ways raise OSError or ValueError where it is gone."""
+
+    def __init__(self, connection: socket.socket):
+        self._connection, self._stream = connection, connection.makefile("rb")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def patience(self, seconds: float | None) -> None:
+        """How long to wait for the other; None: for ever."""
+        self._connection.settimeout(seconds)
+
+    def send(self, value: Any) -> None:
+        self._connection.sendall(json.dumps(value).encode() + b"\n")
+
+    def hear(self) -> Any:
+        line = self._stream.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("closed by the other")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._connection.close()
+
+
+Connections = dict[int, Line]
+"""{process: connection}: the first's to all others, or another's to the first."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands: the address of the first one, how many there are, and which it is."""
+
+    host: str
+    port: int
+    count: int
+    index: int
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("coordinator", None, "of several processes: HOST:PORT of the first; SLURM and Open MPI say it")
+    flags.DEFINE_integer("processes", None, "how many processes there are; SLURM and Open MPI say it")
+    flags.DEFINE_integer("process_id", None, "which of them this one is, from 0; SLURM, Open MPI and Kubernetes say it")
+
+
+def flags_of_all() -> dict[str, str]:
+    """A command's flags that all its processes must be given alike."""
+    own = ("coordinator", "processes", "process_id")
+    return {f"--{name}": str(value) for name, value in flags.FLAGS.flag_values_dict().items() if name not in own}
+
+
+def given_place() -> Place | None:
+    """By this command's flags and environment; None for a process that is alone."""
+    given = flags.FLAGS
+    return find_place(given.coordinator, given.processes, given.process_id, os.environ)
+
+
+def find_place(
+    coordinator: str | None, processes: int | None, process_id: int | None, environment: Mapping[str, str]
+) -> Place | None:
+    """From the flags, and what they leave open from the cluster's variables; None for a process that is alone.
+
+    UserError for a place that is not whole.
+    """
+    if coordinator is None and processes is None and process_id is None:
+        found = _of_cluster(environment)
+        if found is None or found.count < 2:
+            return None
+        return found
+    cluster = _of_cluster(environment)
+    if process_id is None:
+        index = environment.get("JOB_COMPLETION_INDEX")  # of a Kubernetes Indexed Job
+        process_id = int(index) if index is not None else cluster.index if cluster else None
+    if processes is None and cluster is not None:
+        processes = cluster.count
+    known = {"--coordinator": coordinator, "--processes": processes, "--process_id": process_id}
+    if missing := [name for name, value in known.items() if value is None]:
+        raise UserError(f"{' and '.join(missing)} missing: a process of several needs to be told, or started by a cluster")
+    assert coordinator is not None
+    assert processes is not None
+    assert process_id is not None
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--coordinator={coordinator}: wanted HOST:PORT")
+    if not 0 <= process_id < processes:
+        raise UserError(f"--process_id={process_id}: wanted 0 to {processes - 1}, for --processes={processes}")
+    return Place(host, int(port), processes, process_id) if processes > 1 else None
+
+
+def _of_cluster(environment: Mapping[str, str]) -> Place | None:
+    """What SLURM or Open MPI say; ports are chosen by the job's number, so that jobs on one machine do not meet."""
+    try:
+        if "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
+            first = re.sub(r"\[(\d+).*", r"\1", environment["SLURM_STEP_NODELIST"]).split(",")[0]
+            port = _port(int(environment["SLURM_JOB_ID"]))
+            return Place(first, port, int(environment["SLURM_NTASKS"]), int(environment["SLURM_PROCID"]))
+        if "OMPI_COMM_WORLD_SIZE" in environment:
+            launcher = environment.get("PMIX_SERVER_URI2", environment.get("OMPI_MCA_orte_hnp_uri", ""))
+            address = re.search(r"tcp4?://([\d.]+)", launcher)
+            count, index = int(environment["OMPI_COMM_WORLD_SIZE"]), int(environment["OMPI_COMM_WORLD_RANK"])
+            port = _port(int(hashlib.sha256(launcher.split(".")[0].encode()).hexdigest()[:8], 16))
+            return Place(address.group(1) if address else "", port, count, index)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"the cluster's variables do not say where this process stands ({error!r})") from error
+    return None
+
+
+def _port(job: int) -> int:
+    return 61440 + job % 4096
+
+
+def code_digest() -> str:
+    """Of the package's own files: processes that run other code make another network, or none."""
+    digest = hashlib.sha256(ipmedgan_jax.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def meet(place: Place, settings: Mapping[str, Any]) -> Connections:
+    """Returns when all processes are there, with the same settings and code; else UserError in all of them."""
+    deadline = time.monotonic() + MEETING_S
+    mine = {"settings": dict(settings), "code": code_digest(), "count": place.count, "index": place.index}
+    mine["host"] = socket.gethostname()
+    verdict, connections = (_receive if place.index == 0 else _ask)(place, mine, deadline)
+    if verdict:
+        part(place, connections)
+        raise UserError(verdict)
+    return connections
+
+
+def part(place: Place, connections: Connections) -> None:
+    """Closes what `meet` has opened; the others first, so that the first one's port is free at once."""
+    for line in connections.values():
+        if place.index == 0:
+            line.patience(5)
+            with contextlib.suppress(OSError, ValueError):
+                line.hear()
+        line.close()
+
+
+def _receive(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[str, Connections]:
+    """The first process: hears all others, judges, and tells them; returns what is wrong, or nothing."""
+    heard, verdict = {0: mine}, ""
+    others: list[tuple[int, Line]] = []
+    try:
+        server = socket.create_server(("", place.port), backlog=place.count)
+    except OSError as error:
+        raise UserError(f"port {place.port}: cannot be used ({error.strerror}); give another --coordinator") from error
+    with server:
+        while len(heard) < place.count and not verdict:
+            server.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                other = Line(server.accept()[0])
+            except TimeoutError:
+                missing = ", ".join(str(i) for i in range(place.count) if i not in heard)
+                verdict = f"process {missing} of {place.count} did not come within {MEETING_S} s; nothing was started"
+                break
+            other.patience(5)
+            try:
+                said = other.hear()
+                verdict = _against(heard, said, place.count)
+                heard[said["index"]] = said
+                others.append((said["index"], other))
+            except (OSError, ValueError, KeyError, TypeError):
+                other.close()  # not one of ours
+    for _, other in others:
+        other.patience(None)
+        with contextlib.suppress(OSError):
+            other.send({"verdict": verdict})
+    if verdict:  # not by process: two may have said the same number
+        for _, other in others:
+            part(place, {0: other})
+        return verdict, {}
+    return "", dict(others)
+
+
+def _against(heard: Mapping[int, Mapping[str, Any]], said: Mapping[str, Any], count: int) -> str:
+    """What is wrong with what one more process says of itself."""
+    name = f"process {said['index']} on {said['host']}"
+    if said["count"] != count:
+        return f"{name} was started as one of {said['count']}, process 0 as one of {count}: give all the same --processes"
+    if said["index"] in heard:
+        return f"{name} has the number of another on {heard[said['index']]['host']}: give each its own --process_id"
+    if said["code"] != heard[0]["code"]:
+        return f"{name} runs other code than process 0: install the same version of ipmedgan_jax for all"
+    mine, other = (each["settings"] for each in (heard[0], said))
+    differing = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
+    if differing:
+        return f"{name} has other settings than process 0: {', '.join(differing)}"
+    return ""
+
+
+def _ask(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[str, Connections]:
+    """Any other process: tells the first one about itself and waits for its verdict."""
+    while True:
+        try:
+            first = Line(socket.create_connection((place.host, place.port), timeout=2))
+            try:
+                first.send(mine)
+                first.patience(MEETING_S + 10)
+                verdict = str(first.hear()["verdict"])
+            except (OSError, ValueError):
+                first.close()
+                raise
+            first.patience(None)
+            return verdict, {0: first}
+        except (OSError, ValueError) as error:
+            if time.monotonic() > deadline:
+                return f"process 0 at {place.host}:{place.port} cannot be reached ({error})", {}
+            time.sleep(0.2)
