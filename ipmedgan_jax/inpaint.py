@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ipmedgan_jax.volume_inpainting import Generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskChoice:
     """How the voxels to be filled are found: `labels` of a file (none: all that is not 0), what lies above a level, or what a
     trained network takes for damage."""
@@ -42,7 +42,7 @@ class MaskChoice:
     dilate_mm: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filling:
     """How they are filled, and what is done about warnings."""
 
@@ -92,7 +92,7 @@ def fill_all(everyone: crew.Crew) -> None:
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))
-    filling = Filling(tuple(given.planes), given.samples, given.strict, choice)
+    filling = Filling(planes=tuple(given.planes), samples=given.samples, strict=given.strict, mask=choice)
     problems = []
     for job in mine:
         problems.append("")
@@ -121,7 +121,7 @@ def _mask_choice() -> MaskChoice:
         raise UserError(f"--mask_labels={','.join(given.mask_labels)}: wanted whole numbers above 0, for example 1,4")
     if not 0 <= given.dilate_mm < math.inf:
         raise UserError(f"--dilate_mm={given.dilate_mm:g}: wanted millimetres, 0 or more")
-    return MaskChoice(tuple(map(int, given.mask_labels)), given.mask_above_hu, given.dilate_mm)
+    return MaskChoice(labels=tuple(map(int, given.mask_labels)), above_hu=given.mask_above_hu, dilate_mm=given.dilate_mm)
 
 
 def load(workdir: str | None, model: str | None, checkpoint: str) -> "Generator":

@@ -1,5 +1,6 @@
 """Filling scans: nothing but the mask changes, what fills it comes from what is known, and bad input costs nothing."""
 
+import functools
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+from absl import flags
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from ipmedgan_jax import (
@@ -499,21 +501,47 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     ],
 )
 def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
-    usual = {"planes": ["axial"], "mask": "m.nii", "mask_above_hu": None, "mask_labels": [], "dilate_mm": 0.0, "samples": 0}
-    usual |= {
-        "strict": False,
-        "finder": None,
-        "mask_output": None,
-        "overwrite": False,
-        "image": "x",
-        "output": "y",
-        "workdir": None,
-        "model": None,
-        "checkpoint": "",
-    }
-    monkeypatch.setattr(inpaint, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**usual | given)))
     with pytest.raises(UserError, match=message):
-        inpaint.fill_all(Crew())
+        command(monkeypatch, **{"mask": "m.nii", "image": "x", "output": "y"} | given)
+
+
+def command(monkeypatch, **given):
+    """The command with these flags, the others at their defaults."""
+    values = flags.FlagValues()
+    monkeypatch.setattr(
+        inpaint,
+        "flags",
+        SimpleNamespace(
+            FLAGS=values,
+            **{
+                name: functools.partial(getattr(flags, name), flag_values=values)
+                for name in dir(flags)
+                if name.startswith("DEFINE_")
+            },
+        ),
+    )
+    monkeypatch.setattr(inpaint.meeting, "define_flags", lambda: None)  # alone
+    inpaint.define_flags()
+    values.mark_as_parsed()
+    for name, value in given.items():
+        values[name].value = value
+    inpaint.fill_all(Crew())
+
+
+def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inpaint, "load", lambda *_: generator())
+    write(tmp_path / "scan.nii.gz", ramp())
+    write(tmp_path / "mask.nii.gz", 4 * square().astype(float), dtype=np.uint8)
+    work = job(tmp_path)
+    command(
+        monkeypatch, image=str(work.image), mask=str(work.mask), output=str(work.output), mask_labels=["4"], dilate_mm=1.0
+    )
+    report = json.loads(work.sidecar.read_text())
+    changed = np.asarray(nibabel.load(work.output).dataobj) != ramp()
+    assert capsys.readouterr().out.startswith(f"{work.output}: {report['mask_voxels']:,} voxels")
+    assert (report["mask_labels"], report["dilated_mm"], report["slices"]) == ([4], 1.0, 4)
+    assert report["mask_voxels"] > square().sum()
+    assert not changed[~mask_files.dilate(square(), 1.0, (1.0, 1.0, 1.0))].any()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
