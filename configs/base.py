@@ -91,6 +91,7 @@ def get_config(system: str = "") -> ConfigDict:
     optimiser.name = "adam"  # adam | adadelta
     optimiser.learning_rate = 2e-4  # constant
     optimiser.discriminator_rate = 0.0  # the discriminators' own; 0: the same
+    optimiser.rate_batch = 0  # the batch that both rates are for: they rise in proportion to train.batch_size; 0: they do not
     optimiser.b1 = 0.5
     optimiser.b2 = 0.999
     optimiser.eps = 1e-8

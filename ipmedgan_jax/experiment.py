@@ -267,12 +267,16 @@ def _loss_settings(config: ConfigDict) -> LossSettings:
 
 
 def make_update(config: ConfigDict, system: System) -> Update:
-    """The update in which both sides learn."""
+    """The update in which both sides learn.
+
+    With `optimiser.rate_batch` learning rates are proportional to the batch (Goyal et al., arXiv 1706.02677, section 2.1).
+    """
     train, rate = config.train, config.optimiser.learning_rate
+    times = train.batch_size / (config.optimiser.rate_batch or train.batch_size)
     return Update(
         system,
-        _optimiser(config, rate),
-        _optimiser(config, config.optimiser.discriminator_rate or rate),
+        _optimiser(config, times * rate),
+        _optimiser(config, times * (config.optimiser.discriminator_rate or rate)),
         train.generator_updates,
         train.accumulate,
         train.ema,
@@ -532,6 +536,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "loss.content": (0, math.inf),
     "optimiser.learning_rate": (0, math.inf),
     "optimiser.discriminator_rate": (0, math.inf),
+    "optimiser.rate_batch": (0, math.inf),
     "optimiser.b1": (0, 0.999999),
     "optimiser.b2": (0, 0.999999),
     "optimiser.eps": (0, math.inf),
@@ -576,6 +581,7 @@ YOUNGER = {
     "damage.kinds": [],
     "damage.shares": [],
     "damage.intact": 0.2,
+    "optimiser.rate_batch": 0,
 }
 """Keys that were added after the first runs, and what a run without them did."""
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
@@ -124,6 +125,17 @@ def test_other_systems_have_their_own_batch_sizes_and_optimisers(system, batch_s
     assert small.get_config(system).train.batch_size < 16
     assert config.optimiser.name == ("adadelta" if system == "glcic" else "adam")
     assert (config.normalisation.statistics == "batch") == (system != "medgan")
+
+
+def test_learning_rates_rise_with_the_batch_where_that_is_asked_for(tiny_config):
+    def first_step(**changes):
+        built = experiment.build(tiny_config(train__batch_size=8, optimiser__learning_rate=1e-3, **changes))
+        optimiser = built.phases[-1].update.optimiser
+        weight = jnp.zeros(())
+        return -float(optimiser.update(jnp.ones(()), optimiser.init(weight), weight)[0])
+
+    assert first_step() == pytest.approx(1e-3, rel=1e-4)
+    assert first_step(optimiser__rate_batch=2) == pytest.approx(4e-3, rel=1e-4)
 
 
 def test_the_paper_s_weights_are_in_its_configs():
