@@ -580,7 +580,7 @@ YOUNGER = {
     "evaluation.split": "test",
     "damage.kinds": [],
     "damage.shares": [],
-    "damage.intact": 0.2,
+    "damage.intact": 0.3,
     "optimiser.rate_batch": 0,
 }
 """Keys that were added after the first runs, and what a run without them did."""
