@@ -1,0 +1,79 @@
+"""What mapping over devices costs where there is one: the pmapped update beside `jax.jit` of the same update, in turn.
+
+  python -m benchmarks.mapping --config=configs/small.py --steps=10 --turns=3
+
+Run on one device (no `--xla_force_host_platform_device_count`). Prints one JSON line: each turn's median seconds, and the
+ratio of the medians of all steps.
+"""
+
+import itertools
+import json
+import statistics
+import time
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from absl import flags
+from ml_collections import config_flags
+
+from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.errors import UserError
+
+
+def main() -> None:
+    runtime.set_up()
+    import jax
+
+    from benchmarks import step as update_times
+    from ipmedgan_jax import experiment, parallel, steps
+
+    given = flags.FLAGS
+    if jax.device_count() > 1:
+        raise UserError(f"{jax.device_count()} devices: wanted one")
+    config = given.config.unlock()
+    config.vgg19.weights = "random"
+    size = config.data.image_size
+    features = experiment.feature_network(config)
+    update = experiment.make_update(config, experiment.make_system(config, features.net))
+    frozen = parallel.replicate(features.params)
+    batch = steps.Batch(
+        **parallel.split_over_devices(update_times.random_batch(config.train.batch_size, size, config.holes.size))
+    )
+    alone = jax.tree.map(lambda x: x[0], batch)
+
+    def fresh() -> Any:
+        return parallel.replicate(jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed)))
+
+    state = fresh()
+    train_steps = partial(steps.train_steps, update)
+    mapped = parallel.map_over_devices(train_steps).lower(state, frozen, batch).compile()
+    # The update asks for its place on the mapped axis: without one it is the first of one.
+    with mock.patch("jax.lax.axis_index", return_value=0), mock.patch("jax.lax.axis_size", return_value=1):
+        plain = jax.jit(train_steps, donate_argnums=0).lower(state, frozen, alone).compile()
+    runtime.give_back_freed_memory()
+
+    times: dict[str, list[list[float]]] = {"mapped": [], "plain": []}
+    for turn in range(given.turns):
+        order = [("mapped", mapped, batch), ("plain", plain, alone)]
+        for name, compiled, images in order if turn % 2 == 0 else order[::-1]:
+            taken = []
+            for _ in range(given.warmup + given.steps):
+                start = time.perf_counter()
+                state, _ = jax.block_until_ready(compiled(state, frozen, images))
+                taken.append(time.perf_counter() - start)
+            times[name].append(taken[given.warmup :])
+    medians = {name: [statistics.median(turn) for turn in turns] for name, turns in times.items()}
+    overall = {name: statistics.median(itertools.chain(*turns)) for name, turns in times.items()}
+    print(json.dumps({"seconds": medians, "ratio": overall["mapped"] / overall["plain"]}))
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    flags.DEFINE_integer("warmup", 1, "steps before those that count", lower_bound=0)
+    flags.DEFINE_integer("steps", 10, "steps a turn", lower_bound=1)
+    flags.DEFINE_integer("turns", 3, "of each", lower_bound=1)
+
+
+if __name__ == "__main__":
+    entry.run(main, define_flags, required=["config"])
