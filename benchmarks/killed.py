@@ -57,8 +57,8 @@ def main() -> None:
         code = _ended(started, LONGEST_S)
         slowest = max(slowest, time.monotonic() - start)
         logging.info("kill %d: process %d; exit code %d; step %d", kill + 1, started.index(victim), code, _latest(disturbed))
-    while _latest(disturbed) < given.steps:
-        _ended(_start(disturbed, settings, given.processes), None)
+    if _latest(disturbed) < given.steps and _ended(_start(disturbed, settings, given.processes), None) != 0:
+        raise UserError(f"{disturbed}: did not end well, see {disturbed}.0.log", 1)
     ends = [_arrays(folder / "checkpoints" / str(_latest(folder)) / "state") for folder in (undisturbed, disturbed)]
     equal = sum(a == b for a, b in zip(*ends, strict=True))
     print(f"{equal} of {len(ends[0])} arrays equal to the bit after {given.kills} kills; others ended within {slowest:.0f} s")
@@ -97,8 +97,12 @@ def _arrays(checkpoint: Path) -> list[bytes]:
     import numpy as np
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        leaves = jax.tree.leaves(checkpointer.restore(checkpoint.absolute()))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        saved = checkpointer.metadata(checkpoint.absolute()).item_metadata.tree
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), saved)
+        arguments = ocp.args.PyTreeRestore(item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
+        leaves = jax.tree.leaves(checkpointer.restore(checkpoint.absolute(), args=arguments))
     keys = jax.dtypes.prng_key
     return [np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, keys) else x).tobytes() for x in leaves]
 

@@ -8,12 +8,19 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import TRY_AGAIN, UserError
 
 Tree = Any
 
 HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "uqi", "uqi_sewar", "dice", "sensitivity", "precision"})
 """Validation scores that rise as fills get better; the others are errors."""
+
+
+WRITING_S = 600
+"""So long a checkpoint may take to be written; of several processes the others wait no longer for one that cannot."""
+
+LOST = (jax.errors.JaxRuntimeError, TimeoutError)
+"""What is raised, with several processes, where one of them was lost: no fault of the files."""
 
 
 class Checkpoints:
@@ -31,6 +38,7 @@ class Checkpoints:
             preservation_policy=policies.AnyPreservationPolicy([latest, best_one]),
             best_fn=self._goodness,  # without it Orbax does not write the scores
             enable_background_delete=False,
+            async_options=ocp.AsyncOptions(timeout_secs=WRITING_S),
             create=create,
             cleanup_tmp_directories=create,
         )
@@ -104,6 +112,8 @@ class Checkpoints:
             raise self._damaged(step, error) from error
 
     def _unsaved(self, error: Exception) -> UserError:
+        if isinstance(error, LOST) and jax.process_count() > 1:
+            return UserError(f"another process was lost while a checkpoint was written ({_first_line(error)})", TRY_AGAIN)
         done = self._manager.latest_step()
         what = f"{self.directory}: cannot be written ({_first_line(error)})"
         return UserError(f"{what}; make room, then start again: step {done} is the last one saved")
@@ -111,6 +121,8 @@ class Checkpoints:
     def _damaged(self, step: int, error: Exception) -> UserError:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             return UserError(f"{self.directory / str(step)}: not enough memory to read it ({_first_line(error)})")
+        if isinstance(error, LOST) and jax.process_count() > 1:
+            return UserError(f"another process was lost while a checkpoint was read ({_first_line(error)})", TRY_AGAIN)
         return UserError(
             f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); move this folder away to go "
             "on from an earlier checkpoint"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ipmedgan_jax import meeting
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import TRY_AGAIN, UserError
 from ipmedgan_jax.meeting import Connections, Place
 
 T = TypeVar("T")
@@ -43,8 +43,8 @@ class Crew:
         value, problem = None, ""
         try:
             value = work()
-        except UserError as error:
-            problem = str(error)
+        except BaseException as error:
+            problem = str(error) or type(error).__name__
             raise
         finally:
             for other in self._others.values():
@@ -61,7 +61,7 @@ class Crew:
             try:
                 self._others[0].send(list(mine))
             except OSError as error:
-                raise UserError(f"process 0 was lost ({error}); what this one has made is there") from error
+                raise UserError(f"process 0 was lost ({error}); what this one has made is there", TRY_AGAIN) from error
             return []
         parts, lost = {0: list(mine)}, []
         for index, other in sorted(self._others.items()):
@@ -72,14 +72,14 @@ class Crew:
                 more = f" and {len(theirs) - NAMED} more" if len(theirs) > NAMED else ""
                 lost.append(f"process {index} was lost, and with it what is not done of {', '.join(theirs[:NAMED])}{more}")
         if lost:
-            raise UserError("; ".join(lost) + "; the same command does what is missing")
+            raise UserError("; ".join(lost) + "; the same command does what is missing", TRY_AGAIN)
         return [parts[i % self._count][i // self._count] for i in range(len(items))]
 
     def _hear_first(self) -> Any:
         try:
             return self._others[0].hear()
         except (OSError, ValueError) as error:
-            raise UserError(f"process 0 was lost ({error}); start all again") from error
+            raise UserError(f"process 0 was lost ({error}); start all again", TRY_AGAIN) from error
 
 
 @contextlib.contextmanager
@@ -90,6 +90,8 @@ def join(settings: Mapping[str, Any]) -> Iterator[Crew]:
         yield Crew()
         return
     connections = meeting.meet(place, settings)
+    for line in connections.values():
+        line.beat()
     try:
         yield Crew(place, connections)
     finally:

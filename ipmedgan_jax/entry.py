@@ -1,5 +1,6 @@
 """How every command starts and ends: absl flags in, exit code out, errors as one line."""
 
+import contextlib
 import logging as python_logging
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import TRY_AGAIN, UserError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -89,8 +90,15 @@ def _help(names: set[str]) -> str:
     return "\n".join(lines)
 
 
+FAILED_FILE = "IPMEDGAN_FAILED_FILE"
+"""Names a file for the error of a process that a person has to help: srun's exit code may be another process's."""
+
+
 def _fail(error: UserError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
+    if error.exit_code != TRY_AGAIN and FAILED_FILE in os.environ:
+        with contextlib.suppress(OSError):
+            Path(os.environ[FAILED_FILE]).write_text(f"{error}\n")
     sys.exit(error.exit_code)
 
 

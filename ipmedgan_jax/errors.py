@@ -6,6 +6,9 @@ BAD_INPUT = 2
 NOT_FINITE = 3
 """Exit code for a training run that stopped at a non-finite number."""
 
+TRY_AGAIN = 75
+"""Exit code for what may be otherwise in a minute: a machine that has not come up, a process that was lost."""
+
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what was wanted, what came, and the name to change."""

@@ -9,7 +9,7 @@ surround_mean, telea, navier_stokes, biharmonic, laplace, rbf or shift_map; with
 config.json unless --config is given; --data_dir says where its data are now.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, processes, runtime
+from ipmedgan_jax import entry, meeting, processes, runtime
 from ipmedgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def main() -> None:
     from ipmedgan_jax import experiment, runs
     from ipmedgan_jax.systems.classical import FILLS
 
+    processes.start(meeting.flags_of_all())
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
@@ -89,9 +90,9 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
     from ipmedgan_jax import figures, fills, metrics, reports
 
     directory, split = workdir / "evaluation", built.evaluation.split
-    _make(directory)  # before the work, not after it
+    _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)  # before the work, not after it
     # Of several processes each has done its share; the first writes what all have made.
-    done = processes.gather_lists(list(_scored_slices(built, inpaint)))
+    done = processes.gather_lists(processes.together(lambda: list(_scored_slices(built, inpaint))))
     scores = [each.score for each in done]
     features, subjects = [each.features for each in done], [each.subject for each in scores]
     report = reports.report(
@@ -104,28 +105,33 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
         kid=metrics.kernel_inception_distance(np.stack(features), subjects) if done else None,
         **learned,
     )
-    if not processes.first():
-        return report
     kept = fills.Writer()
     for each in done:
         kept.add(each.score, each.fill, image=each.image)
-    try:
+
+    def write() -> None:
         kept.write(directory / fills.FILE)
         reports.write_report(directory, report, scores)
         title = f"{system} on {built.dataset.modality}, {split} subjects"
         figures.example_grid([each.row for each in done if each.row], directory / "examples.png", title=title)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
-    print(reports.table([report]))
-    print(f"{report['slices']} holes of {report['subjects']} {split} subject(s); written to {directory}")
+        print(reports.table([report]))
+        print(f"{report['slices']} holes of {report['subjects']} {split} subject(s); written to {directory}")
+
+    _by_the_first(write, directory)
     return report
 
 
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
+def _by_the_first(write: Callable[[], None], directory: Path) -> None:
+    """The first process writes to the folder, and all wait for it. UserError, in all, where it cannot."""
+
+    def work() -> None:
+        try:
+            if processes.first():
+                write()
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
+
+    processes.together(work)
 
 
 def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
@@ -135,11 +141,13 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     from ipmedgan_jax.data import pipeline
 
     directory, split = workdir / "evaluation", built.evaluation.split
-    _make(directory)
+    _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
     slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
     bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
-    mine = processes.share(bar)
-    found = processes.gather_lists(list(finding.find_in_slices(find, mine, batch_size=built.evaluation.batch_size)))
+    mine, batch_size = processes.share(bar), built.evaluation.batch_size
+    found = processes.gather_lists(
+        processes.together(lambda: list(finding.find_in_slices(find, mine, batch_size=batch_size)))
+    )
     report = finding.report(
         found,
         resamples=built.evaluation.bootstrap,
@@ -148,17 +156,18 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
         damage=built.describe_damage(),
         **learned,
     )
-    if not processes.first():
-        return report
     rows = [finding.example_row(found[i]) for i in pipeline.spread(len(found), built.evaluation.examples)]
-    try:
+
+    def write() -> None:
         finding.write_report(directory, report, found)
         title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
         figures.example_grid(rows, directory / "examples.png", title=title)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
-    print(finding.table(report))
-    print(f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}")
+        print(finding.table(report))
+        print(
+            f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}"
+        )
+
+    _by_the_first(write, directory)
     return report
 
 
@@ -211,6 +220,7 @@ def _example_row(each: "Scored", fill: float) -> "Row":
 
 
 def define_flags() -> None:
+    meeting.define_flags()
     config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")

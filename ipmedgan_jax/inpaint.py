@@ -74,6 +74,8 @@ def fill_all(everyone: crew.Crew) -> None:
     choice = _mask_choice()
     jobs, refused = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
     several = len(jobs) + len(refused) > 1
+    if everyone.decide(lambda: [str(job.output) for job in jobs]) != [str(job.output) for job in jobs]:
+        raise UserError("this process finds other images than process 0: all must see the same files")
     if several and not given.overwrite:
         done = everyone.decide(lambda: [i for i, job in enumerate(jobs) if job.output.exists() and job.sidecar.exists()])
         if everyone.first:
@@ -88,7 +90,8 @@ def fill_all(everyone: crew.Crew) -> None:
         jobs = [replace(job, mask_output=job.beside) for job in jobs]
     mine = everyone.share(jobs)
     for job in mine:
-        inpaint_files.check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
+        unfinished = several and not job.sidecar.exists()  # which is written last
+        inpaint_files.check_output(job, overwrite=given.overwrite or unfinished, deviation=given.samples > 0)
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))

@@ -24,6 +24,7 @@ def main() -> None:
 
     processes.start(experiment.settings_of_all(flags.FLAGS.config))
     built = processes.together(lambda: experiment.build(flags.FLAGS.config))
+    processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     outcome = train.train(built, workdir)
     if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from typing import Any
 from absl import flags
 
 import ipmedgan_jax
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import BAD_INPUT, TRY_AGAIN, UserError
 
 MEETING_S = 50
 """Seconds that processes wait for each other at the start."""
+
+BEAT_S, SILENCE_S = 5, 60
+"""Seconds between signs of life while a process works, and without any after which it counts as lost."""
 
 
 class Line:
@@ -31,22 +35,38 @@ class Line:
 
     def __init__(self, connection: socket.socket):
         self._connection, self._stream = connection, connection.makefile("rb")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sending, self._closed = threading.Lock(), threading.Event()
 
     def patience(self, seconds: float | None) -> None:
         """How long to wait for the other; None: for ever."""
         self._connection.settimeout(seconds)
 
+    def beat(self) -> None:
+        """From now on gives signs of life (empty lines), and wants them: a silent other counts as gone."""
+        self.patience(SILENCE_S)
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._closed.wait(BEAT_S):
+                self._send(b"\n")
+
     def send(self, value: Any) -> None:
-        self._connection.sendall(json.dumps(value).encode() + b"\n")
+        self._send(json.dumps(value).encode() + b"\n")
+
+    def _send(self, line: bytes) -> None:
+        with self._sending:
+            self._connection.sendall(line)
 
     def hear(self) -> Any:
-        line = self._stream.readline()
+        while (line := self._stream.readline()) == b"\n":
+            pass
         if not line.endswith(b"\n"):
             raise ConnectionResetError("closed by the other")
         return json.loads(line)
 
     def close(self) -> None:
+        self._closed.set()
         self._stream.close()
         self._connection.close()
 
@@ -94,6 +114,10 @@ def find_place(
         found = _of_cluster(environment)
         if found is None or found.count < 2:
             return None
+        if not found.host:
+            raise UserError(
+                "Open MPI does not say where the first process is: give --coordinator=HOST:PORT of rank 0's machine"
+            )
         return found
     cluster = _of_cluster(environment)
     if process_id is None:
@@ -123,11 +147,13 @@ def _of_cluster(environment: Mapping[str, str]) -> Place | None:
             port = _port(int(environment["SLURM_JOB_ID"]))
             return Place(first, port, int(environment["SLURM_NTASKS"]), int(environment["SLURM_PROCID"]))
         if "OMPI_COMM_WORLD_SIZE" in environment:
-            launcher = environment.get("PMIX_SERVER_URI2", environment.get("OMPI_MCA_orte_hnp_uri", ""))
-            address = re.search(r"tcp4?://([\d.]+)", launcher)
             count, index = int(environment["OMPI_COMM_WORLD_SIZE"]), int(environment["OMPI_COMM_WORLD_RANK"])
-            port = _port(int(hashlib.sha256(launcher.split(".")[0].encode()).hexdigest()[:8], 16))
-            return Place(address.group(1) if address else "", port, count, index)
+            job = environment.get("PMIX_NAMESPACE", environment.get("OMPI_MCA_orte_hnp_uri", ""))
+            port = _port(int(hashlib.sha256(job.encode()).hexdigest()[:8], 16))
+            if int(environment["OMPI_COMM_WORLD_LOCAL_SIZE"]) == count:
+                return Place("127.0.0.1", port, count, index)
+            launcher = re.search(r"tcp4?://([\d.]+)", environment.get("OMPI_MCA_orte_hnp_uri", ""))  # Open MPI 4's
+            return Place(launcher.group(1) if launcher else "", port, count, index)
     except (KeyError, ValueError) as error:
         raise UserError(f"the cluster's variables do not say where this process stands ({error!r})") from error
     return None
@@ -151,9 +177,9 @@ def meet(place: Place, settings: Mapping[str, Any]) -> Connections:
     mine = {"settings": dict(settings), "code": code_digest(), "count": place.count, "index": place.index}
     mine["host"] = socket.gethostname()
     verdict, connections = (_receive if place.index == 0 else _ask)(place, mine, deadline)
-    if verdict:
+    if verdict is not None:
         part(place, connections)
-        raise UserError(verdict)
+        raise verdict
     return connections
 
 
@@ -161,33 +187,36 @@ def part(place: Place, connections: Connections) -> None:
     """Closes what `meet` has opened; the others first, so that the first one's port is free at once."""
     for line in connections.values():
         if place.index == 0:
-            line.patience(5)
+            line.patience(2)
             with contextlib.suppress(OSError, ValueError):
                 line.hear()
         line.close()
 
 
-def _receive(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[str, Connections]:
-    """The first process: hears all others, judges, and tells them; returns what is wrong, or nothing."""
+def _receive(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[UserError | None, Connections]:
+    """The first process: hears all others, judges, and tells them, late ones too; returns what is wrong."""
     heard, verdict = {0: mine}, ""
+    exit_code = BAD_INPUT
     others: list[tuple[int, Line]] = []
     try:
         server = socket.create_server(("", place.port), backlog=place.count)
     except OSError as error:
         raise UserError(f"port {place.port}: cannot be used ({error.strerror}); give another --coordinator") from error
     with server:
-        while len(heard) < place.count and not verdict:
+        while len(others) < place.count - 1:
             server.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 other = Line(server.accept()[0])
             except TimeoutError:
                 missing = ", ".join(str(i) for i in range(place.count) if i not in heard)
-                verdict = f"process {missing} of {place.count} did not come within {MEETING_S} s; nothing was started"
+                if not verdict:
+                    verdict = f"process {missing} of {place.count} did not come within {MEETING_S} s; nothing was started"
+                    exit_code = TRY_AGAIN
                 break
             other.patience(5)
             try:
                 said = other.hear()
-                verdict = _against(heard, said, place.count)
+                verdict = verdict or _against(heard, said, place.count)
                 heard[said["index"]] = said
                 others.append((said["index"], other))
             except (OSError, ValueError, KeyError, TypeError):
@@ -195,12 +224,12 @@ def _receive(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[st
     for _, other in others:
         other.patience(None)
         with contextlib.suppress(OSError):
-            other.send({"verdict": verdict})
+            other.send({"verdict": verdict, "exit_code": exit_code})
     if verdict:  # not by process: two may have said the same number
         for _, other in others:
             part(place, {0: other})
-        return verdict, {}
-    return "", dict(others)
+        return UserError(verdict, exit_code), {}
+    return None, dict(others)
 
 
 def _against(heard: Mapping[int, Mapping[str, Any]], said: Mapping[str, Any], count: int) -> str:
@@ -219,7 +248,7 @@ def _against(heard: Mapping[int, Mapping[str, Any]], said: Mapping[str, Any], co
     return ""
 
 
-def _ask(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[str, Connections]:
+def _ask(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[UserError | None, Connections]:
     """Any other process: tells the first one about itself and waits for its verdict."""
     while True:
         try:
@@ -227,13 +256,14 @@ def _ask(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[str, C
             try:
                 first.send(mine)
                 first.patience(MEETING_S + 10)
-                verdict = str(first.hear()["verdict"])
-            except (OSError, ValueError):
+                said = first.hear()
+                verdict = UserError(str(said["verdict"]), int(said["exit_code"])) if said["verdict"] else None
+            except (OSError, ValueError, KeyError, TypeError):
                 first.close()
                 raise
             first.patience(None)
             return verdict, {0: first}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             if time.monotonic() > deadline:
-                return f"process 0 at {place.host}:{place.port} cannot be reached ({error})", {}
+                return UserError(f"process 0 at {place.host}:{place.port} cannot be reached ({error})", TRY_AGAIN), {}
             time.sleep(0.2)

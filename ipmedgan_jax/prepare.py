@@ -26,8 +26,9 @@ def main() -> None:
 
     paths = preparation.read_paths(flags.FLAGS.input)
     settings = experiment.preparation_settings(flags.FLAGS.config)
-    with crew.join({**settings.recorded(), "input": list(map(str, paths))}) as everyone:
-        dataset = preparation.prepare(settings, paths, Path(flags.FLAGS.output).expanduser(), everyone=everyone)
+    output = Path(flags.FLAGS.output).expanduser()
+    with crew.join({**settings.recorded(), "input": list(map(str, paths)), "output": str(output.resolve())}) as everyone:
+        dataset = preparation.prepare(settings, paths, output, everyone=everyone)
     if everyone.first:
         print(preparation.summary(dataset))
 

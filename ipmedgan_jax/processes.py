@@ -42,6 +42,7 @@ def start(settings: Mapping[str, Any]) -> None:
         initialization_timeout=meeting.MEETING_S,
         heartbeat_timeout_seconds=HEARTBEAT_S,
         shutdown_timeout_seconds=HEARTBEAT_S,
+        cluster_detection_method="deactivate",  # it would take one GPU of each node for all there are
     )
     if place.index:
         logging.set_verbosity(logging.WARNING)  # the first one says what is to be said of the run
@@ -49,6 +50,16 @@ def start(settings: Mapping[str, Any]) -> None:
         "process     %d of %d on %s: %d device(s) of %d",
         *(place.index, place.count, socket.gethostname(), jax.local_device_count(), jax.device_count()),
     )
+    devices = [len(each) for each in _by_process(jax.devices()).values()]
+    if len(set(devices)) > 1:
+        raise UserError(f"the processes have {', '.join(map(str, devices))} devices: wanted as many in each")
+
+
+def _by_process(devices: Sequence[Any]) -> dict[int, list[Any]]:
+    by_process: dict[int, list[Any]] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    return by_process
 
 
 def count() -> int:
@@ -102,15 +113,23 @@ def together(work: Callable[[], T]) -> T:
     """Runs each process's own `work`; where one's raises UserError, all raise it, and none waits for it in vain."""
     if count() == 1:
         return work()
-    result, problem = None, ""
+    result, problem = None, None
     try:
         result = work()
     except UserError as error:
-        problem = str(error)
-    problems = [f"process {i}: {each}" for i, each in enumerate(gather(problem)) if each]
-    if problems:
-        raise UserError(problems[0])
+        problem = str(error), error.exit_code
+    for i, each in enumerate(gather(problem)):
+        if each:
+            raise UserError(f"process {i}: {each[0]}", each[1])
     return result  # type: ignore[return-value]
+
+
+def agree(**values: Any) -> None:
+    """UserError, in all of them, where the processes do not say the same; `values` are named in it."""
+    for i, other in enumerate(said := gather(values)):
+        if differing := [name for name in values if other[name] != said[0][name]]:
+            name = differing[0]
+            raise UserError(f"process {i} has {name.replace('_', ' ')} {other[name]}, process 0 {said[0][name]}")
 
 
 class Vote:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,9 @@ from ipmedgan_jax.experiment import (
 
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
+
+LEASE_S = 150
+"""How long a file server may keep the locks of a machine that died."""
 
 
 @contextlib.contextmanager
@@ -56,9 +60,20 @@ def _claim(experiment: Experiment, workdir: Path, stack: contextlib.ExitStack) -
 
 
 def _lock(file: IO[str], workdir: Path) -> None:
-    """Locks the open file until it is closed; UserError where another process has it."""
+    """Locks the open file until it is closed; UserError where another run has it.
+
+    A run of several machines waits for a while: a file server keeps the lock of a machine that died.
+    """
+    deadline = time.monotonic() + (LEASE_S if processes.count() > 1 else 0)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(2)
     except BlockingIOError as error:
         raise UserError(f"{workdir}: another process is training there; wait for it, or choose another --workdir") from error
     except OSError as error:

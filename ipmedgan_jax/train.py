@@ -56,6 +56,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     with contextlib.ExitStack() as stack:
         stack.enter_context(runs.claim(experiment, workdir))
         checkpoints = stack.enter_context(runs.open_checkpoints(settings, workdir))
+        processes.agree(run_folder=str(workdir.resolve()), latest_checkpoint=checkpoints.latest_step())
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
@@ -109,7 +110,8 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             if (signalled or out_of_time) and not last:
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)
                 return outcome_of(stop) if signalled else Outcome.OUT_OF_TIME
-        return outcome_of(stop) if stop else Outcome.FINISHED
+        everyone = [number for each in processes.gather(stop) for number in each]
+        return outcome_of(everyone) if everyone else Outcome.FINISHED
 
 
 # ------------------------------------------------------------------ before the first step

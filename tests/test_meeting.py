@@ -14,7 +14,8 @@ SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "4097", "SLUR
 OPEN_MPI = {
     "OMPI_COMM_WORLD_SIZE": "4",
     "OMPI_COMM_WORLD_RANK": "2",
-    "PMIX_SERVER_URI2": "prterun-a-7@0.0;tcp4://10.1.2.3:41523",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+    "PMIX_NAMESPACE": "prterun-a-7@1",
 }
 
 
@@ -37,8 +38,14 @@ def test_a_process_learns_its_place(given, environment, place):
 
 def test_open_mpi_says_where_the_first_process_is():
     place = meeting.find_place(None, None, None, OPEN_MPI)
-    assert (place.host, place.count, place.index) == ("10.1.2.3", 4, 2)
+    assert (place.host, place.count, place.index) == ("127.0.0.1", 4, 2)
     assert place == meeting.find_place(None, None, None, OPEN_MPI)  # the same port in every process
+    of_two_machines = OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    with pytest.raises(UserError, match="give --coordinator=HOST:PORT"):
+        meeting.find_place(None, None, None, of_two_machines)
+    launcher = {"OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.1.2.3,192.168.0.3:41523"}  # Open MPI 4's
+    assert meeting.find_place(None, None, None, of_two_machines | launcher).host == "10.1.2.3"
+    assert meeting.find_place("a:5", None, None, of_two_machines) == Place("a", 5, 4, 2)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,9 @@ def _finish(settings: PreparationSettings, sources: list[_Source], prepared: lis
         settings=settings.recorded(),
         package_version=ipmedgan_jax.__version__,
     )
+    for source, volume in zip(sources, dataset.volumes.values(), strict=True):
+        if volume.slices and not _shard(source, directory).is_file():
+            raise UserError(f"{_shard(source, directory)}: not there; all processes must see one {directory}")
     _check_slices(dataset)
     _warn_of_copies(dataset)
     records.save_dataset(dataset)
