@@ -144,24 +144,28 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
     slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
     bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
-    mine, batch_size = processes.share(bar), built.evaluation.batch_size
-    found = processes.gather_lists(
-        processes.together(lambda: list(finding.find_in_slices(find, mine, batch_size=batch_size)))
-    )
+    shown = set(pipeline.spread(2 * built.dataset.slices[split], built.evaluation.examples))
+
+    def mine() -> "list[tuple[finding.Count, Row | None]]":
+        found = finding.find_in_slices(find, processes.share(bar), batch_size=built.evaluation.batch_size)
+        numbered = ((processes.number(i), each) for i, each in enumerate(found))
+        return [(each.count, finding.example_row(each) if i in shown else None) for i, each in numbered]
+
+    done = processes.gather_lists(processes.together(mine))
+    counts = [count for count, _ in done]
     report = finding.report(
-        found,
+        counts,
         resamples=built.evaluation.bootstrap,
         system=built.name,
         data=built.describe_data(),
         damage=built.describe_damage(),
         **learned,
     )
-    rows = [finding.example_row(found[i]) for i in pipeline.spread(len(found), built.evaluation.examples)]
 
     def write() -> None:
-        finding.write_report(directory, report, found)
+        finding.write_report(directory, report, counts)
         title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
-        figures.example_grid(rows, directory / "examples.png", title=title)
+        figures.example_grid([row for _, row in done if row], directory / "examples.png", title=title)
         print(finding.table(report))
         print(
             f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}"

@@ -32,6 +32,18 @@ SURE = 0.95
 """What a part must reach: most of what is found in intact slices does not. (Chosen on validation subjects.)"""
 
 
+@dataclass(frozen=True)
+class Count:
+    """Of one slice: pixels rightly found, wrongly found, and missed; its `kind` of damage; seconds that the finding took."""
+
+    subject: str
+    kind: str
+    right: int
+    wrong: int
+    missed: int
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """One slice and what was found in it."""
@@ -44,10 +56,11 @@ class Found:
     def mask(self) -> np.ndarray:
         return damaged_pixels(self.likelihood)
 
-    def counts(self) -> np.ndarray:
-        """Pixels rightly found, wrongly found, and missed."""
+    @property
+    def count(self) -> Count:
         found, true = self.mask, self.slice.mask
-        return np.array([(found & true).sum(), (found & ~true).sum(), (~found & true).sum()])
+        right, wrong, missed = (int(np.count_nonzero(each)) for each in (found & true, found & ~true, ~found & true))
+        return Count(self.slice.record.subject, self.slice.kind, right, wrong, missed, self.seconds)
 
 
 def damaged_pixels(likelihood: np.ndarray) -> np.ndarray:
@@ -80,39 +93,43 @@ def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: in
             yield Found(each, likelihood, seconds)
 
 
-def subject_scores(found: Iterable[Found]) -> dict[str, dict[str, float]]:
+def subject_scores(counts: Iterable[Count]) -> dict[str, dict[str, float]]:
     """{subject: {score: value}}: `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind, `clean`.
 
     `clean` is the share of its intact slices in which nothing was found. A score that a subject cannot have is left out.
     """
-    by_subject: dict[str, list[Found]] = {}
-    for each in found:
-        by_subject.setdefault(each.slice.record.subject, []).append(each)
+    by_subject: dict[str, list[Count]] = {}
+    for each in counts:
+        by_subject.setdefault(each.subject, []).append(each)
     return {subject: _scores(by_subject[subject]) for subject in sorted(by_subject)}
 
 
-def _scores(found: Sequence[Found]) -> dict[str, float]:
-    right, wrong, missed = np.sum([each.counts() for each in found], axis=0)
+def _scores(counts: Sequence[Count]) -> dict[str, float]:
+    right, wrong, missed = _sums(counts)
     scores = {
         "dice": _share(2 * right, 2 * right + wrong + missed),
         "sensitivity": _share(right, right + missed),
         "precision": _share(right, right + wrong),
     }
-    for kind in sorted({each.slice.kind for each in found} - {INTACT}):
-        right, wrong, missed = np.sum([each.counts() for each in found if each.slice.kind == kind], axis=0)
+    for kind in sorted({each.kind for each in counts} - {INTACT}):
+        right, wrong, missed = _sums([each for each in counts if each.kind == kind])
         scores[f"dice_{kind}"] = _share(2 * right, 2 * right + wrong + missed)
-    intact = [not each.mask.any() for each in found if each.slice.kind == INTACT]
-    scores["clean"] = float(np.mean(intact)) if intact else None
+    intact = [each for each in counts if each.kind == INTACT]
+    scores["clean"] = _share(sum(not each.wrong for each in intact), len(intact))
     return {name: value for name, value in scores.items() if value is not None}
+
+
+def _sums(counts: Sequence[Count]) -> tuple[int, int, int]:
+    return sum(each.right for each in counts), sum(each.wrong for each in counts), sum(each.missed for each in counts)
 
 
 def _share(part: float, whole: float) -> float | None:
     return float(part / whole) if whole else None
 
 
-def mean_over_subjects(found: Iterable[Found]) -> dict[str, float]:
+def mean_over_subjects(counts: Iterable[Count]) -> dict[str, float]:
     """Each score's mean over the subjects that have it."""
-    return {name: statistics.mean(values) for name, values in _columns(subject_scores(found)).items()}
+    return {name: statistics.mean(values) for name, values in _columns(subject_scores(counts)).items()}
 
 
 def _columns(by_subject: dict[str, dict[str, float]]) -> dict[str, list[float]]:
@@ -124,11 +141,11 @@ def _columns(by_subject: dict[str, dict[str, float]]) -> dict[str, list[float]]:
     return columns
 
 
-def report(found: Sequence[Found], *, resamples: int, **about: Any) -> dict[str, Any]:
+def report(counts: Sequence[Count], *, resamples: int, **about: Any) -> dict[str, Any]:
     """What metrics.json holds; `about` is passed on. UserError without slices."""
-    if not found:
+    if not counts:
         raise UserError("no slice to find damage in, at least one wanted (data.dir)")
-    by_subject = subject_scores(found)
+    by_subject = subject_scores(counts)
     region = {
         name: {"mean": statistics.mean(values), "ci95": reports.bootstrap_interval(values, resamples=resamples)}
         for name, values in _columns(by_subject).items()
@@ -137,14 +154,14 @@ def report(found: Sequence[Found], *, resamples: int, **about: Any) -> dict[str,
         **about,
         "region": {"image": region},
         "subjects": len(by_subject),
-        "slices": len(found),
-        "seconds_per_slice": statistics.median(each.seconds for each in found),
+        "slices": len(counts),
+        "seconds_per_slice": statistics.median(each.seconds for each in counts),
     }
 
 
-def write_report(directory: Path, report: dict[str, Any], found: Sequence[Found]) -> None:
+def write_report(directory: Path, report: dict[str, Any], counts: Sequence[Count]) -> None:
     """Writes `subjects.csv` and, last, `metrics.json`, each whole or not at all."""
-    rows = [{"subject": subject, **scores} for subject, scores in subject_scores(found).items()]
+    rows = [{"subject": subject, **scores} for subject, scores in subject_scores(counts).items()]
     columns = dict.fromkeys(name for row in rows for name in row)
     complete = [{name: row.get(name, "") for name in columns} for row in rows]
     reports.write_whole(directory / "subjects.csv", reports.csv_text(complete))

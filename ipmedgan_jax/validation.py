@@ -90,11 +90,11 @@ def _look_at_finds(experiment: Experiment) -> Look:
     find = finding.LearnedFind(experiment.system)
 
     def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
-        batch_size = experiment.evaluation.batch_size
-        found = processes.gather_lists(
-            list(finding.find_in_slices(find.bind(params, statistics), mine, batch_size=batch_size))
-        )
-        return finding.mean_over_subjects(found), [tile for i in shown for tile in finding.tiles(found[i])]
+        found = finding.find_in_slices(find.bind(params, statistics), mine, batch_size=experiment.evaluation.batch_size)
+        seen = [(each.count, finding.tiles(each) if processes.number(i) in shown else []) for i, each in enumerate(found)]
+        everything = processes.gather_lists(seen)
+        scores = finding.mean_over_subjects(count for count, _ in everything)
+        return scores, [tile for _, some in everything for tile in some]
 
     return look
 

@@ -97,7 +97,7 @@ def found(subject, likelihood, mask, kind):
     mask = np.array(mask, bool)
     return finding.Found(
         pipeline.DamagedSlice(Record(subject), np.zeros(mask.shape, np.float32), mask, kind), np.array(likelihood), 0.1
-    )
+    ).count
 
 
 def test_scores_are_of_a_subject_s_slices_together():
