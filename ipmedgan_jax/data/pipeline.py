@@ -232,7 +232,7 @@ def damaged_slices(
     """The split's slices in their order, each with the damage that its names and the seed give it, and as it is."""
     assert holes.damage is not None
     source = SliceSource(directory, split)
-    for index in range(len(source)) if at_most is None else spread(len(source), at_most // 2):
+    for index in range(len(source)) if at_most is None else spread(len(source), -(-at_most // 2)):
         record = source[index]
         generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
         image = record.image()
