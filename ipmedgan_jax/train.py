@@ -144,7 +144,7 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
 def describe(experiment: Experiment, state: TrainState) -> None:
     """The first lines of a run: devices, parameters, data, length."""
     dataset, settings = experiment.dataset, experiment.training
-    devices = jax.local_devices()
+    devices = jax.devices()
     nets = {"generator": state.generator} | state.discriminators
     counts = "  ".join(f"{name} {runs.parameter_count(net.params):,}" for name, net in nets.items())
     slices = "  ".join(
