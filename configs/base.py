@@ -88,7 +88,7 @@ def get_config(system: str = "") -> ConfigDict:
     loss.l1_region = "hole"  # hole | image: where the plain U-Net's L1 is taken
 
     config.optimiser = optimiser = ConfigDict()  # one for each network
-    optimiser.name = "adam"  # adam | adadelta
+    optimiser.name = "adam"  # adam | adadelta | sgd
     optimiser.learning_rate = 2e-4  # constant
     optimiser.discriminator_rate = 0.0  # the discriminators' own; 0: the same
     optimiser.rate_batch = 0  # the batch that both rates are for: they rise in proportion to train.batch_size; 0: they do not

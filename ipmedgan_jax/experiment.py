@@ -298,6 +298,8 @@ def _optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
     settings = config.optimiser
     if settings.name == "adadelta":
         return optax.adadelta(rate, rho=ADADELTA_RHO, eps=ADADELTA_EPSILON)
+    if settings.name == "sgd":
+        return optax.sgd(rate)
     return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
 
 
@@ -503,7 +505,7 @@ def _check_shares(config: ConfigDict, group: str, known: Mapping[str, Any]) -> N
 _CHOICES: dict[str, tuple[str, ...]] = {
     "system": (*SYSTEMS, *FINDERS),
     "modality": ("mri", "ct"),
-    "optimiser.name": ("adam", "adadelta"),
+    "optimiser.name": ("adam", "adadelta", "sgd"),
     "normalisation.statistics": ("example", "batch"),
     "loss.perceptual_reduction": ("sum", "mean"),
     "loss.l1_region": ("hole", "image"),
