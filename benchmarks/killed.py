@@ -1,10 +1,13 @@
 """Kills one of several processes of a run at random moments, begins it again, and holds its end against an undisturbed run.
 
   python -m benchmarks.killed --processes=3 --kills=20 --output=/tmp/killed
+  python -m benchmarks.killed --processes=2 --kills=2 --pause --output=/tmp/paused
 
 Two runs of one small config on the built-in phantom: one undisturbed; of the other one process is killed (SIGKILL) at a
 random moment after each life's first checkpoint, and all are begun again, until it is finished. All arrays of the last
 checkpoints must be equal to the bit. Exit code 1 where they are not, or where others outlive a killed process for too long.
+With --pause it is stopped instead (SIGSTOP), as by a machine that hangs, and let go on when the others have ended: it must end
+too.
 """
 
 import random
@@ -41,10 +44,12 @@ def main() -> None:
         if victim.poll() is not None:
             several.end(started)
             raise UserError(f"ended before it could be killed for the {kill + 1}. time: more --steps", 1)
-        victim.send_signal(signal.SIGKILL)
+        victim.send_signal(signal.SIGSTOP if given.pause else signal.SIGKILL)
         start = time.monotonic()
-        codes = several.end(started, LONGEST_S)
+        several.end([each for each in started if each is not victim], LONGEST_S)
         slowest = max(slowest, time.monotonic() - start)
+        victim.send_signal(signal.SIGCONT)
+        codes = several.end(started, LONGEST_S)
         logging.info(
             "kill %d: process %d; exit codes %s; step %d", kill + 1, started.index(victim), codes, several.latest(disturbed)
         )
@@ -59,6 +64,7 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_integer("processes", 3, "of the run")
     flags.DEFINE_integer("kills", 20, "how often one is killed")
+    flags.DEFINE_bool("pause", False, "stop it for a while instead of killing it")
     flags.DEFINE_integer("steps", 1200, "of the run")
     flags.DEFINE_float("longest", 3.0, "seconds after a life's first checkpoint within which it is killed")
     flags.DEFINE_integer("seed", 0, "of the moments")
