@@ -6,8 +6,8 @@
 Two runs of one small config on the built-in phantom: one undisturbed; of the other one process is killed (SIGKILL) at a
 random moment after each life's first checkpoint, and all are begun again, until it is finished. All arrays of the last
 checkpoints must be equal to the bit. Exit code 1 where they are not, or where others outlive a killed process for too long.
-With --pause it is stopped instead (SIGSTOP), as by a machine that hangs, and let go on when the others have ended: it must end
-too.
+With --pause it is stopped instead (SIGSTOP), as by a machine that hangs, and goes on when the others have ended: it too must
+end.
 """
 
 import random
@@ -29,7 +29,7 @@ def main() -> None:
     given = flags.FLAGS
     output = Path(given.output)
     settings = [*several.SMALL, f"--config.train.batch_size={given.processes}", f"--config.train.steps={given.steps}"]
-    settings += ["--config.train.checkpoint_every=20", "--config.train.log_every=20"]
+    settings += ["--config.train.checkpoint_every=10", "--config.train.log_every=20"]
     undisturbed, disturbed = output / "undisturbed", output / "disturbed"
     several.run(undisturbed, settings, given.processes)
     moments = random.Random(given.seed)
@@ -65,8 +65,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("processes", 3, "of the run")
     flags.DEFINE_integer("kills", 20, "how often one is killed")
     flags.DEFINE_bool("pause", False, "stop it for a while instead of killing it")
-    flags.DEFINE_integer("steps", 1200, "of the run")
-    flags.DEFINE_float("longest", 3.0, "seconds after a life's first checkpoint within which it is killed")
+    flags.DEFINE_integer("steps", 800, "of the run")
+    flags.DEFINE_float("longest", 2.0, "seconds after a life's first checkpoint within which it is killed")
     flags.DEFINE_integer("seed", 0, "of the moments")
     flags.DEFINE_string("output", None, "a folder for both runs and their logs")
 
