@@ -65,6 +65,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             experiment.holes,
             batch_size=settings.batch_size * settings.steps_per_dispatch,
             seed=settings.seed,
+            mirror=settings.mirror,
             threads=settings.threads,
             prefetch=settings.prefetch,
         )

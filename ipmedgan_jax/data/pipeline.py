@@ -143,17 +143,21 @@ def training_batches(
     seed: int,
     threads: int,
     prefetch: int,
+    mirror: bool = False,
     process: int = 0,
     processes: int = 1,
 ) -> Batches:
     """Endless shuffled batches of this process's share, a new order and new holes every epoch.
 
     Which slices and holes come n-th depends on the seed and n alone, so the iterator's state (`get_state`) is a place in
-    that order. Close the iterator when done: it reads ahead in threads.
+    that order. With `mirror` left and right are exchanged in about half of the slices. Close the iterator when done: it reads
+    ahead in threads.
     """
 
     def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
         image = record.image()
+        if mirror and generator.random() < 0.5:
+            image = image[:, ::-1].copy()
         if holes.damage is not None:
             return _damaged_example(generator, image, holes.damage)
         if holes.min_foreground > 0:
