@@ -106,6 +106,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.accumulate = 1  # micro-batches a step: less memory, the same step (but `batch` statistics are then a part's own)
     train.generator_alone = 0.0  # share of the run at whose start the generator learns without its discriminators, ...
     train.discriminators_alone = 0.0  # ... and share after it in which they learn alone; of the run's length
+    train.mirror = False  # exchange left and right in half of the training slices, by chance: heads are nearly symmetric
     train.generator_updates = 1  # per discriminator update; MedGAN is reported with 3; (open)
     train.dtype = "float32"  # float32 | bfloat16: of the computation; parameters stay float32
     train.ema = 0.0  # decay of an average of G's parameters that evaluation uses; 0: none, as the paper
@@ -167,6 +168,7 @@ SYSTEMS = {
     "finder": {
         "optimiser.learning_rate": 1e-3,  # nothing adversarial about it
         "optimiser.b1": 0.9,
+        "train.mirror": True,
         "train.best": "dice",
     },
     "unet": {

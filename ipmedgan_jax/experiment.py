@@ -76,6 +76,7 @@ class TrainingSettings:
     batch_size: int
     steps_per_dispatch: int
     seed: int
+    mirror: bool
     threads: int
     prefetch: int
     log_every: int
@@ -442,6 +443,7 @@ def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
         batch_size=train.batch_size,
         steps_per_dispatch=at_once,
         seed=config.seed,
+        mirror=train.mirror,
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         log_every=train.log_every,
@@ -584,6 +586,7 @@ YOUNGER = {
     "damage.shares": [],
     "damage.intact": 0.3,
     "optimiser.rate_batch": 0,
+    "train.mirror": False,
 }
 """Keys that were added after the first runs, and what a run without them did."""
 

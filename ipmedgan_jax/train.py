@@ -69,6 +69,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             experiment.holes,
             batch_size=settings.batch_size * settings.steps_per_dispatch // processes.count(),
             seed=settings.seed,
+            mirror=settings.mirror,
             threads=settings.threads,
             prefetch=settings.prefetch,
             process=processes.index(),

@@ -79,6 +79,15 @@ def test_a_place_in_the_order_is_one_for_any_number_of_processes(phantom_data):
         np.testing.assert_array_equal(next(second)["image"], expected["image"][1::2])
 
 
+def test_about_half_of_the_slices_are_mirrored_left_to_right(phantom_data):
+    as_they_are, mirrored = (take(phantom_data, 10, mirror=mirror) for mirror in (False, True))
+    pairs = list(zip(*(np.concatenate([each["image"] for each in taken]) for taken in (as_they_are, mirrored)), strict=True))
+    same = [np.array_equal(a, b) for a, b in pairs]
+    exchanged = [np.array_equal(a[:, ::-1], b) for a, b in pairs]
+    assert np.logical_xor(same, exchanged).all()  # the phantom has a better side
+    assert 3 <= sum(exchanged) <= 17
+
+
 def test_the_next_epoch_has_another_order_and_other_holes(phantom_data):
     size = train_size(phantom_data)
     taken = take(phantom_data, 2 * size, batch_size=1)

@@ -161,18 +161,22 @@ def training_batches(
     seed: int,
     threads: int,
     prefetch: int,
+    mirror: bool = False,
     process: int = 0,
     processes: int = 1,
 ) -> Batches:
     """Endless shuffled batches, a new order and new holes every epoch; of several processes each one's own, of `batch_size`.
 
     Which slices and holes come n-th depends on the seed and n alone. Process i takes every `processes`-th from the i-th on,
-    so that what all take together at a step is the same for any number of them, and no slice comes twice in an epoch. Close
-    the batches when done: they are read ahead in threads.
+    so that what all take together at a step is the same for any number of them, and no slice comes twice in an epoch. With
+    `mirror` left and right are exchanged in about half of the slices. Close the batches when done: they are read ahead in
+    threads.
     """
 
     def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
         image = record.image()
+        if mirror and generator.random() < 0.5:
+            image = image[:, ::-1].copy()
         if holes.damage is not None:
             return _damaged_example(generator, image, holes.damage)
         if holes.min_foreground > 0:
