@@ -1,10 +1,13 @@
 """Runs of several processes on this machine's CPU, for what is shown of them: begun, waited for, and what they left."""
 
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +25,21 @@ SMALL = (
 """An ip-MedGAN on the built-in phantom whose steps take milliseconds."""
 
 
-def start(workdir: Path, settings: Iterable[str], processes: int, devices: int = 1) -> list[subprocess.Popen[bytes]]:
-    """The processes of one run, each with so many devices; they speak over loopback. What they say: `WORKDIR.PROCESS.log`."""
+@dataclass(frozen=True)
+class Hosts:
+    """Where processes are started: the first one's address, and what stands before each one's command."""
+
+    address: str
+    before: tuple[tuple[str, ...], ...] = ()
+
+
+LOOPBACK = Hosts("127.0.0.1")
+
+
+def start(
+    workdir: Path, settings: Iterable[str], processes: int, devices: int = 1, *, hosts: Hosts = LOOPBACK
+) -> list[subprocess.Popen[bytes]]:
+    """The processes of one run, each with so many devices. What they say: `WORKDIR.PROCESS.log`."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
@@ -32,8 +48,16 @@ def start(workdir: Path, settings: Iterable[str], processes: int, devices: int =
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": several}
     started = []
     for i in range(processes):
-        place = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}", f"--process_id={i}"]
-        command = [sys.executable, "-m", "ipmedgan_jax.main", *settings, f"--workdir={workdir}", *place]
+        place = [f"--coordinator={hosts.address}:{port}", f"--processes={processes}", f"--process_id={i}"]
+        command = [
+            *(hosts.before[i] if hosts.before else ()),
+            sys.executable,
+            "-m",
+            "ipmedgan_jax.main",
+            *settings,
+            f"--workdir={workdir}",
+            *place,
+        ]
         with Path(f"{workdir}.{i}.log").open("ab") as log:
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
     return started
@@ -49,11 +73,45 @@ def end(started: list[subprocess.Popen[bytes]], timeout: float | None = None) ->
         raise UserError(f"a process outlived the first by {timeout:.0f} s", 1) from error
 
 
-def run(workdir: Path, settings: Iterable[str], processes: int, devices: int = 1) -> None:
+def run(workdir: Path, settings: Iterable[str], processes: int, devices: int = 1, *, hosts: Hosts = LOOPBACK) -> None:
     """A run to its end. UserError where a process does not end well."""
-    codes = end(start(workdir, settings, processes, devices))
+    codes = end(start(workdir, settings, processes, devices, hosts=hosts))
     if any(codes):
         raise UserError(f"{workdir}: exit codes {codes}, see {workdir}.0.log", 1)
+
+
+NAMES, ADDRESSES = ("ipmedgan-0", "ipmedgan-1"), ("10.213.0.1", "10.213.0.2")
+"""Of two network namespaces, which are also the names of their ends of the one link between them."""
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[Hosts]:
+    """Two network namespaces joined by one link. UserError without the right to make them."""
+    with contextlib.ExitStack() as stack:
+        for name, address in zip(NAMES, ADDRESSES, strict=True):
+            _ip("netns", "add", name)
+            stack.callback(_ip, "netns", "delete", name)
+            hosts = Path("/etc/netns") / name / "hosts"  # stands in for /etc/hosts there
+            hosts.parent.mkdir(parents=True)
+            stack.callback(shutil.rmtree, hosts.parent)
+            hosts.write_text(f"127.0.0.1 localhost\n{address} {socket.gethostname()}\n")
+        _ip("link", "add", NAMES[0], "netns", NAMES[0], "type", "veth", "peer", NAMES[1], "netns", NAMES[1])
+        for name, address in zip(NAMES, ADDRESSES, strict=True):
+            _ip("-n", name, "address", "add", f"{address}/24", "dev", name)
+            for link in ("lo", name):
+                _ip("-n", name, "link", "set", link, "up")
+        yield Hosts(ADDRESSES[0], tuple(("ip", "netns", "exec", name) for name in NAMES))
+
+
+def set_link(*, up: bool) -> None:
+    """Whether anything passes between `two_hosts`."""
+    _ip("-n", NAMES[1], "link", "set", NAMES[1], "up" if up else "down")
+
+
+def _ip(*arguments: str) -> None:
+    answer = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise UserError(f"ip {' '.join(arguments)}: {answer.stderr.strip()}")
 
 
 def latest(workdir: Path) -> int:
