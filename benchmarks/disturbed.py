@@ -17,7 +17,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from absl import flags, logging
 
@@ -33,7 +32,7 @@ def main() -> None:
     given = flags.FLAGS
     if given.by == "cut" and given.processes != 2:
         raise UserError(f"--processes={given.processes}: wanted 2, of which one is cut off from the other")
-    output = Path(given.output)
+    output = several.new_folder(given.output)
     settings = [*several.SMALL, f"--config.train.batch_size={given.processes}", f"--config.train.steps={given.steps}"]
     settings += ["--config.train.checkpoint_every=10", "--config.train.log_every=20"]
     quiet, disturbed = output / "quiet", output / "disturbed"
@@ -71,12 +70,15 @@ def _disturbance(how: str, victim: subprocess.Popen[bytes]) -> Iterator[None]:
     """Begins it; ends it, where it has an end."""
     if how == "cut":
         several.set_link(up=False)
+    else:
+        victim.send_signal(signal.SIGSTOP if how == "pause" else signal.SIGKILL)
+    try:
         yield
-        several.set_link(up=True)
-        return
-    victim.send_signal(signal.SIGSTOP if how == "pause" else signal.SIGKILL)
-    yield
-    victim.send_signal(signal.SIGCONT)
+    finally:
+        if how == "cut":
+            several.set_link(up=True)
+        else:
+            victim.send_signal(signal.SIGCONT)
 
 
 def define_flags() -> None:
@@ -86,7 +88,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("steps", 800, "of the run")
     flags.DEFINE_float("longest", 2.0, "seconds after a life's first checkpoint within which it is disturbed")
     flags.DEFINE_integer("seed", 0, "of the moments")
-    flags.DEFINE_string("output", None, "a folder for both runs and their logs")
+    flags.DEFINE_string("output", None, "a new folder for both runs and their logs")
 
 
 if __name__ == "__main__":

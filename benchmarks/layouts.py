@@ -14,6 +14,7 @@ code 1 where a bar is missed:
 
 import hashlib
 import itertools
+import math
 import os
 import re
 import signal
@@ -52,7 +53,7 @@ class Finding:
 
 
 def main() -> None:
-    output, missed = Path(flags.FLAGS.output), []
+    output, missed = several.new_folder(flags.FLAGS.output), []
     for check in (same_parameters, same_losses, taken_up, stopped):
         for found in check(output):
             print(f"{found.what}: {found.seen}{'' if found.met else '  MISSED'}", flush=True)
@@ -66,11 +67,17 @@ def same_parameters(output: Path) -> Iterator[Finding]:
     before = several.arrays(output / "begun", 1, "params")
     ends = {name: several.arrays(run, STEPS, "params") for name, run in _in_every_layout(output, "sgd", SGD)}
     for one, other in itertools.combinations(ends, 2):
-        worst = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(ends[one], ends[other], strict=True))
+        worst = max(_difference(a, b) for a, b in zip(ends[one], ends[other], strict=True))
         way = sum(np.square(a - b).sum() for a, b in zip(ends[one], before, strict=True)) ** 0.5
         share = way / sum(np.square(b).sum() for b in before) ** 0.5
         seen = f"parameters differ by at most {worst:.1e} (all have come {share:.1e} of their norm)"
         yield Finding(f"SGD, {one} and {other}", seen, worst <= SGD_BAR)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest, relative to the largest value; infinite where a number is not finite."""
+    finite = np.isfinite(a).all() and np.isfinite(b).all()
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) if finite else math.inf
 
 
 def same_losses(output: Path) -> Iterator[Finding]:
@@ -158,7 +165,7 @@ def stopped(output: Path) -> Iterator[Finding]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "a folder for all runs and their logs")
+    flags.DEFINE_string("output", None, "a new folder for all runs and their logs")
 
 
 if __name__ == "__main__":

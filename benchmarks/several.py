@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,14 @@ SMALL = (
     "--config.train.validate_every=1000",
 )
 """An ip-MedGAN on the built-in phantom whose steps take milliseconds."""
+
+
+def new_folder(name: str) -> Path:
+    """UserError where there is something in it: a run that is finished would show old numbers for new."""
+    folder = Path(name).expanduser()
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"--output={folder}: not empty; name a new folder")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,10 @@ def start(
 
 
 def end(started: list[subprocess.Popen[bytes]], timeout: float | None = None) -> list[int]:
-    """Waits for all; their exit codes. UserError where they do not end in time."""
+    """Waits for all; their exit codes. UserError where not all end in time (seconds)."""
+    deadline = time.monotonic() + timeout if timeout is not None else None
     try:
-        return [each.wait(timeout) for each in started]
+        return [each.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for each in started]
     except subprocess.TimeoutExpired as error:
         for each in started:
             each.kill()

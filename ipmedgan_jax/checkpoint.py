@@ -112,14 +112,14 @@ class Checkpoints:
             raise self._damaged(step, error) from error
 
     def _unsaved(self, error: Exception) -> UserError:
-        if isinstance(error, LOST) and jax.process_count() > 1:
+        if isinstance(error, LOST) and jax.process_count() > 1 and not _out_of_memory(error):
             return UserError(f"another process was lost while a checkpoint was written ({_first_line(error)})", TRY_AGAIN)
         done = self._manager.latest_step()
         what = f"{self.directory}: cannot be written ({_first_line(error)})"
         return UserError(f"{what}; make room, then start again: step {done} is the last one saved")
 
     def _damaged(self, step: int, error: Exception) -> UserError:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        if _out_of_memory(error):
             return UserError(f"{self.directory / str(step)}: not enough memory to read it ({_first_line(error)})")
         if isinstance(error, LOST) and jax.process_count() > 1:
             return UserError(f"another process was lost while a checkpoint was read ({_first_line(error)})", TRY_AGAIN)
@@ -127,6 +127,10 @@ class Checkpoints:
             f"{self.directory / str(step)}: damaged or of another system ({_first_line(error)}); move this folder away to go "
             "on from an earlier checkpoint"
         )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

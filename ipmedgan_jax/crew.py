@@ -34,65 +34,81 @@ class Crew:
         return items[self._index :: self._count]
 
     def decide(self, work: Callable[[], Any]) -> Any:
-        """What `work` gives the first process (JSON), in all of them, which wait for it; or its UserError, in all of them."""
+        """What `work` gives the first process (JSON), in all of them, which wait for it."""
         if not self.first:
-            said = self._hear_first()
-            if said["problem"]:
-                raise UserError(said["problem"])
-            return said["value"]
-        value, problem = None, ""
-        try:
-            value = work()
-        except BaseException as error:
-            problem = str(error) or type(error).__name__
-            raise
-        finally:
-            for other in self._others.values():
-                with contextlib.suppress(OSError):  # it will be missed by `gather`
-                    other.send({"value": value, "problem": problem})
+            return self._hear(0)
+        value = work()
+        for other in self._others:
+            self._tell(other, value)
         return value
 
     def gather(self, items: Sequence[Any], mine: Sequence[Any], name: Callable[[Any], str]) -> list[Any]:
         """What came of each of `items`, as JSON, in their order; of the first process's return alone, the others' is empty.
 
-        `mine` is what came of `share(items)`. UserError where a process was lost, which names its items by `name`.
+        `mine` is what came of `share(items)`. UserError, which says why: where another process could not do its share, or
+        was lost; what is then not done is named by `name`.
         """
         if not self.first:
-            try:
-                self._others[0].send(list(mine))
-            except OSError as error:
-                raise UserError(f"process 0 was lost ({error}); what this one has made is there", TRY_AGAIN) from error
+            self._hear(0)  # that it listens
+            self._tell(0, list(mine))
+            self._hear(0)  # that it has heard: what is still on its way is lost with the connection
             return []
-        parts, lost = {0: list(mine)}, []
-        for index, other in sorted(self._others.items()):
+        parts, problems = {0: list(mine)}, []
+        for index in sorted(self._others):
+            self._tell(index, None)
             try:
-                parts[index] = other.hear()
-            except (OSError, ValueError):
+                parts[index] = self._hear(index)
+            except UserError as error:
                 theirs = [name(item) for item in items[index :: self._count]]
                 more = f" and {len(theirs) - NAMED} more" if len(theirs) > NAMED else ""
-                lost.append(f"process {index} was lost, and with it what is not done of {', '.join(theirs[:NAMED])}{more}")
-        if lost:
-            raise UserError("; ".join(lost) + "; the same command does what is missing", TRY_AGAIN)
+                what = f"{error}; not all is done of {', '.join(theirs[:NAMED])}{more}"
+                problems.append(UserError(what, error.exit_code))
+            self._tell(index, None)
+        if problems:
+            raise UserError("; ".join(map(str, problems)), problems[0].exit_code)
         return [parts[i % self._count][i // self._count] for i in range(len(items))]
 
-    def _hear_first(self) -> Any:
+    def give_up(self, error: UserError) -> None:
+        """Tells the others why this process ends."""
+        for other in self._others:
+            self._tell(other, None, error)
+
+    def _tell(self, other: int, value: Any, problem: UserError | None = None) -> None:
+        said = {"value": value, "problem": str(problem or ""), "exit_code": problem.exit_code if problem else 0}
+        with contextlib.suppress(OSError):  # where it is gone: it is listened to sooner or later
+            self._others[other].send(said)
+
+    def _hear(self, other: int) -> Any:
+        """UserError: the other's own, or that it is gone."""
         try:
-            return self._others[0].hear()
-        except (OSError, ValueError) as error:
-            raise UserError(f"process 0 was lost ({error}); start all again", TRY_AGAIN) from error
+            said = self._others[other].hear()
+            value, problem, exit_code = said["value"], said["problem"], said["exit_code"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"process {other} was lost ({error}); start all again", TRY_AGAIN) from error
+        if problem:
+            raise UserError(f"process {other}: {problem}", exit_code)
+        return value
 
 
 @contextlib.contextmanager
 def join(settings: Mapping[str, Any]) -> Iterator[Crew]:
     """The processes that this command's flags or environment name, once all are there with the same settings and code."""
     place = meeting.given_place()
-    if place is None:
-        yield Crew()
-        return
+    with joined(place, settings) if place else contextlib.nullcontext(Crew()) as everyone:
+        yield everyone
+
+
+@contextlib.contextmanager
+def joined(place: Place, settings: Mapping[str, Any]) -> Iterator[Crew]:
+    """The process at this place among the others; they hear of a UserError that ends it."""
     connections = meeting.meet(place, settings)
     for line in connections.values():
         line.beat()
+    everyone = Crew(place, connections)
     try:
-        yield Crew(place, connections)
+        yield everyone
+    except UserError as error:
+        everyone.give_up(error)
+        raise
     finally:
         meeting.part(place, connections)

@@ -36,30 +36,38 @@ def main() -> None:
     from ipmedgan_jax import experiment, runs
     from ipmedgan_jax.systems.classical import FILLS
 
-    processes.start(meeting.flags_of_all())
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
+    processes.start({"workdir": str(workdir), "system": system} | (experiment.settings_of_all(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
-    if system is None:
-        evaluate_run(experiment.build(config) if config else runs.read_experiment(workdir, flags.FLAGS.data_dir), workdir)
-        return
-    if system not in FILLS:
+    if system is not None and system not in FILLS:
         raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
-    if config is None:
+    if system is not None and config is None:
         raise UserError("--system needs --config, which says what data to score it on")
-    evaluate_classical(experiment.build(config), system, workdir)
+    built = processes.together(
+        lambda: experiment.build(config) if config else runs.read_experiment(workdir, flags.FLAGS.data_dir)
+    )
+    processes.agree(prepared_data=built.dataset.fingerprint)
+    if system is None:
+        evaluate_run(built, workdir)
+    else:
+        evaluate_classical(built, system, workdir)
 
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
     from ipmedgan_jax import finding, runs, scoring
 
-    runs.check_same_run(built, workdir)
-    with runs.open_checkpoints(built.training, workdir, create=False) as checkpoints:
-        step = runs.chosen_step(checkpoints, built.evaluation.checkpoint)
-        params, statistics = runs.restore_generator(
-            built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
-        )
+    def restore() -> tuple[int, Any, Any]:
+        runs.check_same_run(built, workdir)
+        with runs.open_checkpoints(built.training, workdir, create=False) as checkpoints:
+            step = runs.chosen_step(checkpoints, built.evaluation.checkpoint)
+            return step, *runs.restore_generator(
+                built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
+            )
+
+    step, params, statistics = processes.together(restore)
+    processes.agree(checkpoint=step)
     logging.info("evaluating step %d", step)
     learned = {
         "step": step,

@@ -11,6 +11,7 @@ folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the on
 or the same name. What a --finder took for damage goes to OUTPUT_mask.nii.gz, or to --mask_output. Not for diagnosis.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def fill_all(everyone: crew.Crew) -> None:
     if everyone.decide(lambda: [str(job.output) for job in jobs]) != [str(job.output) for job in jobs]:
         raise UserError("this process finds other images than process 0: all must see the same files")
     if several and not given.overwrite:
-        done = everyone.decide(lambda: [i for i, job in enumerate(jobs) if job.output.exists() and job.sidecar.exists()])
+        done = everyone.decide(lambda: [i for i, job in enumerate(jobs) if job.done])
         if everyone.first:
             for i in done:
                 logging.info("%s: exists, left as it is", jobs[i].output)
@@ -90,8 +91,7 @@ def fill_all(everyone: crew.Crew) -> None:
         jobs = [replace(job, mask_output=job.beside) for job in jobs]
     mine = everyone.share(jobs)
     for job in mine:
-        unfinished = several and not job.sidecar.exists()  # which is written last
-        inpaint_files.check_output(job, overwrite=given.overwrite or unfinished, deviation=given.samples > 0)
+        inpaint_files.check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))
@@ -156,7 +156,7 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     import numpy as np
     from tqdm import tqdm
 
-    from ipmedgan_jax import cautions, volume_inpainting
+    from ipmedgan_jax import cautions, inpaint_files, volume_inpainting
     from ipmedgan_jax.data import nifti, records, volumes
 
     scan = volumes.read_scan(job.image, finite=False)
@@ -189,6 +189,7 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     report = _report(generator, job, filling, scan, mask) | {"slices": slices, "warnings": warnings}
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
+        records.write_json(job.sidecar, report | {inpaint_files.UNFINISHED: True})
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
@@ -196,6 +197,8 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
             nifti.write_array(job.mask_output, where.astype(np.uint8), scan.file.affine)
         records.write_json(job.sidecar, report)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            job.sidecar.unlink(missing_ok=True)
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
     return report
 

@@ -1,6 +1,7 @@
 """Which image is filled by which mask, and where the result goes."""
 
 import glob
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from ipmedgan_jax.errors import UserError
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _OF_DERIVATIVES = frozenset({"desc", "label", "space", "res", "den"})
 """BIDS entities that a mask may have and its image not, or with another value."""
+
+
+UNFINISHED = "unfinished"
+"""In a sidecar: not all of the files beside it are written yet."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,18 @@ class Job:
     @property
     def sidecar(self) -> Path:
         return self.output.with_name(stem(self.output) + ".json")
+
+    @property
+    def begun(self) -> bool:
+        """Whether an `inpaint` that was interrupted has written some of its files: they may be written anew."""
+        try:
+            return bool(json.loads(self.sidecar.read_text()).get(UNFINISHED))
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    @property
+    def done(self) -> bool:
+        return self.output.exists() and self.sidecar.exists() and not self.begun
 
 
 def stem(path: Path) -> str:
@@ -82,7 +99,7 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
             raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
             raise UserError(f"--output={job.output}: lies inside the series; choose another folder")
-        if path.is_dir() or (path.exists() and not overwrite):
+        if path.is_dir() or (path.exists() and not (overwrite or job.begun)):
             hint = "" if path.is_dir() else ", or give --overwrite"
             raise UserError(f"{path}: exists; choose another name{hint}")
     folder = next(each for each in job.output.resolve().parents if each.exists())

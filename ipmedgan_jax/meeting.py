@@ -6,6 +6,7 @@ that a missing process, other settings or other code are said in one line, in al
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from absl import flags
 import ipmedgan_jax
 from ipmedgan_jax.errors import BAD_INPUT, TRY_AGAIN, UserError
 
-MEETING_S = 50
+MEETING_S = int(os.environ.get("IPMEDGAN_MEETING_S", "50"))
 """Seconds that processes wait for each other at the start."""
 
 BEAT_S, SILENCE_S = 5, 60
@@ -140,11 +141,11 @@ def find_place(
 
 
 def _of_cluster(environment: Mapping[str, str]) -> Place | None:
-    """What SLURM or Open MPI say; ports are chosen by the job's number, so that jobs on one machine do not meet."""
+    """What SLURM or Open MPI say; ports are chosen by the job's and the step's number, so that none on one machine meet."""
     try:
         if "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:
             first = re.sub(r"\[(\d+).*", r"\1", environment["SLURM_STEP_NODELIST"]).split(",")[0]
-            port = _port(int(environment["SLURM_JOB_ID"]))
+            port = _port(int(environment["SLURM_JOB_ID"]) + 1021 * int(environment.get("SLURM_STEP_ID", "0")))
             return Place(first, port, int(environment["SLURM_NTASKS"]), int(environment["SLURM_PROCID"]))
         if "OMPI_COMM_WORLD_SIZE" in environment:
             count, index = int(environment["OMPI_COMM_WORLD_SIZE"]), int(environment["OMPI_COMM_WORLD_RANK"])
@@ -201,7 +202,9 @@ def _receive(place: Place, mine: Mapping[str, Any], deadline: float) -> tuple[Us
     try:
         server = socket.create_server(("", place.port), backlog=place.count)
     except OSError as error:
-        raise UserError(f"port {place.port}: cannot be used ({error.strerror}); give another --coordinator") from error
+        busy = error.errno == errno.EADDRINUSE  # by what may be gone soon: a run that is just ending
+        what = f"port {place.port}: cannot be used ({error.strerror}); give another --coordinator"
+        raise UserError(what, TRY_AGAIN if busy else BAD_INPUT) from error
     with server:
         while len(others) < place.count - 1:
             server.settimeout(max(0.01, deadline - time.monotonic()))

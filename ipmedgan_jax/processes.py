@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from ipmedgan_jax import meeting
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import BAD_INPUT, UserError
 
 T = TypeVar("T")
 
@@ -124,12 +124,12 @@ def together(work: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def agree(**values: Any) -> None:
+def agree(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
     """UserError, in all of them, where the processes do not say the same; `values` are named in it."""
     for i, other in enumerate(said := gather(values)):
         if differing := [name for name in values if other[name] != said[0][name]]:
             name = differing[0]
-            raise UserError(f"process {i} has {name.replace('_', ' ')} {other[name]}, process 0 {said[0][name]}")
+            raise UserError(f"process {i} has {name.replace('_', ' ')} {other[name]}, process 0 {said[0][name]}", exit_code)
 
 
 class Vote:

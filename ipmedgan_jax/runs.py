@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ DATA_FILE = "data.json"
 LEASE_S = 150
 """How long a file server may keep the locks of a machine that died."""
 
+SEEN_S = 60
+"""How long another machine may go on seeing an older state of a folder."""
+
 
 @contextlib.contextmanager
 def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
@@ -42,21 +46,39 @@ def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
     A folder without a checkpoint has nothing to lose: it takes any config.
     """
     with contextlib.ExitStack() as stack:
-        processes.together(lambda: _claim(experiment, workdir, stack) if processes.first() else None)
+        token = processes.gather(secrets.token_hex(8))[0]
+        processes.together(lambda: _claim(experiment, workdir, token, stack) if processes.first() else None)
+        processes.together(lambda: _check_shared(workdir, token))
         yield
 
 
-def _claim(experiment: Experiment, workdir: Path, stack: contextlib.ExitStack) -> None:
-    """The same, until the stack is closed; of several processes the first does it for all."""
+def _claim(experiment: Experiment, workdir: Path, token: str, stack: contextlib.ExitStack) -> None:
+    """The same, until the stack is closed; of several processes the first does it for all, and leaves the token there."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _lock(stack.enter_context((workdir / "lock").open("w")), workdir)
+        lock = stack.enter_context((workdir / "lock").open("a+"))
+        _lock(lock, workdir)
+        lock.truncate(0)
+        lock.write(token)
+        lock.flush()
         if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         records.write_json(workdir / CONFIG_FILE, experiment.config)
         records.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+
+
+def _check_shared(workdir: Path, token: str) -> None:
+    """UserError where this process sees another folder than the one with the token."""
+    deadline = time.monotonic() + SEEN_S
+    while True:
+        with contextlib.suppress(OSError):
+            if (workdir / "lock").read_text() == token:
+                return
+        if time.monotonic() > deadline:
+            raise UserError(f"{workdir}: not the folder that process 0 has there; all processes must see one --workdir")
+        time.sleep(0.5)
 
 
 def _lock(file: IO[str], workdir: Path) -> None:

@@ -23,7 +23,7 @@ from absl import logging
 from ipmedgan_jax import parallel, processes, runs, runtime, steps, validation
 from ipmedgan_jax.checkpoint import Checkpoints
 from ipmedgan_jax.data import pipeline
-from ipmedgan_jax.errors import NOT_FINITE, UserError
+from ipmedgan_jax.errors import NOT_FINITE, TRY_AGAIN, UserError
 from ipmedgan_jax.experiment import Experiment, Phase
 from ipmedgan_jax.steps import Batch, Metrics, TrainState, Update
 from ipmedgan_jax.summaries import Progress, Summaries
@@ -56,11 +56,12 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     with contextlib.ExitStack() as stack:
         stack.enter_context(runs.claim(experiment, workdir))
         checkpoints = stack.enter_context(runs.open_checkpoints(settings, workdir))
-        processes.agree(run_folder=str(workdir.resolve()), latest_checkpoint=checkpoints.latest_step())
+        processes.agree(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())  # a file server may show an old listing
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
-        summaries = stack.enter_context(Summaries(workdir / "tensorboard" if processes.first() else None))
+        summaries = processes.together(lambda: Summaries(workdir / "tensorboard" if processes.first() else None))
+        stack.enter_context(summaries)
         first = checkpoints.latest_step() or 0
         progress = stack.enter_context(Progress(first, settings.steps, shown=processes.first()))
         stop = stack.enter_context(stop_signals())

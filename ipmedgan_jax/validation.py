@@ -32,11 +32,14 @@ def make_validation(
 
     def validate(step: int, state: TrainState) -> dict[str, float]:
         scores, tiles = look(*generator_variables(state))
-        summaries.scalars(step, scores, prefix="validation/")
-        if processes.first():
+
+        def draw() -> None:
             picture = figures.image_grid(tiles, columns=3)
             summaries.image(step, "validation/examples", picture)
             figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
+
+        summaries.scalars(step, scores, prefix="validation/")
+        processes.together(lambda: draw() if processes.first() else None)
         text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("validation  step %d: %s", step, text)
         return scores

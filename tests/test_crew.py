@@ -10,27 +10,30 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax import meeting
+from ipmedgan_jax import crew
 from ipmedgan_jax.crew import Crew
 from ipmedgan_jax.data import records
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.errors import TRY_AGAIN, UserError
 from ipmedgan_jax.meeting import Place
 from tests.test_meeting import free_port
 
 
+class Killed(Exception):
+    """As good as: nobody is told."""
+
+
 def crews(count, work, settings=None):
-    """What `work(crew)` gives, or its UserError's message, in each of several processes (threads, here)."""
+    """What `work(crew)` gives, or its UserError's message and exit code, in each of several processes (threads, here)."""
     port = free_port()
 
     def one(index):
-        place = Place("127.0.0.1", port, count, index)
-        connections = meeting.meet(place, settings or {})
         try:
-            return work(Crew(place, connections))
+            with crew.joined(Place("127.0.0.1", port, count, index), settings or {}) as everyone:
+                return work(everyone)
         except UserError as error:
-            return str(error)
-        finally:
-            meeting.part(place, connections)
+            return str(error), error.exit_code
+        except Killed:
+            return "killed"
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
@@ -40,12 +43,12 @@ def crews(count, work, settings=None):
 def test_every_item_is_done_once_and_its_result_is_in_its_place(count):
     done, lock = [], threading.Lock()
 
-    def work(crew):
-        start = crew.decide(lambda: 10)
-        mine = crew.share(range(7))
+    def work(everyone):
+        start = everyone.decide(lambda: 10)
+        mine = everyone.share(range(7))
         with lock:
             done.extend(mine)
-        return crew.first, crew.gather(range(7), [start * item for item in mine], str)
+        return everyone.first, everyone.gather(range(7), [start * item for item in mine], str)
 
     given = crews(count, work)
     assert sorted(done) == list(range(7))
@@ -54,38 +57,61 @@ def test_every_item_is_done_once_and_its_result_is_in_its_place(count):
 
 
 def test_alone_all_of_it_is_one_s_own():
-    crew = Crew()
-    assert crew.decide(lambda: "so") == "so"
-    assert crew.gather("abc", [each.upper() for each in crew.share("abc")], str) == ["A", "B", "C"]
+    alone = Crew()
+    assert alone.decide(lambda: "so") == "so"
+    assert alone.gather("abc", [each.upper() for each in alone.share("abc")], str) == ["A", "B", "C"]
 
 
 def test_what_the_first_cannot_do_stops_all():
     def fails():
         raise UserError("no room")
 
-    assert crews(3, lambda crew: crew.decide(fails)) == ["no room"] * 3
+    assert crews(3, lambda everyone: everyone.decide(fails)) == [("no room", 2)] + [("process 0: no room", 2)] * 2
+
+
+def test_what_another_cannot_do_is_said_by_the_first_with_its_exit_code():
+    def work(everyone):
+        if 1 in (mine := everyone.share(range(4))):
+            raise UserError("bad.nii.gz: not a NIfTI file", 3)
+        return everyone.gather(range(4), mine, str)
+
+    first, second, third = crews(3, work)
+    assert second == ("bad.nii.gz: not a NIfTI file", 3)
+    assert first == ("process 1: bad.nii.gz: not a NIfTI file; not all is done of 1", 3)
+    assert third == []
+
+
+def test_a_long_answer_arrives_whole():
+    given = crews(
+        2, lambda everyone: everyone.gather(range(2), [str(item) * 500_000 for item in everyone.share(range(2))], str)
+    )
+    assert [len(each) for each in given[0]] == [500_000, 500_000]
 
 
 def test_a_lost_process_and_its_share_are_named():
-    def work(crew):
-        mine = crew.share(range(16))
+    def work(everyone):
+        mine = everyone.share(range(16))
         if 1 in mine:
-            raise UserError("killed")
-        return crew.gather(range(16), mine, lambda item: f"scan {item}")
+            raise Killed
+        return everyone.gather(range(16), mine, lambda item: f"scan {item}")
 
     first, second = crews(2, work)
     assert second == "killed"
-    assert "process 1 was lost" in first
-    assert "scan 1, scan 3, scan 5, scan 7, scan 9 and 3 more" in first
+    message, exit_code = first
+    assert "process 1 was lost" in message
+    assert "scan 1, scan 3, scan 5, scan 7, scan 9 and 3 more" in message
+    assert exit_code == TRY_AGAIN
 
 
 def test_the_others_say_that_the_first_was_lost():
-    def work(crew):
-        if crew.first:
-            raise UserError("killed")
-        return crew.decide(lambda: 1)
+    def work(everyone):
+        if everyone.first:
+            raise Killed
+        return everyone.decide(lambda: 1)
 
-    assert "process 0 was lost" in crews(2, work)[1]
+    message, exit_code = crews(2, work)[1]
+    assert "process 0 was lost" in message
+    assert exit_code == TRY_AGAIN
 
 
 def test_prepare_by_three_processes_makes_what_one_makes(tmp_path):

@@ -471,6 +471,32 @@ def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
         inpaint_files.check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
 
 
+def test_what_an_interrupted_fill_has_written_is_written_anew_and_nothing_else(tmp_path, monkeypatch):
+    write(tmp_path / "scan.nii.gz", ramp())
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    work = job(tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ipmedgan_jax.data.nifti.write_array", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fill_file(tmp_path, inpaint.Filling(samples=2))
+    assert work.output.exists()
+    assert work.begun
+    assert not work.done
+    inpaint_files.check_output(work, overwrite=False, deviation=True)
+    fill_file(tmp_path, inpaint.Filling(samples=2))
+    assert work.done
+    with pytest.raises(UserError, match="exists; choose another name"):
+        inpaint_files.check_output(work, overwrite=False)
+    work.sidecar.unlink()  # by another tool, for all that is known
+    assert not work.done
+    with pytest.raises(UserError, match="exists; choose another name"):
+        inpaint_files.check_output(work, overwrite=False)
+
+
 @pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz", "filled_mask.nii.gz"])
 def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     work = job(tmp_path)

@@ -189,7 +189,7 @@ def prepare(
 
     All volumes of a subject fall in one split. Nothing is made twice: a finished folder of the same settings and files
     is returned as it is, an interrupted one is completed, any other raises UserError. Of several processes each makes its
-    share of the volumes, and the first the rest.
+    share of the volumes.
     """
     directory = Path(output_dir)
     sources = _sources(settings, paths)
