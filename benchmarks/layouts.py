@@ -6,7 +6,7 @@ On the built-in phantom, on this machine's CPU, the same global batch of 4 throu
 code 1 where a bar is missed:
 
 - 1 x 4, 2 x 2 and 4 x 1 (processes x devices), 20 steps of SGD: every parameter array's largest difference, relative to its
-  largest value, and how far all have come since they began;
+  largest value, how far all have come since they began, and the scores that `evaluate` gives;
 - the same with Adam: every loss of every step, relative;
 - 2 x 2's checkpoint taken up by 1 x 1 and 1 x 4: the state that each device has before the first step;
 - SIGTERM to the second of two processes: the step saved, and both exit codes.
@@ -14,6 +14,7 @@ code 1 where a bar is missed:
 
 import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -36,7 +37,7 @@ from ipmedgan_jax.errors import UserError
 
 LAYOUTS = ((1, 4), (2, 2), (4, 1))
 STEPS = 20
-SGD_BAR, ADAM_BAR = 1e-5, 1e-3
+SGD_BAR, ADAM_BAR, SCORES_BAR = 1e-5, 1e-3, 1e-3
 
 SETTINGS = (
     *(*several.SMALL, "--config.train.batch_size=4", f"--config.train.checkpoint_every={STEPS}"),
@@ -72,6 +73,10 @@ def same_parameters(output: Path) -> Iterator[Finding]:
         share = way / sum(np.square(b).sum() for b in before) ** 0.5
         seen = f"parameters differ by at most {worst:.1e} (all have come {share:.1e} of their norm)"
         yield Finding(f"SGD, {one} and {other}", seen, worst <= SGD_BAR)
+        scores = [_scores(output / f"sgd_{name}") for name in (one, other)]
+        worst = max(abs(scores[0][key] / scores[1][key] - 1) for key in scores[0] | scores[1])
+        seen = f"{len(scores[0])} scores of `evaluate` differ by at most {worst:.1e}"
+        yield Finding(f"SGD, {one} and {other}", seen, worst <= SCORES_BAR)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -98,6 +103,18 @@ def _in_every_layout(output: Path, name: str, settings: Iterable[str]) -> Iterat
 
 def _steps(count: int) -> str:
     return f"--config.train.steps={count}"
+
+
+def _scores(workdir: Path) -> dict[tuple[str, str], float]:
+    """{(region, score): mean} of a run's metrics.json."""
+    report = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    regions = report["region"].items()
+    return {
+        (region, name): each["mean"]
+        for region, scores in regions
+        for name, each in scores.items()
+        if name != "psnr_of_mean_mse"
+    }
 
 
 def _losses(workdir: Path) -> dict[tuple[str, int], float]:

@@ -47,6 +47,11 @@ try:
     processes.together(fails)
 except UserError as error:
     out["error"] = str(error)
+try:
+    processes.agree(75, latest_checkpoint=me)
+except UserError as error:
+    out["disagreed"] = [str(error), error.exit_code]
+processes.agree(latest_checkpoint=3)
 state = parallel.replicate({"w": np.arange(3.0, dtype=np.float32)})
 with Checkpoints(Path(sys.argv[4]), keep=1, best="psnr") as checkpoints:
     checkpoints.save(1, parallel.as_one(state), {"next_index": 8}, {"psnr": 1.0})
@@ -85,5 +90,6 @@ def test_two_processes_agree(tmp_path):
     assert first["lists"] == [0, 10, 20, 30, 40]
     assert first["votes"] == [0, 0, 1, 0]  # known to both one step later
     assert first["error"] == "process 1: nothing there"
+    assert first["disagreed"] == ["process 1 has latest checkpoint 1, process 0 0", 75]
     assert first["restored"] == [0.0, 1.0, 2.0]
     assert first["place"] == {"next_index": 8}

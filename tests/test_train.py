@@ -282,6 +282,16 @@ def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
             train.train(built, tmp_path)
 
 
+def test_a_folder_of_the_same_name_on_another_machine_is_told(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SEEN_S", 0)
+    (tmp_path / "lock").write_text("of an earlier run")
+    with pytest.raises(UserError, match="all processes must see one --workdir"):
+        runs._check_shared(tmp_path, "token")
+    with runs.claim(experiment.build(tiny_config("unet")), tmp_path):
+        runs._check_shared(tmp_path, (tmp_path / "lock").read_text())
+        assert (tmp_path / "lock").read_text() != "of an earlier run"
+
+
 def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
     built = experiment.build(tiny_config("unet"))
     begin(built, tmp_path)
