@@ -2,8 +2,8 @@
 
   python -m benchmarks.mapping --config=configs/small.py --steps=10 --turns=3
 
-Run on one device (no `--xla_force_host_platform_device_count`). Prints one JSON line: each turn's median seconds, the ratio of
-the medians of all steps, and that of the fastest steps, which a noisy host disturbs least.
+Run on one device (no `--xla_force_host_platform_device_count`). Prints one JSON line: each turn's median seconds, the ratio
+of the medians of all steps, and that of the fastest steps, which a noisy host disturbs least.
 """
 
 import itertools
