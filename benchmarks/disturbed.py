@@ -18,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from absl import flags, logging
+from absl import flags
 
 from benchmarks import several
 from ipmedgan_jax import entry
@@ -56,7 +56,7 @@ def main() -> None:
                 slowest = max(slowest, time.monotonic() - start)
             codes = several.end(started, LONGEST_S)
             which, saved = started.index(victim), several.latest(disturbed)
-            logging.info("%s %d: process %d; exit codes %s; step %d", given.by, time_ + 1, which, codes, saved)
+            print(f"{given.by} {time_ + 1}: process {which}; exit codes {codes}; step {saved}", flush=True)
         several.run(disturbed, settings, given.processes, hosts=hosts)
     one, other = (several.arrays(folder, given.steps) for folder in (quiet, disturbed))
     equal = sum(a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
