@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ipmedgan_jax import entry, evaluate, experiment, main, train
+from configs import demo
+from ipmedgan_jax import entry, evaluate, experiment, main, processes, train
 from ipmedgan_jax.train import Outcome
 
 
@@ -23,9 +24,11 @@ from ipmedgan_jax.train import Outcome
 )
 def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(monkeypatch, outcome, code, evaluations):
     evaluated = []
-    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=None, workdir="x")))
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=demo.get_config(), workdir="x")))
+    monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
-    monkeypatch.setattr(experiment, "build", lambda config: None)
+    built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
+    monkeypatch.setattr(experiment, "build", lambda config: built)
     monkeypatch.setattr(train, "train", lambda *_: outcome)
     monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))
     with pytest.raises(entry.Stopped) if code else contextlib.nullcontext() as caught:
