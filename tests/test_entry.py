@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ipmedgan_jax import entry
+from ipmedgan_jax.errors import UserError
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -14,6 +17,15 @@ def command(module, *arguments, cwd=ROOT):
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     line = [sys.executable, "-m", f"ipmedgan_jax.{module}", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240)
+
+
+@pytest.mark.parametrize(("code", "written"), [(2, "wrong\n"), (3, "wrong\n"), (75, None)])
+def test_an_error_that_a_person_has_to_mend_is_left_for_the_launcher(tmp_path, monkeypatch, code, written):
+    monkeypatch.setenv(entry.FAILED_FILE, str(tmp_path / "failed"))
+    with pytest.raises(SystemExit) as ended:
+        entry._fail(UserError("wrong", code))
+    assert ended.value.code == code
+    assert ((tmp_path / "failed").read_text() if (tmp_path / "failed").exists() else None) == written
 
 
 @pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19"])

@@ -1,0 +1,84 @@
+"""What launch/slurm.sbatch does when its run ends, with stand-ins for SLURM's own commands."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "launch" / "slurm.sbatch"
+
+
+def job(tmp_path, srun, *, state="RUNNING", restart=0):
+    """The running script; `srun` is what stands for the run. SLURM is asked through `tmp_path/asked`."""
+    stand_ins = {
+        "srun": srun,
+        "scontrol": f'[[ $1 = show ]] && echo "   JobState={state} Reason=None" || echo "scontrol $*" >> asked',
+        "scancel": 'echo "scancel $*" >> asked; kill -TERM "$(<pid)"',
+    }
+    for name, body in stand_ins.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        path.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "VENV": "none",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_JOB_ID": "7",
+        "SLURM_RESTART_COUNT": str(restart),
+    }
+    return subprocess.Popen(["bash", SCRIPT, "--config=x"], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def ended(process, tmp_path):
+    """Exit code, output, and what SLURM was asked to do."""
+    output, _ = process.communicate(timeout=60)
+    asked = tmp_path / "asked"
+    return process.returncode, output, asked.read_text().splitlines() if asked.exists() else []
+
+
+REQUEUED = ["scontrol requeue 7"]
+
+
+@pytest.mark.parametrize(
+    ("srun", "state", "restart", "code", "asked"),
+    [
+        ("exit 0", "RUNNING", 0, 0, []),
+        ("exit 75", "RUNNING", 0, 75, REQUEUED),
+        ("exit 137", "RUNNING", 19, 137, REQUEUED),
+        ("exit 137", "RUNNING", 20, 137, []),
+        ("exit 137", "COMPLETING", 0, 137, []),
+        ("exit 143", "RUNNING", 0, 143, []),
+        ('echo "config wrong" > "$IPMEDGAN_FAILED_FILE"; exit 1', "RUNNING", 0, 1, []),
+    ],
+)
+def test_a_job_goes_back_into_the_queue_where_that_can_help(tmp_path, srun, state, restart, code, asked):
+    found = ended(job(tmp_path, srun, state=state, restart=restart), tmp_path)
+    assert (found[0], found[2]) == (code, asked)
+
+
+def test_an_error_of_the_run_s_own_is_said_and_its_file_removed(tmp_path):
+    _, output, _ = ended(job(tmp_path, 'echo "config wrong" > "$IPMEDGAN_FAILED_FILE"; exit 2'), tmp_path)
+    assert "ended for good: config wrong" in output
+    assert not list(tmp_path.glob(".failed*"))
+
+
+def test_before_its_time_is_over_the_run_saves_and_the_job_goes_back(tmp_path):
+    process = job(tmp_path, "trap 'touch saved; exit 143' TERM; echo $$ > pid; for ((;;)); do sleep 0.1; done")
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    code, _, asked = ended(process, tmp_path)
+    assert code == 143
+    assert asked == ["scancel --signal=TERM 7.0", *REQUEUED]
+    assert (tmp_path / "saved").exists()
+
+
+def test_the_run_is_started_with_the_job_s_arguments_and_a_file_for_its_last_words(tmp_path):
+    ended(job(tmp_path, 'echo "$* $IPMEDGAN_FAILED_FILE" > started'), tmp_path)
+    started = (tmp_path / "started").read_text().split()
+    assert started[-3:-1] == ["ipmedgan_jax.main", "--config=x"]
+    assert started[-1] == f"{tmp_path}/.failed-7-0"
