@@ -42,9 +42,8 @@ def main() -> None:
     with several.two_hosts() if given.by == "cut" else contextlib.nullcontext(several.LOOPBACK) as hosts:
         for time_ in range(given.times):
             started = several.start(disturbed, settings, given.processes, hosts=hosts)
-            latest = several.latest(disturbed)
-            while several.latest(disturbed) == latest and all(each.poll() is None for each in started):
-                time.sleep(0.2)  # at least one checkpoint a life: else it would not come to an end
+            # At least one checkpoint a life: else it would not come to an end.
+            several.wait_for_checkpoint(disturbed, started, later_than=several.latest(disturbed))
             time.sleep(moments.uniform(0, given.longest))
             victim = moments.choice(started)
             if victim.poll() is not None:

@@ -22,7 +22,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +171,7 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 def stopped(output: Path) -> Iterator[Finding]:
     run = output / "stopped"
     started = several.start(run, [*SETTINGS, _steps(100_000)], 2)
-    while several.latest(run) == 0 and all(each.poll() is None for each in started):
-        time.sleep(0.2)
+    several.wait_for_checkpoint(run, started, later_than=0)
     started[1].send_signal(signal.SIGTERM)
     codes, saved = several.end(started, 60), several.latest(run)
     said = re.findall(r"stopped at step (\d+)", Path(f"{run}.0.log").read_text())

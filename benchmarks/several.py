@@ -72,6 +72,12 @@ def start(
     return started
 
 
+def wait_for_checkpoint(workdir: Path, started: list[subprocess.Popen[bytes]], later_than: int) -> None:
+    """Returns when there is one of a later step, or a process has ended."""
+    while latest(workdir) == later_than and all(each.poll() is None for each in started):
+        time.sleep(0.2)
+
+
 def end(started: list[subprocess.Popen[bytes]], timeout: float | None = None) -> list[int]:
     """Waits for all; their exit codes. UserError where not all end in time (seconds)."""
     deadline = time.monotonic() + timeout if timeout is not None else None

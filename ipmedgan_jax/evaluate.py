@@ -134,12 +134,11 @@ def _by_the_first(write: Callable[[], None], directory: Path) -> None:
 
     def work() -> None:
         try:
-            if processes.first():
-                write()
+            write()
         except OSError as error:
             raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
-    processes.together(work)
+    processes.by_first(work)
 
 
 def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any], workdir: Path) -> dict[str, Any]:

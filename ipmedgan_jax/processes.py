@@ -124,6 +124,11 @@ def together(work: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
+def by_first(work: Callable[[], None]) -> None:
+    """The first process does the work, and all wait for it; its UserError is raised in all."""
+    together(lambda: work() if first() else None)
+
+
 def agree(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
     """UserError, in all of them, where the processes do not say the same; `values` are named in it."""
     for i, other in enumerate(said := gather(values)):

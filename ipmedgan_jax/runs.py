@@ -47,7 +47,7 @@ def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         token = processes.gather(secrets.token_hex(8))[0]
-        processes.together(lambda: _claim(experiment, workdir, token, stack) if processes.first() else None)
+        processes.by_first(lambda: _claim(experiment, workdir, token, stack))
         processes.together(lambda: _check_shared(workdir, token))
         yield
 

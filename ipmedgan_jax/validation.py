@@ -39,7 +39,7 @@ def make_validation(
             figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
 
         summaries.scalars(step, scores, prefix="validation/")
-        processes.together(lambda: draw() if processes.first() else None)
+        processes.by_first(draw)
         text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("validation  step %d: %s", step, text)
         return scores
