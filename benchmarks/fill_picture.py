@@ -22,9 +22,10 @@ RADIUS_MM = 11.0
 
 def main(folders: list[str]) -> None:
     runtime.set_up()
-    from ipmedgan_jax import figures, frames, generators, volume_inpainting
+    from ipmedgan_jax import figures, generators, volume_inpainting
     from ipmedgan_jax.data import volumes
     from ipmedgan_jax.data.planes import PLANES
+    from ipmedgan_jax.data.volumes import to_unit
 
     given = flags.FLAGS
     if len(folders) != 1:
@@ -39,7 +40,7 @@ def main(folders: list[str]) -> None:
     before, marked, after = (PLANES["axial"](array[shown]) for array in (volume.array, mask, filled))
     rows = []
     for z in middles:
-        image, inpainted = (frames.to_unit(array[z], window) for array in (before, after))
+        image, inpainted = (to_unit(array[z], window) for array in (before, after))
         rows.append(
             figures.example_row(
                 (f"slice {z} of {len(before)}", f"{int(marked[z].sum())} pixels masked"),

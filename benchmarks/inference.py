@@ -33,13 +33,14 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
 
     from benchmarks import machine
     from benchmarks.step import random_batch
-    from ipmedgan_jax import experiment, scoring, steps
+    from ipmedgan_jax import experiment, steps
     from ipmedgan_jax.networks.vgg19 import VGG19
+    from ipmedgan_jax.systems.inference import LearnedInpaint
 
     size = config.data.image_size
     system = experiment.make_system(config, VGG19("caffe"))
     fresh = jax.jit(lambda key: steps.init_generator(system, key, size))(jax.random.key(config.seed))
-    inpaint = scoring.LearnedInpaint(system).bind(*fresh)
+    inpaint = LearnedInpaint(system).bind(*fresh)
     figures = []
     for batch_size in batch_sizes:
         batch = random_batch(batch_size, size, config.holes.size)

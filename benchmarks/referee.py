@@ -33,7 +33,7 @@ AIR = -1024.0
 
 
 def main(folders: list[str]) -> None:
-    from ipmedgan_jax import comparison, reports
+    from ipmedgan_jax import comparison, whole
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
@@ -45,7 +45,7 @@ def main(folders: list[str]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         text = table({run.label: judge(run, interpreter) for run in runs})
-        reports.write_whole(output, text)
+        whole.write_text(output, text)
     except OSError as error:
         raise UserError(f"{error.filename or output}: {error.strerror or error}") from error
     print(text)

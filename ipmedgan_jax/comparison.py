@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from ipmedgan_jax import figures, fills, reports
+from ipmedgan_jax import figures, fills, reports, whole
 from ipmedgan_jax.errors import UserError
 
 TITLES = {
@@ -371,9 +371,9 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: in
     if beside := paper_table(runs):
         tables.append(beside)
     sections = [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
-    reports.write_whole(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections]))
-    reports.write_whole(output / "table.tex", "\n".join(table.latex() for table in tables))
-    reports.write_whole(output / "table.csv", reports.csv_text(_csv_rows(runs)))
+    whole.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections]))
+    whole.write_text(output / "table.tex", "\n".join(table.latex() for table in tables))
+    whole.write_text(output / "table.csv", reports.csv_text(_csv_rows(runs)))
     figure(runs, output / "figure.png", cases=cases)
     scatter(runs, output / "subjects.png")
 

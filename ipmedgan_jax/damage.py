@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.ndimage import binary_fill_holes, gaussian_filter
+from skimage.filters import apply_hysteresis_threshold
 
 from ipmedgan_jax import shapes
 
@@ -188,3 +189,16 @@ def _turned(image: np.ndarray, degrees: float) -> np.ndarray:
     middle = (image.shape[0] - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR)
+
+
+LIKELY = 0.5
+"""From where on a pixel is taken for damaged, in a part that is somewhere `SURE`."""
+
+
+SURE = 0.95
+"""What a part must reach: most of what is found in intact slices does not. (Chosen on validation subjects.)"""
+
+
+def damaged_pixels(likelihood: np.ndarray) -> np.ndarray:
+    """What is taken for damaged of one slice's `[H, W]` likelihood, bool."""
+    return apply_hysteresis_threshold(likelihood, LIKELY, SURE)

@@ -23,9 +23,9 @@ from ipmedgan_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ipmedgan_jax.data.batches import Find
     from ipmedgan_jax.experiment import Experiment
     from ipmedgan_jax.figures import Row
-    from ipmedgan_jax.finding import Find
     from ipmedgan_jax.reports import SliceScore
     from ipmedgan_jax.scoring import Inpaint, Scored
 
@@ -56,7 +56,8 @@ def main() -> None:
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
-    from ipmedgan_jax import finding, runs, scoring
+    from ipmedgan_jax import runs
+    from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 
     def restore() -> tuple[int, Any, Any]:
         runs.check_same_run(built, workdir)
@@ -75,8 +76,8 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
         "parameters": runs.parameter_count(params),
     }
     if built.finds:
-        return _evaluate_finder(built, finding.LearnedFind(built.system).bind(params, statistics), learned, workdir)
-    inpaint = scoring.LearnedInpaint(built.system).bind(params, statistics)
+        return _evaluate_finder(built, LearnedFind(built.system).bind(params, statistics), learned, workdir)
+    inpaint = LearnedInpaint(built.system).bind(params, statistics)
     return _evaluate(built, inpaint, built.name, learned, workdir)
 
 

@@ -22,10 +22,11 @@ from ipmedgan_jax.damage import KINDS as DAMAGES
 from ipmedgan_jax.damage import OF_MODALITY, DamageSettings
 from ipmedgan_jax.data import mask_files, phantom, preparation, records
 from ipmedgan_jax.data.pipeline import HoleSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
-from ipmedgan_jax.scoring import FeatureNetwork
+from ipmedgan_jax.pretrained import FeatureNetwork
 from ipmedgan_jax.shapes import KINDS, ShapeSettings
 from ipmedgan_jax.steps import System, Update
 from ipmedgan_jax.systems import context_encoder, finder, glcic, ipmedgan, ipmedgan_plus, unet
@@ -194,7 +195,7 @@ class Inference:
     averaged: bool
     keep: int
     best: str
-    preparation: preparation.PreparationSettings
+    preparation: PreparationSettings
     hole_size: int
     any_shape: bool
     finds: bool
@@ -314,11 +315,11 @@ def feature_network(config: ConfigDict) -> FeatureNetwork:
 # ------------------------------------------------------------------ data
 
 
-def preparation_settings(config: ConfigDict) -> preparation.PreparationSettings:
+def preparation_settings(config: ConfigDict) -> PreparationSettings:
     """What `prepare` does with volumes. UserError for an image size that no network here takes."""
     data = config.data
     _check_image_size(data.image_size)
-    return preparation.PreparationSettings(
+    return PreparationSettings(
         modality=config.modality,
         image_size=data.image_size,
         fit=data.fit,

@@ -19,8 +19,7 @@ import numpy as np
 
 import ipmedgan_jax
 from ipmedgan_jax import whole
-from ipmedgan_jax.data import records
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.volume_inpainting import Generator, Trained
 
@@ -64,7 +63,7 @@ def write(
                 "seen": generator.seen,
                 "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
             }
-            records.write_json(unfinished / MODEL_FILE, description)
+            whole.write_json(unfinished / MODEL_FILE, description)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 

@@ -7,29 +7,18 @@ is that of all its slices together, so that finding damage where there is none c
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from skimage.filters import apply_hysteresis_threshold
 
-from ipmedgan_jax import figures, reports
-from ipmedgan_jax.damage import INTACT
-from ipmedgan_jax.data.pipeline import DamagedSlice, in_groups
+from ipmedgan_jax import figures, reports, whole
+from ipmedgan_jax.damage import INTACT, damaged_pixels
+from ipmedgan_jax.data.batches import Find, in_groups
+from ipmedgan_jax.data.pipeline import DamagedSlice
 from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.steps import System, Tree
-
-Find = Callable[[np.ndarray], np.ndarray]
-"""Slices `[B, H, W, 1]` in [-1, 1] -> how likely each pixel is damaged, of the same shape, 0 to 1."""
-
-LIKELY = 0.5
-"""From where on a pixel is taken for damaged, in a part that is somewhere `SURE`."""
-
-SURE = 0.95
-"""What a part must reach: most of what is found in intact slices does not. (Chosen on validation subjects.)"""
 
 
 @dataclass(frozen=True)
@@ -61,26 +50,6 @@ class Found:
         found, true = self.mask, self.slice.mask
         right, wrong, missed = (int(np.count_nonzero(each)) for each in (found & true, found & ~true, ~found & true))
         return Count(self.slice.record.subject, self.slice.kind, right, wrong, missed, self.seconds)
-
-
-def damaged_pixels(likelihood: np.ndarray) -> np.ndarray:
-    """What is taken for damaged of one slice's `[H, W]` likelihood, bool."""
-    return apply_hysteresis_threshold(likelihood, LIKELY, SURE)
-
-
-class LearnedFind:
-    """A finder's network as a `Find`, compiled once whatever the weights."""
-
-    def __init__(self, system: System):
-        @jax.jit
-        def likelihood(params: Tree, statistics: Tree, images: jax.Array) -> jax.Array:
-            logits: Any = system.generator.apply({"params": params, "batch_stats": statistics}, images, train=False)
-            return jax.nn.sigmoid(logits)
-
-        self.likelihood = likelihood
-
-    def bind(self, params: Tree, statistics: Tree) -> Find:
-        return lambda images: np.asarray(self.likelihood(params, statistics, images))
 
 
 def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: int) -> Iterator[Found]:
@@ -164,8 +133,8 @@ def write_report(directory: Path, report: dict[str, Any], counts: Sequence[Count
     rows = [{"subject": subject, **scores} for subject, scores in subject_scores(counts).items()]
     columns = dict.fromkeys(name for row in rows for name in row)
     complete = [{name: row.get(name, "") for name in columns} for row in rows]
-    reports.write_whole(directory / "subjects.csv", reports.csv_text(complete))
-    reports.write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    whole.write_text(directory / "subjects.csv", reports.csv_text(complete))
+    whole.write_text(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def table(report: dict[str, Any]) -> str:

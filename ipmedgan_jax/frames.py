@@ -1,20 +1,10 @@
 """A network's frame in the slices of a plane: where it lies, and intensities as the network knows them."""
 
-from typing import Any
-
 import numpy as np
 
 from ipmedgan_jax.data import volumes
 from ipmedgan_jax.data.planes import Grid
-
-Window = tuple[float, float]
-"""Intensities shown as -1 and 1."""
-
-
-def to_unit(intensities: Any, window: Window) -> np.ndarray:
-    """The window to [-1, 1], what lies outside clipped."""
-    low, high = window
-    return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
+from ipmedgan_jax.data.volumes import Window
 
 
 def origin(grid: Grid, window: Window, slices: np.ndarray, known: np.ndarray) -> tuple[int, int]:

@@ -7,12 +7,11 @@ from typing import Any
 import jax
 
 from ipmedgan_jax import runs
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.experiment import Inference
-from ipmedgan_jax.finding import LearnedFind
-from ipmedgan_jax.scoring import LearnedInpaint
 from ipmedgan_jax.steps import Batch, Tree
+from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 from ipmedgan_jax.volume_finding import Finder
 from ipmedgan_jax.volume_inpainting import Generator, Trained
 

@@ -156,8 +156,8 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     import numpy as np
     from tqdm import tqdm
 
-    from ipmedgan_jax import cautions, inpaint_files, volume_inpainting
-    from ipmedgan_jax.data import nifti, records, volumes
+    from ipmedgan_jax import cautions, inpaint_files, volume_inpainting, whole
+    from ipmedgan_jax.data import nifti, volumes
 
     scan = volumes.read_scan(job.image, finite=False)
     trained = generator.trained
@@ -189,13 +189,13 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     report = _report(generator, job, filling, scan, mask) | {"slices": slices, "warnings": warnings}
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        records.write_json(job.sidecar, report | {inpaint_files.UNFINISHED: True})
+        whole.write_json(job.sidecar, report | {inpaint_files.UNFINISHED: True})
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
             nifti.write_array(job.mask_output, where.astype(np.uint8), scan.file.affine)
-        records.write_json(job.sidecar, report)
+        whole.write_json(job.sidecar, report)
     except OSError as error:
         with contextlib.suppress(OSError):
             job.sidecar.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. Every loss i
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -102,3 +103,21 @@ def _check_layers(fake: Sequence[Array], real: Sequence[Array], weights: Sequenc
     for a, b in zip(fake, real, strict=True):
         if a.shape != b.shape:
             raise ValueError(f"feature maps differ in shape: {a.shape} and {b.shape}")
+
+
+def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array]) -> jax.Array:
+    """LPIPS with unit weights (Zhang et al., 2018, Eq. 1), of feature maps [B, h, w, C], one a layer -> [B].
+
+    Each pixel's features are scaled to unit length; squared differences are added up over channels, averaged over
+    pixels, and added up over layers. 0 for equal features; at most 2 a layer where features are not negative.
+    """
+    layers = [
+        jnp.mean(jnp.sum(jnp.square(_unit_length(a) - _unit_length(b)), axis=-1), axis=(1, 2))
+        for a, b in zip(features_a, features_b, strict=True)
+    ]
+    return jnp.sum(jnp.stack(layers), axis=0)
+
+
+def _unit_length(features: jax.Array) -> jax.Array:
+    """Features [B, h, w, C] with every pixel's vector scaled to length 1; a zero vector stays zero."""
+    return features / (jnp.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)

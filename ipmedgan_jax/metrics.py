@@ -105,19 +105,6 @@ def scores(inpainted: jax.Array, image: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array]) -> jax.Array:
-    """LPIPS with unit weights (Zhang et al., 2018, Eq. 1), of feature maps [B, h, w, C], one a layer -> [B].
-
-    Each pixel's features are scaled to unit length; squared differences are added up over channels, averaged over
-    pixels, and added up over layers. 0 for equal features; at most 2 a layer where features are not negative.
-    """
-    layers = [
-        jnp.mean(jnp.sum(jnp.square(_unit_length(a) - _unit_length(b)), axis=-1), axis=(1, 2))
-        for a, b in zip(features_a, features_b, strict=True)
-    ]
-    return jnp.sum(jnp.stack(layers), axis=0)
-
-
 def kernel_inception_distance(
     features: np.ndarray, subjects: Sequence[str]
 ) -> tuple[float, tuple[float, float] | None] | None:
@@ -230,11 +217,6 @@ def _gaussian_window() -> np.ndarray:
 def _box_window() -> np.ndarray:
     """UQI's window [8, 8], of sum 1."""
     return np.full((UQI_WINDOW, UQI_WINDOW), 1 / UQI_WINDOW**2)
-
-
-def _unit_length(features: jax.Array) -> jax.Array:
-    """Features [B, h, w, C] with every pixel's vector scaled to length 1; a zero vector stays zero."""
-    return features / (jnp.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)
 
 
 def _check_patches(inpainted: jax.Array, image: jax.Array, *, at_least: int = 1) -> None:

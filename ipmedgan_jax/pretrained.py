@@ -32,7 +32,8 @@ from absl import logging
 
 from ipmedgan_jax import caches, torch_file
 from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.networks.vgg19 import LAYERS, PREPROCESSINGS, kernel_shapes
+from ipmedgan_jax.networks.vgg19 import LAYERS, PREPROCESSINGS, VGG19, kernel_shapes
+from ipmedgan_jax.steps import Tree
 
 FORMAT = "ipmedgan_jax.vgg19/1"
 """The `format` of a converted file."""
@@ -326,3 +327,12 @@ def _hwio(kernel: np.ndarray | None) -> np.ndarray | None:
 def _provenance(kind: str, path: Path) -> str:
     with path.open("rb") as file:
         return f"{kind}: {path.name}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """VGG-19 with its weights, for the style term and the VGG distance."""
+
+    net: VGG19
+    params: Tree
+    source: str

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.metrics import PEAK, PSNR_CAP
+from ipmedgan_jax.whole import write_text as write_whole
 
 REGIONS = ("hole", "image")
 
@@ -227,12 +227,6 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside `path` and moves into place, so that no reader meets half a file."""
-    with whole.file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
 
 
 def cell(entry: dict[str, Any] | None, decimals: int, *, signed: bool = False) -> str:

@@ -12,9 +12,8 @@ from typing import IO, Any
 import jax
 from absl import logging
 
-from ipmedgan_jax import processes, steps
+from ipmedgan_jax import processes, steps, whole
 from ipmedgan_jax.checkpoint import Checkpoints
-from ipmedgan_jax.data import records
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.experiment import (
     DATASET,
@@ -63,8 +62,8 @@ def _claim(experiment: Experiment, workdir: Path, token: str, stack: contextlib.
         lock.flush()
         if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
-        records.write_json(workdir / CONFIG_FILE, experiment.config)
-        records.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
+        whole.write_json(workdir / CONFIG_FILE, experiment.config)
+        whole.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
 

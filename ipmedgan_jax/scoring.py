@@ -13,22 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax import masks, metrics
-from ipmedgan_jax.data.pipeline import EvaluationSlice, NumpyBatch, in_batches
+from ipmedgan_jax import metrics
+from ipmedgan_jax.data.batches import Inpaint, NumpyBatch
+from ipmedgan_jax.data.pipeline import EvaluationSlice, in_batches
+from ipmedgan_jax.losses import vgg_distance
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.pretrained import FeatureNetwork
 from ipmedgan_jax.reports import SliceScore, subject_means
-from ipmedgan_jax.steps import Batch, System, Tree
+from ipmedgan_jax.steps import Tree
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import Fill
-from ipmedgan_jax.volume_inpainting import Inpaint
-
-
-@dataclass(frozen=True)
-class FeatureNetwork:
-    """VGG-19 with its weights, for the style term and the VGG distance."""
-
-    net: VGG19
-    params: Tree
-    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,29 +42,12 @@ class Scored:
         return self.inpainted[row : row + height, column : column + width]
 
 
-class LearnedInpaint:
-    """A system's generator as an `Inpaint`, compiled once whatever the weights."""
-
-    def __init__(self, system: System):
-        @jax.jit
-        def inpainted(params: Tree, statistics: Tree, batch: Batch) -> jax.Array:
-            variables = {"params": params, "batch_stats": statistics}
-            output: Any = system.generator.apply(variables, system.generator_input(batch), train=False)
-            return batch.inpainted(output)
-
-        self.inpainted = inpainted
-
-    def bind(self, params: Tree, statistics: Tree) -> Inpaint:
-        """With these weights, and running averages where the generator has them."""
-        return lambda batch: np.asarray(self.inpainted(params, statistics, Batch(**batch)))
-
-
 def classical_inpaint(fill: Fill) -> Inpaint:
     """A classical fill, slice by slice, as an `Inpaint`."""
 
     def inpaint(batch: NumpyBatch) -> np.ndarray:
         _, height, width, _ = batch["image"].shape
-        hole_masks = np.asarray(masks.hole_masks(jnp.asarray(batch["hole"]), height, width)) > 0
+        hole_masks = np.asarray(masking.hole_masks(jnp.asarray(batch["hole"]), height, width)) > 0
         filled = [fill(image[..., 0], mask[..., 0]) for image, mask in zip(batch["image"], hole_masks, strict=True)]
         return np.stack(filled)[..., None]
 
@@ -118,11 +95,11 @@ def batch_scores(
     filled, known = (grey_levels(x) for x in (inpainted, image))
     net = net.clone(dtype=jnp.float32)  # whatever type the run computes in: scores must compare
     corners = hole[:, :2]
-    of_hole = metrics.scores(*(masks.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
+    of_hole = metrics.scores(*(masking.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
     of_image = metrics.scores(filled[..., 0], known[..., 0])
-    maps: list[Any] = [net.apply({"params": params}, masks.crop_round(x, hole, hole_size)) for x in (inpainted, image)]
+    maps: list[Any] = [net.apply({"params": params}, masking.crop_round(x, hole, hole_size)) for x in (inpainted, image)]
     deepest = jnp.stack([each[-1].mean((1, 2)) for each in maps], axis=1)
-    return of_hole | {"vgg_distance": metrics.vgg_distance(*maps)}, of_image, deepest
+    return of_hole | {"vgg_distance": vgg_distance(*maps)}, of_image, deepest
 
 
 def grey_levels(image: jax.Array) -> jax.Array:

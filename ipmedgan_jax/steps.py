@@ -17,8 +17,8 @@ from flax import struct
 from jax import Array, lax
 
 from ipmedgan_jax import losses
-from ipmedgan_jax.masks import hole_masks, place
 from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
+from ipmedgan_jax.systems.masking import hole_masks, place
 
 Tree = Any
 """A pytree of arrays: parameters, gradients, statistics."""

@@ -13,6 +13,7 @@ from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.experiment import Experiment
 from ipmedgan_jax.steps import TrainState
 from ipmedgan_jax.summaries import Summaries
+from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 
 EXAMPLE_SLICES = 4
 """Slices in the picture of each validation."""
@@ -58,7 +59,7 @@ def _look_at_fills(experiment: Experiment) -> Look:
         raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
     shown = set(pipeline.spread(len(slices), EXAMPLE_SLICES))
     mine = list(processes.share(slices))
-    inpaint = scoring.LearnedInpaint(experiment.system)
+    inpaint = LearnedInpaint(experiment.system)
 
     def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
         scored = scoring.score_slices(
@@ -90,7 +91,7 @@ def _look_at_finds(experiment: Experiment) -> Look:
         raise UserError("no validation slice to find damage in")
     shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
     mine = list(processes.share(slices))
-    find = finding.LearnedFind(experiment.system)
+    find = LearnedFind(experiment.system)
 
     def look(params: steps.Tree, statistics: steps.Tree) -> tuple[dict[str, float], list[np.ndarray]]:
         found = finding.find_in_slices(find.bind(params, statistics), mine, batch_size=experiment.evaluation.batch_size)

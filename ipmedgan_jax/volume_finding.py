@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ipmedgan_jax import frames
+from ipmedgan_jax.damage import LIKELY, damaged_pixels
 from ipmedgan_jax.data import volumes
+from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
-from ipmedgan_jax.data.preparation import PreparationSettings
-from ipmedgan_jax.finding import LIKELY, Find, damaged_pixels
+from ipmedgan_jax.data.settings import PreparationSettings
+from ipmedgan_jax.data.volumes import to_unit
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def find_in_volume(finder: Finder, volume: volumes.Volume, done: Callable[[int],
     row, column = frames.origin(grid, window, slices, np.ones_like(found))
     size = finder.preparation.image_size
     for some in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
-        images = frames.to_unit(grid.forth(slices[some]), window)
+        images = to_unit(grid.forth(slices[some]), window)
         shown = volumes.crop_or_pad(images, size, (row, column), -1.0)
         padded = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
         likelihood = finder.find(padded[..., None])[: len(some), ..., 0]

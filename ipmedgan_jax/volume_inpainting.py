@@ -16,8 +16,10 @@ import numpy as np
 
 from ipmedgan_jax import frames, tiles
 from ipmedgan_jax.data import volumes
+from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
+from ipmedgan_jax.data.volumes import to_unit
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
@@ -28,9 +30,6 @@ VARIED_PIXELS = 8
 
 VARIED_NOISE = 0.01
 """Of the intensity window's half: standard deviation of a varied frame's noise."""
-
-Inpaint = Callable[[dict[str, Any]], np.ndarray]
-"""A batch, as `data.pipeline` has them -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class _PlaneFiller:
 
     def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
         """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
-        images = frames.to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
+        images = to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
         unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
         queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
         for image, mask, queue in zip(images, unknown, queues, strict=True):
@@ -211,7 +210,7 @@ class _PlaneFiller:
     def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
         """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
-        padding = float(frames.to_unit(self.background, self.window))
+        padding = float(to_unit(self.background, self.window))
         # The batch is always of the compiled size.
         padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
         shown = [volumes.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]

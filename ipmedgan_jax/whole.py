@@ -1,9 +1,11 @@
 """Files and folders that appear under their names when they are whole, or not at all."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -32,3 +34,15 @@ def folder(path: Path) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.unfinished")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that the file is either the old or the new one, never a part."""
+    with file(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside `path` and moves into place, so that no reader meets half a file."""
+    with file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

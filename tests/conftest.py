@@ -41,12 +41,13 @@ def cache(tmp_path_factory, monkeypatch):
 def phantom_data(tmp_path_factory):
     """Four small CT phantoms, prepared at 32x32: two subjects to train on, one to validate on, one to test on."""
     from ipmedgan_jax.data import phantom, preparation
+    from ipmedgan_jax.data.settings import PreparationSettings
 
     folder = tmp_path_factory.mktemp("phantom")
     paths = phantom.write_phantoms(
         folder / "nifti", "ct", subjects=4, slices=6, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0)
     )
-    settings = preparation.PreparationSettings(
+    settings = PreparationSettings(
         modality="ct",
         image_size=32,
         fit="scale",

@@ -8,6 +8,7 @@ import pytest
 from skimage.transform import radon
 
 from ipmedgan_jax import damage, evaluate, experiment, finding, generators, losses, train
+from ipmedgan_jax.damage import damaged_pixels
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.errors import UserError
 
@@ -123,7 +124,7 @@ def test_scores_are_of_a_subject_s_slices_together():
 
 def test_a_part_is_damaged_that_is_somewhere_surely_so():
     likelihood = np.array([[0.97, 0.6, 0.4, 0.6, 0.9], [0.0, 0.6, 0.0, 0.0, 0.0]])
-    assert finding.damaged_pixels(likelihood).tolist() == [
+    assert damaged_pixels(likelihood).tolist() == [
         [True, True, False, False, False],
         [False, True, False, False, False],
     ]

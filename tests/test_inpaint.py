@@ -28,10 +28,11 @@ from ipmedgan_jax import (
     train,
     volume_finding,
     volume_inpainting,
+    whole,
 )
 from ipmedgan_jax.crew import Crew
-from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, records, volumes
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, volumes
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.inpaint_files import Job
 from ipmedgan_jax.systems.classical import FILLS
@@ -863,7 +864,7 @@ def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path)
         ("finder", generators.load, "fills nothing"),
         ("unet", generators.load_finder, "finds no damage"),
     ):
-        records.write_json(tmp_path / "config.json", experiment.as_json(tiny_config(system)))
+        whole.write_json(tmp_path / "config.json", experiment.as_json(tiny_config(system)))
         with pytest.raises(UserError, match=message):
             load(tmp_path, "best")
 

@@ -3,14 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax import masks
+from ipmedgan_jax.data.holes import evaluation_generator, foreground_shares, random_hole
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import FILLS
 
 
 def test_holes_cover_every_place_equally_often():
     generator = np.random.default_rng(0)
     anywhere = np.ones((20, 24), bool)
-    corners = np.array([masks.random_hole(generator, anywhere, 16, 0.0)[0][:2] for _ in range(9000)])
+    corners = np.array([random_hole(generator, anywhere, 16, 0.0)[0][:2] for _ in range(9000)])
     counts = np.zeros((5, 9))
     np.add.at(counts, tuple(corners.T), 1)
     assert counts.min() > 140
@@ -21,7 +22,7 @@ def test_a_hole_has_the_wanted_share_of_foreground():
     foreground = np.zeros((32, 32), bool)
     foreground[:, 20:] = True
     for seed in range(50):
-        hole, share = masks.random_hole(np.random.default_rng(seed), foreground, 16, 0.5)
+        hole, share = random_hole(np.random.default_rng(seed), foreground, 16, 0.5)
         row, column, height, width = hole
         assert share == foreground[row : row + height, column : column + width].mean() >= 0.5
 
@@ -29,7 +30,7 @@ def test_a_hole_has_the_wanted_share_of_foreground():
 def test_a_slice_without_enough_foreground_gives_its_best_place_and_says_so():
     foreground = np.zeros((32, 32), bool)
     foreground[10, 10] = True
-    hole, share = masks.random_hole(np.random.default_rng(0), foreground, 16, 0.5)
+    hole, share = random_hole(np.random.default_rng(0), foreground, 16, 0.5)
     assert share == 1 / 256
     assert hole[0] <= 10 < hole[0] + 16
 
@@ -39,24 +40,24 @@ def test_a_smooth_fill_is_smooth_and_goes_by_known_pixels_alone():
     image = (x - 0.5 * y).astype(np.float32)[None, ..., None]
     mask = np.zeros_like(image)
     mask[:, 4:20, 8:28] = 1
-    filled = np.asarray(masks.smooth_fill(image, mask))
+    filled = np.asarray(masking.smooth_fill(image, mask))
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
     np.testing.assert_allclose(filled, image, atol=0.05)  # Laplace's equation keeps a ramp
     np.testing.assert_allclose(filled[0, ..., 0], FILLS["laplace"](image[0, ..., 0], mask[0, ..., 0] > 0), atol=0.05)
-    np.testing.assert_array_equal(filled, masks.smooth_fill(np.where(mask > 0, 99.0, image), mask))
-    np.testing.assert_allclose(masks.smooth_fill(np.full_like(image, 0.3), mask), 0.3, atol=1e-5)
+    np.testing.assert_array_equal(filled, masking.smooth_fill(np.where(mask > 0, 99.0, image), mask))
+    np.testing.assert_allclose(masking.smooth_fill(np.full_like(image, 0.3), mask), 0.3, atol=1e-5)
 
 
 def test_foreground_shares_equal_a_count_at_every_place():
     foreground = np.random.default_rng(0).random((9, 7)) > 0.5
-    shares = masks.foreground_shares(foreground, 3)
+    shares = foreground_shares(foreground, 3)
     expected = [[foreground[r : r + 3, c : c + 3].mean() for c in range(5)] for r in range(7)]
     np.testing.assert_allclose(shares, expected)
 
 
 def test_the_same_names_and_seed_give_the_same_hole_and_others_another():
     def draw(*names):
-        return masks.evaluation_generator(*names).integers(0, 1 << 30)
+        return evaluation_generator(*names).integers(0, 1 << 30)
 
     assert draw(0, "sub-01", "a", 3) == draw(0, "sub-01", "a", 3)
     others = {draw(0, "sub-01", "a", 3), draw(1, "sub-01", "a", 3), draw(0, "sub-02", "a", 3), draw(0, "sub-01", "a", 4)}
@@ -66,8 +67,8 @@ def test_the_same_names_and_seed_give_the_same_hole_and_others_another():
 def test_masks_and_crops_are_of_the_same_pixels():
     images = jnp.arange(2 * 12 * 10, dtype=jnp.float32).reshape(2, 12, 10, 1)
     holes = jnp.array([[0, 0, 4, 4], [8, 6, 4, 4]])
-    mask = masks.hole_masks(holes, 12, 10)
+    mask = masking.hole_masks(holes, 12, 10)
     assert mask.shape == (2, 12, 10, 1)
     for i in range(2):
         inside = np.asarray(images[i])[np.asarray(mask[i]) > 0]
-        np.testing.assert_array_equal(inside, np.asarray(masks.crop(images, holes[:, :2], 4))[i].ravel())
+        np.testing.assert_array_equal(inside, np.asarray(masking.crop(images, holes[:, :2], 4))[i].ravel())

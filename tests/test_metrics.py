@@ -14,6 +14,7 @@ import sewar
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from ipmedgan_jax import metrics
+from ipmedgan_jax.losses import vgg_distance
 
 FLAIR = Path(__file__).parents[2] / "shared" / "data" / "flair_lgg"
 
@@ -132,15 +133,15 @@ def test_psnr_is_capped_where_the_error_vanishes_and_nowhere_else():
 def test_vgg_distance_by_hand():
     a = jnp.array([[3.0, 4.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)  # one pixel of direction (.6, .8), one without any
     b = jnp.array([[0.0, 2.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
-    assert metrics.vgg_distance((a,), (b,)) == pytest.approx(np.array([(0.36 + 0.04) / 2]))
-    assert metrics.vgg_distance((a, b), (b, a)) == pytest.approx(np.array([0.4]))
-    assert metrics.vgg_distance((a, b), (a, b)) == pytest.approx(np.array([0.0]))
+    assert vgg_distance((a,), (b,)) == pytest.approx(np.array([(0.36 + 0.04) / 2]))
+    assert vgg_distance((a, b), (b, a)) == pytest.approx(np.array([0.4]))
+    assert vgg_distance((a, b), (a, b)) == pytest.approx(np.array([0.0]))
 
 
 def test_vgg_distance_refuses_features_of_unequal_depth():
     features = jnp.ones((1, 2, 2, 3))
     with pytest.raises(ValueError, match="zip"):
-        metrics.vgg_distance((features, features), (features,))
+        vgg_distance((features, features), (features,))
 
 
 def test_patches_of_different_shapes_are_refused():

@@ -9,8 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from ipmedgan_jax import whole
 from ipmedgan_jax.data import preparation, records, volumes
-from ipmedgan_jax.data.preparation import PreparationSettings, prepare
+from ipmedgan_jax.data.preparation import prepare
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -56,7 +58,7 @@ def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scans,
     first = prepare(SMALL, scans, tmp_path / "out", progress=False)
     shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))
     (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
-    records.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
+    whole.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
     shards[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in shards[1:]}
     more_workers = dataclasses.replace(SMALL, workers=1)
@@ -103,7 +105,7 @@ def test_a_changed_source_is_prepared_again(scans, tmp_path):
 def test_an_interrupted_folder_forgets_the_files_no_longer_given(scans, tmp_path):
     prepare(SMALL, scans, tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").unlink()
-    records.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
+    whole.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
     dataset = prepare(SMALL, scans[:6], tmp_path / "out", progress=False)
     assert {path.stem for path in (tmp_path / "out").glob("*/*.arrayrecord")} == set(dataset.volumes)
 

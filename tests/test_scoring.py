@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from configs import demo
-from ipmedgan_jax import experiment, masks, scoring
+from ipmedgan_jax import experiment, scoring
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems import masking
+from ipmedgan_jax.systems.inference import LearnedInpaint
 
 
 class Copy:
@@ -35,8 +37,8 @@ def test_no_system_sees_a_removed_pixel_or_changes_a_known_one_when_scored(name)
     system = replace(experiment.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 64, 64, 1)).astype(np.float32)
     batch = {"image": image, "hole": np.array([[3, 5, 16, 16], [40, 0, 16, 16]], np.int32)}
-    inpaint = scoring.LearnedInpaint(system).bind({}, {})
-    removed = np.asarray(masks.hole_masks(jnp.asarray(batch["hole"]), 64, 64)) > 0
+    inpaint = LearnedInpaint(system).bind({}, {})
+    removed = np.asarray(masking.hole_masks(jnp.asarray(batch["hole"]), 64, 64)) > 0
     inpainted = inpaint(batch)
     np.testing.assert_array_equal(inpainted[removed], inpaint(batch | {"image": np.where(removed, 0.77, image)})[removed])
     assert (inpainted[removed] != image[removed]).all()

@@ -5,7 +5,7 @@ import pytest
 
 from ipmedgan_jax import shapes, steps
 from ipmedgan_jax.data import mask_files, pipeline
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 from tests.test_inpaint import write
 
 SIZE, SMALLEST = 24, 6

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, masks, runs, steps, train
+from ipmedgan_jax import evaluate, experiment, runs, steps, train
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
-from ipmedgan_jax.systems import unet
+from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
 
 SIZE, HOLE = 32, 16
@@ -173,7 +173,7 @@ def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
 def test_a_smooth_start_is_what_the_generator_adds_to(make, batch):
     system = make("ipmedgan_plus", generator__smooth_start=True)
     shown = system.generator_input(batch)
-    np.testing.assert_array_equal(shown[..., :1], masks.smooth_fill(batch.image, batch.mask))
+    np.testing.assert_array_equal(shown[..., :1], masking.smooth_fill(batch.image, batch.mask))
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
     np.testing.assert_array_equal(shown, system.generator_input(changed))
     np.testing.assert_array_equal(Refinement(Silent()).apply({}, shown, train=False), shown[..., :1])

@@ -9,7 +9,7 @@ from scipy.ndimage import affine_transform, distance_transform_edt, find_objects
 
 from ipmedgan_jax.data import nifti, volumes
 from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 from ipmedgan_jax.errors import UserError
 
 _SAME_PLACE = 1e-2

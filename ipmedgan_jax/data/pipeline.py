@@ -7,23 +7,20 @@ are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
 import bisect
 import itertools
 import resource
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grain
 import numpy as np
 
-from ipmedgan_jax import masks
 from ipmedgan_jax.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data import records
+from ipmedgan_jax.data.batches import NumpyBatch, in_groups
+from ipmedgan_jax.data.holes import any_hole, box, evaluation_generator, random_hole
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.shapes import ShapeSettings, draw
-
-T = TypeVar("T")
-
-NumpyBatch = dict[str, Any]
 
 
 class Batches:
@@ -180,9 +177,9 @@ def training_batches(
         if holes.damage is not None:
             return _damaged_example(generator, image, holes.damage)
         if holes.min_foreground > 0:
-            hole, _ = masks.random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
+            hole, _ = random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
         else:
-            hole = masks.any_hole(generator, image.shape, holes.size)
+            hole = any_hole(generator, image.shape, holes.size)
         example = {"image": image[..., None], "hole": hole}
         if holes.shapes is not None:
             example["shape"] = draw(generator, holes.shapes).astype(np.uint8)
@@ -197,7 +194,7 @@ def training_batches(
 def _damaged_example(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
     """A damaged slice; its hole is the whole of it, and the hole's shape what is damaged."""
     damaged, mask, _ = simulate(generator, image, settings)
-    return {"image": damaged[..., None], "hole": masks.box(0, 0, len(image)), "shape": mask.astype(np.uint8)}
+    return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "shape": mask.astype(np.uint8)}
 
 
 def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
@@ -224,8 +221,8 @@ def evaluation_slices(
     for index in range(count) if at_most is None else spread(count, at_most):
         record = source[index]
         image = record.image()
-        generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
-        hole, share = masks.random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
+        generator = evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
+        hole, share = random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
         if share >= holes.evaluation_min_foreground:
             yield EvaluationSlice(record, image, hole, share)
 
@@ -238,7 +235,7 @@ def damaged_slices(
     source = SliceSource(directory, split)
     for index in range(len(source)) if at_most is None else spread(len(source), -(-at_most // 2)):
         record = source[index]
-        generator = masks.evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
+        generator = evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
         image = record.image()
         yield DamagedSlice(record, *simulate(generator, image, replace(holes.damage, intact=0.0)))
         yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
@@ -261,10 +258,3 @@ def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[t
                 "hole": np.stack([each.hole for each in padded]),
             },
         )
-
-
-def in_groups(items: Iterable[T], size: int) -> Iterator[tuple[list[T], list[T]]]:
-    """Items in groups of `size`, each beside itself at full size: the last repeats its last item."""
-    iterator = iter(items)
-    while group := list(itertools.islice(iterator, size)):
-        yield group, group + group[-1:] * (size - len(group))

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from ipmedgan_jax.data import volumes
-from ipmedgan_jax.data.preparation import PreparationSettings
+from ipmedgan_jax.data.settings import PreparationSettings
 
 PLANES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "axial": volumes.axial_slices,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
-from ipmedgan_jax import whole
 from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.whole import write_json
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1
@@ -230,9 +230,3 @@ def load_dataset(directory: Path | str) -> Dataset:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error!r}): prepare the data again") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON so that the file is either the old or the new one, never a part."""
-    with whole.file(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n")

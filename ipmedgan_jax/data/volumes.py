@@ -6,7 +6,7 @@ slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 t
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import nibabel
 import numpy as np
@@ -16,6 +16,9 @@ from ipmedgan_jax.errors import UserError
 
 FIT_MODES = ("crop_or_pad", "scale")
 MODALITIES = ("mri", "ct")
+
+Window = tuple[float, float]
+"""Intensities shown as -1 and 1."""
 
 _NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 _BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
@@ -252,3 +255,9 @@ def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], origin: tuple[i
     top, left, bottom, right = max(row, 0), max(column, 0), min(row + height, rows), min(column + width, columns)
     result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
     return result
+
+
+def to_unit(intensities: Any, window: Window) -> np.ndarray:
+    """The window to [-1, 1], what lies outside clipped."""
+    low, high = window
+    return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ipmedgan_jax import losses, masks
+from ipmedgan_jax import losses
 from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.parts import Parts
 
 BAND = 7 / 64
@@ -47,8 +48,8 @@ class WindowFill(nn.Module):
     def __call__(self, seen: tuple[Array, Array], train: bool) -> Array:
         context, holes = seen
         window = 2 * self.hole_size
-        corners = masks.window_corners(holes, self.hole_size, window, context.shape[1])
-        return masks.place(context, self.net(masks.crop(context, corners, window), train), holes[:, :2])
+        corners = masking.window_corners(holes, self.hole_size, window, context.shape[1])
+        return masking.place(context, self.net(masking.crop(context, corners, window), train), holes[:, :2])
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ContextEncoderSystem:
         return batch.context(self.fill), batch.hole
 
     def shown(self, name: str, batch: Batch, image: Array) -> Array:
-        return masks.crop(image, batch.hole[:, :2], self.generator.hole_size)
+        return masking.crop(image, batch.hole[:, :2], self.generator.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         fake, real = (self.shown("local", batch, image) for image in (output, batch.image))

@@ -18,9 +18,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from ipmedgan_jax import losses, masks
+from ipmedgan_jax import losses
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.parts import Parts
 
 
@@ -74,7 +75,7 @@ class GLCIC:
 
     def shown(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
         whole = batch.inpainted(image)
-        return whole, masks.crop_round(whole, batch.hole, self.hole_size)
+        return whole, masking.crop_round(whole, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         squares = jnp.square(output - batch.image)

@@ -12,10 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ipmedgan_jax import losses, masks
+from ipmedgan_jax import losses
 from ipmedgan_jax.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
 
 
@@ -87,7 +88,7 @@ class IpMedGAN:
     def shown(self, name: str, batch: Batch, image: Array) -> Array:
         if name == "global":
             return jnp.concatenate([batch.context(self.fill), image], axis=-1)
-        return masks.crop(image, batch.hole[:, :2], self.hole_size)
+        return masking.crop(image, batch.hole[:, :2], self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         terms: dict[str, Term] = {}

@@ -21,10 +21,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ipmedgan_jax import losses, masks, metrics
+from ipmedgan_jax import losses
+from ipmedgan_jax.losses import vgg_distance
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.steps import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
 
 
@@ -78,12 +80,12 @@ class IpMedGANPlus:
         return replace(self, adversarial=0.0, local=0.0, perceptual=0.0, content=0.0, style=0.0)
 
     def generator_input(self, batch: Batch) -> Array:
-        context = masks.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
+        context = masking.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
     def shown(self, name: str, batch: Batch, image: Array) -> Array:
         pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
-        return pair if name == "global" else masks.crop_round(pair, batch.hole, self.hole_size)
+        return pair if name == "global" else masking.crop_round(pair, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
@@ -102,11 +104,11 @@ class IpMedGANPlus:
 
     def _of_vgg19(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
         maps: list[Any] = [
-            self.vgg19.apply({"params": frozen}, masks.crop_round(image, batch.hole, self.hole_size))
+            self.vgg19.apply({"params": frozen}, masking.crop_round(image, batch.hole, self.hole_size))
             for image in (batch.inpainted(output), batch.image)
         ]
         fake, real = maps[0], lax.stop_gradient(maps[1])
         return {
-            "content": Term(self.content, metrics.vgg_distance(fake, real).mean()),
+            "content": Term(self.content, vgg_distance(fake, real).mean()),
             "style": Term(self.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
         }

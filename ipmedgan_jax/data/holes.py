@@ -1,0 +1,54 @@
+"""Square holes, chosen on the host (NumPy): where pixels are removed from a slice.
+
+A hole is the box `[row, column, height, width]` in pixels, int32.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def random_hole(
+    generator: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
+) -> tuple[np.ndarray, float]:
+    """A square hole, uniform over all places with at least a share `min_foreground` of foreground.
+
+    Args:
+      foreground: bool `[H, W]`.
+      size: side in pixels.
+
+    Returns:
+      The hole, and the share of it that is foreground. Where no place has enough, a place with the most there is: the
+      caller decides whether that will do.
+    """
+    if min_foreground <= 0:
+        hole = any_hole(generator, foreground.shape, size)
+        row, column = hole[:2]
+        return hole, float(foreground[row : row + size, column : column + size].mean())
+    shares = foreground_shares(foreground, size)
+    admissible = np.flatnonzero(shares >= min(min_foreground, shares.max()))
+    row, column = np.unravel_index(generator.choice(admissible), shares.shape)
+    return box(int(row), int(column), size), float(shares[row, column])
+
+
+def any_hole(generator: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
+    """A square hole, uniform over all places in an image of this shape, `(H, W)`."""
+    row, column = (int(generator.integers(0, length - size + 1)) for length in shape)
+    return box(row, column, size)
+
+
+def foreground_shares(foreground: np.ndarray, size: int) -> np.ndarray:
+    """Share of foreground in the square at every place: bool `[H, W]` -> `[H - size + 1, W - size + 1]`."""
+    sums = np.pad(foreground.astype(np.int32), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return inside / size**2
+
+
+def box(row: int, column: int, size: int) -> np.ndarray:
+    return np.array([row, column, size, size], np.int32)
+
+
+def evaluation_generator(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:
+    """Random numbers that depend on the slice's names and the seed alone: every system gets the same holes."""
+    digest = hashlib.sha256(f"{seed}\0{subject}\0{volume}\0{index}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))

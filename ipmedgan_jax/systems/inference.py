@@ -1,0 +1,41 @@
+"""A trained network as a function of NumPy batches: fills at test, and damage found."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ipmedgan_jax.data.batches import Find, Inpaint
+from ipmedgan_jax.steps import Batch, System, Tree
+
+
+class LearnedInpaint:
+    """A system's generator as an `Inpaint`, compiled once whatever the weights."""
+
+    def __init__(self, system: System):
+        @jax.jit
+        def inpainted(params: Tree, statistics: Tree, batch: Batch) -> jax.Array:
+            variables = {"params": params, "batch_stats": statistics}
+            output: Any = system.generator.apply(variables, system.generator_input(batch), train=False)
+            return batch.inpainted(output)
+
+        self.inpainted = inpainted
+
+    def bind(self, params: Tree, statistics: Tree) -> Inpaint:
+        """With these weights, and running averages where the generator has them."""
+        return lambda batch: np.asarray(self.inpainted(params, statistics, Batch(**batch)))
+
+
+class LearnedFind:
+    """A finder's network as a `Find`, compiled once whatever the weights."""
+
+    def __init__(self, system: System):
+        @jax.jit
+        def likelihood(params: Tree, statistics: Tree, images: jax.Array) -> jax.Array:
+            logits: Any = system.generator.apply({"params": params, "batch_stats": statistics}, images, train=False)
+            return jax.nn.sigmoid(logits)
+
+        self.likelihood = likelihood
+
+    def bind(self, params: Tree, statistics: Tree) -> Find:
+        return lambda images: np.asarray(self.likelihood(params, statistics, images))
