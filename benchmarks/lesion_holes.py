@@ -48,11 +48,11 @@ def main(folders: list[str]) -> None:
     subjects = set(given.subjects)
     runs = {Path(folder).name: generators.load(Path(folder).expanduser(), "best") for folder in folders}
     first = next(iter(runs.values())).trained
-    scans = _by_subject(preparation.read_paths(given.scans), subjects)
+    scan_paths = _by_subject(preparation.read_paths(given.scans), subjects)
     masks = _by_subject(preparation.read_paths(given.masks), subjects)
-    if missing := scans.keys() ^ masks.keys():
+    if missing := scan_paths.keys() ^ masks.keys():
         raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
-    loaded = {subject: volumes.read_scan(path) for subject, path in scans.items()}
+    loaded = {subject: volumes.read_scan(path) for subject, path in scan_paths.items()}
     lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
     if given.trained_grid:
         brought = {subject: _on_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}

@@ -46,11 +46,11 @@ def main() -> None:
         return parallel.replicate(jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed)))
 
     state = fresh()
-    train_steps = partial(steps.train_steps, update)
-    mapped = parallel.map_over_devices(train_steps).lower(state, frozen, batch).compile()
+    work = partial(steps.train_steps, update)
+    mapped = parallel.map_over_devices(work).lower(state, frozen, batch).compile()
     # The update asks for its place on the mapped axis: without one it is the first of one.
     with mock.patch("jax.lax.axis_index", return_value=0), mock.patch("jax.lax.axis_size", return_value=1):
-        plain = jax.jit(train_steps, donate_argnums=0).lower(state, frozen, alone).compile()
+        plain = jax.jit(work, donate_argnums=0).lower(state, frozen, alone).compile()
     runtime.give_back_freed_memory()
 
     times: dict[str, list[list[float]]] = {"mapped": [], "plain": []}

@@ -50,7 +50,7 @@ def main(folders: list[str]) -> None:
             return volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
 
         axial, three = filled("axial"), filled(*THREE)
-        deviation = volume_inpainting.deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
+        spread = volume_inpainting.deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
         truth = np.clip(volume.array, low, high)
         row = {
             "scan's own jumps": _jumps(truth, hole) * grey,
@@ -58,9 +58,9 @@ def main(folders: list[str]) -> None:
             "jumps, three planes": _jumps(three, hole) * grey,
             "MAE, slice by slice": float(np.abs(axial - truth)[hole].mean()) * grey,
             "MAE, three planes": float(np.abs(three - truth)[hole].mean()) * grey,
-            "deviation": float(deviation[hole].mean()) * grey,
+            "deviation": float(spread[hole].mean()) * grey,
             "rank correlation of deviation and error": float(
-                spearmanr(deviation[hole], np.abs(axial - truth)[hole]).statistic
+                spearmanr(spread[hole], np.abs(axial - truth)[hole]).statistic
             ),
         }
         for name, value in row.items():

@@ -146,14 +146,14 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
 def describe(experiment: Experiment, state: TrainState) -> None:
     """The first lines of a run: devices, parameters, data, length."""
     dataset, settings = experiment.dataset, experiment.training
-    devices = jax.devices()
+    all_devices = jax.devices()
     nets = {"generator": state.generator} | state.discriminators
     counts = "  ".join(f"{name} {runs.parameter_count(net.params):,}" for name, net in nets.items())
     slices = "  ".join(
         f"{split} {count:,} of {len(dataset.subjects[split])} subject(s)" for split, count in dataset.slices.items()
     )
     per_epoch = dataset.slices["train"] / settings.batch_size
-    logging.info("system      %s on %d x %s", experiment.name, len(devices), devices[0].device_kind)
+    logging.info("system      %s on %d x %s", experiment.name, len(all_devices), all_devices[0].device_kind)
     logging.info("parameters  %s", counts)
     logging.info("slices      %s", slices)
     logging.info("VGG-19      %s", experiment.features.source)

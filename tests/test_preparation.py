@@ -30,7 +30,7 @@ def scan(path: Path, *, seed: int = 0, lowest: int = 0) -> Path:
 
 
 @pytest.fixture
-def scans(tmp_path) -> list[Path]:
+def scan_paths(tmp_path) -> list[Path]:
     """Four subjects of two visits each."""
     return [
         scan(tmp_path / f"in/sub-{s}/ses-{v}/anat/sub-{s}_ses-{v}_FLAIR.nii.gz", seed=10 * s + v)
@@ -39,8 +39,8 @@ def scans(tmp_path) -> list[Path]:
     ]
 
 
-def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back(scans, tmp_path):
-    dataset = prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back(scan_paths, tmp_path):
+    dataset = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     assert {split: len(names) for split, names in dataset.subjects.items()} == {"train": 2, "validation": 1, "test": 1}
     assert dataset.slices == {"train": 20, "validation": 10, "test": 10}
     assert records.load_dataset(tmp_path / "out") == dataset
@@ -54,8 +54,8 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     assert "8 mri volumes, 40 slices of 16x16 kept, 8 left out" in preparation.summary(dataset)
 
 
-def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scans, tmp_path):
-    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scan_paths, tmp_path):
+    first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))
     (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
     whole.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
@@ -63,83 +63,83 @@ def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scans,
     times = {path: path.stat().st_mtime_ns for path in shards[1:]}
     more_workers = dataclasses.replace(SMALL, workers=1)
     for _ in range(2):
-        assert prepare(more_workers, scans, tmp_path / "out", progress=False) == first
+        assert prepare(more_workers, scan_paths, tmp_path / "out", progress=False) == first
     assert {path: path.stat().st_mtime_ns for path in shards[1:]} == times
     assert shards[0].is_file()
 
 
-def test_a_damaged_shard_is_made_again(scans, tmp_path):
-    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_a_damaged_shard_is_made_again(scan_paths, tmp_path):
+    first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     shard = next((tmp_path / "out").glob("*/*.arrayrecord"))
     whole = shard.read_bytes()
     for damaged in (b"", whole[:-100]):
         shard.write_bytes(damaged)
-        assert prepare(SMALL, scans, tmp_path / "out", progress=False) == first
+        assert prepare(SMALL, scan_paths, tmp_path / "out", progress=False) == first
         assert len(list(records.read_shard(shard))) == first.volumes[shard.stem].slices
 
 
-def test_the_dataset_says_where_each_volume_came_from_and_its_spacing(scans, tmp_path):
+def test_the_dataset_says_where_each_volume_came_from_and_its_spacing(scan_paths, tmp_path):
     settings = dataclasses.replace(SMALL, fit="scale")
-    volume = prepare(settings, scans, tmp_path / "out", progress=False).volumes["sub-1_ses-1_FLAIR"]
+    volume = prepare(settings, scan_paths, tmp_path / "out", progress=False).volumes["sub-1_ses-1_FLAIR"]
     assert (volume.orientation, volume.source_spacing_mm) == ("RAS", (1.0, 1.0, 1.0))
     assert volume.spacing_mm == pytest.approx((20 / 16, 20 / 16, 1.0))
-    assert volume.sha256 == hashlib.sha256(scans[0].read_bytes()).hexdigest()
+    assert volume.sha256 == hashlib.sha256(scan_paths[0].read_bytes()).hexdigest()
 
 
-def test_a_mask_among_the_scans_is_named(scans, tmp_path):
+def test_a_mask_among_the_scans_is_named(scan_paths, tmp_path):
     array = np.ones((20, 20, 6), np.int16)
     array[0, 0, 0] = 0
-    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), scans[2])
-    with pytest.raises(UserError, match=f"{scans[2].name}: nearly every voxel is 1: a mask rather than a scan"):
-        prepare(dataclasses.replace(SMALL, percentiles=(0.5, 99.5)), scans, tmp_path / "out", progress=False)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), scan_paths[2])
+    with pytest.raises(UserError, match=f"{scan_paths[2].name}: nearly every voxel is 1: a mask rather than a scan"):
+        prepare(dataclasses.replace(SMALL, percentiles=(0.5, 99.5)), scan_paths, tmp_path / "out", progress=False)
 
 
-def test_a_changed_source_is_prepared_again(scans, tmp_path):
-    first = prepare(SMALL, scans, tmp_path / "out", progress=False)
-    scan(scans[0], seed=99)
-    second = prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_a_changed_source_is_prepared_again(scan_paths, tmp_path):
+    first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+    scan(scan_paths[0], seed=99)
+    second = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     changed = [name for name in first.volumes if first.volumes[name] != second.volumes[name]]
     assert changed == ["sub-1_ses-1_FLAIR"]
 
 
-def test_an_interrupted_folder_forgets_the_files_no_longer_given(scans, tmp_path):
-    prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_an_interrupted_folder_forgets_the_files_no_longer_given(scan_paths, tmp_path):
+    prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").unlink()
     whole.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
-    dataset = prepare(SMALL, scans[:6], tmp_path / "out", progress=False)
+    dataset = prepare(SMALL, scan_paths[:6], tmp_path / "out", progress=False)
     assert {path.stem for path in (tmp_path / "out").glob("*/*.arrayrecord")} == set(dataset.volumes)
 
 
-def test_another_preparation_in_the_same_folder_is_refused(scans, tmp_path):
-    prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_another_preparation_in_the_same_folder_is_refused(scan_paths, tmp_path):
+    prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     with pytest.raises(UserError, match="prepared with fit 'crop_or_pad', now it is 'scale'"):
-        prepare(dataclasses.replace(SMALL, fit="scale"), scans, tmp_path / "out", progress=False)
+        prepare(dataclasses.replace(SMALL, fit="scale"), scan_paths, tmp_path / "out", progress=False)
     with pytest.raises(UserError, match="finished dataset of 8 volumes, not the same as the 6 given"):
-        prepare(SMALL, scans[:6], tmp_path / "out", progress=False)
+        prepare(SMALL, scan_paths[:6], tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").unlink()
     with pytest.raises(UserError, match="records of unknown settings"):
-        prepare(SMALL, scans, tmp_path / "out", progress=False)
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
 
 
-def test_a_damaged_file_stops_the_preparation_and_is_named(scans, tmp_path):
-    scans[3].write_bytes(scans[3].read_bytes()[:300])
-    with pytest.raises(UserError, match=f"{scans[3].name}: not a readable NIfTI"):
-        prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_a_damaged_file_stops_the_preparation_and_is_named(scan_paths, tmp_path):
+    scan_paths[3].write_bytes(scan_paths[3].read_bytes()[:300])
+    with pytest.raises(UserError, match=f"{scan_paths[3].name}: not a readable NIfTI"):
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     assert not (tmp_path / "out/dataset.json").exists()
-    scans[3].unlink()
-    with pytest.raises(UserError, match=f"{scans[3].name}: cannot be read"):
-        prepare(SMALL, scans, tmp_path / "out", progress=False)
+    scan_paths[3].unlink()
+    with pytest.raises(UserError, match=f"{scan_paths[3].name}: cannot be read"):
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
 
 
-def test_a_folder_that_cannot_be_made_is_named(scans, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(scan_paths, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file.*cannot be written"):
-        prepare(SMALL, scans, tmp_path / "file" / "out", progress=False)
+        prepare(SMALL, scan_paths, tmp_path / "file" / "out", progress=False)
 
 
-def test_too_little_foreground_everywhere_is_refused(scans, tmp_path):
+def test_too_little_foreground_everywhere_is_refused(scan_paths, tmp_path):
     with pytest.raises(UserError, match=r"no slice of the train split has data.min_foreground \(0.9\)"):
-        prepare(dataclasses.replace(SMALL, min_foreground=0.9), scans, tmp_path / "out", progress=False)
+        prepare(dataclasses.replace(SMALL, min_foreground=0.9), scan_paths, tmp_path / "out", progress=False)
 
 
 def test_the_wrong_modality_is_warned_of(tmp_path, caplog):
@@ -174,18 +174,18 @@ def test_the_same_file_under_two_subjects_is_warned_of(tmp_path, caplog):
     assert caplog.text.count("are the same file, of two subjects") == 1
 
 
-def test_a_link_to_a_file_that_was_not_fetched_is_named(scans, tmp_path):
+def test_a_link_to_a_file_that_was_not_fetched_is_named(scan_paths, tmp_path):
     link = tmp_path / "in/sub-09_FLAIR.nii.gz"
     link.symlink_to("../.git/annex/objects/xx")
     with pytest.raises(UserError, match=r"sub-09_FLAIR.nii.gz: cannot be read"):
         prepare(SMALL, preparation.read_paths(f"{tmp_path}/in/**/*.nii.gz"), tmp_path / "out", progress=False)
 
 
-def test_a_damaged_finished_dataset_is_named_with_what_to_do(scans, tmp_path):
-    prepare(SMALL, scans, tmp_path / "out", progress=False)
+def test_a_damaged_finished_dataset_is_named_with_what_to_do(scan_paths, tmp_path):
+    prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").write_text("x")
     with pytest.raises(UserError, match=r"dataset.json: damaged .*; delete .*out first"):
-        prepare(SMALL, scans, tmp_path / "out", progress=False)
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
 
 
 def test_the_split_depends_on_the_seed_alone_and_keeps_the_shares():
@@ -268,10 +268,10 @@ def test_a_file_of_no_subject_is_refused(regex, message):
         preparation.subject_of(Path("/data/scan.nii"), regex)
 
 
-def test_patterns_match_volumes_once_and_in_order(scans, tmp_path):
+def test_patterns_match_volumes_once_and_in_order(scan_paths, tmp_path):
     (tmp_path / "in/notes.txt").touch()
     (tmp_path / "in/folder.nii").mkdir()
-    assert preparation.read_paths(f"{tmp_path}/in/**/*, {tmp_path}/**/*ses-1*.nii.gz") == scans
+    assert preparation.read_paths(f"{tmp_path}/in/**/*, {tmp_path}/**/*ses-1*.nii.gz") == scan_paths
     with pytest.raises(UserError, match=r"no NIfTI file .* matches '.*/none\*'"):
         preparation.read_paths(f"{tmp_path}/none*")
 
