@@ -20,8 +20,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 
 def main() -> None:
@@ -79,4 +79,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config", "peer"])
+    run_command(main, define_flags, required=["config", "peer"])

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry
+from ipmedgan_jax.core.command import run_command
 
 LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
 
@@ -92,20 +92,21 @@ def updates(config: ConfigDict) -> dict[str, float]:
     import jax
 
     from benchmarks.step import random_batch
-    from ipmedgan_jax import experiment, steps
+    from ipmedgan_jax.experiment import build
     from ipmedgan_jax.networks.layers import DATA_AXIS
+    from ipmedgan_jax.systems.update import Batch, init_state, train_step
 
     config = ConfigDict(config.to_dict())
     config.vgg19.weights = "random"
     size = config.data.image_size
-    features = experiment.feature_network(config)
-    update = experiment.make_update(config, experiment.make_system(config, features.net))
-    state = jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed))
-    batch = steps.Batch(**random_batch(config.train.batch_size, size, config.holes.size))
+    features = build.feature_network(config)
+    update = build.make_update(config, build.make_system(config, features.net))
+    state = jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed))
+    batch = Batch(**random_batch(config.train.batch_size, size, config.holes.size))
 
     @jax.jit
     def step(state: Any, frozen: Any, batch: Any) -> Any:
-        mapped = jax.vmap(partial(steps.train_step, update), in_axes=(None, None, 0), axis_name=DATA_AXIS)
+        mapped = jax.vmap(partial(train_step, update), in_axes=(None, None, 0), axis_name=DATA_AXIS)
         return jax.tree.map(lambda x: x[0], mapped(state, frozen, jax.tree.map(lambda x: x[None], batch)))
 
     metrics: dict[str, float] = {}
@@ -121,4 +122,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

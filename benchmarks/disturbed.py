@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from absl import flags
 
 from benchmarks import several
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 LONGEST_S = 90
 """How long a process may outlive the disturbance."""
@@ -91,4 +91,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["output"])
+    run_command(main, define_flags, required=["output"])

@@ -11,8 +11,9 @@ import numpy as np
 from absl import flags
 from scipy.ndimage import gaussian_filter
 
-from ipmedgan_jax import entry, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 PLACES = ((0.24, 0.44, 0.55), (0.72, 0.36, 0.62), (0.70, 0.70, 0.72))
 """Middles of the holes, as shares of the head's extent along x, y and z (right to left, back to front, upwards)."""
@@ -22,19 +23,21 @@ RADIUS_MM = 11.0
 
 def main(folders: list[str]) -> None:
     runtime.set_up()
-    from ipmedgan_jax import figures, generators, volume_inpainting
-    from ipmedgan_jax.data import volumes
-    from ipmedgan_jax.data.planes import PLANES
-    from ipmedgan_jax.data.volumes import to_unit
+    from ipmedgan_jax.evaluation import figures
+    from ipmedgan_jax.imaging import scans
+    from ipmedgan_jax.imaging.grids import PLANES
+    from ipmedgan_jax.imaging.scans import to_unit
+    from ipmedgan_jax.inpainting import load_run
+    from ipmedgan_jax.inpainting.fill import inpaint_volume
 
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError("wanted one run")
-    run = generators.load(Path(folders[0]).expanduser(), "best")
-    volume = volumes.read_volume(Path(given.scan).expanduser())
+    run = load_run.load(Path(folders[0]).expanduser(), "best")
+    volume = scans.read_volume(Path(given.scan).expanduser())
     head = _head(volume.array)
     mask, middles = _holes(head, volume.spacing_mm)
-    filled = volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, mask)
+    filled = inpaint_volume(run.inpaint, run.trained, volume, mask)
     window = run.trained.preparation.window(volume.array)
     shown = tuple(slice(low, high + 1) for low, high in _extent(head))
     before, marked, after = (PLANES["axial"](array[shown]) for array in (volume.array, mask, filled))
@@ -83,4 +86,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["scan", "output"], arguments="a run")
+    run_command(main, define_flags, required=["scan", "output"], arguments="a run")

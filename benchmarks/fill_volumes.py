@@ -20,8 +20,9 @@ import nibabel
 import numpy as np
 from absl import flags
 
-from ipmedgan_jax import entry, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 ORIENTATIONS = ("RAS", "LPI", "PIR")
 
@@ -38,13 +39,15 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax import generators, inpaint, inpaint_files
+    from ipmedgan_jax import inpaint
     from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.inpainting import load_run
+    from ipmedgan_jax.inpainting.jobs import Job
 
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError("wanted one run")
-    generator = generators.load(Path(folders[0]).expanduser(), "best")
+    generator = load_run.load(Path(folders[0]).expanduser(), "best")
     scans = preparation.read_paths(given.scans)[: given.volumes]
     outputs = differing = unlike = inside = 0
     with tempfile.TemporaryDirectory() as made:
@@ -58,7 +61,7 @@ def main(folders: list[str]) -> None:
                     image = _write(folder / "scan.nii.gz", array, source.affine, orientation, *TYPES[kind])
                     for mask in masks.values():
                         _write(folder / "mask.nii.gz", mask, source.affine, orientation, np.uint8, None)
-                        job = inpaint_files.Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
+                        job = Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
                         inpaint.inpaint_file(generator, job, inpaint.Filling())
                         counts = _differences(job)
                         outputs, differing, unlike, inside = (
@@ -107,7 +110,7 @@ def _write(
     content = bytearray(made.to_bytes())
     if scaling:
         content[112:120] = np.array(scaling, "<f4").tobytes()
-    from ipmedgan_jax.data import nifti
+    from ipmedgan_jax.imaging import nifti
 
     nifti.write(path, bytes(content))
     return path
@@ -115,7 +118,7 @@ def _write(
 
 def _differences(job: Any) -> tuple[int, int, int, int]:
     """1, the voxels that differ outside the mask, whether header or geometry differ, and the voxels that differ inside."""
-    from ipmedgan_jax.data import nifti
+    from ipmedgan_jax.imaging import nifti
 
     before, after, mask = (nifti.read(path) for path in (job.image, job.output, job.mask))
     start = int(before.header["vox_offset"])
@@ -151,4 +154,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["scans", "output"], arguments="a run")
+    run_command(main, define_flags, required=["scans", "output"], arguments="a run")

@@ -18,7 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
 
 
 def main() -> None:
@@ -33,13 +34,14 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
 
     from benchmarks import machine
     from benchmarks.step import random_batch
-    from ipmedgan_jax import experiment, steps
+    from ipmedgan_jax.experiment import build
     from ipmedgan_jax.networks.vgg19 import VGG19
     from ipmedgan_jax.systems.inference import LearnedInpaint
+    from ipmedgan_jax.systems.update import init_generator
 
     size = config.data.image_size
-    system = experiment.make_system(config, VGG19("caffe"))
-    fresh = jax.jit(lambda key: steps.init_generator(system, key, size))(jax.random.key(config.seed))
+    system = build.make_system(config, VGG19("caffe"))
+    fresh = jax.jit(lambda key: init_generator(system, key, size))(jax.random.key(config.seed))
     inpaint = LearnedInpaint(system).bind(*fresh)
     figures = []
     for batch_size in batch_sizes:
@@ -77,4 +79,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry
+from ipmedgan_jax.core.command import run_command
 
 
 def main() -> None:
@@ -21,13 +21,13 @@ def main() -> None:
 
 def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     """The figure of the docstring, for the training split of the config's data."""
-    from ipmedgan_jax import experiment
     from ipmedgan_jax.data import pipeline
+    from ipmedgan_jax.experiment import build
 
-    dataset = experiment.find_dataset(config)
+    dataset = build.find_dataset(config)
     batches = pipeline.training_batches(
         dataset.directory,
-        experiment.hole_settings(config),
+        build.hole_settings(config),
         batch_size=config.train.batch_size,
         seed=config.seed,
         threads=config.data.threads,
@@ -57,4 +57,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

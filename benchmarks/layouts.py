@@ -31,8 +31,8 @@ from absl import flags
 from tensorboardX.proto import event_pb2
 
 from benchmarks import several
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 LAYOUTS = ((1, 4), (2, 2), (4, 1))
 STEPS = 20
@@ -184,4 +184,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["output"])
+    run_command(main, define_flags, required=["output"])

@@ -17,8 +17,9 @@ import numpy as np
 from absl import flags
 from scipy.ndimage import binary_dilation, find_objects, label
 
-from ipmedgan_jax import entry, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 CLASSICAL = ("surround_mean", "telea", "biharmonic")
 
@@ -41,18 +42,19 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax import generators
-    from ipmedgan_jax.data import mask_files, preparation, volumes
+    from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.imaging import mask_files, scans
+    from ipmedgan_jax.inpainting import load_run
 
     given = flags.FLAGS
     subjects = set(given.subjects)
-    runs = {Path(folder).name: generators.load(Path(folder).expanduser(), "best") for folder in folders}
+    runs = {Path(folder).name: load_run.load(Path(folder).expanduser(), "best") for folder in folders}
     first = next(iter(runs.values())).trained
     scan_paths = _by_subject(preparation.read_paths(given.scans), subjects)
     masks = _by_subject(preparation.read_paths(given.masks), subjects)
     if missing := scan_paths.keys() ^ masks.keys():
         raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
-    loaded = {subject: volumes.read_scan(path) for subject, path in scan_paths.items()}
+    loaded = {subject: scans.read_scan(path) for subject, path in scan_paths.items()}
     lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
     if given.trained_grid:
         brought = {subject: _on_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}
@@ -87,8 +89,8 @@ def main(folders: list[str]) -> None:
 
 def _on_trained_grid(volume, lesion: np.ndarray, trained):
     """The volume with slices of the network's pixels, and the lesion's mask there."""
-    from ipmedgan_jax.data import volumes
-    from ipmedgan_jax.data.planes import PLANES, Grid, in_plane
+    from ipmedgan_jax.imaging import scans
+    from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 
     slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
     grid = Grid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
@@ -96,7 +98,7 @@ def _on_trained_grid(volume, lesion: np.ndarray, trained):
     x, y = (mm * slices.shape[i] / pixels.shape[i] for mm, i in zip(volume.spacing_mm, (2, 1), strict=False))
     array, mask = (np.empty(pixels.shape[::-1], each.dtype) for each in (pixels, marked))
     PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, marked
-    return volumes.Volume(volume.path, array, (x, y, volume.spacing_mm[2]), "RAS", False), mask
+    return scans.Volume(volume.path, array, (x, y, volume.spacing_mm[2]), "RAS", False), mask
 
 
 def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
@@ -135,9 +137,9 @@ def _placed(generator: np.random.Generator, head: np.ndarray, lesion: np.ndarray
 
 
 def _learned(run, volume) -> Filler:
-    from ipmedgan_jax import volume_inpainting
+    from ipmedgan_jax.inpainting.fill import inpaint_volume
 
-    return lambda hole: volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, hole)
+    return lambda hole: inpaint_volume(run.inpaint, run.trained, volume, hole)
 
 
 def _classical(name: str, array: np.ndarray, low: float, high: float) -> Filler:
@@ -153,7 +155,7 @@ def _classical(name: str, array: np.ndarray, low: float, high: float) -> Filler:
 
 
 def _report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int) -> str:
-    from ipmedgan_jax import reports
+    from ipmedgan_jax.evaluation import reports
 
     first = next(iter(errors))
     rows = [["fill", "PSNR (dB)", "MSE", "MAE", f"PSNR less {first}'s", f"MAE less {first}'s"]]
@@ -167,7 +169,7 @@ def _report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int
 
 
 def _interval(values: np.ndarray, digits: int) -> str:
-    from ipmedgan_jax import reports
+    from ipmedgan_jax.evaluation import reports
 
     ends = reports.bootstrap_interval(values.tolist(), resamples=RESAMPLES)
     interval = f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else ""
@@ -184,4 +186,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["scans", "masks", "output"], arguments="folders of runs")
+    run_command(main, define_flags, required=["scans", "masks", "output"], arguments="folders of runs")

@@ -17,8 +17,9 @@ from unittest import mock
 from absl import flags
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 
 def main() -> None:
@@ -26,7 +27,9 @@ def main() -> None:
     import jax
 
     from benchmarks import step as update_times
-    from ipmedgan_jax import experiment, parallel, steps
+    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.systems.update import Batch, init_state, train_steps
+    from ipmedgan_jax.training import devices
 
     given = flags.FLAGS
     if jax.device_count() > 1:
@@ -34,20 +37,18 @@ def main() -> None:
     config = given.config.unlock()
     config.vgg19.weights = "random"
     size = config.data.image_size
-    features = experiment.feature_network(config)
-    update = experiment.make_update(config, experiment.make_system(config, features.net))
-    frozen = parallel.replicate(features.params)
-    batch = steps.Batch(
-        **parallel.split_over_devices(update_times.random_batch(config.train.batch_size, size, config.holes.size))
-    )
+    features = build.feature_network(config)
+    update = build.make_update(config, build.make_system(config, features.net))
+    frozen = devices.replicate(features.params)
+    batch = Batch(**devices.split_over_devices(update_times.random_batch(config.train.batch_size, size, config.holes.size)))
     alone = jax.tree.map(lambda x: x[0], batch)
 
     def fresh() -> Any:
-        return parallel.replicate(jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed)))
+        return devices.replicate(jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed)))
 
     state = fresh()
-    work = partial(steps.train_steps, update)
-    mapped = parallel.map_over_devices(work).lower(state, frozen, batch).compile()
+    work = partial(train_steps, update)
+    mapped = devices.map_over_devices(work).lower(state, frozen, batch).compile()
     # The update asks for its place on the mapped axis: without one it is the first of one.
     with mock.patch("jax.lax.axis_index", return_value=0), mock.patch("jax.lax.axis_size", return_value=1):
         plain = jax.jit(work, donate_argnums=0).lower(state, frozen, alone).compile()
@@ -78,4 +79,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

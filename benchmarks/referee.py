@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ipmedgan_jax.comparison import Run
+    from ipmedgan_jax.evaluation.comparison import Run
 
 COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 5))
 """The referee's scores; its MSE is of intensities scaled to [0, 1]."""
@@ -33,7 +33,8 @@ AIR = -1024.0
 
 
 def main(folders: list[str]) -> None:
-    from ipmedgan_jax import comparison, whole
+    from ipmedgan_jax.core import files
+    from ipmedgan_jax.evaluation import comparison
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
@@ -45,7 +46,7 @@ def main(folders: list[str]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         text = table({run.label: judge(run, interpreter) for run in runs})
-        whole.write_text(output, text)
+        files.write_text(output, text)
     except OSError as error:
         raise UserError(f"{error.filename or output}: {error.strerror or error}") from error
     print(text)
@@ -99,7 +100,7 @@ def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
 
 def table(scores: dict[str, dict[str, float]]) -> str:
     """Markdown: a row a system, each score with its rank (1 is best)."""
-    from ipmedgan_jax import reports
+    from ipmedgan_jax.evaluation import reports
 
     def ranked(key: str) -> list[str]:
         return sorted(scores, key=lambda label: scores[label][key], reverse=key != "mse")
@@ -117,4 +118,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["output"], arguments="the folders of runs are")
+    run_command(main, define_flags, required=["output"], arguments="the folders of runs are")

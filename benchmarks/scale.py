@@ -10,8 +10,8 @@ the published ones, one way, times `REACHED`. XLA hides part of it behind the ba
 
 from absl import flags
 
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 BATCHES = (1, 4, 16)
 """Slices a GPU."""
@@ -73,4 +73,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags)
+    run_command(main, define_flags)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

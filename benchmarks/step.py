@@ -25,7 +25,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
 
 _STARTED = time.monotonic()
 
@@ -45,18 +46,20 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     import jax
 
     from benchmarks import machine
-    from ipmedgan_jax import experiment, parallel, steps
+    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.systems.update import Batch, init_state, train_steps
+    from ipmedgan_jax.training import devices
 
     size, batch_size = config.data.image_size, config.train.batch_size
-    features = experiment.feature_network(config)
-    update = experiment.make_update(config, experiment.make_system(config, features.net))
-    state = parallel.replicate(jax.jit(partial(steps.init_state, update, image_size=size))(jax.random.key(config.seed)))
+    features = build.feature_network(config)
+    update = build.make_update(config, build.make_system(config, features.net))
+    state = devices.replicate(jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.generator.params))
-    frozen = parallel.replicate(features.params)
-    batch = steps.Batch(**parallel.split_over_devices(random_batch(batch_size, size, config.holes.size)))
+    frozen = devices.replicate(features.params)
+    batch = Batch(**devices.split_over_devices(random_batch(batch_size, size, config.holes.size)))
 
     start = time.monotonic()
-    lowered = parallel.map_over_devices(partial(steps.train_steps, update)).lower(state, frozen, batch)
+    lowered = devices.map_over_devices(partial(train_steps, update)).lower(state, frozen, batch)
     compiled = lowered.compile()
     compile_seconds = time.monotonic() - start
     runtime.give_back_freed_memory()
@@ -126,4 +129,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from ipmedgan_jax import entry, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 THREE = ("axial", "coronal", "sagittal")
 
@@ -26,20 +27,23 @@ def main(folders: list[str]) -> None:
     from scipy.stats import spearmanr
     from tqdm import tqdm
 
-    from ipmedgan_jax import generators, reports, volume_inpainting
-    from ipmedgan_jax.data import preparation, volumes
+    from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.evaluation import reports
+    from ipmedgan_jax.imaging import scans
+    from ipmedgan_jax.inpainting import load_run
+    from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
 
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError("wanted one run")
-    run = generators.load(Path(folders[0]).expanduser(), "best")
+    run = load_run.load(Path(folders[0]).expanduser(), "best")
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
     for path in tqdm(preparation.read_paths(given.scans), unit="scan", disable=None):
         subject = preparation.subject_of(path)
         if given.subjects and subject not in given.subjects:
             continue
-        volume = volumes.read_volume(path)
+        volume = scans.read_volume(path)
         hole = _column(volume, settings.foreground_level)
         if hole is None:
             continue
@@ -47,10 +51,10 @@ def main(folders: list[str]) -> None:
         grey = 255 / (high - low)
 
         def filled(*planes: str, volume=volume, hole=hole) -> np.ndarray:
-            return volume_inpainting.inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
+            return inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
 
         axial, three = filled("axial"), filled(*THREE)
-        spread = volume_inpainting.deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
+        spread = deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
         truth = np.clip(volume.array, low, high)
         row = {
             "scan's own jumps": _jumps(truth, hole) * grey,
@@ -59,9 +63,7 @@ def main(folders: list[str]) -> None:
             "MAE, slice by slice": float(np.abs(axial - truth)[hole].mean()) * grey,
             "MAE, three planes": float(np.abs(three - truth)[hole].mean()) * grey,
             "deviation": float(spread[hole].mean()) * grey,
-            "rank correlation of deviation and error": float(
-                spearmanr(spread[hole], np.abs(axial - truth)[hole]).statistic
-            ),
+            "rank correlation of deviation and error": float(spearmanr(spread[hole], np.abs(axial - truth)[hole]).statistic),
         }
         for name, value in row.items():
             measured.setdefault(name, {}).setdefault(subject, []).append(value)
@@ -106,4 +108,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["scans", "output"], arguments="a run")
+    run_command(main, define_flags, required=["scans", "output"], arguments="a run")

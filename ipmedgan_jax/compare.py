@@ -12,12 +12,12 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
-    from ipmedgan_jax import comparison
+    from ipmedgan_jax.evaluation import comparison
 
     output = Path(flags.FLAGS.output).expanduser()
     runs, left_out = comparison.read_all([Path(argument).expanduser() for argument in arguments])
@@ -46,4 +46,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["output"], arguments="the folders of runs are")
+    run_command(main, define_flags, required=["output"], arguments="the folders of runs are")

@@ -17,27 +17,29 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, meeting, processes, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.distributed import meeting, processes
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ipmedgan_jax.data.batches import Find
-    from ipmedgan_jax.experiment import Experiment
-    from ipmedgan_jax.figures import Row
-    from ipmedgan_jax.reports import SliceScore
-    from ipmedgan_jax.scoring import Inpaint, Scored
+    from ipmedgan_jax.evaluation.figures import Row
+    from ipmedgan_jax.evaluation.reports import SliceScore
+    from ipmedgan_jax.evaluation.scoring import Inpaint, Scored
+    from ipmedgan_jax.experiment.build import Experiment
 
 
 def main() -> None:
     """Imports what takes long only here, so that --help does not wait for it."""
     runtime.set_up()
-    from ipmedgan_jax import experiment, runs
+    from ipmedgan_jax.experiment import build, run_folder
     from ipmedgan_jax.systems.classical import FILLS
 
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
-    processes.start({"workdir": str(workdir), "system": system} | (experiment.settings_of_all(config) if config else {}))
+    processes.start({"workdir": str(workdir), "system": system} | (build.settings_of_all(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
     if system is not None and system not in FILLS:
@@ -45,7 +47,7 @@ def main() -> None:
     if system is not None and config is None:
         raise UserError("--system needs --config, which says what data to score it on")
     built = processes.together(
-        lambda: experiment.build(config) if config else runs.read_experiment(workdir, flags.FLAGS.data_dir)
+        lambda: build.build(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
     )
     processes.agree(prepared_data=built.dataset.fingerprint)
     if system is None:
@@ -56,14 +58,14 @@ def main() -> None:
 
 def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
-    from ipmedgan_jax import runs
+    from ipmedgan_jax.experiment import run_folder
     from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 
     def restore() -> tuple[int, Any, Any]:
-        runs.check_same_run(built, workdir)
-        with runs.open_checkpoints(built.training, workdir, create=False) as checkpoints:
-            step = runs.chosen_step(checkpoints, built.evaluation.checkpoint)
-            return step, *runs.restore_generator(
+        run_folder.check_same_run(built, workdir)
+        with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
+            step = run_folder.chosen_step(checkpoints, built.evaluation.checkpoint)
+            return step, *run_folder.restore_generator(
                 built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
             )
 
@@ -73,7 +75,7 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
     learned = {
         "step": step,
         "images_seen": step * built.training.batch_size,
-        "parameters": runs.parameter_count(params),
+        "parameters": run_folder.parameter_count(params),
     }
     if built.finds:
         return _evaluate_finder(built, LearnedFind(built.system).bind(params, statistics), learned, workdir)
@@ -83,10 +85,11 @@ def evaluate_run(built: "Experiment", workdir: Path) -> dict[str, Any]:
 
 def evaluate_classical(built: "Experiment", system: str, workdir: Path) -> dict[str, Any]:
     """Scores a classical fill; returns metrics.json."""
-    from ipmedgan_jax import runs, scoring
+    from ipmedgan_jax.evaluation import scoring
+    from ipmedgan_jax.experiment import run_folder
     from ipmedgan_jax.systems.classical import FILLS
 
-    if (workdir / runs.CONFIG_FILE).exists():
+    if (workdir / run_folder.CONFIG_FILE).exists():
         raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
     return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, {"step": None}, workdir)
 
@@ -96,7 +99,7 @@ def _evaluate(built: "Experiment", inpaint: "Inpaint", system: str, learned: dic
 
     import numpy as np
 
-    from ipmedgan_jax import figures, fills, metrics, reports
+    from ipmedgan_jax.evaluation import figures, fills, metrics, reports
 
     directory, split = workdir / "evaluation", built.evaluation.split
     _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)  # before the work, not after it
@@ -145,8 +148,8 @@ def _by_the_first(write: Callable[[], None], directory: Path) -> None:
 def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from ipmedgan_jax import figures, finding
     from ipmedgan_jax.data import pipeline
+    from ipmedgan_jax.evaluation import detection, figures
 
     directory, split = workdir / "evaluation", built.evaluation.split
     _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
@@ -154,14 +157,14 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
     shown = set(pipeline.spread(2 * built.dataset.slices[split], built.evaluation.examples))
 
-    def mine() -> "list[tuple[finding.Count, Row | None]]":
-        found = finding.find_in_slices(find, processes.share(bar), batch_size=built.evaluation.batch_size)
+    def mine() -> "list[tuple[detection.Count, Row | None]]":
+        found = detection.find_in_slices(find, processes.share(bar), batch_size=built.evaluation.batch_size)
         numbered = ((processes.number(i), each) for i, each in enumerate(found))
-        return [(each.count, finding.example_row(each) if i in shown else None) for i, each in numbered]
+        return [(each.count, detection.example_row(each) if i in shown else None) for i, each in numbered]
 
     done = processes.gather_lists(processes.together(mine))
     counts = [count for count, _ in done]
-    report = finding.report(
+    report = detection.report(
         counts,
         resamples=built.evaluation.bootstrap,
         system=built.name,
@@ -171,10 +174,10 @@ def _evaluate_finder(built: "Experiment", find: "Find", learned: dict[str, Any],
     )
 
     def write() -> None:
-        finding.write_report(directory, report, counts)
+        detection.write_report(directory, report, counts)
         title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
         figures.example_grid([row for _, row in done if row], directory / "examples.png", title=title)
-        print(finding.table(report))
+        print(detection.table(report))
         print(
             f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}"
         )
@@ -199,8 +202,8 @@ def _scored_slices(built: "Experiment", inpaint: "Inpaint") -> Iterator[_Done]:
     """This process's share of the slices, in their order; shown are a few, evenly spread whatever their scores."""
     from tqdm import tqdm
 
-    from ipmedgan_jax import scoring
     from ipmedgan_jax.data import pipeline
+    from ipmedgan_jax.evaluation import scoring
 
     dataset, split = built.dataset, built.evaluation.split
     mine = processes.share(pipeline.evaluation_slices(dataset.directory, split, built.holes))
@@ -220,7 +223,7 @@ def _scored_slices(built: "Experiment", inpaint: "Inpaint") -> Iterator[_Done]:
 
 
 def _example_row(each: "Scored", fill: float) -> "Row":
-    from ipmedgan_jax import figures
+    from ipmedgan_jax.evaluation import figures
 
     return figures.example_row(
         (each.score.subject, f"slice {each.score.index}", f"{each.score.hole_scores['psnr']:.1f} dB in the hole"),
@@ -240,4 +243,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["workdir"])
+    run_command(main, define_flags, required=["workdir"])

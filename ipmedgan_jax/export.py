@@ -10,15 +10,17 @@ from pathlib import Path
 
 from absl import flags
 
-from ipmedgan_jax import entry, runtime
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
 
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax import comparison, exported, generators
+    from ipmedgan_jax.evaluation import comparison
+    from ipmedgan_jax.inpainting import exported, load_run
 
     workdir, output = (Path(given).expanduser() for given in (flags.FLAGS.workdir, flags.FLAGS.output))
-    generator, program, weights = generators.load_program(workdir, flags.FLAGS.checkpoint)
+    generator, program, weights = load_run.load_program(workdir, flags.FLAGS.checkpoint)
     evaluated = (workdir / "evaluation" / "metrics.json").exists()
     scores = comparison.read(workdir).report if evaluated else None
     exported.write(output, generator, program, weights, exported.card(generator, scores))
@@ -33,4 +35,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["workdir", "output"])
+    run_command(main, define_flags, required=["workdir", "output"])

@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 import ipmedgan_jax
-from ipmedgan_jax import crew, entry, meeting, runtime
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.distributed import crew, meeting
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ipmedgan_jax.data.volumes import Scan
-    from ipmedgan_jax.inpaint_files import Job
-    from ipmedgan_jax.volume_finding import Finder
-    from ipmedgan_jax.volume_inpainting import Generator
+    from ipmedgan_jax.imaging.scans import Scan
+    from ipmedgan_jax.inpainting.fill import Generator
+    from ipmedgan_jax.inpainting.find_damage import Finder
+    from ipmedgan_jax.inpainting.jobs import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,9 @@ def main() -> None:
 
 def fill_all(everyone: crew.Crew) -> None:
     """All images of this command, by all processes; the first says what could not be filled. UserError then."""
-    from ipmedgan_jax import inpaint_files
-    from ipmedgan_jax.data import nifti
-    from ipmedgan_jax.data.planes import PLANES
+    from ipmedgan_jax.imaging import nifti
+    from ipmedgan_jax.imaging.grids import PLANES
+    from ipmedgan_jax.inpainting.jobs import check_output, find_jobs
 
     given = flags.FLAGS
     if not given.planes or len(set(given.planes) & PLANES.keys()) < len(given.planes):
@@ -73,7 +75,7 @@ def fill_all(everyone: crew.Crew) -> None:
     if given.samples == 1 or given.samples < 0:
         raise UserError(f"--samples={given.samples}: wanted 0, or at least 2 to have a deviation")
     choice = _mask_choice()
-    jobs, refused = inpaint_files.jobs(given.image, given.mask, Path(given.output).expanduser())
+    jobs, refused = find_jobs(given.image, given.mask, Path(given.output).expanduser())
     several = len(jobs) + len(refused) > 1
     if everyone.decide(lambda: [str(job.output) for job in jobs]) != [str(job.output) for job in jobs]:
         raise UserError("this process finds other images than process 0: all must see the same files")
@@ -91,7 +93,7 @@ def fill_all(everyone: crew.Crew) -> None:
         jobs = [replace(job, mask_output=job.beside) for job in jobs]
     mine = everyone.share(jobs)
     for job in mine:
-        inpaint_files.check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
+        check_output(job, overwrite=given.overwrite, deviation=given.samples > 0)
     generator = load(given.workdir, given.model, given.checkpoint)
     if given.finder is not None:
         choice = replace(choice, finder=load_finder(given.finder, generator))
@@ -132,19 +134,19 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> "Generator"
     if (workdir is None) == (model is None):
         raise UserError("wanted either --workdir or --model")
     if model is not None:
-        from ipmedgan_jax import exported
+        from ipmedgan_jax.inpainting import exported
 
         return exported.read(Path(model).expanduser())
-    from ipmedgan_jax import generators
+    from ipmedgan_jax.inpainting import load_run
 
-    return generators.load(Path(str(workdir)).expanduser(), checkpoint)
+    return load_run.load(Path(str(workdir)).expanduser(), checkpoint)
 
 
 def load_finder(workdir: str, generator: "Generator") -> "Finder":
     """The network of a run that finds damage, on scans like the generator's."""
-    from ipmedgan_jax import generators
+    from ipmedgan_jax.inpainting import load_run
 
-    finder = generators.load_finder(Path(workdir).expanduser(), "best")
+    finder = load_run.load_finder(Path(workdir).expanduser(), "best")
     modalities = finder.preparation.modality, generator.trained.preparation.modality
     if len(set(modalities)) > 1:
         raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, what fills on {modalities[1]}")
@@ -156,46 +158,47 @@ def inpaint_file(generator: "Generator", job: "Job", filling: Filling) -> dict[s
     import numpy as np
     from tqdm import tqdm
 
-    from ipmedgan_jax import cautions, inpaint_files, volume_inpainting, whole
-    from ipmedgan_jax.data import nifti, volumes
+    from ipmedgan_jax.core import files
+    from ipmedgan_jax.imaging import nifti, scans
+    from ipmedgan_jax.inpainting import checks
+    from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume, slices_to_fill
+    from ipmedgan_jax.inpainting.jobs import UNFINISHED
 
-    scan = volumes.read_scan(job.image, finite=False)
+    scan = scans.read_scan(job.image, finite=False)
     trained = generator.trained
     mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
-    volumes.check_finite(job.image, scan.volume.array[~mask])
+    scans.check_finite(job.image, scan.volume.array[~mask])
     volume = replace(scan.volume, array=np.where(mask, scan.volume.array[~mask].min(), scan.volume.array))
     if not scan.file.placed:
         warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
     try:
-        warnings += cautions.cautions(trained, generator.seen, volume, mask, filling.planes)
+        warnings += checks.cautions(trained, generator.seen, volume, mask, filling.planes)
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
     for warning in warnings:
         if filling.strict:
             raise UserError(f"{job.image}: {warning} (--strict)")
         logging.warning("%s: %s", job.image, warning)
-    slices = volume_inpainting.slices_to_fill(mask, filling.planes)
+    slices = slices_to_fill(mask, filling.planes)
     with tqdm(total=slices, unit="slice", disable=None, leave=False) as bar:
-        filled = volume_inpainting.inpaint_volume(
-            generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update
-        )
+        filled = inpaint_volume(generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update)
         spread = None
         if filling.samples:
             bar.total += slices * filling.samples
-            spread = volume_inpainting.deviation(
+            spread = deviation(
                 generator.inpaint, trained, volume, mask, samples=filling.samples, planes=filling.planes, done=bar.update
             )
     where = scan.in_file_order(mask)
     report = _report(generator, job, filling, scan, mask) | {"slices": slices, "warnings": warnings}
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        whole.write_json(job.sidecar, report | {inpaint_files.UNFINISHED: True})
+        files.write_json(job.sidecar, report | {UNFINISHED: True})
         scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
             nifti.write_array(job.mask_output, where.astype(np.uint8), scan.file.affine)
-        whole.write_json(job.sidecar, report)
+        files.write_json(job.sidecar, report)
     except OSError as error:
         with contextlib.suppress(OSError):
             job.sidecar.unlink(missing_ok=True)
@@ -239,14 +242,14 @@ def description(generator: "Generator", report: dict[str, Any]) -> str:
 
 def _mask(scan: "Scan", job: "Job", choice: MaskChoice, modality: str) -> "tuple[np.ndarray, list[str]]":
     """The voxels to be filled, `[X, Y, Z]`, and what is to be said about them."""
-    from ipmedgan_jax.data import mask_files, volumes
+    from ipmedgan_jax.imaging import mask_files, scans
 
     notes: list[str] = []
     if choice.finder is not None:
-        from ipmedgan_jax import volume_finding
+        from ipmedgan_jax.inpainting import find_damage
 
-        volumes.check_finite(job.image, scan.volume.array)
-        mask = volume_finding.find_in_volume(choice.finder, scan.volume)
+        scans.check_finite(job.image, scan.volume.array)
+        mask = find_damage.find_in_volume(choice.finder, scan.volume)
         if not mask.any():
             raise UserError(f"{job.image}: no damage found; nothing to fill")
     elif job.mask is not None:
@@ -281,4 +284,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["image", "output"])
+    run_command(main, define_flags, required=["image", "output"])

@@ -15,21 +15,25 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from ipmedgan_jax import entry, meeting, processes, runtime
+from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core.command import Stopped, run_command
+from ipmedgan_jax.distributed import meeting, processes
 
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax import evaluate, experiment, train
+    from ipmedgan_jax import evaluate
+    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.training import loop
 
-    processes.start(experiment.settings_of_all(flags.FLAGS.config))
-    built = processes.together(lambda: experiment.build(flags.FLAGS.config))
+    processes.start(build.settings_of_all(flags.FLAGS.config))
+    built = processes.together(lambda: build.build(flags.FLAGS.config))
     processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
-    outcome = train.train(built, workdir)
-    if outcome in (train.Outcome.INTERRUPTED, train.Outcome.TERMINATED):
-        raise entry.Stopped(128 + (signal.SIGINT if outcome is train.Outcome.INTERRUPTED else signal.SIGTERM))
-    if outcome is train.Outcome.OUT_OF_TIME:
+    outcome = loop.train(built, workdir)
+    if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
+        raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))
+    if outcome is loop.Outcome.OUT_OF_TIME:
         logging.info("train.minutes are over: the same command goes on; the test subjects have not been looked at")
         return
     evaluate.evaluate_run(built, workdir)
@@ -48,4 +52,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config"])
+    run_command(main, define_flags, required=["config"])

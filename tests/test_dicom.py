@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ipmedgan_jax import inpaint, inpaint_files
-from ipmedgan_jax.data import dicom, volumes
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax import inpaint
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import dicom, scans
+from ipmedgan_jax.inpainting.jobs import check_output, find_jobs
 from tests.test_inpaint import generator, ramp, square, write
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
@@ -42,8 +43,8 @@ def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **cha
 
 
 def fill(tmp_path, name="filled"):
-    (work,), _ = inpaint_files.jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
-    inpaint_files.check_output(work, overwrite=False)
+    (work,), _ = find_jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
+    check_output(work, overwrite=False)
     return inpaint.inpaint_file(generator(), work, inpaint.Filling())
 
 
@@ -63,7 +64,7 @@ def mask_of(tmp_path, spacing=(0.7, 0.8, 2.0)):
 
 
 def test_a_series_is_read_as_the_volume_it_is(tmp_path):
-    volume = volumes.read_volume(write_series(tmp_path / "series", ramp()))
+    volume = scans.read_volume(write_series(tmp_path / "series", ramp()))
     np.testing.assert_array_equal(volume.array, ramp())
     np.testing.assert_allclose(volume.spacing_mm, (0.7, 0.8, 2.0))
 
@@ -75,7 +76,7 @@ def test_a_filled_series_is_another_one_of_the_same_pixels(tmp_path):
     assert not report["warnings"] or "HU" in report["warnings"][0]
     before, after = datasets(tmp_path / "series"), datasets(tmp_path / "filled")
     assert len(before) == len(after) == 5
-    masked = volumes.read_scan(tmp_path / "series").in_file_order(square())
+    masked = scans.read_scan(tmp_path / "series").in_file_order(square())
     for i, (a, b) in enumerate(zip(before, after, strict=True)):
         np.testing.assert_array_equal(a.pixel_array[~masked[..., i].T], b.pixel_array[~masked[..., i].T])
         assert (b.RescaleSlope, b.RescaleIntercept, b.PatientID, b.StudyInstanceUID) == (
@@ -90,7 +91,7 @@ def test_a_filled_series_is_another_one_of_the_same_pixels(tmp_path):
         assert "not for diagnosis" in b.DerivationDescription
     assert len({b.SeriesInstanceUID for b in after} | {before[0].SeriesInstanceUID}) == 2
     assert len({b.SOPInstanceUID for b in after}) == 5
-    np.testing.assert_allclose(volumes.read_volume(tmp_path / "filled").array[square()], ramp()[square()], atol=1)
+    np.testing.assert_allclose(scans.read_volume(tmp_path / "filled").array[square()], ramp()[square()], atol=1)
     assert (tmp_path / "filled.json").exists()
     with pytest.raises(UserError, match="exists; choose another name"):
         fill(tmp_path)
@@ -128,7 +129,7 @@ def test_bits_that_are_no_pixels_stay(tmp_path):
     each_dataset(folder, with_high_bits)
     mask_of(tmp_path)
     fill(tmp_path)
-    masked = volumes.read_scan(folder).in_file_order(square())
+    masked = scans.read_scan(folder).in_file_order(square())
     for i, dataset in enumerate(datasets(tmp_path / "filled")):
         new, old = np.frombuffer(dataset.PixelData, "<u2"), words[float(dataset.ImagePositionPatient[2])]
         outside = ~masked[..., i].T.ravel()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ipmedgan_jax import entry
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import command as core_command
+from ipmedgan_jax.core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,9 +21,9 @@ def command(module, *arguments, cwd=ROOT):
 
 @pytest.mark.parametrize(("code", "written"), [(2, "wrong\n"), (3, "wrong\n"), (75, None)])
 def test_an_error_that_a_person_has_to_mend_is_left_for_the_launcher(tmp_path, monkeypatch, code, written):
-    monkeypatch.setenv(entry.FAILED_FILE, str(tmp_path / "failed"))
+    monkeypatch.setenv(core_command.FAILED_FILE, str(tmp_path / "failed"))
     with pytest.raises(SystemExit) as ended:
-        entry._fail(UserError("wrong", code))
+        core_command._fail(UserError("wrong", code))
     assert ended.value.code == code
     assert ((tmp_path / "failed").read_text() if (tmp_path / "failed").exists() else None) == written
 

@@ -11,11 +11,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base, ct, mri, small
-from ipmedgan_jax import experiment, parallel, steps
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.experiment import build
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems.update import Batch, init_state, train_step
+from ipmedgan_jax.training import devices
 
 CONFIGS = {
     path.stem: importlib.import_module(f"configs.{path.stem}")
@@ -27,18 +29,18 @@ CONFIGS = {
 def check_one_update(config):
     """Abstractly: the networks are neither allocated nor run, whatever their size."""
     vgg19 = VGG19("caffe")
-    update = experiment.make_update(config, experiment.make_system(config, vgg19))
+    update = build.make_update(config, build.make_system(config, vgg19))
     size, batch_size = config.data.image_size, config.train.batch_size
-    state = jax.eval_shape(partial(steps.init_state, update, image_size=size), jax.random.key(0))
+    state = jax.eval_shape(partial(init_state, update, image_size=size), jax.random.key(0))
     image = jax.ShapeDtypeStruct((batch_size, size, size, 1), "float32")
     frozen = jax.eval_shape(vgg19.init, jax.random.key(0), image)["params"]
     side = config.holes.size
     shape = None if config.holes.kinds == ("square",) else jax.ShapeDtypeStruct((batch_size, side, side), "uint8")
-    batch = steps.Batch(image, jax.ShapeDtypeStruct((batch_size, 4), "int32"), shape)
+    batch = Batch(image, jax.ShapeDtypeStruct((batch_size, 4), "int32"), shape)
 
     def mapped(state, frozen, batch):
         stacked = jax.tree.map(lambda x: x[None], (state, frozen, batch))
-        return jax.vmap(partial(steps.train_step, update), axis_name=DATA_AXIS)(*stacked)
+        return jax.vmap(partial(train_step, update), axis_name=DATA_AXIS)(*stacked)
 
     after, metrics = jax.eval_shape(mapped, state, frozen, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -50,7 +52,7 @@ def check_one_update(config):
 @pytest.mark.slow
 @pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
     ("name", "system"),
-    [*(("ct", system) for system in experiment.SYSTEMS | experiment.FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
+    [*(("ct", system) for system in build.SYSTEMS | build.FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
 )
 def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
     check_one_update(CONFIGS[name].get_config(system))
@@ -70,20 +72,20 @@ def test_one_update_of_every_mode_keeps_shapes_and_types(tiny_config, changes):
     check_one_update(tiny_config(**changes))
 
 
-@pytest.mark.parametrize("system", experiment.SYSTEMS)
+@pytest.mark.parametrize("system", build.SYSTEMS)
 def test_mri_makes_the_same_update_as_ct(system):
     a, b = (module.get_config(system) for module in (ct, mri))
     vgg19 = VGG19("caffe")
-    assert experiment.make_system(a, vgg19) == experiment.make_system(b, vgg19)
+    assert build.make_system(a, vgg19) == build.make_system(b, vgg19)
     assert (a.optimiser.to_dict(), a.train.to_dict()) == (b.optimiser.to_dict(), b.train.to_dict())
 
 
-@pytest.mark.parametrize("system", experiment.SYSTEMS)
+@pytest.mark.parametrize("system", build.SYSTEMS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_passes_its_own_checks(name, system):
     config = CONFIGS[name].get_config(system)
-    experiment.check(config)
-    experiment.preparation_settings(config)
+    build.check(config)
+    build.preparation_settings(config)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +101,8 @@ def test_every_config_passes_its_own_checks(name, system):
 )
 def test_the_paper_s_configs_have_the_paper_s_networks(name, counts):
     config = ct.get_config(name)
-    update = experiment.make_update(config, experiment.make_system(config, VGG19("caffe")))
-    state = jax.eval_shape(partial(steps.init_state, update, image_size=256), jax.random.key(0))
+    update = build.make_update(config, build.make_system(config, VGG19("caffe")))
+    state = jax.eval_shape(partial(init_state, update, image_size=256), jax.random.key(0))
     nets = {"generator": state.generator} | state.discriminators
     assert {key: sum(leaf.size for leaf in jax.tree.leaves(net.params)) for key, net in nets.items()} == counts
 
@@ -110,10 +112,10 @@ def test_the_paper_s_training_is_in_its_configs(tiny_config):
         optimiser = config.optimiser
         assert (optimiser.learning_rate, optimiser.b1, optimiser.b2) == (2e-4, 0.5, 0.999)
         assert (config.data.image_size, config.holes.size, config.train.batch_size, config.train.epochs) == (256, 64, 1, 200)
-    assert experiment.hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
-    built = experiment.build(tiny_config(train__steps=0, train__epochs=2))
+    assert build.hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
+    built = build.build(tiny_config(train__steps=0, train__epochs=2))
     assert built.training.steps == built.dataset.slices["train"] * 2 // 4
-    assert experiment.build(tiny_config(train__steps=0, train__images=40)).training.steps == 10
+    assert build.build(tiny_config(train__steps=0, train__images=40)).training.steps == 10
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_other_systems_have_their_own_batch_sizes_and_optimisers(system, batch_s
 
 def test_learning_rates_rise_with_the_batch_where_that_is_asked_for(tiny_config):
     def first_step(**changes):
-        built = experiment.build(tiny_config(train__batch_size=8, optimiser__learning_rate=1e-3, **changes))
+        built = build.build(tiny_config(train__batch_size=8, optimiser__learning_rate=1e-3, **changes))
         optimiser = built.phases[-1].update.optimiser
         weight = jnp.zeros(())
         return -float(optimiser.update(jnp.ones(()), optimiser.init(weight), weight)[0])
@@ -147,11 +149,11 @@ def test_the_paper_s_weights_are_in_its_configs():
 
 
 def test_the_perceptual_weight_grows_where_the_image_is_smaller():
-    system = experiment.make_system(small.get_config(), VGG19("caffe"))
+    system = build.make_system(small.get_config(), VGG19("caffe"))
     assert system.perceptual == pytest.approx(4e-4)
     unscaled = small.get_config().unlock()
     unscaled.loss.perceptual_scale_by_size = False
-    assert experiment.make_system(unscaled, VGG19("caffe")).perceptual == pytest.approx(1e-4)
+    assert build.make_system(unscaled, VGG19("caffe")).perceptual == pytest.approx(1e-4)
 
 
 def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
@@ -164,18 +166,18 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
 
     dataset = records.load_dataset(phantom_data)
     monkeypatch.setattr(ConfigDict, "__getitem__", noted)
-    monkeypatch.setattr(experiment, "as_json", lambda config: {})
-    monkeypatch.setattr(experiment, "check", lambda config: None)  # looking is not using
-    monkeypatch.setattr(experiment.phantom, "write_phantoms", lambda *_, **__: [])
-    monkeypatch.setattr(experiment.preparation, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(experiment.records, "load_dataset", lambda _: dataset)
-    unused = set(experiment.flat(base.get_config().to_dict()))
-    for system in experiment.SYSTEMS | experiment.FINDERS:
+    monkeypatch.setattr(build, "as_json", lambda config: {})
+    monkeypatch.setattr(build, "check", lambda config: None)  # looking is not using
+    monkeypatch.setattr(build.phantom, "write_phantoms", lambda *_, **__: [])
+    monkeypatch.setattr(build.preparation, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(build.records, "load_dataset", lambda _: dataset)
+    unused = set(build.flat(base.get_config().to_dict()))
+    for system in build.SYSTEMS | build.FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
         groups = {"": config} | {name: value for name, value in config.items() if isinstance(value, ConfigDict)}
         names = {(id(group), key): f"{name}.{key}".lstrip(".") for name, group in groups.items() for key in group}
         read.clear()  # the lines above read too
-        experiment.build(config)
+        build.build(config)
         unused -= {names[each] for each in read if each in names}
     assert not unused
 
@@ -209,7 +211,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"train__steps": -1}, "config.train.steps is -1: wanted at least 0"),
         *(
             ({key.replace(".", "__"): 0}, f"config.{key} is 0: wanted at least 1")
-            for key, (low, _) in experiment._RANGES.items()
+            for key, (low, _) in build._RANGES.items()
             if low == 1
         ),
         ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: wanted 4"),
@@ -221,19 +223,19 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
 )
 def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
-        experiment.build(tiny_config(**changes))
+        build.build(tiny_config(**changes))
 
 
 def test_an_unknown_system_is_refused(tiny_config):
     config = tiny_config().unlock()
     config.system = "gan"
     with pytest.raises(UserError, match=r"system is 'gan': wanted one of ipmedgan, .*unet"):
-        experiment.build(config)
+        build.build(config)
 
 
 def test_an_unknown_system_in_the_config_suffix_is_refused():
     with pytest.raises(UserError, match=r"config\.system is 'medgam': wanted one of"):
-        experiment.check(ct.get_config("medgam"))
+        build.check(ct.get_config("medgam"))
 
 
 @pytest.mark.parametrize(("system", "differing"), [("glcic", ["train.images"]), ("unet", [])])
@@ -241,7 +243,7 @@ def test_a_run_whose_phases_are_shares_of_its_length_keeps_its_length(system, di
     saved = small.get_config(system).to_dict()
     longer = small.get_config(system).unlock()
     longer.train.images = 99
-    assert experiment.differing_keys(saved, longer.to_dict()) == differing
+    assert build.differing_keys(saved, longer.to_dict()) == differing
 
 
 def test_a_misspelt_key_is_refused():
@@ -251,32 +253,32 @@ def test_a_misspelt_key_is_refused():
 
 def test_a_config_survives_its_file(tiny_config):
     config = tiny_config("medgan")
-    again = experiment.from_json(experiment.as_json(config))
-    assert experiment.as_json(again) == experiment.as_json(config)
+    again = build.from_json(build.as_json(config))
+    assert build.as_json(again) == build.as_json(config)
     assert again.data.window_hu == config.data.window_hu
 
 
 def test_only_keys_that_change_the_run_s_numbers_count_as_another_config(tiny_config):
-    a = experiment.as_json(tiny_config())
-    b = experiment.as_json(tiny_config(train__steps=9, train__minutes=3.0, evaluation__batch_size=1))
-    c = experiment.as_json(tiny_config(loss__style=0.5, holes__fill=0.0))
-    assert experiment.differing_keys(a, b) == []
-    assert experiment.differing_keys(a, c) == ["holes.fill", "loss.style"]
+    a = build.as_json(tiny_config())
+    b = build.as_json(tiny_config(train__steps=9, train__minutes=3.0, evaluation__batch_size=1))
+    c = build.as_json(tiny_config(loss__style=0.5, holes__fill=0.0))
+    assert build.differing_keys(a, b) == []
+    assert build.differing_keys(a, c) == ["holes.fill", "loss.style"]
 
 
 def test_without_data_the_phantom_is_made_once(tiny_config, cache, caplog):
     changes = {"data__dir": "", "phantom__subjects": 4, "phantom__slices": 2}
-    first = experiment.find_dataset(tiny_config(**changes))
+    first = build.find_dataset(tiny_config(**changes))
     marker = first.directory / "dataset.json"
     time = marker.stat().st_mtime_ns
-    again = experiment.find_dataset(tiny_config(**changes))
+    again = build.find_dataset(tiny_config(**changes))
     assert marker.stat().st_mtime_ns == time
     assert again.directory.is_relative_to(cache)
     assert all(again.subjects[split] for split in ("train", "validation", "test"))
 
 
 def test_data_prepared_otherwise_than_the_config_says_are_told(tiny_config, caplog):
-    experiment.build(tiny_config(data__window_hu=(-200.0, 1000.0)))
+    build.build(tiny_config(data__window_hu=(-200.0, 1000.0)))
     assert "prepared with data.window_hu [-1000.0, 2000.0], which stands" in caplog.text
 
 
@@ -284,26 +286,26 @@ def test_prepare_refuses_an_image_size_that_no_network_takes():
     config = ct.get_config().unlock()
     config.data.image_size = 200
     with pytest.raises(UserError, match=r"config\.data\.image_size is 200: wanted a power of two"):
-        experiment.preparation_settings(config)
+        build.preparation_settings(config)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file/ipmedgan_jax/phantom-ct-.*: cannot be written .*set XDG_CACHE_HOME"):
-        experiment.find_dataset(tiny_config(data__dir=""))
+        build.find_dataset(tiny_config(data__dir=""))
 
 
 def test_a_batch_of_zero_is_refused():
     with pytest.raises(UserError, match="nearest sizes 4"):
-        parallel.check_batch_size(0, 1)
+        devices.check_batch_size(0, 1)
 
 
 def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_config):
-    saved = experiment.as_json(tiny_config())
+    saved = build.as_json(tiny_config())
     old = json.loads(json.dumps(saved))
-    for key in experiment.YOUNGER:
+    for key in build.YOUNGER:
         group, _, name = key.partition(".")
         del old[group][name]
-    assert experiment.with_younger_keys(old) == saved
+    assert build.with_younger_keys(old) == saved
     assert old != saved  # what was passed in stays

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipmedgan_jax import figures
+from ipmedgan_jax.evaluation import figures
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import importlib.util
 import json
 import os
 import struct
@@ -17,25 +18,19 @@ import pytest
 from absl import flags
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from ipmedgan_jax import (
-    evaluate,
-    experiment,
-    exported,
-    generators,
-    inpaint,
-    inpaint_files,
-    tiles,
-    train,
-    volume_finding,
-    volume_inpainting,
-    whole,
-)
-from ipmedgan_jax.crew import Crew
-from ipmedgan_jax.data import mask_files, nifti, pipeline, planes, volumes
-from ipmedgan_jax.data.settings import PreparationSettings
-from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.inpaint_files import Job
+from ipmedgan_jax import evaluate, inpaint
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.distributed.crew import Crew
+from ipmedgan_jax.experiment import build
+from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
+from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.inpainting import exported, find_damage, load_run, tiles
+from ipmedgan_jax.inpainting.fill import Generator, Trained, Variation, inpaint_volume
+from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.systems.classical import FILLS
+from ipmedgan_jax.training import loop
 
 SIDE = 8
 AS_GIVEN = inpaint.Filling()
@@ -43,7 +38,7 @@ SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0, window_hu=(
 
 
 def trained(**changes):
-    return volume_inpainting.Trained(replace(SETTINGS, **changes), SIDE, any_shape=True, batch_size=3)
+    return Trained(replace(SETTINGS, **changes), SIDE, any_shape=True, batch_size=3)
 
 
 def smooth(batch):
@@ -68,7 +63,7 @@ def constant(value):
 
 def generator(fill=smooth, **changes):
     seen = {"lowest_spacing_mm": [0.1] * 3, "highest_spacing_mm": [99.0] * 3}
-    return volume_inpainting.Generator("made up", 7, "nowhere", trained(**changes), seen, fill)
+    return Generator("made up", 7, "nowhere", trained(**changes), seen, fill)
 
 
 def ramp(shape=(30, 26, 5)) -> np.ndarray:
@@ -83,8 +78,8 @@ def square(shape=(30, 26, 5)) -> np.ndarray:
     return mask
 
 
-def volume_of(array, spacing_mm=(1.0, 1.0, 1.0)) -> volumes.Volume:
-    return volumes.Volume(Path("made.nii"), array.astype(np.float32), spacing_mm, "RAS", True)
+def volume_of(array, spacing_mm=(1.0, 1.0, 1.0)) -> scans.Volume:
+    return scans.Volume(Path("made.nii"), array.astype(np.float32), spacing_mm, "RAS", True)
 
 
 def write(path: Path, array, codes="RAS", dtype=np.int16, scaling=(1.0, 0.0), spacing=(1.0, 1.0, 1.0)) -> Path:
@@ -114,7 +109,7 @@ def job(tmp_path, mask=True) -> Job:
 
 def fill_file(tmp_path, filling=AS_GIVEN, made=None, mask=True):
     work = job(tmp_path, mask)
-    inpaint_files.check_output(work, overwrite=True)
+    check_output(work, overwrite=True)
     report = inpaint.inpaint_file(made or generator(), work, filling)
     return report, work
 
@@ -173,7 +168,7 @@ def test_nifti_2_and_a_trailing_axis_are_filled_as_they_are(tmp_path):
 # ------------------------------------------------------------------ what fills the hole
 
 
-@pytest.mark.parametrize("plane", planes.PLANES)
+@pytest.mark.parametrize("plane", grids.PLANES)
 @pytest.mark.parametrize(
     ("spacing", "settings"),
     [
@@ -187,7 +182,7 @@ def test_a_ramp_is_filled_as_a_ramp_on_any_grid_and_plane(plane, spacing, settin
     array, mask = ramp((30, 26, 24)), np.zeros((30, 26, 24), bool)
     mask[12:16, 10:14, 9:12] = True
     hidden = np.where(mask, 999, array)
-    filled = volume_inpainting.inpaint_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
+    filled = inpaint_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
     np.testing.assert_array_equal(filled[~mask], hidden[~mask].astype(np.float32))
     np.testing.assert_allclose(filled[mask], array[mask], atol=6)  # half of what neighbouring voxels differ by
 
@@ -204,9 +199,7 @@ def test_planes_are_averaged():
             seen[shape] = next(values)
         return constant(seen[shape])(batch)
 
-    filled = volume_inpainting.inpaint_volume(
-        by_plane, trained(), volume_of(array), mask, planes=["axial", "coronal", "sagittal"]
-    )
+    filled = inpaint_volume(by_plane, trained(), volume_of(array), mask, planes=["axial", "coronal", "sagittal"])
     assert len(seen) == 3
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
@@ -214,7 +207,7 @@ def test_planes_are_averaged():
 def test_what_was_under_the_mask_does_not_matter():
     mask = square() | np.roll(square(), 9, axis=0)
     fills = [
-        volume_inpainting.inpaint_volume(
+        inpaint_volume(
             lambda batch: np.full_like(batch["image"], batch["image"].mean()),
             trained(),
             volume_of(np.where(mask, hidden, ramp())),
@@ -230,7 +223,7 @@ def test_what_was_under_the_mask_does_not_matter():
 def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
     mask = np.zeros((30, 26, 5), bool)
     mask[(*place, slice(2, 3))] = True
-    filled = volume_inpainting.inpaint_volume(constant(0.0), trained(), volume_of(ramp()), mask)
+    filled = inpaint_volume(constant(0.0), trained(), volume_of(ramp()), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
     np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
 
@@ -238,7 +231,7 @@ def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
 def test_many_slices_and_parts_are_all_filled():
     generator = np.random.default_rng(0)
     mask = generator.random((40, 44, 30)) < 0.02
-    filled = volume_inpainting.inpaint_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
+    filled = inpaint_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
 
@@ -253,7 +246,7 @@ def test_a_hole_far_from_the_head_moves_the_frame():
         seen.append(batch)
         return constant(0.0)(batch)
 
-    filled = volume_inpainting.inpaint_volume(look, trained(), volume_of(array), mask)
+    filled = inpaint_volume(look, trained(), volume_of(array), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
     assert all((batch["hole"] >= 0).all() and (batch["hole"][:, :2] + SIDE <= 32).all() for batch in seen)
 
@@ -290,7 +283,7 @@ def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(tmp_path):
     fine = square().repeat(2, 0).repeat(2, 1)
     affine = np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 1, 0], [0, 0, 0, 1]])
     nibabel.save(nibabel.Nifti1Image(fine.astype(np.uint8), affine), tmp_path / "mask.nii.gz")
-    mask, notes = mask_files.read_mask(tmp_path / "mask.nii.gz", volumes.read_scan(tmp_path / "scan.nii.gz"))
+    mask, notes = mask_files.read_mask(tmp_path / "mask.nii.gz", scans.read_scan(tmp_path / "scan.nii.gz"))
     np.testing.assert_array_equal(mask, square())
     assert len(notes) == 1
     assert "another grid" in notes[0]
@@ -299,7 +292,7 @@ def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(tmp_path):
 def mask_on(tmp_path, mask, affine, scan_spacing=(1.0, 1.0, 1.0)):
     write(tmp_path / "scan.nii.gz", ramp(), spacing=scan_spacing)
     nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), affine), tmp_path / "mask.nii.gz")
-    return mask_files.read_mask(tmp_path / "mask.nii.gz", volumes.read_scan(tmp_path / "scan.nii.gz"))
+    return mask_files.read_mask(tmp_path / "mask.nii.gz", scans.read_scan(tmp_path / "scan.nii.gz"))
 
 
 def test_a_thin_lesion_between_thick_slices_is_not_lost(tmp_path):
@@ -359,7 +352,7 @@ def test_labels_choose_what_is_filled(tmp_path):
     labels = square() * 2.0
     labels[0, 0, 0] = 1
     write(tmp_path / "mask.nii.gz", labels, dtype=np.uint8)
-    scan = volumes.read_scan(tmp_path / "scan.nii.gz")
+    scan = scans.read_scan(tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match=r"holds the values 1, 2: name those to be filled with --mask_labels"):
         mask_files.read_mask(tmp_path / "mask.nii.gz", scan)
     np.testing.assert_array_equal(mask_files.read_mask(tmp_path / "mask.nii.gz", scan, [2])[0], square())
@@ -461,15 +454,15 @@ def test_bad_input_is_named_and_leaves_nothing_behind(tmp_path, spoil, message):
 def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
     work = job(tmp_path)
     with pytest.raises(UserError, match="is its own input"):
-        inpaint_files.check_output(replace(work, output=work.image), overwrite=True)
+        check_output(replace(work, output=work.image), overwrite=True)
     work.output.parent.mkdir()
     work.output.touch()
     with pytest.raises(UserError, match="exists; choose another name"):
-        inpaint_files.check_output(work, overwrite=False)
-    inpaint_files.check_output(work, overwrite=True)
+        check_output(work, overwrite=False)
+    check_output(work, overwrite=True)
     (tmp_path / "a_file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        inpaint_files.check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
+        check_output(replace(work, output=tmp_path / "a_file" / "x.nii"), overwrite=True)
 
 
 def test_what_an_interrupted_fill_has_written_is_written_anew_and_nothing_else(tmp_path, monkeypatch):
@@ -481,21 +474,21 @@ def test_what_an_interrupted_fill_has_written_is_written_anew_and_nothing_else(t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ipmedgan_jax.data.nifti.write_array", interrupted)
+        patch.setattr("ipmedgan_jax.imaging.nifti.write_array", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fill_file(tmp_path, inpaint.Filling(samples=2))
     assert work.output.exists()
     assert work.begun
     assert not work.done
-    inpaint_files.check_output(work, overwrite=False, deviation=True)
+    check_output(work, overwrite=False, deviation=True)
     fill_file(tmp_path, inpaint.Filling(samples=2))
     assert work.done
     with pytest.raises(UserError, match="exists; choose another name"):
-        inpaint_files.check_output(work, overwrite=False)
+        check_output(work, overwrite=False)
     work.sidecar.unlink()  # by another tool, for all that is known
     assert not work.done
     with pytest.raises(UserError, match="exists; choose another name"):
-        inpaint_files.check_output(work, overwrite=False)
+        check_output(work, overwrite=False)
 
 
 @pytest.mark.parametrize("name", ["filled.json", "filled_std.nii.gz", "filled_mask.nii.gz"])
@@ -505,9 +498,9 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     work.output.parent.mkdir()
     (work.output.parent / name).touch()
     with pytest.raises(UserError, match=f"{name}: exists"):
-        inpaint_files.check_output(work, overwrite=False, deviation=True)
+        check_output(work, overwrite=False, deviation=True)
     with pytest.raises(UserError, match="is its own input"):
-        inpaint_files.check_output(replace(work, mask=work.output.parent / name), overwrite=True, deviation=True)
+        check_output(replace(work, mask=work.output.parent / name), overwrite=True, deviation=True)
 
 
 @pytest.mark.parametrize(
@@ -646,7 +639,7 @@ def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(t
         "in/sub-02/ses-1/anat/sub-02_ses-1_run-1_mask.nii.gz",
     )
     pattern = f"{tmp_path}/in/**/*_"
-    found, _ = inpaint_files.jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
+    found, _ = find_jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
     assert [str(each.output.relative_to(tmp_path)) for each in found] == [
         "out/sub-01/anat/sub-01_desc-inpainted_FLAIR.nii.gz",
         "out/sub-02/ses-1/anat/sub-02_ses-1_run-2_desc-inpainted_FLAIR.nii.gz",
@@ -658,7 +651,7 @@ def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(t
 def test_a_folder_of_everything_is_sorted_out(tmp_path):
     names = ["sub-01_FLAIR", "sub-01_label-lesion_mask", "sub-01_desc-inpainted_FLAIR", "._sub-01_FLAIR", "sub-02_FLAIR"]
     touch(tmp_path, *(f"in/{name}.nii.gz" for name in names))
-    found, refused = inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
+    found, refused = find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
     assert [(each.image.name, each.mask.name) for each in found] == [
         ("sub-01_FLAIR.nii.gz", "sub-01_label-lesion_mask.nii.gz")
     ]
@@ -666,30 +659,30 @@ def test_a_folder_of_everything_is_sorted_out(tmp_path):
     assert "sub-02_FLAIR.nii.gz: none of the masks fits" in refused[0]
     touch(tmp_path, "in/sub-01_FLAIR.nii", "in/scan[1].nii.gz")
     with pytest.raises(UserError, match="under one name"):
-        inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
-    (one,), _ = inpaint_files.jobs(str(tmp_path / "in/scan[1].nii.gz"), "m.nii", tmp_path / "x.nii")
+        find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
+    (one,), _ = find_jobs(str(tmp_path / "in/scan[1].nii.gz"), "m.nii", tmp_path / "x.nii")
     assert one.image.name == "scan[1].nii.gz"
     with pytest.raises(UserError, match="wanted the name of a folder"):
-        inpaint_files.jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "x.nii")
+        find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "x.nii")
 
 
 def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "images/b.nii", "masks/a_mask.nii.gz", "masks/b.nii.gz")
-    found, _ = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    found, _ = find_jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
     assert [(each.mask.name, each.output.name) for each in found] == [
         ("a_mask.nii.gz", "a_desc-inpainted.nii.gz"),
         ("b.nii.gz", "b_desc-inpainted.nii"),
     ]
     touch(tmp_path, "masks/a.nii.gz")
     touch(tmp_path, "images/c.nii")
-    found, refused = inpaint_files.jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
+    found, refused = find_jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
     assert [each.mask.name for each in found] == ["a_mask.nii.gz", "b.nii.gz"]  # what is called a mask before what is not
     assert len(refused) == 1
     assert "c.nii: none of the masks fits" in refused[0]
     with pytest.raises(UserError, match="no NIfTI file"):
-        inpaint_files.jobs(str(tmp_path / "none*"), None, tmp_path / "out")
+        find_jobs(str(tmp_path / "none*"), None, tmp_path / "out")
     with pytest.raises(UserError, match=r"wanted a name that ends in \.nii"):
-        inpaint_files.jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
+        find_jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
 
 
 # ------------------------------------------------------------------ a run
@@ -697,10 +690,10 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
 
 def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tiny_config, tmp_path):
     kinds = {"holes__kinds": ("square", "blob"), "holes__smallest": 4}
-    built = experiment.build(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
-    train.train(built, tmp_path / "run")
+    built = build.build(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
+    loop.train(built, tmp_path / "run")
     report = evaluate.evaluate_run(built, tmp_path / "run")
-    found, program, weights = generators.load_program(tmp_path / "run", "best")
+    found, program, weights = load_run.load_program(tmp_path / "run", "best")
     assert found.trained.any_shape
     assert (found.name, found.step) == ("unet", 2)
     assert found.seen["volumes"] == 2
@@ -710,9 +703,9 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     mask = np.zeros((32, 32), bool)
     mask[row : row + height, column : column + width] = True
     volume = volume_of(canonical(first.record.intensities()))
-    filled = volume_inpainting.inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
+    filled = inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
     low, high = first.record.window
-    shown = (planes.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
+    shown = (grids.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
     kept = np.load(tmp_path / "run" / "evaluation" / "fills.npz")["fill"][0]
     np.testing.assert_allclose(shown[row : row + height, column : column + width], kept, atol=1e-3)
 
@@ -721,13 +714,15 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     assert (again.name, again.step, again.trained, again.seen) == (found.name, found.step, found.trained, found.seen)
     volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
     mask[10:30, 12:20, 1] = True
-    fills = [volume_inpainting.inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
+    fills = [inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
     np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
         exported.write(tmp_path / "model", found, program, weights, "")
     loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
-    check = "assert not {'flax', 'optax', 'orbax', 'grain', 'ipmedgan_jax.train'} & set(sys.modules), sys.modules.keys()"
+    training_code = {"flax", "optax", "orbax", "grain", "ipmedgan_jax.training", "ipmedgan_jax.experiment"}
+    assert all(importlib.util.find_spec(name) for name in training_code)  # a misspelt name would never be imported
+    check = f"assert not {training_code} & set(sys.modules), sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", f"{loads}\n{check}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
 
@@ -780,8 +775,8 @@ def test_a_varied_fill_is_of_the_same_hole_at_the_same_place():
     mask = np.zeros((30, 26, 5), bool)
     mask[10:16, 8:10, 2] = mask[10:12, 8:12, 2] = True  # unlike its mirror image
     for mirrored in (False, True):
-        variation = volume_inpainting.Variation(np.random.default_rng(0), mirrored)
-        filled = volume_inpainting.inpaint_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
+        variation = Variation(np.random.default_rng(0), mirrored)
+        filled = inpaint_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
         np.testing.assert_allclose(filled[mask], ramp()[mask], atol=25)  # within noise: 1 % of 500
         np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
 
@@ -804,7 +799,7 @@ def test_deviation_is_that_of_the_fills(tmp_path):
 
 
 def finder(find, **changes):
-    return volume_finding.Finder("made up finder", 9, "elsewhere", replace(SETTINGS, **changes), 3, find)
+    return find_damage.Finder("made up finder", 9, "elsewhere", replace(SETTINGS, **changes), 3, find)
 
 
 @pytest.mark.parametrize(
@@ -822,7 +817,7 @@ def test_what_is_found_in_slices_is_found_at_its_place_in_the_volume(shape, spac
     array[wanted] = 900
     bright = finder(lambda images: (images > 0.2).astype(np.float32), **settings)
     counted = []
-    found = volume_finding.find_in_volume(bright, volume_of(array, spacing), counted.append)
+    found = find_damage.find_in_volume(bright, volume_of(array, spacing), counted.append)
     assert sum(counted) == shape[2]
     differing = found ^ wanted
     assert not (differing & ~binary_dilation(wanted, np.ones((3, 3, 1)))).any()
@@ -861,16 +856,16 @@ def test_a_scan_without_damage_or_with_nan_is_not_filled(tmp_path):
 
 def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path):
     for system, load, message in (
-        ("finder", generators.load, "fills nothing"),
-        ("unet", generators.load_finder, "finds no damage"),
+        ("finder", load_run.load, "fills nothing"),
+        ("unet", load_run.load_finder, "finds no damage"),
     ):
-        whole.write_json(tmp_path / "config.json", experiment.as_json(tiny_config(system)))
+        files.write_json(tmp_path / "config.json", build.as_json(tiny_config(system)))
         with pytest.raises(UserError, match=message):
             load(tmp_path, "best")
 
 
 def test_finder_and_generator_are_of_one_modality(monkeypatch):
-    monkeypatch.setattr(generators, "load_finder", lambda *_: finder(np.zeros_like))
+    monkeypatch.setattr(load_run, "load_finder", lambda *_: finder(np.zeros_like))
     assert inpaint.load_finder("runs/finder", generator()).name == "made up finder"
     with pytest.raises(UserError, match="was trained on ct, what fills on mri"):
         inpaint.load_finder("runs/finder", generator(modality="mri"))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ipmedgan_jax import losses
+from ipmedgan_jax.systems import losses
 
 LOG2 = float(np.log(2))
 

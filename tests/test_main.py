@@ -8,8 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from configs import demo
-from ipmedgan_jax import entry, evaluate, experiment, main, processes, train
-from ipmedgan_jax.train import Outcome
+from ipmedgan_jax import evaluate, main
+from ipmedgan_jax.core.command import Stopped
+from ipmedgan_jax.distributed import processes
+from ipmedgan_jax.experiment import build
+from ipmedgan_jax.training import loop
+from ipmedgan_jax.training.loop import Outcome
 
 
 @pytest.mark.parametrize(
@@ -28,23 +32,23 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
-    monkeypatch.setattr(experiment, "build", lambda config: built)
-    monkeypatch.setattr(train, "train", lambda *_: outcome)
+    monkeypatch.setattr(build, "build", lambda config: built)
+    monkeypatch.setattr(loop, "train", lambda *_: outcome)
     monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))
-    with pytest.raises(entry.Stopped) if code else contextlib.nullcontext() as caught:
+    with pytest.raises(Stopped) if code else contextlib.nullcontext() as caught:
         main.main()
     assert (caught.value.exit_code if code else 0, len(evaluated)) == (code, evaluations)
 
 
 @pytest.mark.parametrize(
-    ("raised", "code"), [("UserError('x', 3)", 3), ("entry.Stopped(143)", 143), ("KeyboardInterrupt", 130)]
+    ("raised", "code"), [("UserError('x', 3)", 3), ("command.Stopped(143)", 143), ("KeyboardInterrupt", 130)]
 )
 def test_what_ends_a_command_decides_its_exit_code(raised, code):
     lines = (
-        "from ipmedgan_jax import entry",
-        "from ipmedgan_jax.errors import UserError",
+        "from ipmedgan_jax.core import command",
+        "from ipmedgan_jax.core.errors import UserError",
         f"def main(): raise {raised}",
-        "entry.run(main, lambda: None)",
+        "command.run_command(main, lambda: None)",
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ipmedgan_jax import meeting
-from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.meeting import Place
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.distributed import meeting
+from ipmedgan_jax.distributed.meeting import Place
 
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "4097", "SLURM_STEP_NODELIST": "gpu[017-019,022],cpu1"}
 OPEN_MPI = {

@@ -13,8 +13,8 @@ import pytest
 import sewar
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from ipmedgan_jax import metrics
-from ipmedgan_jax.losses import vgg_distance
+from ipmedgan_jax.evaluation import metrics
+from ipmedgan_jax.systems.losses import vgg_distance
 
 FLAIR = Path(__file__).parents[2] / "shared" / "data" / "flair_lgg"
 

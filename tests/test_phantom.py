@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.data import phantom
-from ipmedgan_jax.data.volumes import read_volume
+from ipmedgan_jax.imaging.scans import read_volume
 
 SMALL = {"shape": (64, 64, 6), "spacing_mm": (4.0, 4.0, 4.0)}
 

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline, records
-from ipmedgan_jax.errors import UserError
 
 HOLES = pipeline.HoleSettings(
     size=16, foreground=-2 / 3, min_foreground=0.0, evaluation_min_foreground=0.3, evaluation_seed=0

@@ -9,11 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax import whole
-from ipmedgan_jax.data import preparation, records, volumes
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import preparation, records
 from ipmedgan_jax.data.preparation import prepare
-from ipmedgan_jax.data.settings import PreparationSettings
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.settings import PreparationSettings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SMALL = PreparationSettings(modality="mri", image_size=16, percentiles=(0, 100))
@@ -47,7 +48,7 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     for split in records.SPLITS:
         for path in records.shard_paths(tmp_path / "out", split):
             prepared = dataset.volumes[path.stem]
-            source = volumes.axial_slices(volumes.read_volume(prepared.source).array)[:, 2:18, 2:18]
+            source = scans.axial_slices(scans.read_volume(prepared.source).array)[:, 2:18, 2:18]
             for record in records.read_shard(path):
                 assert record.subject in dataset.subjects[split]
                 np.testing.assert_array_equal(record.intensities(), source[record.index])
@@ -58,7 +59,7 @@ def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scan_p
     first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))
     (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
-    whole.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
+    files.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
     shards[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in shards[1:]}
     more_workers = dataclasses.replace(SMALL, workers=1)
@@ -105,7 +106,7 @@ def test_a_changed_source_is_prepared_again(scan_paths, tmp_path):
 def test_an_interrupted_folder_forgets_the_files_no_longer_given(scan_paths, tmp_path):
     prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").unlink()
-    whole.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
+    files.write_json(tmp_path / "out/dataset.json.partial", SMALL.recorded())
     dataset = prepare(SMALL, scan_paths[:6], tmp_path / "out", progress=False)
     assert {path.stem for path in (tmp_path / "out").glob("*/*.arrayrecord")} == set(dataset.volumes)
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ipmedgan_jax import processes
+from ipmedgan_jax.distributed import processes
 from tests.test_meeting import free_port
 
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
-from ipmedgan_jax.errors import UserError
 
 
 def record_of(array: np.ndarray, *, whole: bool, window=(-1000.0, 2000.0), index=3) -> records.SliceRecord:

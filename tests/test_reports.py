@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from ipmedgan_jax import reports
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.evaluation import reports
 
 
 def slice_score(subject: str, index: int, mse: float, **more: float) -> reports.SliceScore:

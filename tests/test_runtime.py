@@ -7,7 +7,7 @@ from pathlib import Path
 
 PROGRAM = """
 import jax
-from ipmedgan_jax import runtime
+from ipmedgan_jax.core import runtime
 runtime.set_up()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 print(jax.jit(lambda x: x * 3 + 1)(2.0))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs import demo
-from ipmedgan_jax import experiment, scoring
+from ipmedgan_jax.evaluation import scoring
+from ipmedgan_jax.experiment import build
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.inference import LearnedInpaint
@@ -32,9 +33,9 @@ class Pixels:
         return (jnp.concatenate([x, jnp.ones_like(x)], -1),)
 
 
-@pytest.mark.parametrize("name", experiment.SYSTEMS)
+@pytest.mark.parametrize("name", build.SYSTEMS)
 def test_no_system_sees_a_removed_pixel_or_changes_a_known_one_when_scored(name):
-    system = replace(experiment.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
+    system = replace(build.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 64, 64, 1)).astype(np.float32)
     batch = {"image": image, "hole": np.array([[3, 5, 16, 16], [40, 0, 16, 16]], np.int32)}
     inpaint = LearnedInpaint(system).bind({}, {})

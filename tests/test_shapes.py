@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ipmedgan_jax import shapes, steps
-from ipmedgan_jax.data import mask_files, pipeline
-from ipmedgan_jax.data.settings import PreparationSettings
+from ipmedgan_jax.data import hole_shapes, pipeline
+from ipmedgan_jax.imaging import mask_files
+from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.systems.update import Batch
 from tests.test_inpaint import write
 
 SIZE, SMALLEST = 24, 6
@@ -13,19 +14,19 @@ LESION = np.array([[0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0,
 
 
 def settings(*kinds, shares=(1.0,), size=SIZE):
-    return shapes.ShapeSettings(kinds, shares, size, SMALLEST, [LESION, np.ones((50, 40), bool)])
+    return hole_shapes.ShapeSettings(kinds, shares, size, SMALLEST, [LESION, np.ones((50, 40), bool)])
 
 
 def drawn(kind, count=200):
     generator = np.random.default_rng(0)
-    return [shapes.draw(generator, settings(kind)) for _ in range(count)]
+    return [hole_shapes.draw(generator, settings(kind)) for _ in range(count)]
 
 
 def extents(shape):
     return [int(np.ptp(where)) + 1 for where in np.nonzero(shape)]
 
 
-@pytest.mark.parametrize("kind", shapes.KINDS)
+@pytest.mark.parametrize("kind", hole_shapes.KINDS)
 def test_every_shape_lies_in_its_box_and_no_two_are_alike(kind):
     found = drawn(kind)
     assert all(shape.shape == (SIZE, SIZE) and shape.dtype == bool and shape.any() for shape in found)
@@ -59,7 +60,7 @@ def test_real_lesions_keep_their_form_and_are_made_to_fit():
 def test_kinds_are_drawn_by_their_shares():
     generator = np.random.default_rng(0)
     both = settings("square", "ellipse", shares=(3.0, 1.0))
-    whole = np.mean([shapes.draw(generator, both).all() for _ in range(2000)])
+    whole = np.mean([hole_shapes.draw(generator, both).all() for _ in range(2000)])
     assert whole == pytest.approx(0.75, abs=0.03)
 
 
@@ -71,7 +72,7 @@ def test_training_batches_have_shapes_only_where_holes_are_not_whole_boxes(phant
         batch = next(batches)
         batches.close()
         assert batch.keys() == keys
-    mask = np.asarray(steps.Batch(**batch).mask)[..., 0]
+    mask = np.asarray(Batch(**batch).mask)[..., 0]
     for each, hole, shape in zip(mask, batch["hole"], batch["shape"], strict=True):
         row, column, height, width = hole
         np.testing.assert_array_equal(each[row : row + height, column : column + width], shape)

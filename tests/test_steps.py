@@ -9,13 +9,30 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import losses, parallel, pretrained, steps
 from ipmedgan_jax.networks.casnet import CasNet
 from ipmedgan_jax.networks.layers import DATA_AXIS, Normalise
 from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.pretrained import vgg19_weights
+from ipmedgan_jax.systems import losses
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
+from ipmedgan_jax.systems.update import (
+    Average,
+    Batch,
+    Term,
+    Update,
+    apply,
+    discriminator_gradients,
+    init_state,
+    output_gradient,
+    run_generator,
+    step_discriminators,
+    step_generator,
+    train_step,
+    train_steps,
+)
+from ipmedgan_jax.training import devices
 
 SIZE, HOLE = 32, 16
 
@@ -36,18 +53,18 @@ def ipmedgan(statistics="example", **weights):
 
 def make_update(system, optimiser=None, **options):
     optimiser = optimiser or optax.sgd(0.01)
-    return steps.Update(system, optimiser, optimiser, **options)
+    return Update(system, optimiser, optimiser, **options)
 
 
 def make_batch(size=4, seed=0):
     generator = np.random.default_rng(seed)
     corners = generator.integers(0, SIZE - HOLE + 1, (size, 2))
     holes = np.concatenate([corners, np.full((size, 2), HOLE)], 1).astype(np.int32)
-    return steps.Batch(generator.uniform(-1, 1, (size, SIZE, SIZE, 1)).astype(np.float32), holes)
+    return Batch(generator.uniform(-1, 1, (size, SIZE, SIZE, 1)).astype(np.float32), holes)
 
 
 def init(update):
-    return jax.jit(functools.partial(steps.init_state, update, image_size=SIZE))(jax.random.key(0))
+    return jax.jit(functools.partial(init_state, update, image_size=SIZE))(jax.random.key(0))
 
 
 def run(update, batch, devices=1, state=None, count=1, frozen=None):
@@ -55,7 +72,7 @@ def run(update, batch, devices=1, state=None, count=1, frozen=None):
     if state is None:
         state = init(update)
     mapped = jax.pmap(
-        functools.partial(steps.train_step, update),
+        functools.partial(train_step, update),
         axis_name=DATA_AXIS,
         in_axes=(None, None, 0),
         out_axes=None,
@@ -83,7 +100,7 @@ def test_the_training_forward_never_sees_the_removed_pixels():
     update, batch = make_update(ipmedgan()), make_batch()
     state = init(update)
     changed = batch.replace(image=np.where(batch.mask > 0, np.float32(0.123), batch.image))
-    forward = jax.jit(lambda batch: steps.run_generator(update.system, state.generator, batch, jax.random.key(0))[0])
+    forward = jax.jit(lambda batch: run_generator(update.system, state.generator, batch, jax.random.key(0))[0])
     np.testing.assert_array_equal(forward(batch), forward(changed))
 
 
@@ -110,14 +127,14 @@ def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_r
     before = init(update)
 
     def parts(state, batch):
-        output, pullback, statistics = steps.run_generator(update.system, state.generator, batch, jax.random.key(0))
+        output, pullback, statistics = run_generator(update.system, state.generator, batch, jax.random.key(0))
         per = {
-            name: steps.discriminator_gradients(update.system, name, net, batch, output)
+            name: discriminator_gradients(update.system, name, net, batch, output)
             for name, net in state.discriminators.items()
         }
-        after_d, _ = steps.step_discriminators(update, state, per)
-        gradient, _ = steps.output_gradient(update.system, after_d.discriminators, {}, batch, output)
-        after_g, _ = steps.step_generator(update, after_d, pullback(gradient)[0], statistics)
+        after_d, _ = step_discriminators(update, state, per)
+        gradient, _ = output_gradient(update.system, after_d.discriminators, {}, batch, output)
+        after_g, _ = step_generator(update, after_d, pullback(gradient)[0], statistics)
         return after_d, after_g
 
     mapped = jax.pmap(parts, axis_name=DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=jax.devices()[:1])
@@ -134,10 +151,10 @@ def test_the_generator_s_loss_is_that_of_the_updated_discriminators():
     update = make_update(system, optax.sgd(1.0))
     before = init(update)
     after, metrics = run(update, batch, state=before)
-    output, _ = steps.apply(system.generator, before.generator, system.generator_input(batch))
+    output, _ = apply(system.generator, before.generator, system.generator_input(batch))
 
     def loss(name, nets):
-        (logits, _), _ = steps.apply(system.discriminators[name], nets[name], system.shown(name, batch, output))
+        (logits, _), _ = apply(system.discriminators[name], nets[name], system.shown(name, batch, output))
         return float(losses.adversarial_loss(logits))
 
     for name, term in (("global", "adversarial"), ("local", "local")):
@@ -196,9 +213,9 @@ def test_no_key_is_used_twice_in_parts_with_dropout_and_more_generator_updates()
     """Traced only: `jax_debug_key_reuse` looks then."""
     system = replace(ipmedgan(), generator=CasNet(1, 2, dropout=0.5))
     update = make_update(system, accumulate=2, generator_updates=2)
-    state = jax.eval_shape(functools.partial(steps.init_state, update, image_size=SIZE), jax.random.key(0))
+    state = jax.eval_shape(functools.partial(init_state, update, image_size=SIZE), jax.random.key(0))
     mapped = jax.pmap(
-        functools.partial(steps.train_step, update),
+        functools.partial(train_step, update),
         axis_name=DATA_AXIS,
         in_axes=(None, None, 0),
         out_axes=None,
@@ -228,17 +245,17 @@ def test_the_average_follows_the_generator_and_its_statistics():
     for step, decay in ((0, 0.1), (1000, 0.5)):  # the smaller of 0.5 and (1 + step) / (10 + step)
         start = before.replace(step=jnp.int32(step))
         after, _ = run(update, make_batch(), state=start)
-        pairs = (start.average, steps.Average(after.generator.params, after.generator.statistics))
+        pairs = (start.average, Average(after.generator.params, after.generator.statistics))
         assert_close(after.average, jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, *pairs))
 
 
 def test_the_generator_descends_every_term_by_its_weight():
     class Two:
         def generator_loss(self, frozen, batch, output, judge):
-            return {"a": steps.Term(2.0, output.sum()), "b": steps.Term(0.5, jnp.square(output).sum())}
+            return {"a": Term(2.0, output.sum()), "b": Term(0.5, jnp.square(output).sum())}
 
     output = jnp.arange(4.0)
-    gradient, _ = steps.output_gradient(Two(), {}, {}, make_batch(1), output)
+    gradient, _ = output_gradient(Two(), {}, {}, make_batch(1), output)
     np.testing.assert_array_equal(gradient, 2 + output)
 
 
@@ -271,7 +288,7 @@ def test_every_layer_has_its_own_weight_in_eq_3():
 
 def test_the_generator_s_loss_is_the_weighted_sum_of_eq_5():
     system = ipmedgan(style=1e-4)
-    frozen = pretrained.resolve("random").params
+    frozen = vgg19_weights.resolve("random").params
     _, metrics = run(make_update(system), make_batch(1), frozen=frozen)
     for name, weight in (("adversarial", 0.8), ("local", 0.2), ("style", 1e-4), ("perceptual", 1e-4)):
         weighted, value = metrics[f"loss/generator_weighted/{name}"], metrics[f"loss/generator/{name}"]
@@ -306,12 +323,12 @@ def test_the_step_is_traced_once_for_a_shape_and_gives_up_the_state_passed_in():
 
     def counted(*arguments):
         traces.append(1)
-        return steps.train_steps(update, *arguments)
+        return train_steps(update, *arguments)
 
-    mapped = parallel.map_over_devices(counted)
-    state = parallel.replicate(init(update))
+    mapped = devices.map_over_devices(counted)
+    state = devices.replicate(init(update))
     first = state.generator.params["block_0"]["down_1"]["kernel"]
     for seed in range(3):
-        state, _ = mapped(state, {}, parallel.split_over_devices(make_batch(4, seed)))
+        state, _ = mapped(state, {}, devices.split_over_devices(make_batch(4, seed)))
     assert len(traces) == 1
     assert first.is_deleted()

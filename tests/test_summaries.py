@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from ipmedgan_jax.summaries import Progress, Summaries, duration
+from ipmedgan_jax.training.summaries import Progress, Summaries, duration
 
 
 class Terminal(io.StringIO):
@@ -56,7 +56,7 @@ def test_whatever_ends_a_run_ends_the_line_in_place_first():
 
 def test_excluded_time_does_not_slow_the_rate_but_counts_for_the_time_left(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("ipmedgan_jax.summaries.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ipmedgan_jax.training.summaries.time.monotonic", lambda: now[0])
     terminal = Terminal()
     progress = Progress(0, 100, stream=terminal)
     now[0] = 30.0

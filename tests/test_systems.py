@@ -11,26 +11,29 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import evaluate, experiment, runs, steps, train
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax import evaluate
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.experiment import build, run_folder
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
+from ipmedgan_jax.systems.update import Batch, Update, init_generator, init_state, train_step
+from ipmedgan_jax.training import loop
 
 SIZE, HOLE = 32, 16
 
 
 @pytest.fixture
 def make(tiny_config):
-    return lambda name, **changes: experiment.make_system(tiny_config(name, **changes), VGG19("caffe"))
+    return lambda name, **changes: build.make_system(tiny_config(name, **changes), VGG19("caffe"))
 
 
 @pytest.fixture
 def batch():
     generator = np.random.default_rng(0)
     holes = np.array([[0, 16, HOLE, HOLE], [5, 3, HOLE, HOLE]], np.int32)
-    return steps.Batch(generator.uniform(-1, 1, (2, SIZE, SIZE, 1)).astype(np.float32), holes)
+    return Batch(generator.uniform(-1, 1, (2, SIZE, SIZE, 1)).astype(np.float32), holes)
 
 
 def fill(system, batch):
@@ -38,21 +41,21 @@ def fill(system, batch):
 
     @jax.jit
     def output(batch):
-        params, statistics = steps.init_generator(system, jax.random.key(0), SIZE)
+        params, statistics = init_generator(system, jax.random.key(0), SIZE)
         variables = {"params": params, "batch_stats": statistics}
         return system.generator.apply(variables, system.generator_input(batch), train=False)
 
     return output(batch)
 
 
-@pytest.mark.parametrize("name", experiment.SYSTEMS)
+@pytest.mark.parametrize("name", build.SYSTEMS)
 def test_no_generator_sees_the_removed_pixels(name, make, batch):
     system = make(name)
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
     jax.tree.map(np.testing.assert_array_equal, system.generator_input(batch), system.generator_input(changed))
 
 
-@pytest.mark.parametrize("name", experiment.SYSTEMS)
+@pytest.mark.parametrize("name", build.SYSTEMS)
 def test_every_system_fills_holes_wherever_they_are(name, make, batch):
     system = make(name)
     output = fill(system, batch)
@@ -64,10 +67,10 @@ def test_every_system_fills_holes_wherever_they_are(name, make, batch):
 def test_discriminators_tell_real_from_fake_in_twenty_steps(name, make, batch):
     """On fixed fakes; the generator rests."""
     system = make(name)
-    update = steps.Update(system, optax.sgd(0.0), optax.adam(2e-3), generator_learns=False)
-    state = jax.jit(partial(steps.init_state, update, image_size=SIZE))(jax.random.key(0))
+    update = Update(system, optax.sgd(0.0), optax.adam(2e-3), generator_learns=False)
+    state = jax.jit(partial(init_state, update, image_size=SIZE))(jax.random.key(0))
     step = jax.pmap(
-        lambda state, batch: steps.train_step(update, state, {}, batch),
+        lambda state, batch: train_step(update, state, {}, batch),
         axis_name="data",
         in_axes=(None, 0),
         out_axes=None,
@@ -191,13 +194,13 @@ class Silent(nn.Module):
 
 
 def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
-    built = experiment.build(tiny_config("glcic", train__steps=100, train__steps_per_dispatch=2, train__checkpoint_every=100))
+    built = build.build(tiny_config("glcic", train__steps=100, train__steps_per_dispatch=2, train__checkpoint_every=100))
     assert [(phase.name, phase.last) for phase in built.phases] == [
         ("the generator alone", 18),
         ("the discriminators alone", 20),
         ("both sides", 100),
     ]
-    assert [phase.name for phase in experiment.build(tiny_config("unet")).phases] == ["both sides"]
+    assert [phase.name for phase in build.build(tiny_config("unet")).phases] == ["both sides"]
 
 
 @pytest.mark.slow
@@ -205,14 +208,17 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
     """The context encoder: of the systems with a discriminator the quickest to compile."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     shares = {"train__generator_alone": 0.25, "train__discriminators_alone": 0.25}
-    built = experiment.build(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
-    train.train(built, whole)
-    train.train(replace(built, training=replace(built.training, steps=4)), parts)
-    train.train(built, parts)
+    built = build.build(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
+    loop.train(built, whole)
+    loop.train(replace(built, training=replace(built.training, steps=4)), parts)
+    loop.train(built, parts)
 
-    initial = train.InitialState(built)
+    initial = loop.InitialState(built)
     like = initial.values()
-    with runs.open_checkpoints(built.training, whole) as checkpoints, runs.open_checkpoints(built.training, parts) as resumed:
+    with (
+        run_folder.open_checkpoints(built.training, whole) as checkpoints,
+        run_folder.open_checkpoints(built.training, parts) as resumed,
+    ):
         states = [like, *(checkpoints.restore(step, like)[0] for step in (2, 4, 6, 8))]
         again = resumed.restore(8, like)[0]
     jax.tree.map(np.testing.assert_array_equal, states[-1].replace(key=0), again.replace(key=0))
@@ -233,10 +239,10 @@ def moved(before, after):
 
 @pytest.mark.slow
 def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setitem(experiment.SYSTEMS, "mine", unet.make)
-    monkeypatch.setitem(experiment._CHOICES, "system", tuple(experiment.SYSTEMS))
-    built = experiment.build(tiny_config("mine", loss__reconstruction=1.0))
-    train.train(built, tmp_path)
+    monkeypatch.setitem(build.SYSTEMS, "mine", unet.make)
+    monkeypatch.setitem(build._CHOICES, "system", tuple(build.SYSTEMS))
+    built = build.build(tiny_config("mine", loss__reconstruction=1.0))
+    loop.train(built, tmp_path)
     assert evaluate.evaluate_run(built, tmp_path)["system"] == "mine"
 
 

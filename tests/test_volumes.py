@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax.data import volumes
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import scans
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MRI_WINDOW = {"window_hu": (-1000, 2000), "percentiles": (0.5, 99.5), "foreground_level": 0.05}
@@ -22,8 +22,8 @@ def ramp(shape=(6, 5, 4)) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
 
 
-def volume_of(array: np.ndarray, spacing_mm=(1.0, 1.0, 1.0)) -> volumes.Volume:
-    return volumes.Volume(Path("made.nii"), array.astype(np.float32), spacing_mm, "RAS", True)
+def volume_of(array: np.ndarray, spacing_mm=(1.0, 1.0, 1.0)) -> scans.Volume:
+    return scans.Volume(Path("made.nii"), array.astype(np.float32), spacing_mm, "RAS", True)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PSR", "SAL", "IPR"])
@@ -33,7 +33,7 @@ def test_every_orientation_of_a_volume_gives_the_same_slices(tmp_path, codes):
         nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(codes)
     )
     nibabel.save(image.as_reoriented(turn), tmp_path / "v.nii.gz")
-    volume = volumes.read_volume(tmp_path / "v.nii.gz")
+    volume = scans.read_volume(tmp_path / "v.nii.gz")
     assert (volume.orientation, volume.integer) == (codes, True)
     np.testing.assert_allclose(volume.spacing_mm, (1, 2, 3))
     np.testing.assert_array_equal(volume.array, ramp())
@@ -42,7 +42,7 @@ def test_every_orientation_of_a_volume_gives_the_same_slices(tmp_path, codes):
 def test_row_0_is_anterior_and_column_0_the_subjects_right():
     array = np.zeros((4, 5, 3))
     array[3, 4, 2] = 1  # right, anterior, top
-    slices = volumes.axial_slices(array)
+    slices = scans.axial_slices(array)
     assert slices.shape == (3, 5, 4)
     assert slices[2, 0, 0] == 1
 
@@ -60,22 +60,22 @@ def test_row_0_is_anterior_and_column_0_the_subjects_right():
 )
 def test_a_file_that_is_no_volume_is_refused(tmp_path, array, message):
     with pytest.raises(UserError, match=message):
-        volumes.read_volume(save(tmp_path / "v.nii", array))
+        scans.read_volume(save(tmp_path / "v.nii", array))
 
 
 def test_a_missing_a_damaged_and_a_foreign_file_are_refused(tmp_path):
     with pytest.raises(UserError, match="not found"):
-        volumes.read_volume(tmp_path / "v.nii.gz")
+        scans.read_volume(tmp_path / "v.nii.gz")
     path = save(tmp_path / "v.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype(np.int16))
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match="not a readable NIfTI file"):
-        volumes.read_volume(path)
+        scans.read_volume(path)
     path.write_text("not gzip")
     with pytest.raises(UserError, match="not a readable NIfTI file"):
-        volumes.read_volume(path)
+        scans.read_volume(path)
     nibabel.save(nibabel.MGHImage(np.ones((2, 2, 2), np.float32), np.eye(4)), tmp_path / "v.mgz")
     with pytest.raises(UserError, match="it has no NIfTI header"):
-        volumes.read_volume(tmp_path / "v.mgz")
+        scans.read_volume(tmp_path / "v.mgz")
 
 
 @pytest.mark.parametrize("spacing", [0.0, -2.0, np.nan])
@@ -85,7 +85,7 @@ def test_a_bad_spacing_in_the_header_is_refused(tmp_path, spacing):
     data[80:84] = np.float32(spacing).tobytes()  # pixdim[1]
     path.write_bytes(data)
     with pytest.raises(UserError, match="the spacing in its header is"):
-        volumes.read_volume(path)
+        scans.read_volume(path)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
@@ -95,20 +95,20 @@ def test_an_affine_of_two_axes_or_without_numbers_is_refused(tmp_path, value):
     data[280:296] = np.full(4, value, np.float32).tobytes()  # srow_x
     path.write_bytes(data)
     with pytest.raises(UserError, match="does not span three axes"):
-        volumes.read_volume(path)
+        scans.read_volume(path)
 
 
 def test_a_trailing_axis_of_one_is_dropped(tmp_path):
-    assert volumes.read_volume(save(tmp_path / "v.nii", ramp((3, 4, 5, 1)))).array.shape == (3, 4, 5)
+    assert scans.read_volume(save(tmp_path / "v.nii", ramp((3, 4, 5, 1)))).array.shape == (3, 4, 5)
 
 
 def test_fractions_are_not_whole_numbers(tmp_path):
-    assert not volumes.read_volume(save(tmp_path / "v.nii", ramp().astype(np.float32) / 2)).integer
+    assert not scans.read_volume(save(tmp_path / "v.nii", ramp().astype(np.float32) / 2)).integer
 
 
 @pytest.mark.parametrize("mm", [0.5, 1.0, 2.5])
 def test_a_ramp_in_millimetres_stays_a_ramp(mm):
-    volume = volumes.resample(volume_of(np.broadcast_to(3.0 * np.arange(40), (4, 5, 40)), (1.0, 2.0, 3.0)), mm)
+    volume = scans.resample(volume_of(np.broadcast_to(3.0 * np.arange(40), (4, 5, 40)), (1.0, 2.0, 3.0)), mm)
     assert volume.spacing_mm == (mm, mm, mm)
     inner = volume.array[0, 0, 4:-4] if mm < 2 else volume.array[0, 0, 1:-1]
     np.testing.assert_allclose(np.diff(inner), mm, rtol=1e-4)
@@ -118,14 +118,14 @@ def test_a_ramp_in_millimetres_stays_a_ramp(mm):
 
 def test_a_constant_stays_constant_and_zero_mm_keeps_the_grid():
     volume = volume_of(np.full((7, 8, 9), 37.1), (0.7, 0.7, 5.0))
-    assert (volumes.resample(volume, 1.0).array == volume.array[0, 0, 0]).all()
-    assert volumes.resample(volume, 1.0).array.shape == (5, 6, 45)
-    assert volumes.resample(volume, 0) is volume
+    assert (scans.resample(volume, 1.0).array == volume.array[0, 0, 0]).all()
+    assert scans.resample(volume, 1.0).array.shape == (5, 6, 45)
+    assert scans.resample(volume, 0) is volume
 
 
 def test_zeros_around_the_brain_are_minus_1_however_many_they_are():
     brain = np.random.default_rng(0).normal(300, 40, (40, 40, 40)).clip(1)
-    windows = [volumes.intensity_window(np.pad(brain, pad), "mri", **MRI_WINDOW) for pad in (4, 20)]
+    windows = [scans.intensity_window(np.pad(brain, pad), "mri", **MRI_WINDOW) for pad in (4, 20)]
     assert windows[0][0] == windows[1][0] == 0
     assert windows[0][1] == pytest.approx(windows[1][1], rel=0.01)
     assert windows[0][1] == pytest.approx(np.percentile(brain, 99.5), rel=0.01)
@@ -134,30 +134,30 @@ def test_zeros_around_the_brain_are_minus_1_however_many_they_are():
 def test_a_tiny_bright_object_still_has_a_window():
     array = np.zeros((20, 20, 20))
     array[0, 0, 0] = 5
-    assert volumes.intensity_window(array, "mri", **MRI_WINDOW) == (0, 5)
+    assert scans.intensity_window(array, "mri", **MRI_WINDOW) == (0, 5)
 
 
 def test_ct_is_seen_through_its_hu_window():
-    assert volumes.intensity_window(ramp(), "ct", **MRI_WINDOW) == (-1000, 2000)
+    assert scans.intensity_window(ramp(), "ct", **MRI_WINDOW) == (-1000, 2000)
 
 
 def test_cropping_follows_the_head_and_padding_keeps_everything():
     slices = np.zeros((2, 64, 20), np.float32)
     slices[:, 40:60, 5:15] = 1
-    fitted = volumes.fit_slices(slices, 32, "crop_or_pad", fill=-1, threshold=0.5)
+    fitted = scans.fit_slices(slices, 32, "crop_or_pad", fill=-1, threshold=0.5)
     assert fitted.shape == (2, 32, 32)
     assert (fitted == 1).sum() == (slices == 1).sum()
     assert (fitted == -1).sum() == 2 * 32 * 12
 
 
 def test_scaling_keeps_the_proportions_and_constants():
-    fitted = volumes.fit_slices(np.ones((1, 64, 32), np.float32), 16, "scale", fill=0, threshold=0.5)
+    fitted = scans.fit_slices(np.ones((1, 64, 32), np.float32), 16, "scale", fill=0, threshold=0.5)
     np.testing.assert_array_equal(fitted[0], np.pad(np.ones((16, 8)), ((0, 0), (4, 4))))
 
 
 def test_an_unknown_fit_is_refused():
     with pytest.raises(UserError, match=r"data.fit is 'squeeze'"):
-        volumes.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
+        scans.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
 
 
 @pytest.mark.parametrize("pattern", ["flair_lgg/sub-014/**/*_FLAIR.nii.gz", "flair_open_ms/sub-19/ses-1/**/*_FLAIR.nii.gz"])
@@ -165,8 +165,8 @@ def test_real_flair_has_dark_air_and_a_bright_brain(pattern):
     path = next(SHARED.glob(pattern), None)
     if path is None:
         pytest.skip(f"{SHARED / pattern} is not on this machine")
-    volume = volumes.read_volume(path)
-    low, high = volumes.intensity_window(volume.array, "mri", **MRI_WINDOW)
+    volume = scans.read_volume(path)
+    low, high = scans.intensity_window(volume.array, "mri", **MRI_WINDOW)
     image = 2 * (volume.array - low) / (high - low) - 1
     assert volume.integer
     assert np.median(image[:5, :5]) < -0.9
@@ -177,6 +177,6 @@ def test_real_ct_has_air_and_bone():
     path = SHARED / "ct/sub-cthead/ct/sub-cthead_ct.nii.gz"
     if not path.is_file():
         pytest.skip(f"{path} is not on this machine")
-    volume = volumes.resample(volumes.read_volume(path), 2.0)
+    volume = scans.resample(scans.read_volume(path), 2.0)
     assert volume.array.min() < -900
     assert volume.array.max() > 1000

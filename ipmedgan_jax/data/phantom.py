@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from ipmedgan_jax.data.volumes import MODALITIES
+from ipmedgan_jax.imaging.scans import MODALITIES
 
 TISSUES = (
     "air",

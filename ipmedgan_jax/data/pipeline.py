@@ -15,12 +15,12 @@ from typing import Any
 import grain
 import numpy as np
 
-from ipmedgan_jax.damage import INTACT, DamageSettings, simulate
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
+from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
+from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
 from ipmedgan_jax.data.holes import any_hole, box, evaluation_generator, random_hole
-from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.shapes import ShapeSettings, draw
 
 
 class Batches:

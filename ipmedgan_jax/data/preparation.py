@@ -21,11 +21,12 @@ from absl import logging
 from tqdm import tqdm
 
 import ipmedgan_jax
-from ipmedgan_jax import whole
-from ipmedgan_jax.crew import Crew
-from ipmedgan_jax.data import nifti, records, volumes
-from ipmedgan_jax.data.settings import PreparationSettings
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import records
+from ipmedgan_jax.distributed.crew import Crew
+from ipmedgan_jax.imaging import nifti, scans
+from ipmedgan_jax.imaging.settings import PreparationSettings
 
 _BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
 _PARTIAL_FILE = records.DATASET_FILE + ".partial"
@@ -194,7 +195,7 @@ def _open_output(settings: PreparationSettings, sources: list[_Source], director
     _remove_strays(sources, directory)
     for split in records.SPLITS:
         (directory / split).mkdir(parents=True, exist_ok=True)
-    whole.write_json(directory / _PARTIAL_FILE, settings.recorded())
+    files.write_json(directory / _PARTIAL_FILE, settings.recorded())
 
 
 def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
@@ -256,7 +257,7 @@ def _prepare_volume(settings: PreparationSettings, directory: Path, source: _Sou
     receipt.unlink(missing_ok=True)  # it would vouch for the shard that is replaced now
     shard.unlink(missing_ok=True)
     prepared = _make_shard(settings, source, digest, shard)
-    whole.write_json(receipt, asdict(prepared))
+    files.write_json(receipt, asdict(prepared))
     return prepared
 
 
@@ -272,10 +273,10 @@ def _intact(shard: Path, slices: int) -> bool:
 
 def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads the volume and writes its slices; no shard where none has enough foreground."""
-    volume = volumes.read_volume(source.path)
-    if caution := volumes.modality_caution(volume, settings.modality):
+    volume = scans.read_volume(source.path)
+    if caution := scans.modality_caution(volume, settings.modality):
         logging.warning("%s: %s", volume.path, caution)
-    grid = volumes.resample(volume, settings.resample_mm)
+    grid = scans.resample(volume, settings.resample_mm)
     try:
         window, kept, images = _kept_slices(settings, grid)
     except UserError as error:
@@ -301,13 +302,13 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
     )
 
 
-def _kept_slices(settings: PreparationSettings, grid: volumes.Volume) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+def _kept_slices(settings: PreparationSettings, grid: scans.Volume) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
     """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
     low, high = settings.window(grid.array)
     threshold = low + settings.foreground_level * (high - low)
     fill = max(low, float(grid.array.min()))  # the darkest that is both in the scan and in the window
-    slices = volumes.axial_slices(grid.array)
-    images = volumes.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
+    slices = scans.axial_slices(grid.array)
+    images = scans.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
     kept = np.flatnonzero((images > threshold).mean(axis=(1, 2)) >= settings.min_foreground)
     return (low, high), kept, images
 
@@ -326,11 +327,11 @@ def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float],
     return np.clip(images, lowest, highest)
 
 
-def _slice_spacing(settings: PreparationSettings, grid: volumes.Volume) -> tuple[float, float, float]:
+def _slice_spacing(settings: PreparationSettings, grid: scans.Volume) -> tuple[float, float, float]:
     """Millimetres from column to column, row to row and slice to slice of the records."""
     x, y, z = grid.spacing_mm
     if settings.fit == "scale":
-        factor = volumes.scale_factor(volumes.axial_slices(grid.array).shape, settings.image_size)
+        factor = scans.scale_factor(scans.axial_slices(grid.array).shape, settings.image_size)
         x, y = x / factor, y / factor
     return x, y, z
 

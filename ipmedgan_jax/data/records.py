@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
-from ipmedgan_jax.errors import UserError
-from ipmedgan_jax.whole import write_json
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.files import write_json
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1

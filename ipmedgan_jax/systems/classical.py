@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation, label
 from scipy.sparse.linalg import spsolve
 from skimage.restoration import inpaint_biharmonic
 
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
 
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

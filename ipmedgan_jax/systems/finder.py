@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ipmedgan_jax import losses
 from ipmedgan_jax.networks.casnet import UBlock
-from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems.parts import Parts
+from ipmedgan_jax.systems import losses
+from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "Finder":

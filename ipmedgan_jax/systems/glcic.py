@@ -18,11 +18,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from ipmedgan_jax import losses
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
-from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems import masking
-from ipmedgan_jax.systems.parts import Parts
+from ipmedgan_jax.systems import losses, masking
+from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "GLCIC":

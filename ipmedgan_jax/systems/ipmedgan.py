@@ -12,12 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ipmedgan_jax import losses
-from ipmedgan_jax.errors import UserError
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
-from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems import masking
-from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
+from ipmedgan_jax.systems import losses, masking
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
+from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "IpMedGAN":

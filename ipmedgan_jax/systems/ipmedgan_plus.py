@@ -21,13 +21,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ipmedgan_jax import losses
-from ipmedgan_jax.losses import vgg_distance
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
-from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems import masking
-from ipmedgan_jax.systems.parts import LOCAL_LAYERS, Parts
+from ipmedgan_jax.systems import losses, masking
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
+from ipmedgan_jax.systems.losses import vgg_distance
+from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "IpMedGANPlus":

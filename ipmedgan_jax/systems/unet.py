@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from ipmedgan_jax import losses
-from ipmedgan_jax.steps import Batch, Judge, Term, Tree
-from ipmedgan_jax.systems.parts import Parts
+from ipmedgan_jax.systems import losses
+from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "UNet":

@@ -1,0 +1,1 @@
+"""What every other package stands on: errors, files, the cache folder, how a command starts and ends."""

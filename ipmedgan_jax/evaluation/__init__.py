@@ -1,0 +1,1 @@
+"""Scores of fills and of found damage, reports, comparisons and figures."""

@@ -1,0 +1,86 @@
+"""What a system filled in, kept beside its scores: `fills.npz`, for figures and for other people's metrics."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.evaluation.reports import SliceScore
+
+FILE = "fills.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Fills:
+    """Every scored slice's names, hole `[N, 4]` and fill `[N, h, w]` in [-1, 1]; of a few, `shown`, the image `[n, H, W]`."""
+
+    subject: np.ndarray
+    volume: np.ndarray
+    index: np.ndarray
+    hole: np.ndarray
+    fill: np.ndarray
+    shown: np.ndarray
+    image: np.ndarray
+
+    def __post_init__(self) -> None:
+        """ValueError for arrays that do not belong together."""
+        lengths = {len(each) for each in (self.subject, self.volume, self.index, self.hole, self.fill)}
+        if len(lengths) != 1 or len(self.shown) != len(self.image) or any(self.shown >= len(self.fill)):
+            raise ValueError("arrays of different lengths")
+        if any((hole[2], hole[3]) != self.fill.shape[1:] for hole in self.hole):
+            raise ValueError("holes and fills of different sizes")
+
+    def inpainted(self, example: int, fill: np.ndarray | None = None) -> np.ndarray:
+        """The whole image of one of the few, `[H, W]`, with its hole filled by this system's fill or another's."""
+        which = self.shown[example]
+        row, column, height, width = self.hole[which]
+        inpainted = self.image[example].copy()
+        inpainted[row : row + height, column : column + width] = self.fill[which] if fill is None else fill
+        return inpainted
+
+
+class Writer:
+    """Collects fills, one slice after the other."""
+
+    def __init__(self) -> None:
+        self._scores: list[SliceScore] = []
+        self._fills: list[np.ndarray] = []
+        self._shown: list[int] = []
+        self._images: list[np.ndarray] = []
+
+    def add(self, score: SliceScore, fill: np.ndarray, *, image: np.ndarray | None = None) -> None:
+        """One slice's fill `[h, w]`; with its image `[H, W]` if it is to be shown whole."""
+        if image is not None:
+            self._shown.append(len(self._scores))
+            self._images.append(image.astype(np.float32))
+        self._scores.append(score)
+        self._fills.append(fill.astype(np.float32))
+
+    def write(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        with files.atomic_file(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(
+                file,
+                subject=np.array([score.subject for score in self._scores]),
+                volume=np.array([score.volume for score in self._scores]),
+                index=np.array([score.index for score in self._scores]),
+                hole=np.array([score.hole for score in self._scores]),
+                fill=np.stack(self._fills),
+                shown=np.array(self._shown, int),
+                image=np.stack(self._images),
+            )
+
+
+def read(path: Path) -> Fills:
+    """UserError for a file that is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not found; evaluate the run again") from error
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error

@@ -1,0 +1,237 @@
+"""From the scores of single slices to metrics.json: means and 95 % intervals over subjects.
+
+Slices of one subject are not independent, so every figure is a mean of subjects' means, and every interval comes of
+drawing subjects, not slices. Units are the scores' own: 0..255 grey levels for mse and mae, dB for psnr, HU for
+mae_hu.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.files import write_text as write_whole
+from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP
+
+REGIONS = ("hole", "image")
+
+Estimate = tuple[float, tuple[float, float] | None]
+"""A value and its 95 % interval, None where there is none."""
+
+BOOTSTRAP_SEED = 0
+"""Fixed, so that the same scores have the same intervals."""
+
+COLUMNS = (
+    ("SSIM", "ssim", 4),
+    ("PSNR", "psnr", 2),
+    ("MSE", "mse", 1),
+    ("UQI", "uqi", 4),
+    ("MAE", "mae", 2),
+    ("VGG", "vgg_distance", 4),
+    ("KID", "kid", 4),
+)
+"""The table's columns: heading, metric, decimals."""
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One slice's scores by metric, in its hole [row, column, height, width] and in the whole image.
+
+    `foreground` is the share of the hole that is not air.
+    """
+
+    subject: str
+    volume: str
+    index: int
+    hole: tuple[int, int, int, int]
+    foreground: float
+    hole_scores: dict[str, float]
+    image_scores: dict[str, float]
+
+    def region(self, name: str) -> dict[str, float]:
+        """The scores in `hole` or `image`."""
+        return self.hole_scores if name == "hole" else self.image_scores
+
+
+def subject_means(scores: Sequence[SliceScore], region: str) -> dict[str, dict[str, float]]:
+    """Each subject's mean of each metric over its slices: {subject: {metric: mean}}, subjects in order of name."""
+    by_subject: dict[str, list[dict[str, float]]] = {}
+    for score in sorted(scores, key=lambda score: score.subject):
+        by_subject.setdefault(score.subject, []).append(score.region(region))
+    return {
+        subject: {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
+        for subject, rows in by_subject.items()
+    }
+
+
+def bootstrap_interval(
+    per_subject_values: Sequence[float], *, resamples: int, seed: int = BOOTSTRAP_SEED
+) -> tuple[float, float] | None:
+    """Percentile bootstrap (Efron, 1979): the 2.5 and 97.5 percentiles of the means of resampled subjects.
+
+    None for fewer than two subjects: one subject says nothing about how subjects differ.
+    """
+    values = np.asarray(per_subject_values, np.float64)
+    if len(values) < 2:
+        return None
+    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def report(
+    scores: Sequence[SliceScore],
+    *,
+    system: str,
+    step: int | None,
+    data: Any,
+    holes: Any,
+    seconds_per_slice: float | None,
+    resamples: int,
+    kid: Estimate | None = None,
+    parameters: int = 0,
+    images_seen: int = 0,
+) -> dict[str, Any]:
+    """What metrics.json holds; `data` and `holes` say what was scored and are passed on.
+
+    `parameters` are the generator's, `images_seen` the slices it was trained on, each as often as it was; 0 where nothing
+    learns.
+
+    Each region has {metric: {"mean", "ci95": [low, high]}}, ci95 null for a single subject, and `psnr_of_mean_mse` in
+    dB, which, unlike the mean PSNR, a few perfect slices cannot lift. UserError without slices, or for a score that
+    is not finite.
+    """
+    if not scores:
+        raise UserError(f"{system}: no slice to score, at least one wanted (data.dir, holes.evaluation_min_foreground)")
+    _check_scores(scores)
+    regions = {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS}
+    if kid is not None:
+        regions["hole"]["kid"] = {"mean": kid[0], "ci95": kid[1]}
+    return {
+        "system": system,
+        "step": step,
+        "images_seen": images_seen,
+        "parameters": parameters,
+        "data": data,
+        "holes": holes,
+        "region": regions,
+        "subjects": len({score.subject for score in scores}),
+        "slices": len(scores),
+        "seconds_per_slice": seconds_per_slice,
+    }
+
+
+def write_report(directory: Path, report: dict[str, Any], scores: Sequence[SliceScore]) -> None:
+    """Writes `slices.csv`, `subjects.csv` (a row each) and, last, `metrics.json`, each whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / "slices.csv", csv_text([_slice_row(score) for score in scores]))
+    write_whole(directory / "subjects.csv", csv_text(_subject_rows(scores)))
+    write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def read_slices(path: Path) -> list[SliceScore]:
+    """What `slices.csv` holds. KeyError or ValueError where it is not whole."""
+    return [_from_row(row) for row in read_rows(path)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a heading."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table(reports: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table, aligned for the terminal too: a row a system, means in the hole with their 95 % intervals."""
+    rows = [["system", *(heading for heading, _, _ in COLUMNS)]]
+    for entry in reports:
+        hole = entry["region"]["hole"]
+        rows.append([entry["system"], *(cell(hole.get(metric), decimals) for _, metric, decimals in COLUMNS)])
+    return markdown_table(rows)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    rule = "-|-".join("-" * width for width in widths)
+    return "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[str, Any]:
+    """One region of metrics.json from its subjects' means."""
+    metrics = next(iter(means.values()))
+    columns = {metric: [row[metric] for row in means.values()] for metric in metrics}
+    summary: dict[str, Any] = {
+        metric: {"mean": float(np.mean(values)), "ci95": bootstrap_interval(values, resamples=resamples)}
+        for metric, values in columns.items()
+    }
+    if "mse" in columns:
+        summary["psnr_of_mean_mse"] = _psnr_of_mean_mse(summary["mse"]["mean"])
+    return summary
+
+
+def _psnr_of_mean_mse(mean_mse: float) -> float:
+    """dB, at most `PSNR_CAP`."""
+    return min(10 * math.log10(PEAK**2 / mean_mse), PSNR_CAP) if mean_mse > 0 else PSNR_CAP
+
+
+def _check_scores(scores: Sequence[SliceScore]) -> None:
+    """Every slice has the same metrics, and every score is a finite number."""
+    for region in REGIONS:
+        wanted = scores[0].region(region).keys()
+        for score in scores:
+            where = f"subject {score.subject}, volume {score.volume}, slice {score.index}, {region}"
+            if score.region(region).keys() != wanted:
+                raise ValueError(f"{where}: metrics {sorted(wanted)} wanted, got {sorted(score.region(region))}")
+            for metric, value in score.region(region).items():
+                if not math.isfinite(value):
+                    raise UserError(f"{where}: a finite {metric} wanted, got {value} (evaluation.checkpoint)")
+
+
+def _slice_row(score: SliceScore) -> dict[str, Any]:
+    row, column, height, width = score.hole
+    where = {"subject": score.subject, "volume": score.volume, "slice": score.index, "row": row, "column": column}
+    scores = {f"{region}_{metric}": value for region in REGIONS for metric, value in score.region(region).items()}
+    return where | {"height": height, "width": width, "foreground": score.foreground} | scores
+
+
+def _from_row(row: dict[str, str]) -> SliceScore:
+    regions = [
+        {key.removeprefix(f"{region}_"): float(value) for key, value in row.items() if key.startswith(f"{region}_")}
+        for region in REGIONS
+    ]
+    box = (int(row["row"]), int(row["column"]), int(row["height"]), int(row["width"]))
+    return SliceScore(row["subject"], row["volume"], int(row["slice"]), box, float(row["foreground"]), *regions)
+
+
+def _subject_rows(scores: Sequence[SliceScore]) -> list[dict[str, Any]]:
+    """Each subject's slices, then its mean of every metric in the hole and in the image."""
+    means = {region: subject_means(scores, region) for region in REGIONS}
+    return [
+        {"subject": subject, "slices": sum(score.subject == subject for score in scores)}
+        | {f"{region}_{metric}": value for region in REGIONS for metric, value in means[region][subject].items()}
+        for subject in means["hole"]
+    ]
+
+
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def cell(entry: dict[str, Any] | None, decimals: int, *, signed: bool = False) -> str:
+    """`mean [low, high]`, `mean` where there is no interval, `-` where the metric was not taken."""
+    if entry is None:
+        return "-"
+    numbers = [f"{value:{'+' if signed else ''}.{decimals}f}" for value in (entry["mean"], *(entry["ci95"] or ()))]
+    return numbers[0] if len(numbers) == 1 else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"

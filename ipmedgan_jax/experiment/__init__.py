@@ -1,0 +1,1 @@
+"""From a config to what runs, and a run on disk. The only readers of a ConfigDict."""

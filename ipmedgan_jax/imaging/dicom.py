@@ -1,0 +1,229 @@
+"""A DICOM series as a volume, and back: the extra `dicom` (pydicom).
+
+One folder is one series of single-frame images of one patient position. Read, its slices are stacked along their normal.
+Written again, every dataset is what it was but for the pixels that were filled, and for what says that it is one of another,
+derived series.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+
+_EVEN = 0.01
+"""Share of the slices' distance by which it may vary."""
+
+_MOST_FILES = 5000
+
+_NEEDED = {
+    "SOPClassUID": 1,
+    "SOPInstanceUID": 1,
+    "ImageOrientationPatient": 6,
+    "ImagePositionPatient": 3,
+    "PixelSpacing": 2,
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "PixelRepresentation": 1,
+}
+"""Attributes of every slice, and how many values they have."""
+
+_OF_PIXELS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+
+
+@dataclass(frozen=True, eq=False)
+class DicomSeries:
+    """The datasets in the order of their place along the normal; arrays are `[columns, rows, slices]`."""
+
+    path: Path
+    datasets: tuple[Any, ...]
+    files: tuple[Path, ...]
+
+    @cached_property
+    def stored(self) -> np.ndarray:
+        """The pixels as stored."""
+        return np.stack([dataset.pixel_array.T for dataset in self.datasets], axis=-1)
+
+    @property
+    def placed(self) -> bool:
+        return True
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to millimetres, right, anterior and superior positive, as NIfTI has it."""
+        first, last = self.datasets[0], self.datasets[-1]
+        along_columns, along_rows = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+        row_mm, column_mm = map(float, first.PixelSpacing)
+        start = _position(first)
+        affine = np.eye(4)
+        affine[:3, 0], affine[:3, 1] = along_columns * column_mm, along_rows * row_mm
+        affine[:3, 2] = (_position(last) - start) / max(1, len(self.datasets) - 1)
+        if len(self.datasets) == 1:
+            affine[:3, 2] = np.cross(along_columns, along_rows) * float(first.get("SliceThickness", 1.0) or 1.0)
+        affine[:3, 3] = start
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's left and posterior are positive
+
+    def values(self) -> np.ndarray:
+        """The pixels in the image's unit (HU for CT), float32."""
+        slopes, intercepts = np.array(self._scalings, np.float32).T
+        return self.stored * slopes + intercepts
+
+    @property
+    def _scalings(self) -> list[tuple[float, float]]:
+        return [(float(d.get("RescaleSlope", 1) or 1), float(d.get("RescaleIntercept", 0) or 0)) for d in self.datasets]
+
+    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
+        """Writes the series with other values at some voxels to a folder that does not exist: all of it, or nothing.
+
+        Args:
+          where: bool, of the stored shape.
+          values: `[where.sum()]` in the image's unit, in C order of `where`.
+          description: goes into the new series' description and derivation.
+        """
+        filled = np.zeros(where.shape)
+        filled[where] = values
+        with files.atomic_folder(output) as unfinished:
+            self._write_slices(unfinished, where, filled, description)
+
+    def _write_slices(self, folder: Path, where: np.ndarray, filled: np.ndarray, description: str) -> None:
+        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+        series = generate_uid()
+        for i, (dataset, file) in enumerate(zip(self.datasets, self.files, strict=True)):
+            slope, intercept = self._scalings[i]
+            chosen, bits = where[..., i].T, int(dataset.BitsStored)
+            low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
+            new = np.clip(np.rint((filled[..., i].T[chosen] - intercept) / slope), low, high).astype(np.int64)
+            words = _words(dataset)
+            within = 2**bits - 1  # a pixel's own bits; some series keep other things in the rest
+            words[chosen] = (words[chosen] & ~np.array(within, words.dtype)) | (new & within).astype(words.dtype)
+            changed = copy.deepcopy(dataset)
+            changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
+            changed["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
+            changed.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            _mark_derived(changed, dataset, series, description)
+            changed.save_as(folder / file.name, enforce_file_format=True, little_endian=True, implicit_vr=False)
+
+
+def read(folder: Path) -> DicomSeries:
+    """The one series in a folder. UserError where pydicom is missing, or the folder holds no series, or several."""
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise UserError(f"{folder}: reading DICOM needs pydicom: pip install 'ipmedgan-jax[dicom]'") from error
+    found: dict[str, list[tuple[Any, Path]]] = {}
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if len(paths) > _MOST_FILES:
+        raise UserError(f"{folder}: holds {len(paths)} files; give the folder of one series")
+    for path in paths:
+        try:
+            dataset = pydicom.dcmread(path)
+            is_image = "Rows" in dataset and "PixelData" in dataset
+        except Exception as error:  # pydicom raises many kinds for a damaged file
+            if isinstance(error, InvalidDicomError) and path.suffix.lower() not in ("", ".dcm", ".ima"):
+                continue
+            raise UserError(
+                f"{path}: not a readable DICOM file ({error}); copy the series again, or take the file out"
+            ) from error
+        if is_image:
+            found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((dataset, path))
+        elif _should_be_image(dataset):
+            raise UserError(f"{path}: ends before its pixels; copy the series again")
+    if len(found) != 1:
+        raise UserError(f"{folder}: holds {len(found)} DICOM series with images; give a folder of one")
+    (slices,) = found.values()
+    for dataset, path in slices:
+        _check(dataset, path)
+    normal = np.cross(*np.array(slices[0][0].ImageOrientationPatient, float).reshape(2, 3))
+    slices.sort(key=lambda each: float(_position(each[0]) @ normal))
+    _check_together(folder, [dataset for dataset, _ in slices])
+    series = DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
+    try:
+        _ = series.stored
+    except Exception as error:  # pydicom's decoders raise many kinds
+        raise UserError(f"{folder}: its pixels cannot be read ({error}); decompress the series first") from error
+    return series
+
+
+def _should_be_image(dataset: Any) -> bool:
+    """Whether a dataset without pixels has lost them; reports and directories have none."""
+    kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+    return kind is None or "Image Storage" in kind.name
+
+
+def _words(dataset: Any) -> np.ndarray:
+    """The pixels `[rows, columns]` as the file's own unsigned little-endian words, unused bits included; a copy."""
+    kind = np.dtype(f"<u{int(dataset.BitsAllocated) // 8}")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed or not syntax.is_little_endian:
+        return np.ascontiguousarray(dataset.pixel_array).astype(kind.newbyteorder("<")).view(kind)
+    count = int(dataset.Rows) * int(dataset.Columns)
+    return np.frombuffer(dataset.PixelData, kind, count).reshape(dataset.Rows, dataset.Columns).copy()
+
+
+def _check(dataset: Any, path: Path) -> None:
+    for name, count in _NEEDED.items():
+        value = dataset.get(name)
+        if value is None or value == "" or (count > 1 and len(value) != count):
+            raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
+        raise UserError(f"{path}: has several frames or colours; only series of one grey frame a file are filled")
+    if not all(float(value) > 0 for value in dataset.PixelSpacing):
+        raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
+
+
+def _check_together(folder: Path, datasets: list[Any]) -> None:
+    first = datasets[0]
+    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_OF_PIXELS):
+        if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
+            raise UserError(f"{folder}: its slices differ in {name}: not one volume")
+    places = np.stack([_position(dataset) for dataset in datasets])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    if len(steps) and (steps.min() <= 0 or np.ptp(steps) > max(_EVEN * steps.mean(), 0.02)):
+        raise UserError(
+            f"{folder}: its slices are {steps.min():.2f} to {steps.max():.2f} mm apart: some are missing or of one "
+            "place, or the series is uneven"
+        )
+
+
+def _position(dataset: Any) -> np.ndarray:
+    return np.array(dataset.ImagePositionPatient, float)
+
+
+def _mark_derived(changed: Any, source: Any, series: str, description: str) -> None:
+    """New identity, and what it was made from (DICOM PS3.3 C.7.6.1: derived images)."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+    from pydicom.uid import generate_uid
+
+    changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    changed.SeriesInstanceUID = series
+    changed.SeriesDescription = f"{source.get('SeriesDescription', '')} inpainted".strip()[:64]
+    changed.DerivationDescription = description[:1024]
+    kind = list(source.get("ImageType", ["ORIGINAL", "PRIMARY"]))
+    changed.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    changed.SourceImageSequence = Sequence([reference])
+
+
+def is_series(path: Path) -> bool:
+    """Whether a folder holds DICOM files."""
+    return path.is_dir() and any(_has_preamble(each) for each in _first_files(path))
+
+
+def _first_files(folder: Path) -> Iterator[Path]:
+    return (each for each in sorted(folder.iterdir())[:20] if each.is_file())
+
+
+def _has_preamble(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"

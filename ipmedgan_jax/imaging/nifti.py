@@ -1,0 +1,176 @@
+"""NIfTI files as bytes: read within what the header promises, and written so that only chosen voxels differ.
+
+nibabel reads the header. The rest is kept as it lies in the file, so that a file written again has the same header,
+extensions, and stored voxels, bit for bit, but for the voxels that were given new values.
+"""
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
+
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+
+SUFFIXES = (".nii.gz", ".nii")
+
+_HEADER_BYTES = 540
+"""Of the longer header, NIfTI-2's."""
+
+_TRAILING_BYTES = 2**20
+"""What a file may hold behind its voxels; some writers pad."""
+
+_COMPRESSION = 4
+"""gzip's level for written files: half the time of its usual 6 for files 2 % larger."""
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiFile:
+    """One single-file NIfTI (1 or 2, either byte order), with a scalar for each voxel."""
+
+    path: Path
+    header: nibabel.Nifti1Header
+    content: bytes  # the whole file, unpacked
+
+    @property
+    def stored(self) -> np.ndarray:
+        """The voxels as stored, not scaled, `[X, Y, Z, ...]` in the file's own order; a read-only view."""
+        return _voxels(self.content, self.header)
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """Slope and intercept: value = stored * slope + intercept."""
+        slope, intercept = self.header.get_slope_inter()
+        return (1.0, 0.0) if slope is None else (float(slope), float(intercept))
+
+    def values(self) -> np.ndarray:
+        """The voxels in the image's unit, float32 or, where their type needs it, float64; shape as stored."""
+        slope, intercept = (np.float32(value) for value in self.scaling)
+        scaled = apply_read_scaling(self.stored, slope, intercept)
+        return scaled.astype(np.promote_types(scaled.dtype, np.float32))
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to millimetres; a guess where the file is not `placed`."""
+        return self.header.get_best_affine()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the header says where the voxels lie: by its qform or sform."""
+        return bool(self.header["qform_code"] > 0 or self.header["sform_code"] > 0)
+
+    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
+        """Writes the file with other values at some voxels, whole or not at all.
+
+        Args:
+          where: bool, of the stored shape.
+          values: `[where.sum()]` in the image's unit, in C order of `where`; rounded and clipped to what the type holds.
+          description: not used, the header stays as it is.
+        """
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.path}: its intensities are too small or too large to be filled; rescale them first")
+        content = bytearray(self.content)
+        voxels = _voxels(content, self.header)
+        slope, intercept = self.scaling
+        new = (np.asarray(values, np.float64) - intercept) / slope
+        if voxels.dtype.kind in "iu":
+            limits = np.iinfo(voxels.dtype)
+            new = np.clip(np.rint(new), float(limits.min), float(limits.max))
+        voxels[where] = new.astype(voxels.dtype)
+        write(output, bytes(content))
+
+
+def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndarray:
+    shape = header.get_data_shape()
+    return np.ndarray(shape, header.get_data_dtype(), content, int(header["vox_offset"]), order="F")
+
+
+def read(path: Path | str) -> NiftiFile:
+    """The file; UserError says what is wrong with one that cannot be used, before it can fill the memory."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
+    try:
+        with _open(path) as stream:
+            start = stream.read(_HEADER_BYTES)
+            header = _read_header(path, start)
+            expected = _expected_bytes(path, header)
+            content = start + stream.read(max(0, expected - len(start)))
+            content += stream.read(_TRAILING_BYTES + 1)
+    except (HeaderDataError, nibabel.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise UserError(f"{path}: not a readable NIfTI file ({error}); copy or convert it again") from error
+    if len(content) < expected:
+        raise UserError(
+            f"{path}: not a readable NIfTI file (it ends after {len(content)} bytes, its header promises {expected}); "
+            "copy or convert it again"
+        )
+    if len(content) > expected + _TRAILING_BYTES:
+        raise UserError(f"{path}: holds more than the {expected} bytes its header speaks of; convert it again")
+    return NiftiFile(path, header, content)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file's content, compressed if its name says so: whole, or not at all."""
+    if path.name.endswith(".gz"):
+        content = gzip.compress(content, _COMPRESSION, mtime=0)
+    with files.atomic_file(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Writes a new image of the array's type."""
+    write(path, nibabel.Nifti1Image(array, affine).to_bytes())
+
+
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
+    kind = next((kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header) if kind.may_contain_header(start)), None)
+    if kind is None:
+        raise ValueError("it has no NIfTI header")
+    block = start[: kind.sizeof_hdr]
+    stored = kind(block, check=False)
+    if stored["magic"].tobytes()[:3] not in (b"n+1", b"n+2"):
+        raise ValueError("it is one half of a pair, or of another format")
+    _check_spacing(path, stored)
+    header = kind(block)
+    header.get_slope_inter(), header.get_best_affine()  # raise where they cannot be
+    if int(header["vox_offset"]) < header.single_vox_offset:
+        raise ValueError(f"its voxels begin at byte {int(header['vox_offset'])}, inside its header")
+    voxel = header.get_data_dtype()
+    if voxel.kind not in "iuf":
+        raise UserError(f"{path}: its voxels are of type {voxel}, not one number each; convert it to a scalar image")
+    return header
+
+
+def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
+    """Looks at the spacing as stored: nibabel mends zero and negative ones silently."""
+    dimensions = min(int(header["dim"][0]), 3)
+    spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
+    if not all(np.isfinite(value) and value > 0 for value in spacing):
+        raise UserError(f"{path}: the spacing in its header is {spacing} mm; set pixdim to positive numbers")
+
+
+def _expected_bytes(path: Path, header: nibabel.Nifti1Header) -> int:
+    """Length of the file up to its last voxel, as its header has it."""
+    shape = header.get_data_shape()
+    if not shape or min(shape) < 0:
+        raise ValueError(f"its header gives the shape {shape}")
+    expected = int(header["vox_offset"]) + int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if expected > memory:
+        raise UserError(
+            f"{path}: its header gives the shape {shape}, {expected / 2**30:,.0f} GiB: more than this machine's memory"
+        )
+    return expected

@@ -1,0 +1,263 @@
+"""NIfTI volumes and arrays: reading, orientation, spacing, intensity window and axial slices.
+
+Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's right, Y to the front, Z to the head) or
+slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 the subject's right, slice 0 the lowest.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import nibabel
+import numpy as np
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import dicom, nifti
+
+FIT_MODES = ("crop_or_pad", "scale")
+MODALITIES = ("mri", "ct")
+
+Window = tuple[float, float]
+"""Intensities shown as -1 and 1."""
+
+_NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
+_BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan in canonical orientation; `array` is [X, Y, Z] float32 in the source's unit."""
+
+    path: Path
+    array: np.ndarray
+    spacing_mm: tuple[float, float, float]  # along X, Y, Z
+    orientation: str  # of the file, as axis codes: "LPS" grows to the left, to the back, to the head
+    integer: bool  # the file's intensities are whole numbers
+
+
+class ScanFile(Protocol):
+    """What a scan is stored in; see `nifti.NiftiFile`, `dicom.DicomSeries`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def stored(self) -> np.ndarray: ...
+
+    @property
+    def placed(self) -> bool: ...
+
+    @property
+    def affine(self) -> np.ndarray: ...
+
+    def values(self) -> np.ndarray: ...
+
+    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume and the file, or the DICOM series, it is in."""
+
+    file: ScanFile
+    volume: Volume
+    axes: np.ndarray  # nibabel's orientation of the file's axes: their canonical axes and directions
+    affine: np.ndarray  # from the volume's voxels to millimetres
+
+    def in_file_order(self, array: np.ndarray) -> np.ndarray:
+        """A canonical `[X, Y, Z]` with the file's axes and shape."""
+        inverse = np.empty_like(self.axes)
+        inverse[self.axes[:, 0].astype(int)] = np.column_stack([np.arange(3), self.axes[:, 1]])
+        return nibabel.orientations.apply_orientation(array, inverse).reshape(self.file.stored.shape)
+
+
+def read_volume(path: Path | str) -> Volume:
+    """Reads one 3-D NIfTI volume; UserError says what is wrong with a file that cannot be used."""
+    return read_scan(path).volume
+
+
+def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
+    """The same with its file; a folder is read as a DICOM series. Without `finite`, NaN and infinite voxels are let in.
+
+    The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
+    """
+    path = Path(path)
+    file: ScanFile = dicom.read(path) if path.is_dir() else nifti.read(path)
+    data = without_trailing_axes(file.values())
+    _check_values(path, data, finite)
+    axes = find_axes(path, file.affine)
+    array, canonical_affine = reorient(data, file.affine)
+    spacing = nibabel.affines.voxel_sizes(canonical_affine)
+    volume = Volume(
+        path=path,
+        array=np.ascontiguousarray(array, np.float32),
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        orientation="".join(nibabel.orientations.ornt2axcodes(axes)),
+        integer=bool(np.array_equal(data, np.rint(data))),
+    )
+    return Scan(file, volume, axes, canonical_affine)
+
+
+def without_trailing_axes(array: np.ndarray) -> np.ndarray:
+    """`[X, Y, Z]` of `[X, Y, Z, 1, ...]`; anything else as it is."""
+    return array.reshape(array.shape[:3]) if set(array.shape[3:]) == {1} else array
+
+
+def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
+    """nibabel's orientation of an affine's axes; UserError where there are not three."""
+    spans = np.isfinite(affine).all()
+    axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
+    if not (spans and np.isfinite(axes).all()):
+        raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
+    return axes
+
+
+def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An array `[i, j, k]` with its affine, as canonical `[X, Y, Z]` with its own."""
+    axes = nibabel.orientations.io_orientation(affine)
+    reoriented = nibabel.orientations.apply_orientation(array, axes)
+    return reoriented, affine @ nibabel.orientations.inv_ornt_aff(axes, array.shape)
+
+
+def _check_values(path: Path, data: np.ndarray, finite: bool) -> None:
+    if data.ndim != 3:
+        raise UserError(f"{path}: has shape {data.shape}, a 3-D volume is needed; split or stack it into volumes")
+    if data.size == 0:
+        raise UserError(f"{path}: has an empty axis (shape {data.shape}); export it again")
+    known = data if finite else data[np.isfinite(data)]
+    if finite or not known.size:
+        check_finite(path, data)
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if low == high:
+        raise UserError(f"{path}: every voxel is {low:g}, there is no image in it; leave the file out")
+
+
+def check_finite(path: Path, values: np.ndarray) -> None:
+    """UserError where some are NaN or infinite."""
+    if bad := int(values.size - np.isfinite(values).sum()):
+        raise UserError(f"{path}: {bad} of its {values.size} voxels are NaN or infinite; replace them by the background")
+
+
+def resample(volume: Volume, mm: float) -> Volume:
+    """The volume on an isotropic grid of `mm`, linear along each axis of the voxel grid; 0 keeps the source's grid.
+
+    The new grid is centred on the old one, and voxels beyond the outermost centres take their value. A shear (gantry
+    tilt) is left as it is: the voxel grid is zoomed, so that slices stay slices. No value leaves the source's range.
+    """
+    if mm == 0 or np.allclose(volume.spacing_mm, mm, rtol=1e-4):
+        return volume
+    array = volume.array
+    for axis, spacing in enumerate(volume.spacing_mm):
+        array = stretch(array, axis, max(1, round(array.shape[axis] * spacing / mm)), mm / spacing)
+    return replace(volume, array=array, spacing_mm=(mm, mm, mm))
+
+
+def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
+    """Linear interpolation of one axis at `length` centred positions, `step` of the old voxels apart."""
+    last = array.shape[axis] - 1
+    positions = np.clip((np.arange(length) - (length - 1) / 2) * step + last / 2, 0, last)
+    below = np.minimum(positions.astype(int), max(last - 1, 0))
+    share = (positions - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+    lower, upper = np.take(array, below, axis), np.take(array, np.minimum(below + 1, last), axis)
+    return lower + share * (upper - lower)
+
+
+def intensity_window(
+    array: np.ndarray,
+    modality: str,
+    *,
+    window_hu: tuple[float, float],
+    percentiles: tuple[float, float],
+    foreground_level: float,
+) -> tuple[float, float]:
+    """The intensities shown as -1 and 1.
+
+    CT: the HU window. MRI: the low end is the low percentile of ALL voxels, which is the background where there is one,
+    so that air, and the zeros of a skull-stripped scan, are exactly or nearly -1. The high end is the high percentile
+    of the foreground, the voxels above `foreground_level` of the way from there to the all-voxel high percentile, so
+    that the amount of air around the head hardly changes how bright the brain is.
+    """
+    if modality == "ct":
+        return float(window_hu[0]), float(window_hu[1])
+    low, bright = (float(value) for value in np.percentile(array, percentiles))
+    if bright <= low:  # the object fills less of the volume than the percentile leaves out
+        bright = float(array.max())
+    foreground = array[array > low + foreground_level * (bright - low)]
+    if not foreground.size:
+        raise UserError(f"nearly every voxel is {low:g}: a mask rather than a scan? leave the file out")
+    return low, float(np.percentile(foreground, percentiles[1]))
+
+
+def modality_caution(volume: Volume, modality: str) -> str:
+    """What to say of a volume whose values do not look like its modality's; nothing where they do."""
+    lowest = float(volume.array.min())
+    if modality == "ct" and lowest >= _NO_AIR_HU:
+        return f"no value below {_NO_AIR_HU}, so not the usual HU of CT (lowest {lowest:g})"
+    if modality == "mri" and lowest < _NO_AIR_HU:
+        return f"values down to {lowest:g} look like the HU of CT, but modality is mri"
+    return ""
+
+
+def axial_slices(array: np.ndarray) -> np.ndarray:
+    """[X, Y, Z] to [S, rows, columns]: row 0 anterior, column 0 the subject's right, slice 0 the lowest."""
+    return array[::-1, ::-1].transpose(2, 1, 0)
+
+
+def fit_slices(slices: np.ndarray, size: int, mode: str, *, fill: float, threshold: float) -> np.ndarray:
+    """[S, rows, columns] to [S, size, size].
+
+    `crop_or_pad` keeps the pixels and moves one window for the whole volume onto the foreground (above `threshold`),
+    since heads often lie off the centre of the scan; `scale` makes the longer side `size`, linearly, and pads the rest.
+    """
+    if mode not in FIT_MODES:
+        raise UserError(f"data.fit is {mode!r}; it must be one of {', '.join(FIT_MODES)}")
+    if mode == "scale":
+        factor = scale_factor(slices.shape, size)
+        for axis in (1, 2):
+            slices = stretch(slices, axis, max(1, round(slices.shape[axis] * factor)), 1 / factor)
+    return crop_or_pad(slices, size, crop_origin(slices, size, threshold), fill)
+
+
+def scale_factor(shape: tuple[int, ...], size: int) -> float:
+    """What `scale` multiplies rows and columns of [S, rows, columns] with."""
+    return size / max(shape[1:])
+
+
+def crop_origin(slices: np.ndarray, size: int, threshold: float) -> tuple[int, int]:
+    """Row and column where the window of `size` starts, negative for padding: centred on the foreground's bounding box.
+
+    An axis longer than `size` is only cropped, a shorter one only padded.
+    """
+    foreground = slices > threshold
+    return (
+        start_on(foreground.mean(axis=(0, 2)), size),
+        start_on(foreground.mean(axis=(0, 1)), size),
+    )
+
+
+def start_on(shares: np.ndarray, size: int) -> int:
+    """Start of the window along one axis, from the share of foreground at each place."""
+    spare = len(shares) - size
+    inside = np.flatnonzero(shares >= _BOX_SHARE)
+    if spare <= 0 or not len(inside):
+        return spare // 2
+    return int(np.clip((inside[0] + inside[-1] + 1 - size) // 2, 0, spare))
+
+
+def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], origin: tuple[int, int], fill: float) -> np.ndarray:
+    """`[S, height, width]`: the window of `slices` that starts at `origin`, `fill` where it reaches beyond them.
+
+    `size` is the window's height and width, or the one number that both are.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    result = np.full((len(slices), height, width), fill, slices.dtype)
+    (row, column), (rows, columns) = origin, slices.shape[1:]
+    top, left, bottom, right = max(row, 0), max(column, 0), min(row + height, rows), min(column + width, columns)
+    result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
+    return result
+
+
+def to_unit(intensities: Any, window: Window) -> np.ndarray:
+    """The window to [-1, 1], what lies outside clipped."""
+    low, high = window
+    return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)

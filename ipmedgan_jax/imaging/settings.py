@@ -1,0 +1,80 @@
+"""How scans become slices: the settings that `prepare` and `inpaint` share."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import scans
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """The settings of `config.data` that decide what the records hold; configs/base.py has their units and reasons."""
+
+    modality: str
+    image_size: int
+    fit: str = "crop_or_pad"
+    resample_mm: float = 1.0
+    window_hu: tuple[float, float] = (-1000.0, 2000.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    foreground_level: float = 0.05
+    min_foreground: float = 0.05
+    subject_regex: str = ""
+    split_ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_seed: int = 0
+    validation_subjects: tuple[str, ...] = ()
+    test_subjects: tuple[str, ...] = ()
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        """UserError where a value cannot be used."""
+        for name, wanted, good in (
+            ("modality", "mri or ct", self.modality in scans.MODALITIES),
+            ("data.image_size", "at least 1", self.image_size >= 1),
+            ("data.fit", " or ".join(scans.FIT_MODES), self.fit in scans.FIT_MODES),
+            ("data.resample_mm", "0 or more", 0 <= self.resample_mm < math.inf),
+            ("data.window_hu", "two rising numbers", _rising(self.window_hu)),
+            (
+                "data.percentiles",
+                "two rising numbers in 0..100",
+                _rising(self.percentiles) and self.percentiles[0] >= 0 and self.percentiles[1] <= 100,
+            ),
+            ("data.foreground_level", "at least 0 and below 1", 0 <= self.foreground_level < 1),
+            ("data.min_foreground", "in 0..1", 0 <= self.min_foreground <= 1),
+            ("data.split_ratios", "three shares, not negative, with a sum above 0", _shares(self.split_ratios)),
+            ("data.workers", "at least 1", self.workers >= 1),
+        ):
+            if not good:
+                raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {wanted}")
+
+    def window(self, intensities: np.ndarray) -> tuple[float, float]:
+        """The intensities shown as -1 and 1."""
+        return scans.intensity_window(
+            intensities,
+            self.modality,
+            window_hu=self.window_hu,
+            percentiles=self.percentiles,
+            foreground_level=self.foreground_level,
+        )
+
+    def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
+        """With the values that a dataset's own settings, as `recorded` gave them, have instead."""
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        return replace(self, **values)
+
+    def recorded(self) -> dict:
+        """The settings the records depend on, as JSON gives them back."""
+        return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key != "workers"}))
+
+
+def _rising(values: Sequence[float]) -> bool:
+    return len(values) == 2 and -math.inf < values[0] < values[1] < math.inf
+
+
+def _shares(values: Sequence[float]) -> bool:
+    return len(values) == 3 and all(0 <= value < math.inf for value in values) and sum(values) > 0

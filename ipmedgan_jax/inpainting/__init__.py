@@ -1,0 +1,1 @@
+"""Filling scans with a trained generator."""

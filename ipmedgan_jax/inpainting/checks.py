@@ -1,0 +1,91 @@
+"""What a person should know before trusting a filled scan: where it differs from what the generator was trained on."""
+
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import binary_dilation
+
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
+from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.inpainting.fill import Trained
+
+_FARTHEST = 1.5
+"""Times the trained spacing, or one part of it: beyond, a warning."""
+
+_RING = 5
+"""Voxels: the surroundings of the mask."""
+
+_OUTSIDE = 0.05
+"""Share of the surroundings that may lie outside the intensity window."""
+
+
+def cautions(
+    trained: Trained, seen: dict[str, Any], volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]
+) -> list[str]:
+    """One line each, none where there is nothing to say; `seen` is a run's `data.json`."""
+    lines = [scans.modality_caution(volume, trained.preparation.modality)]
+    lines.append(_of_spacing(seen, volume))
+    low, high = trained.preparation.window(volume.array[~mask])
+    lines.append(_of_intensities(volume.array, mask, low, high))
+    head = (volume.array > low + trained.preparation.foreground_level * (high - low)) | mask
+    share = np.count_nonzero(mask) / np.count_nonzero(head)
+    if share > 0.5:
+        lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
+    lines += [_of_pixels(trained, plane, volume) for plane in planes]
+    lines += _of_size(trained, volume, mask, planes)
+    return [line for line in lines if line]
+
+
+def _of_spacing(seen: dict[str, Any], volume: scans.Volume) -> str:
+    if not {"lowest_spacing_mm", "highest_spacing_mm"} <= seen.keys():
+        return "not known what voxels were trained on: the spacing could not be compared"
+    lowest, highest = np.array(seen["lowest_spacing_mm"]), np.array(seen["highest_spacing_mm"])
+    spacing = np.array(volume.spacing_mm)
+    if (spacing < lowest / _FARTHEST).any() or (spacing > highest * _FARTHEST).any():
+        return f"voxels of {_millimetres(spacing)} mm; training scans had {_millimetres(lowest)} to {_millimetres(highest)}"
+    return ""
+
+
+def _of_pixels(trained: Trained, plane: str, volume: scans.Volume) -> str:
+    """Generators know square pixels: scans are resampled to some, or their axial slices have them."""
+    rows, columns = in_plane(plane, volume.spacing_mm)
+    if trained.preparation.resample_mm == 0 and not 1 / _FARTHEST < rows / columns < _FARTHEST:
+        return f"{plane} slices have pixels of {rows:.3g} x {columns:.3g} mm, far from square"
+    return ""
+
+
+def _millimetres(spacing: np.ndarray) -> str:
+    return " x ".join(f"{value:.3g}" for value in spacing)
+
+
+def _of_intensities(array: np.ndarray, mask: np.ndarray, low: float, high: float) -> str:
+    box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
+    ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
+    if not ring.any():
+        return ""
+    around = array[box][ring]
+    share = float(((around < low) | (around > high)).mean())
+    if share > _OUTSIDE:
+        return f"{share:.0%} of the voxels round the mask lie outside the {low:g} to {high:g} that the generator sees"
+    return ""
+
+
+def _of_size(trained: Trained, volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> list[str]:
+    side, larger, others = trained.hole_size, 0, 0
+    for plane in planes:
+        masks = PLANES[plane](mask)
+        grid = Grid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
+        for each in masks[masks.any((1, 2))]:
+            pixels = grid.forth(each[None].astype(np.float32))[0] > 0
+            larger += tiles.exceeds(pixels, side)
+            others += np.count_nonzero(pixels) != side**2 * len(tiles.cover(pixels, side))
+    lines = []
+    if larger:
+        lines.append(
+            f"the hole is larger than the {side} x {side} pixels trained for in {larger} slice(s): filled there in "
+            "overlapping squares, from its border inwards"
+        )
+    if others and not trained.any_shape:
+        lines.append(f"trained on whole squares of {side} x {side} pixels alone; holes of another shape in {others} slice(s)")
+    return lines

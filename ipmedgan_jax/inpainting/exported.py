@@ -1,0 +1,149 @@
+"""A generator as a folder of its own: a program (StableHLO), its weights, what it was trained for. No training code runs it.
+
+`generator.stablehlo` takes the weights in order, images `[B, H, W, 1]` in [-1, 1], boxes `[B, 4]` and shapes in the boxes
+`[B, h, w]`, and gives inpainted images; `weights.npz` has the weights as `0`, `1`, ...; `model.json` the rest.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+import ipmedgan_jax
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.inpainting.fill import Generator, Trained
+
+MODEL_FILE, PROGRAM_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "generator.stablehlo", "weights.npz", "MODEL_CARD.md"
+
+FORMAT_VERSION = 1
+
+PLATFORMS = ("cpu", "cuda")
+"""What the program is written for; either kind of machine can write it."""
+
+
+def write(
+    folder: Path, generator: Generator, program: Callable[..., jax.Array], weights: Sequence[jax.Array], card: str
+) -> None:
+    """Writes the folder; it must not exist. `program(weights, image, hole, shape)` gives inpainted images."""
+    trained = generator.trained
+    size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
+    batch = [
+        jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32),
+        jax.ShapeDtypeStruct((count, 4), jnp.int32),
+        jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
+    ]
+    abstract = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in weights]
+    folder = folder.resolve()
+    if folder.exists():
+        raise UserError(f"{folder}: exists; choose another --output")
+    written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
+    try:
+        with files.atomic_folder(folder) as unfinished:
+            (unfinished / PROGRAM_FILE).write_bytes(written)
+            arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
+            np.savez(unfinished / WEIGHTS_FILE, **arrays)
+            (unfinished / CARD_FILE).write_text(card)
+            description = {
+                "format_version": FORMAT_VERSION,
+                "ipmedgan_jax": ipmedgan_jax.__version__,
+                "jax": jax.__version__,
+                "system": generator.name,
+                "step": generator.step,
+                "trained": asdict(trained),
+                "seen": generator.seen,
+                "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
+            }
+            files.write_json(unfinished / MODEL_FILE, description)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def read(folder: Path) -> Generator:
+    """UserError for a folder that is missing, damaged, or of another format."""
+    try:
+        description = json.loads((folder / MODEL_FILE).read_text())
+        if description["format_version"] != FORMAT_VERSION:
+            raise UserError(f"{folder}: is of format {description['format_version']!r}, this package reads {FORMAT_VERSION}")
+        for name in (PROGRAM_FILE, WEIGHTS_FILE):
+            if _digest(folder / name) != description["sha256"][name]:
+                raise UserError(f"{folder / name}: damaged; export the model again")
+        exported = jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes()))
+        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
+            weights = [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.files))]
+        fields = description["trained"]
+        preparation = PreparationSettings(fields["preparation"]["modality"], fields["preparation"]["image_size"])
+        trained = Trained(**fields | {"preparation": preparation.as_recorded(fields["preparation"])})
+        size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
+        if [each.shape for each in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
+            raise ValueError("the program is for images or holes of other sizes")
+        name, step, seen = str(description["system"]), int(description["step"]), dict(description["seen"])
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; --model must name a folder of ipmedgan_jax.export") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
+    program = jax.jit(exported.call)
+
+    def inpaint(batch: dict[str, Any]) -> np.ndarray:
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["shape"]))
+
+    return Generator(name, step, str(folder), trained, seen, inpaint)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def card(generator: Generator, scores: dict[str, Any] | None) -> str:
+    """A model card in Markdown; `scores`: the run's metrics.json."""
+    trained, seen = generator.trained, generator.seen
+    settings = trained.preparation
+    shape = "of any shape, at most" if trained.any_shape else "that are squares of"
+    lines = [
+        f"# {generator.name}, step {generator.step}",
+        "",
+        f"Fills holes {shape} {trained.hole_size} x {trained.hole_size} pixels in {settings.modality.upper()} slices of "
+        f"{settings.image_size} x {settings.image_size} pixels. Made with ipmedgan_jax {ipmedgan_jax.__version__}.",
+        "",
+        "## Use",
+        "",
+        "`python -m ipmedgan_jax.inpaint --model=THIS_FOLDER --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz`",
+        "",
+        "For research: to give later steps of a pipeline an image without the masked part. What is filled in is invented. "
+        "**Not for diagnosis**.",
+        "",
+        "## Trained on",
+        "",
+    ]
+    if seen:
+        spacing = [" x ".join(f"{value:.3g}" for value in seen[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
+        lines.append(
+            f"{seen['slices']} slices of {seen['volumes']} scans of {seen['subjects']} subjects; voxels of {spacing[0]} to "
+            f"{spacing[1]} mm. Nothing is known of how it does on other scanners, sequences, ages or illnesses."
+        )
+    else:
+        lines.append("Not recorded.")
+    lines += ["", "## Scores", ""]
+    if scores:
+        hole = scores["region"]["hole"]
+        subjects = f"{scores['subjects']} {scores['data']['split']} subjects"
+        lines += [f"On {scores['slices']} square holes of {subjects}, mean and 95 % interval:", ""]
+        lines += ["| score | mean | interval |", "|---|---|---|"]
+        for name, score in hole.items():
+            if not isinstance(score, dict):
+                continue  # derived from the others
+            interval = " to ".join(f"{end:.4g}" for end in score["ci95"] or ())
+            lines.append(f"| {name} | {score['mean']:.4g} | {interval} |")
+    else:
+        lines.append("Not evaluated.")
+    return "\n".join(lines) + "\n"

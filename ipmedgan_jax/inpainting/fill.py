@@ -1,0 +1,238 @@
+"""A volume's masked voxels, filled slice by slice by a trained generator.
+
+A slice goes the way its like went in `prepare`: through the intensity window to [-1, 1], onto the pixels the generator was
+trained on, into its frame. What comes back goes the same way backwards, to the source's grid and unit. Slices are the
+source's own: nothing is interpolated from slice to slice.
+
+A hole is filled in squares of the size that the generator was trained for (`tiles`), a square's masked pixels at a time. The
+generator is never shown a masked voxel: before its turn comes, a square holds what Telea's method makes of its surroundings.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.data.batches import Inpaint
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
+from ipmedgan_jax.imaging.scans import to_unit
+from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.inpainting.frame import frame_origin
+from ipmedgan_jax.systems.classical import FILLS
+
+SLICES_AT_ONCE = 4
+"""Times the batch size: slices stretched, and filled turn by turn, together."""
+
+VARIED_PIXELS = 8
+"""How far a varied frame is moved, at most."""
+
+VARIED_NOISE = 0.01
+"""Of the intensity window's half: standard deviation of a varied frame's noise."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a generator was trained for. `any_shape`: holes of other shapes than whole squares of `hole_size` pixels.
+
+    One that was trained on squares is shown the mask's own shape all the same: on lesions' outlines that is 0.4 to 1 dB
+    better than to take what is known inside the square from it (`benchmarks/lesion_holes.py`, FLAIR, two systems).
+    """
+
+    preparation: PreparationSettings
+    hole_size: int
+    any_shape: bool
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator.
+
+    Attributes:
+      name, step, source: the system, the checkpoint, and where it was loaded from.
+      seen: the training scans, as a run's `data.json` has them; empty where that is not known.
+    """
+
+    name: str
+    step: int
+    source: str
+    trained: Trained
+    seen: dict[str, Any]
+    inpaint: Inpaint
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Another way to show a generator the same hole: mirrored, elsewhere in its frame, in a little noise."""
+
+    generator: np.random.Generator
+    mirrored: bool
+
+    def moved(self, origin: tiles.Corner) -> tiles.Corner:
+        row, column = (at + int(self.generator.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
+        return row, column
+
+    def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
+        """What `inpaint` makes of the batch shown in this way, as if it had been shown plainly."""
+        noise = self.generator.normal(0, VARIED_NOISE, batch["image"].shape).astype(np.float32)
+        shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
+        if not self.mirrored:
+            return inpaint(shown)
+        columns = batch["image"].shape[2] - batch["hole"][:, 1] - batch["hole"][:, 3]
+        shown = {
+            "image": np.ascontiguousarray(shown["image"][:, :, ::-1]),
+            "hole": np.column_stack([batch["hole"][:, 0], columns, batch["hole"][:, 2:]]),
+            "shape": np.ascontiguousarray(batch["shape"][:, :, ::-1]),
+        }
+        return inpaint(shown)[:, :, ::-1]
+
+
+def inpaint_volume(
+    inpaint: Inpaint,
+    trained: Trained,
+    volume: scans.Volume,
+    mask: np.ndarray,
+    *,
+    planes: Sequence[str] = ("axial",),
+    variation: Variation | None = None,
+    done: Callable[[int], object] = lambda count: None,
+) -> np.ndarray:
+    """The volume's array `[X, Y, Z]`, in its unit, with its masked voxels filled; the others as they are.
+
+    Args:
+      mask: bool, of the array's shape; true where voxels are to be filled. It holds at least one, and not all.
+      planes: of `PLANES`; more than one: their fills' mean.
+      variation: shows the generator the same hole in another way; None: as in training.
+      done: called with the number of slices filled, each time some are.
+    """
+    window = trained.preparation.window(volume.array[~mask])
+    background = max(window[0], float(volume.array[~mask].min()))
+    total = np.zeros_like(volume.array)
+    for plane in planes:
+        slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
+        grid = Grid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
+        filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
+        origin = frame_origin(grid, window, slices, ~masks)
+        which = np.flatnonzero(masks.any((1, 2)))
+        for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
+            filled[some] += filler.fill(slices[some], masks[some], origin)
+            done(len(some))
+    return np.where(mask, total / len(planes), volume.array)
+
+
+def deviation(
+    inpaint: Inpaint,
+    trained: Trained,
+    volume: scans.Volume,
+    mask: np.ndarray,
+    *,
+    samples: int,
+    planes: Sequence[str] = ("axial",),
+    done: Callable[[int], object] = lambda count: None,
+) -> np.ndarray:
+    """How far fills of the same hole lie apart: `[X, Y, Z]`, their standard deviation in the volume's unit; 0 elsewhere.
+
+    The `samples` fills, at least two, differ by what should not matter (`Variation`). Where a generator knows what belongs
+    into the hole they agree; that they agree does not make them right.
+    """
+    generator = np.random.default_rng(0)
+    mean, squares = np.zeros(volume.array.shape), np.zeros(volume.array.shape)
+    for i in range(samples):
+        variation = Variation(generator, mirrored=i % 2 == 1)
+        fill = inpaint_volume(inpaint, trained, volume, mask, planes=planes, variation=variation, done=done)
+        change = fill - mean
+        mean += change / (i + 1)
+        squares += change * (fill - mean)
+    return np.where(mask, np.sqrt(squares / (samples - 1)), 0).astype(np.float32)
+
+
+def slices_to_fill(mask: np.ndarray, planes: Sequence[str]) -> int:
+    """How many slices `inpaint_volume` will fill."""
+    return sum(int(PLANES[plane](mask).any((1, 2)).sum()) for plane in planes)
+
+
+@dataclass(frozen=True)
+class _Square:
+    """A square to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
+
+    index: int  # of the slice
+    corner: tiles.Corner
+    frame: tiles.Corner  # of the generator's frame
+
+    def hole(self, side: int) -> tuple[int, int, int, int]:
+        """The box in the frame."""
+        return self.corner[0] - self.frame[0], self.corner[1] - self.frame[1], side, side
+
+    def within(self, shape: tuple[int, ...], side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """The part of the square inside slices of this shape: in the slice, and in the square."""
+        in_slice = tuple(slice(max(at, 0), min(at + side, length)) for at, length in zip(self.corner, shape, strict=True))
+        in_square = tuple(slice(each.start - at, each.stop - at) for each, at in zip(in_slice, self.corner, strict=True))
+        return in_slice, in_square
+
+
+@dataclass(frozen=True)
+class _PlaneFiller:
+    inpaint: Inpaint
+    trained: Trained
+    grid: Grid
+    window: tuple[float, float]
+    background: float
+    variation: Variation | None
+
+    def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
+        """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
+        images = to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
+        unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
+        queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
+        for image, mask, queue in zip(images, unknown, queues, strict=True):
+            if len(queue) > 1 and not mask.all():
+                image[...] = FILLS["telea"](image, mask)
+        weights = np.zeros_like(images)
+        for turn in range(max(map(len, queues))):
+            corners = {i: queue[turn] for i, queue in enumerate(queues) if turn < len(queue)}
+            squares = [_Square(i, corner, self._frame_round(corner, origin)) for i, corner in corners.items()]
+            for start in range(0, len(squares), self.trained.batch_size):
+                self._fill_squares(squares[start : start + self.trained.batch_size], images, unknown, weights)
+        low, high = self.window
+        return self.grid.back((images + 1) * np.float32((high - low) / 2) + np.float32(low))
+
+    def _frame_round(self, corner: tiles.Corner, origin: tiles.Corner) -> tiles.Corner:
+        """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
+        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        margin = min(side // 4, (size - side) // 2)
+        if self.variation is not None:
+            origin = self.variation.moved(origin)
+        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(origin, corner, strict=True))
+        return row, column
+
+    def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
+        """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
+        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        padding = float(to_unit(self.background, self.window))
+        # The batch is always of the compiled size.
+        padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
+        shown = [scans.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
+        shapes = [scans.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
+        batch: dict[str, Any] = {
+            "image": np.concatenate(shown)[..., None],
+            "hole": np.array([s.hole(side) for s in padded], np.int32),
+            "shape": np.concatenate(shapes).astype(np.uint8),
+        }
+        fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
+        for square, filled, shape in zip(squares, fills, shapes, strict=False):
+            row, column, _, _ = square.hole(side)
+            in_slice, in_square = square.within(images.shape[1:], side)
+            new = filled[row : row + side, column : column + side, 0][in_square]
+            weight = np.where(shape[0], _tent(side), 0)[in_square]
+            image, before = images[square.index][in_slice], weights[square.index][in_slice]
+            before += weight
+            image += np.where(weight > 0, (new - image) * weight / np.maximum(before, 1e-9), 0)
+
+
+def _tent(side: int) -> np.ndarray:
+    """`[side, side]`: what a square's pixels count where squares overlap, most in its middle."""
+    height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
+    return np.minimum.outer(height, height).astype(np.float32)

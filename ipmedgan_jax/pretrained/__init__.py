@@ -1,0 +1,1 @@
+"""VGG-19's published weights: fetched, verified, converted."""

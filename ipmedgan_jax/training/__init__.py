@@ -1,0 +1,1 @@
+"""The training loop, its validation, its logs, and the mapping over devices."""
