@@ -22,12 +22,13 @@ def main() -> None:
 def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
     """The figure of the docstring, for the training split of the config's data."""
     from ipmedgan_jax.data import pipeline
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment.datasets import find_dataset
+    from ipmedgan_jax.experiment.settings import hole_settings
 
-    dataset = build.find_dataset(config)
+    dataset = find_dataset(config)
     batches = pipeline.training_batches(
         dataset.directory,
-        build.hole_settings(config),
+        hole_settings(config),
         batch_size=config.train.batch_size,
         seed=config.seed,
         threads=config.data.threads,

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 def main() -> None:
     """Imports what takes long only here, so that --help does not wait for it."""
     runtime.set_up()
-    from ipmedgan_jax.experiment import build, run_folder
+    from ipmedgan_jax.experiment import build, run_folder, saved_config
     from ipmedgan_jax.systems.classical import FILLS
 
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
-    processes.start({"workdir": str(workdir), "system": system} | (build.settings_of_all(config) if config else {}))
+    processes.start({"workdir": str(workdir), "system": system} | (saved_config.settings_of_all(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
     if system is not None and system not in FILLS:

@@ -23,10 +23,10 @@ from ipmedgan_jax.distributed import meeting, processes
 def main() -> None:
     runtime.set_up()
     from ipmedgan_jax import evaluate
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, saved_config
     from ipmedgan_jax.training import loop
 
-    processes.start(build.settings_of_all(flags.FLAGS.config))
+    processes.start(saved_config.settings_of_all(flags.FLAGS.config))
     built = processes.together(lambda: build.build(flags.FLAGS.config))
     processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()

@@ -23,10 +23,10 @@ from ipmedgan_jax.distributed import crew, meeting
 def main() -> None:
     """Prepares and prints what came of it."""
     from ipmedgan_jax.data import preparation
-    from ipmedgan_jax.experiment import build  # late: --help need not wait for JAX
+    from ipmedgan_jax.experiment.settings import preparation_settings  # late: --help need not wait for JAX
 
     paths = preparation.read_paths(flags.FLAGS.input)
-    settings = build.preparation_settings(flags.FLAGS.config)
+    settings = preparation_settings(flags.FLAGS.config)
     output = Path(flags.FLAGS.output).expanduser()
     with crew.join({**settings.recorded(), "input": list(map(str, paths)), "output": str(output.resolve())}) as everyone:
         dataset = preparation.prepare(settings, paths, output, everyone=everyone)

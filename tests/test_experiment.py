@@ -13,9 +13,14 @@ from ml_collections import ConfigDict
 from configs import base, ct, mri, small
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
-from ipmedgan_jax.experiment import build
+from ipmedgan_jax.experiment import build, saved_config
+from ipmedgan_jax.experiment.checks import _RANGES, check
+from ipmedgan_jax.experiment.datasets import find_dataset
+from ipmedgan_jax.experiment.saved_config import YOUNGER
+from ipmedgan_jax.experiment.settings import hole_settings, preparation_settings
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.update import Batch, init_state, train_step
 from ipmedgan_jax.training import devices
 
@@ -52,7 +57,7 @@ def check_one_update(config):
 @pytest.mark.slow
 @pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
     ("name", "system"),
-    [*(("ct", system) for system in build.SYSTEMS | build.FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
+    [*(("ct", system) for system in SYSTEMS | FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
 )
 def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
     check_one_update(CONFIGS[name].get_config(system))
@@ -72,7 +77,7 @@ def test_one_update_of_every_mode_keeps_shapes_and_types(tiny_config, changes):
     check_one_update(tiny_config(**changes))
 
 
-@pytest.mark.parametrize("system", build.SYSTEMS)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_mri_makes_the_same_update_as_ct(system):
     a, b = (module.get_config(system) for module in (ct, mri))
     vgg19 = VGG19("caffe")
@@ -80,12 +85,12 @@ def test_mri_makes_the_same_update_as_ct(system):
     assert (a.optimiser.to_dict(), a.train.to_dict()) == (b.optimiser.to_dict(), b.train.to_dict())
 
 
-@pytest.mark.parametrize("system", build.SYSTEMS)
+@pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_passes_its_own_checks(name, system):
     config = CONFIGS[name].get_config(system)
-    build.check(config)
-    build.preparation_settings(config)
+    check(config)
+    preparation_settings(config)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +117,7 @@ def test_the_paper_s_training_is_in_its_configs(tiny_config):
         optimiser = config.optimiser
         assert (optimiser.learning_rate, optimiser.b1, optimiser.b2) == (2e-4, 0.5, 0.999)
         assert (config.data.image_size, config.holes.size, config.train.batch_size, config.train.epochs) == (256, 64, 1, 200)
-    assert build.hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
+    assert hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
     built = build.build(tiny_config(train__steps=0, train__epochs=2))
     assert built.training.steps == built.dataset.slices["train"] * 2 // 4
     assert build.build(tiny_config(train__steps=0, train__images=40)).training.steps == 10
@@ -171,8 +176,8 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     monkeypatch.setattr(build.phantom, "write_phantoms", lambda *_, **__: [])
     monkeypatch.setattr(build.preparation, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(build.records, "load_dataset", lambda _: dataset)
-    unused = set(build.flat(base.get_config().to_dict()))
-    for system in build.SYSTEMS | build.FINDERS:
+    unused = set(saved_config.flat(base.get_config().to_dict()))
+    for system in SYSTEMS | FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
         groups = {"": config} | {name: value for name, value in config.items() if isinstance(value, ConfigDict)}
         names = {(id(group), key): f"{name}.{key}".lstrip(".") for name, group in groups.items() for key in group}
@@ -211,7 +216,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"train__steps": -1}, "config.train.steps is -1: wanted at least 0"),
         *(
             ({key.replace(".", "__"): 0}, f"config.{key} is 0: wanted at least 1")
-            for key, (low, _) in build._RANGES.items()
+            for key, (low, _) in _RANGES.items()
             if low == 1
         ),
         ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: wanted 4"),
@@ -235,7 +240,7 @@ def test_an_unknown_system_is_refused(tiny_config):
 
 def test_an_unknown_system_in_the_config_suffix_is_refused():
     with pytest.raises(UserError, match=r"config\.system is 'medgam': wanted one of"):
-        build.check(ct.get_config("medgam"))
+        check(ct.get_config("medgam"))
 
 
 @pytest.mark.parametrize(("system", "differing"), [("glcic", ["train.images"]), ("unet", [])])
@@ -243,7 +248,7 @@ def test_a_run_whose_phases_are_shares_of_its_length_keeps_its_length(system, di
     saved = small.get_config(system).to_dict()
     longer = small.get_config(system).unlock()
     longer.train.images = 99
-    assert build.differing_keys(saved, longer.to_dict()) == differing
+    assert saved_config.differing_keys(saved, longer.to_dict()) == differing
 
 
 def test_a_misspelt_key_is_refused():
@@ -253,25 +258,25 @@ def test_a_misspelt_key_is_refused():
 
 def test_a_config_survives_its_file(tiny_config):
     config = tiny_config("medgan")
-    again = build.from_json(build.as_json(config))
-    assert build.as_json(again) == build.as_json(config)
+    again = saved_config.from_json(saved_config.as_json(config))
+    assert saved_config.as_json(again) == saved_config.as_json(config)
     assert again.data.window_hu == config.data.window_hu
 
 
 def test_only_keys_that_change_the_run_s_numbers_count_as_another_config(tiny_config):
-    a = build.as_json(tiny_config())
-    b = build.as_json(tiny_config(train__steps=9, train__minutes=3.0, evaluation__batch_size=1))
-    c = build.as_json(tiny_config(loss__style=0.5, holes__fill=0.0))
-    assert build.differing_keys(a, b) == []
-    assert build.differing_keys(a, c) == ["holes.fill", "loss.style"]
+    a = saved_config.as_json(tiny_config())
+    b = saved_config.as_json(tiny_config(train__steps=9, train__minutes=3.0, evaluation__batch_size=1))
+    c = saved_config.as_json(tiny_config(loss__style=0.5, holes__fill=0.0))
+    assert saved_config.differing_keys(a, b) == []
+    assert saved_config.differing_keys(a, c) == ["holes.fill", "loss.style"]
 
 
 def test_without_data_the_phantom_is_made_once(tiny_config, cache, caplog):
     changes = {"data__dir": "", "phantom__subjects": 4, "phantom__slices": 2}
-    first = build.find_dataset(tiny_config(**changes))
+    first = find_dataset(tiny_config(**changes))
     marker = first.directory / "dataset.json"
     time = marker.stat().st_mtime_ns
-    again = build.find_dataset(tiny_config(**changes))
+    again = find_dataset(tiny_config(**changes))
     assert marker.stat().st_mtime_ns == time
     assert again.directory.is_relative_to(cache)
     assert all(again.subjects[split] for split in ("train", "validation", "test"))
@@ -286,14 +291,14 @@ def test_prepare_refuses_an_image_size_that_no_network_takes():
     config = ct.get_config().unlock()
     config.data.image_size = 200
     with pytest.raises(UserError, match=r"config\.data\.image_size is 200: wanted a power of two"):
-        build.preparation_settings(config)
+        preparation_settings(config)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"file/ipmedgan_jax/phantom-ct-.*: cannot be written .*set XDG_CACHE_HOME"):
-        build.find_dataset(tiny_config(data__dir=""))
+        find_dataset(tiny_config(data__dir=""))
 
 
 def test_a_batch_of_zero_is_refused():
@@ -302,10 +307,10 @@ def test_a_batch_of_zero_is_refused():
 
 
 def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_config):
-    saved = build.as_json(tiny_config())
+    saved = saved_config.as_json(tiny_config())
     old = json.loads(json.dumps(saved))
-    for key in build.YOUNGER:
+    for key in YOUNGER:
         group, _, name = key.partition(".")
         del old[group][name]
-    assert build.with_younger_keys(old) == saved
+    assert saved_config.with_younger_keys(old) == saved
     assert old != saved  # what was passed in stays

@@ -23,7 +23,7 @@ from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed.crew import Crew
-from ipmedgan_jax.experiment import build
+from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, find_damage, load_run, tiles
@@ -859,7 +859,7 @@ def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path)
         ("finder", load_run.load, "fills nothing"),
         ("unet", load_run.load_finder, "finds no damage"),
     ):
-        files.write_json(tmp_path / "config.json", build.as_json(tiny_config(system)))
+        files.write_json(tmp_path / "config.json", saved_config.as_json(tiny_config(system)))
         with pytest.raises(UserError, match=message):
             load(tmp_path, "best")
 

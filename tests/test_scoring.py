@@ -12,6 +12,7 @@ from ipmedgan_jax.experiment import build
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.inference import LearnedInpaint
+from ipmedgan_jax.systems.registry import SYSTEMS
 
 
 class Copy:
@@ -33,7 +34,7 @@ class Pixels:
         return (jnp.concatenate([x, jnp.ones_like(x)], -1),)
 
 
-@pytest.mark.parametrize("name", build.SYSTEMS)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_no_system_sees_a_removed_pixel_or_changes_a_known_one_when_scored(name):
     system = replace(build.make_system(demo.get_config(name), VGG19("caffe")), generator=Copy())
     image = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 64, 64, 1)).astype(np.float32)

@@ -14,10 +14,12 @@ import pytest
 from ipmedgan_jax import evaluate
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import build, run_folder
+from ipmedgan_jax.experiment.checks import _CHOICES
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
+from ipmedgan_jax.systems.registry import SYSTEMS
 from ipmedgan_jax.systems.update import Batch, Update, init_generator, init_state, train_step
 from ipmedgan_jax.training import loop
 
@@ -48,14 +50,14 @@ def fill(system, batch):
     return output(batch)
 
 
-@pytest.mark.parametrize("name", build.SYSTEMS)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_no_generator_sees_the_removed_pixels(name, make, batch):
     system = make(name)
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
     jax.tree.map(np.testing.assert_array_equal, system.generator_input(batch), system.generator_input(changed))
 
 
-@pytest.mark.parametrize("name", build.SYSTEMS)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_fills_holes_wherever_they_are(name, make, batch):
     system = make(name)
     output = fill(system, batch)
@@ -239,8 +241,8 @@ def moved(before, after):
 
 @pytest.mark.slow
 def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setitem(build.SYSTEMS, "mine", unet.make)
-    monkeypatch.setitem(build._CHOICES, "system", tuple(build.SYSTEMS))
+    monkeypatch.setitem(SYSTEMS, "mine", unet.make)
+    monkeypatch.setitem(_CHOICES, "system", tuple(SYSTEMS))
     built = build.build(tiny_config("mine", loss__reconstruction=1.0))
     loop.train(built, tmp_path)
     assert evaluate.evaluate_run(built, tmp_path)["system"] == "mine"

@@ -15,18 +15,10 @@ from absl import logging
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.experiment.build import (
-    DATASET,
-    Experiment,
-    Inference,
-    TrainingSettings,
-    build,
-    differing_keys,
-    for_inference,
-    from_json,
-    with_younger_keys,
-)
+from ipmedgan_jax.experiment.build import Experiment, Inference, build, for_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
+from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_younger_keys
+from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.update import System, Tree, init_generator
 
 CONFIG_FILE = "config.json"

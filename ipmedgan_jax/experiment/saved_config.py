@@ -1,0 +1,89 @@
+"""The config as a file, and which keys may change when a run resumes."""
+
+import json
+from typing import Any
+
+from ml_collections import ConfigDict
+
+LENGTH = ("train.epochs", "train.images", "train.steps")
+"""Keys of a run's length: free, unless its phases are shares of it."""
+
+
+MAY_CHANGE = (
+    *(*LENGTH, "train.minutes", "train.log_every", "train.validate_every"),
+    *("train.validation_slices", "train.checkpoint_every", "train.keep"),
+    *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
+)
+"""Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
+may lie elsewhere, but must be the same (`DATASET`)."""
+
+
+DATASET = "dataset"
+"""Key of `config.json` beside the config's own: the fingerprint of the prepared data."""
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """Plain nested dicts and lists, as `config.json` holds them."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+YOUNGER = {
+    "loss.content": 0.0,
+    "generator.smooth_start": False,
+    "holes.kinds": ["square"],
+    "holes.shares": [],
+    "holes.smallest": 8,
+    "holes.lesions": "",
+    "evaluation.split": "test",
+    "damage.kinds": [],
+    "damage.shares": [],
+    "damage.intact": 0.3,
+    "optimiser.rate_batch": 0,
+    "train.mirror": False,
+}
+"""Keys that were added after the first runs, and what a run without them did."""
+
+
+def with_younger_keys(saved: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` of any age, with the keys that it is too old for."""
+    completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    for key, value in YOUNGER.items():
+        group, _, name = key.partition(".")
+        completed.setdefault(group, {}).setdefault(name, value)
+    return completed
+
+
+OWN_TO_A_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetch")
+"""Keys that may differ between the processes of one run."""
+
+
+def settings_of_all(config: ConfigDict) -> dict[str, Any]:
+    """Flat: what all processes of a run must agree on."""
+    return {key: value for key, value in flat(as_json(config)).items() if key not in OWN_TO_A_PROCESS}
+
+
+def from_json(saved: dict[str, Any]) -> ConfigDict:
+    """The config of a `config.json`; lists become the tuples they were."""
+    return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"steps": 3}}` as `{"train.steps": 3}`."""
+    items: dict[str, Any] = {}
+    for key, value in nested.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return items
+
+
+def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """Keys with other values, among those a run may not be resumed with other values of."""
+    a, b = flat(saved), flat(current)
+    in_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
+    free = tuple(f"{key}." for key in MAY_CHANGE if not (in_phases and key in LENGTH))
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

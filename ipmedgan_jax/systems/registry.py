@@ -1,0 +1,22 @@
+"""Every system by name. A new system is one file beside this one and one line here."""
+
+from collections.abc import Callable
+
+from ipmedgan_jax.systems import context_encoder, finder, glcic, ipmedgan, ipmedgan_plus, unet
+from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.update import System
+
+SYSTEMS: dict[str, Callable[[Parts], System]] = {
+    "ipmedgan": ipmedgan.make,
+    "ipmedgan_plus": ipmedgan_plus.make,
+    "medgan": ipmedgan.make,
+    "context_encoder": context_encoder.make,
+    "glcic": glcic.make,
+    "glcic_cited": glcic.make_cited,
+    "unet": unet.make,
+}
+"""Every system that learns to fill, by name."""
+
+
+FINDERS: dict[str, Callable[[Parts], System]] = {"finder": finder.make}
+"""Those that learn to find what is to be filled."""
