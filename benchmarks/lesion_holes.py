@@ -102,9 +102,9 @@ def _on_trained_grid(volume, lesion: np.ndarray, trained):
 
 
 def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
-    from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.data.subjects import subject_of
 
-    found = {preparation.subject_of(path): path for path in paths}
+    found = {subject_of(path): path for path in paths}
     return {subject: path for subject, path in sorted(found.items()) if subject in subjects or not subjects}
 
 

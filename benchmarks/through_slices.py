@@ -28,6 +28,7 @@ def main(folders: list[str]) -> None:
     from tqdm import tqdm
 
     from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.data.subjects import subject_of
     from ipmedgan_jax.evaluation import reports
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.inpainting import load_run
@@ -40,7 +41,7 @@ def main(folders: list[str]) -> None:
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
     for path in tqdm(preparation.read_paths(given.scans), unit="scan", disable=None):
-        subject = preparation.subject_of(path)
+        subject = subject_of(path)
         if given.subjects and subject not in given.subjects:
             continue
         volume = scans.read_volume(path)

@@ -13,6 +13,7 @@ from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import preparation, records
 from ipmedgan_jax.data.preparation import prepare
+from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -190,19 +191,19 @@ def test_a_damaged_finished_dataset_is_named_with_what_to_do(scan_paths, tmp_pat
 
 
 def test_the_split_depends_on_the_seed_alone_and_keeps_the_shares():
-    splits = preparation.split_subjects(SMALL, MANY)
-    assert splits == preparation.split_subjects(SMALL, reversed(MANY))
+    splits = split_subjects(SMALL, MANY)
+    assert splits == split_subjects(SMALL, reversed(MANY))
     assert [list(splits.values()).count(split) for split in records.SPLITS] == [14, 2, 4]
-    assert splits != preparation.split_subjects(dataclasses.replace(SMALL, split_seed=1), MANY)
+    assert splits != split_subjects(dataclasses.replace(SMALL, split_seed=1), MANY)
 
 
 def test_listed_subjects_replace_the_shares():
     listed = dataclasses.replace(SMALL, validation_subjects=("sub-03",), test_subjects=("sub-00", "sub-01"))
-    splits = preparation.split_subjects(listed, MANY)
+    splits = split_subjects(listed, MANY)
     assert {name for name, split in splits.items() if split == "test"} == {"sub-00", "sub-01"}
     assert list(splits.values()).count("train") == 17
     numbers = dataclasses.replace(SMALL, validation_subjects=(3,), test_subjects=(1,))  # a flag's 1 is no text
-    assert preparation.split_subjects(numbers, "123") == {"1": "test", "2": "train", "3": "validation"}
+    assert split_subjects(numbers, "123") == {"1": "test", "2": "train", "3": "validation"}
 
 
 @pytest.mark.parametrize(
@@ -221,12 +222,12 @@ def test_listed_subjects_replace_the_shares():
 )
 def test_a_split_that_cannot_be_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        preparation.split_subjects(dataclasses.replace(SMALL, **changes), MANY)
+        split_subjects(dataclasses.replace(SMALL, **changes), MANY)
 
 
 def test_two_subjects_are_too_few():
     with pytest.raises(UserError, match="no subjects left for the train split: 2 in all"):
-        preparation.split_subjects(SMALL, MANY[:2])
+        split_subjects(SMALL, MANY[:2])
 
 
 @pytest.mark.parametrize(
@@ -250,9 +251,9 @@ def test_a_setting_that_cannot_be_is_named(name, value):
 
 
 def test_subjects_come_from_bids_or_the_pattern():
-    assert preparation.subject_of(Path("/sub-study/sub-07/ses-1/sub-07_ses-1_FLAIR.nii.gz")) == "sub-07"
-    assert preparation.subject_of(Path("/data/sub-07/scan.nii")) == "sub-07"
-    assert preparation.subject_of(Path("/data/patient12/scan.nii"), r"patient(\d+)") == "12"
+    assert subject_of(Path("/sub-study/sub-07/ses-1/sub-07_ses-1_FLAIR.nii.gz")) == "sub-07"
+    assert subject_of(Path("/data/sub-07/scan.nii")) == "sub-07"
+    assert subject_of(Path("/data/patient12/scan.nii"), r"patient(\d+)") == "12"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_subjects_come_from_bids_or_the_pattern():
 )
 def test_a_file_of_no_subject_is_refused(regex, message):
     with pytest.raises(UserError, match=message):
-        preparation.subject_of(Path("/data/scan.nii"), regex)
+        subject_of(Path("/data/scan.nii"), regex)
 
 
 def test_patterns_match_volumes_once_and_in_order(scan_paths, tmp_path):
@@ -278,10 +279,10 @@ def test_patterns_match_volumes_once_and_in_order(scan_paths, tmp_path):
 
 
 def test_volume_names_are_as_short_as_tells_them_apart():
-    assert preparation.volume_names([Path("a/x.nii"), Path("a/y.nii.gz")]) == ["x", "y"]
-    assert preparation.volume_names([Path("/d/a/x.nii"), Path("/d/b/x.nii")]) == ["a_x", "b_x"]
+    assert volume_names([Path("a/x.nii"), Path("a/y.nii.gz")]) == ["x", "y"]
+    assert volume_names([Path("/d/a/x.nii"), Path("/d/b/x.nii")]) == ["a_x", "b_x"]
     with pytest.raises(UserError, match="several inputs have this name"):
-        preparation.volume_names([Path("a/x.nii"), Path("a/x.nii.gz")])
+        volume_names([Path("a/x.nii"), Path("a/x.nii.gz")])
 
 
 def test_real_ct_of_thick_slices_is_prepared(tmp_path):

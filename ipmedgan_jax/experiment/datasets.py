@@ -14,6 +14,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import cache
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import phantom, preparation, records
+from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
 
@@ -69,7 +70,7 @@ def lesion_shapes(config: ConfigDict, dataset: records.Dataset) -> Sequence[np.n
         return ()
     paths = preparation.read_paths(pattern)
     subjects = set(dataset.subjects["train"])
-    mine = [path for path in paths if preparation.subject_of(path, config.data.subject_regex) in subjects]
+    mine = [path for path in paths if subject_of(path, config.data.subject_regex) in subjects]
     settings = preparation_settings(config).as_recorded(dataset.settings)
     found = [shape for path in mine for shape in mask_files.parts(path, settings, at_least=config.holes.smallest)]
     if not found:
