@@ -47,7 +47,8 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
 
     from benchmarks import machine
     from ipmedgan_jax.experiment import build
-    from ipmedgan_jax.systems.update import Batch, init_state, train_steps
+    from ipmedgan_jax.systems.interface import Batch
+    from ipmedgan_jax.systems.update import init_state, train_steps
     from ipmedgan_jax.training import devices
 
     size, batch_size = config.data.image_size, config.train.batch_size

@@ -20,8 +20,9 @@ from ipmedgan_jax.experiment.saved_config import YOUNGER
 from ipmedgan_jax.experiment.settings import hole_settings, preparation_settings
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
-from ipmedgan_jax.systems.update import Batch, init_state, train_step
+from ipmedgan_jax.systems.update import init_state, train_step
 from ipmedgan_jax.training import devices
 
 CONFIGS = {

@@ -6,7 +6,7 @@ import pytest
 from ipmedgan_jax.data import hole_shapes, pipeline
 from ipmedgan_jax.imaging import mask_files
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.systems.update import Batch
+from ipmedgan_jax.systems.interface import Batch
 from tests.test_inpaint import write
 
 SIZE, SMALLEST = 24, 6

@@ -15,12 +15,11 @@ from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained import vgg19_weights
 from ipmedgan_jax.systems import losses
+from ipmedgan_jax.systems.interface import Batch, Term
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
 from ipmedgan_jax.systems.update import (
     Average,
-    Batch,
-    Term,
     Update,
     apply,
     discriminator_gradients,

@@ -19,8 +19,9 @@ from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
+from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import SYSTEMS
-from ipmedgan_jax.systems.update import Batch, Update, init_generator, init_state, train_step
+from ipmedgan_jax.systems.update import Update, init_generator, init_state, train_step
 from ipmedgan_jax.training import loop
 
 SIZE, HOLE = 32, 16

@@ -21,8 +21,8 @@ from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import Fill
+from ipmedgan_jax.systems.interface import Tree
 from ipmedgan_jax.systems.losses import vgg_distance
-from ipmedgan_jax.systems.update import Tree
 
 
 @dataclass(frozen=True, eq=False)

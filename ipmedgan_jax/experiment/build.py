@@ -28,8 +28,9 @@ from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained import vgg19_weights
 from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
 from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.interface import System
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
-from ipmedgan_jax.systems.update import System, Update
+from ipmedgan_jax.systems.update import Update
 
 ADADELTA_RHO, ADADELTA_EPSILON = 0.95, 1e-6
 """Zeiler's own (arXiv 1212.5701)."""

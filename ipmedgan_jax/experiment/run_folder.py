@@ -19,7 +19,8 @@ from ipmedgan_jax.experiment.build import Experiment, Inference, build, for_infe
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_younger_keys
 from ipmedgan_jax.experiment.settings import TrainingSettings
-from ipmedgan_jax.systems.update import System, Tree, init_generator
+from ipmedgan_jax.systems.interface import System, Tree
+from ipmedgan_jax.systems.update import init_generator
 
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"

@@ -13,7 +13,7 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting.fill import Generator, Trained
 from ipmedgan_jax.inpainting.find_damage import Finder
 from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
-from ipmedgan_jax.systems.update import Batch, Tree
+from ipmedgan_jax.systems.interface import Batch, Tree
 
 BATCH_SIZE = 8
 """Slices filled, or searched for damage, at once."""

@@ -17,7 +17,7 @@ from jax import Array
 from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
 from ipmedgan_jax.systems import losses, masking
 from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
 
 BAND = 7 / 64
 """Share of the hole's side: width of the band along its border whose errors count ten times."""

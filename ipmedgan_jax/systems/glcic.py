@@ -21,7 +21,7 @@ from jax import Array
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
 from ipmedgan_jax.systems import losses, masking
 from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "GLCIC":

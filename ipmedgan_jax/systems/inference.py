@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ipmedgan_jax.data.batches import Find, Inpaint
-from ipmedgan_jax.systems.update import Batch, System, Tree
+from ipmedgan_jax.systems.interface import Batch, System, Tree
 
 
 class LearnedInpaint:

@@ -16,7 +16,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
 from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
-from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "IpMedGAN":

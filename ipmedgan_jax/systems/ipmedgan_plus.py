@@ -25,8 +25,8 @@ from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
 from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
+from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
 from ipmedgan_jax.systems.losses import vgg_distance
-from ipmedgan_jax.systems.update import Batch, Judge, Term, Tree
 
 
 def make(parts: Parts) -> "IpMedGANPlus":

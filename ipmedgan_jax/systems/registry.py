@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ipmedgan_jax.systems import context_encoder, finder, glcic, ipmedgan, ipmedgan_plus, unet
 from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.update import System
+from ipmedgan_jax.systems.interface import System
 
 SYSTEMS: dict[str, Callable[[Parts], System]] = {
     "ipmedgan": ipmedgan.make,

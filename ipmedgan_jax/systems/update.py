@@ -7,7 +7,7 @@ device's work with its means taken over the axis `layers.DATA_AXIS`; `parallel` 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,70 +18,7 @@ from jax import Array, lax
 
 from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
 from ipmedgan_jax.systems import losses
-from ipmedgan_jax.systems.masking import hole_masks, place
-
-Tree = Any
-"""A pytree of arrays: parameters, gradients, statistics."""
-
-Metrics = dict[str, Array]
-
-
-class Batch(struct.PyTreeNode):
-    """Complete slices and the holes to be cut in them: boxes, or shapes `[B, h, w]` in boxes, 1 where pixels are removed."""
-
-    image: Array
-    hole: Array
-    shape: Array | None = None
-
-    @property
-    def mask(self) -> Array:
-        """`[B, H, W, 1]`, 1 where pixels are removed."""
-        if self.shape is None:
-            return hole_masks(self.hole, self.image.shape[1], self.image.shape[2])
-        return place(jnp.zeros(self.image.shape, jnp.float32), self.shape[..., None], self.hole[:, :2])
-
-    def context(self, fill: float) -> Array:
-        """The image with `fill` in the hole."""
-        return jnp.where(self.mask > 0, jnp.asarray(fill, self.image.dtype), self.image)
-
-    def inpainted(self, output: Array) -> Array:
-        """`output` in the hole; elsewhere the image, bit for bit."""
-        return jnp.where(self.mask > 0, output.astype(self.image.dtype), self.image)
-
-
-class Judge(Protocol):
-    """A discriminator's verdict on `image`: logits `[B, h, w]` and feature maps."""
-
-    def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
-
-
-class Term(struct.PyTreeNode):
-    """One term of a generator's loss: its value without its weight."""
-
-    weight: float = struct.field(pytree_node=False)
-    value: Array
-
-
-class System(Protocol):
-    """What a published system is: networks, what its discriminators are shown, and its generator's loss."""
-
-    @property
-    def generator(self) -> nn.Module: ...
-
-    @property
-    def discriminators(self) -> Mapping[str, nn.Module]: ...
-
-    def alone(self) -> "System":
-        """The same, without what the generator learns from its discriminators."""
-
-    def generator_input(self, batch: Batch) -> Tree:
-        """What the generator sees, an array or a tuple of them; never a removed pixel."""
-
-    def shown(self, name: str, batch: Batch, image: Array) -> Tree:
-        """What discriminator `name` is shown of `image`, the batch's own (real) or the generator's output (fake)."""
-
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
-        """The loss's terms by name; `frozen` are weights that never learn (VGG-19)."""
+from ipmedgan_jax.systems.interface import Batch, Metrics, System, Tree
 
 
 class NetState(struct.PyTreeNode):

@@ -27,7 +27,8 @@ from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment, Phase
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.systems.update import Batch, Metrics, TrainState, Update, init_state, train_steps
+from ipmedgan_jax.systems.interface import Batch, Metrics
+from ipmedgan_jax.systems.update import TrainState, Update, init_state, train_steps
 from ipmedgan_jax.training import devices, validation
 from ipmedgan_jax.training.summaries import Progress, Summaries
 

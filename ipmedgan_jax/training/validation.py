@@ -13,7 +13,8 @@ from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import detection, figures, scoring
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
-from ipmedgan_jax.systems.update import TrainState, Tree
+from ipmedgan_jax.systems.interface import Tree
+from ipmedgan_jax.systems.update import TrainState
 from ipmedgan_jax.training.summaries import Summaries
 
 EXAMPLE_SLICES = 4
