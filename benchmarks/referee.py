@@ -23,7 +23,7 @@ from ipmedgan_jax.core.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from ipmedgan_jax.evaluation.comparison import Run
+    from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 5))
 """The referee's scores; its MSE is of intensities scaled to [0, 1]."""
@@ -34,12 +34,12 @@ AIR = -1024.0
 
 def main(folders: list[str]) -> None:
     from ipmedgan_jax.core import files
-    from ipmedgan_jax.evaluation import comparison
+    from ipmedgan_jax.evaluation import evaluated_runs
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
         raise UserError("IPMEDGAN_REFEREE_PYTHON: wanted the path of a Python with the extra `referee`")
-    runs, left_out = comparison.read_all([Path(folder) for folder in folders])
+    runs, left_out = evaluated_runs.read_all([Path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
     output = Path(flags.FLAGS.output)

@@ -17,22 +17,22 @@ from ipmedgan_jax.core.errors import UserError
 
 
 def main(arguments: list[str]) -> None:
-    from ipmedgan_jax.evaluation import comparison
+    from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs
 
     output = Path(flags.FLAGS.output).expanduser()
-    runs, left_out = comparison.read_all([Path(argument).expanduser() for argument in arguments])
+    runs, left_out = evaluated_runs.read_all([Path(argument).expanduser() for argument in arguments])
     for reason in left_out:
         logging.warning("left out: %s", reason)
     if not runs:
         raise UserError("no run left to compare: evaluate them first with python -m ipmedgan_jax.evaluate")
-    reference = comparison.find_reference(runs, flags.FLAGS.reference)
+    reference = evaluated_runs.find_reference(runs, flags.FLAGS.reference)
     if reference is None:
         logging.warning("no run or system is called %s: no table of differences (--reference)", flags.FLAGS.reference)
     try:
         comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
-    print(comparison.hole_table(runs).markdown())
+    print(comparison_tables.hole_table(runs).markdown())
     print(f"written to {output}")
     if left_out:
         raise UserError(f"{len(left_out)} of {len(arguments)} runs left out, see above")

@@ -16,13 +16,13 @@ from ipmedgan_jax.core.command import run_command
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax.evaluation import comparison
+    from ipmedgan_jax.evaluation import evaluated_runs
     from ipmedgan_jax.inpainting import exported, load_run
 
     workdir, output = (Path(given).expanduser() for given in (flags.FLAGS.workdir, flags.FLAGS.output))
     generator, program, weights = load_run.load_program(workdir, flags.FLAGS.checkpoint)
     evaluated = (workdir / "evaluation" / "metrics.json").exists()
-    scores = comparison.read(workdir).report if evaluated else None
+    scores = evaluated_runs.read(workdir).report if evaluated else None
     exported.write(output, generator, program, weights, exported.card(generator, scores))
     size = sum(path.stat().st_size for path in output.iterdir())
     print(f"{output}: {generator.name}, step {generator.step}, {size / 1e6:.1f} MB")

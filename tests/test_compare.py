@@ -10,7 +10,7 @@ from PIL import Image
 
 from ipmedgan_jax import compare, evaluate
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparison, fills, metrics, reports
+from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, fills, metrics, reports
 from ipmedgan_jax.experiment import build
 
 
@@ -54,7 +54,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
 
 
 def runs_of(folders, *names):
-    found, left_out = comparison.read_all([folders / name for name in names])
+    found, left_out = evaluated_runs.read_all([folders / name for name in names])
     assert not left_out
     return found
 
@@ -69,7 +69,7 @@ def test_slices_survive_their_file(folders):
 
 def test_the_tables_say_what_the_reports_say(folders):
     runs = runs_of(folders, "telea", "glcic_cited", "ipmedgan")
-    table = comparison.hole_table(runs)
+    table = comparison_tables.hole_table(runs)
     assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited", "ip-MedGAN"]
     cells = dict(zip(table.heading, table.rows[2], strict=True))
     mse = runs[2].report["region"]["hole"]["mse"]
@@ -80,7 +80,7 @@ def test_the_tables_say_what_the_reports_say(folders):
 
 def test_differences_are_paired_and_tested_over_subjects(folders):
     runs = runs_of(folders, "ipmedgan", "telea", "glcic_cited")
-    table = comparison.difference_table(runs, runs[0])
+    table = comparison_tables.difference_table(runs, runs[0])
     assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited"]
     difference = runs[1].per_subject("mse") - runs[0].per_subject("mse")
     cell = dict(zip(table.heading, table.rows[0], strict=True))["MSE"]
@@ -91,26 +91,26 @@ def test_differences_are_paired_and_tested_over_subjects(folders):
 
 
 def test_holm_s_correction_by_hand():
-    assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert comparison.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert comparison_tables.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert comparison_tables.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_groups_by_foreground_take_each_hole_once(folders):
     runs = runs_of(folders, "telea", "ipmedgan")
-    table = comparison.group_table(runs)
+    table = comparison_tables.group_table(runs)
     assert [name.split(", ")[1] for name in table.heading[1::2]] == ["below 75% (6)", "75% to 95% (6)", "95% and more (4)"]
     first = [score.hole_scores["psnr"] for score in runs[0].scores if score.foreground < 0.75]
     assert table.rows[0][1].startswith(f"{np.mean(first):.2f}")
 
 
 def test_the_paper_s_numbers_stand_beside_sewar_s_uqi(folders):
-    table = comparison.paper_table(runs_of(folders, "ipmedgan", "telea"))
+    table = comparison_tables.paper_table(runs_of(folders, "ipmedgan", "telea"))
     (row,) = table.rows
     cells = dict(zip(table.heading, row, strict=True))
     assert cells["UQI"].startswith("0.9000")
     assert (cells["SSIM, printed"], cells["UQI, printed"]) == ("0.3818", "0.9262")
     assert "Other data" in table.note
-    assert comparison.paper_table(runs_of(folders, "telea")) is None
+    assert comparison_tables.paper_table(runs_of(folders, "telea")) is None
 
 
 def test_files_are_written_and_read_by_others(folders, tmp_path):
@@ -133,11 +133,11 @@ def test_files_are_written_and_read_by_others(folders, tmp_path):
 
 def test_two_runs_of_one_system_go_by_their_folders(folders, tmp_path):
     make_run(tmp_path / "without_style", "ipmedgan", 12.0)
-    runs, _ = comparison.read_all([folders / "ipmedgan", tmp_path / "without_style"])
+    runs, _ = evaluated_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
-    assert comparison.find_reference(runs, "without_style") is runs[1]
-    assert comparison.find_reference(runs, "ipmedgan") is runs[0]
-    assert comparison.find_reference(runs, "medgan") is None
+    assert evaluated_runs.find_reference(runs, "without_style") is runs[1]
+    assert evaluated_runs.find_reference(runs, "ipmedgan") is runs[0]
+    assert evaluated_runs.find_reference(runs, "medgan") is None
 
 
 # ------------------------------------------------------------------ what is left out
@@ -147,7 +147,7 @@ def tampered(folders, tmp_path, edit):
     folder = tmp_path / "tampered"
     shutil.copytree(folders / "telea", folder)
     edit(folder / "evaluation")
-    runs, left_out = comparison.read_all([folders / "ipmedgan", folder])
+    runs, left_out = evaluated_runs.read_all([folders / "ipmedgan", folder])
     assert [run.system for run in runs] == ["ipmedgan"]
     (reason,) = left_out
     return reason
@@ -209,7 +209,7 @@ def test_a_run_that_does_not_hold_together_is_named_and_left_out(edit, reason, f
 )
 def test_a_run_on_something_else_is_named_and_left_out(changes, reason, folders, tmp_path):
     other = make_run(tmp_path / "other", "telea", 20.0, **changes)
-    runs, left_out = comparison.read_all([folders / "ipmedgan", other])
+    runs, left_out = evaluated_runs.read_all([folders / "ipmedgan", other])
     assert len(runs) == 1
     assert f"{other}: {reason}" in left_out[0]
 
@@ -268,7 +268,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
 def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
         evaluate.evaluate_classical(build.build(tiny_config()), system, tmp_path / system)
-    runs, left_out = comparison.read_all([tmp_path / "telea", tmp_path / "rbf"])
+    runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
     assert not left_out
     assert {run.label for run in runs} == {"Telea", "thin-plate spline"}
     first = runs[0]

@@ -1,0 +1,208 @@
+"""Tables of evaluated runs. All means are over subjects, but for KID, which weighs pairs of slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from ipmedgan_jax.evaluation import reports
+from ipmedgan_jax.evaluation.evaluated_runs import Run
+
+PAPER = {
+    "ct": {
+        "context_encoder": (0.6235, 19.07, 1260.2, 0.9307),
+        "glcic_cited": (0.7137, 22.18, 1169.1, 0.9290),
+        "medgan": (0.8044, 29.74, 368.9, 0.9681),
+        "ipmedgan": (0.8346, 31.45, 284.4, 0.9737),
+    },
+    "mri": {
+        "context_encoder": (0.1383, 14.29, 2624.7, 0.8492),
+        "glcic_cited": (0.2287, 15.01, 2286.6, 0.8229),
+        "medgan": (0.3034, 15.91, 1809.5, 0.7830),
+        "ipmedgan": (0.3818, 18.32, 1121.2, 0.9262),
+    },
+}
+"""Table I as printed (arXiv 1810.06621): SSIM, PSNR, MSE, UQI; its GLCIC is the cited code's."""
+
+
+BESIDE_PAPER = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 1), ("UQI", "uqi_sewar", 4))
+
+
+PAIRED = (*reports.COLUMNS[:4], ("VGG", "vgg_distance", 4))
+"""Columns of the paired differences."""
+
+
+GROUPS = ((0.0, 0.75), (0.75, 0.95), (0.95, 1.0 + 1e-9))
+"""Shares of foreground in a hole, from and below: holes at the head's edge, mostly and wholly inside it."""
+
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a sentence on how to read it, a heading and rows of text."""
+
+    title: str
+    note: str
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        return f"{reports.markdown_table([self.heading, *self.rows])}\n"
+
+    def latex(self) -> str:
+        """A booktabs table."""
+        lines = [" & ".join(map(_latex, row)) + r" \\" for row in (self.heading, *self.rows)]
+        body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+        columns = "l" + "r" * (len(self.heading) - 1)
+        return (
+            f"\\begin{{table}}\n\\caption{{{_latex(self.title)}. {_latex(self.note)}}}\n"
+            f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n\\end{{table}}\n"
+        )
+
+
+def hole_table(runs: Sequence[Run]) -> Table:
+    heading = ("system", *(title for title, _, _ in reports.COLUMNS), "trained on", "parameters", "s/slice")
+    return Table(
+        "In the hole",
+        "Means of subjects' means with 95 % intervals over subjects, 0..255; VGG: distance of VGG-19 features with unit "
+        "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID.",
+        heading,
+        tuple(
+            (
+                run.label,
+                *(reports.cell(run.estimate(metric), decimals) for _, metric, decimals in reports.COLUMNS),
+                *_costs(run),
+            )
+            for run in runs
+        ),
+    )
+
+
+def _costs(run: Run) -> tuple[str, str, str]:
+    """Slices trained on, parameters, seconds a slice."""
+    seen, parameters, seconds = (run.report[key] for key in ("images_seen", "parameters", "seconds_per_slice"))
+    return (f"{seen:,}" if seen else "-", f"{parameters / 1e6:.2f} M" if parameters else "-", f"{seconds or 0:.2g}")
+
+
+def image_table(runs: Sequence[Run]) -> Table:
+    columns = reports.COLUMNS[:5]
+    return Table(
+        "In the whole image",
+        "The fill in its place, everything else as it was: mostly known pixels.",
+        ("system", *(title for title, _, _ in columns)),
+        tuple(
+            (run.label, *(reports.cell(run.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
+            for run in runs
+        ),
+    )
+
+
+def paper_table(runs: Sequence[Run]) -> Table | None:
+    """Beside the printed Table I; None where no system of it was run."""
+    modality = runs[0].report["data"]["modality"]
+    printed = PAPER.get(modality, {})
+    beside = [run for run in runs if run.system in printed]
+    if not beside:
+        return None
+    heading = ["system"]
+    for title, _, _ in BESIDE_PAPER:
+        heading += [title, f"{title}, printed"]
+
+    def row(run: Run) -> tuple[str, ...]:
+        cells = [run.label]
+        for (_, metric, decimals), value in zip(BESIDE_PAPER, printed[run.system], strict=True):
+            cells += [reports.cell(run.estimate(metric), decimals), f"{value:.{decimals}f}"]
+        return tuple(cells)
+
+    return Table(
+        f"Beside the paper's Table I ({modality.upper()})",
+        "Other data, other subjects, other holes and another length of training: the printed numbers are there to be looked "
+        "at, not compared with. UQI here is the formula of the package sewar, the reading that the printed ones fit.",
+        tuple(heading),
+        tuple(map(row, beside)),
+    )
+
+
+def difference_table(runs: Sequence[Run], reference: Run) -> Table:
+    """Each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
+    others = [run for run in runs if run is not reference]
+    columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED}
+    rows = []
+    for i, run in enumerate(others):
+        cells = [run.label]
+        for _, metric, decimals in PAIRED:
+            estimate, p = columns[metric][i]
+            cells.append(f"{reports.cell(estimate, decimals, signed=True)}{'' if p is None else f', p {_p_text(p)}'}")
+        rows.append(tuple(cells))
+    return Table(
+        f"Paired differences from {reference.label}",
+        "The row's score less the reference's, subject by subject: mean and 95 % interval; p of Wilcoxon's signed-rank test "
+        "over subjects, two-sided, corrected after Holm over the rows of a column.",
+        ("system", *(title for title, _, _ in PAIRED)),
+        tuple(rows),
+    )
+
+
+def _differences(others: Sequence[Run], reference: Run, metric: str) -> list[tuple[dict[str, Any], float | None]]:
+    """For each run: the mean difference with its interval, and Holm's p (None for fewer than two subjects)."""
+    differences = [run.per_subject(metric) - reference.per_subject(metric) for run in others]
+    estimates = [
+        {"mean": float(each.mean()), "ci95": reports.bootstrap_interval(each.tolist(), resamples=RESAMPLES)}
+        for each in differences
+    ]
+    if not differences or len(differences[0]) < 2:
+        return [(estimate, None) for estimate in estimates]
+    raw = [float(wilcoxon(each).pvalue) if np.any(each) else 1.0 for each in differences]
+    return list(zip(estimates, holm(raw), strict=True))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979): p values of a family, each valid for all of it."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def group_table(runs: Sequence[Run]) -> Table:
+    """PSNR and VGG distance by the hole's share of foreground."""
+    columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
+    counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
+    heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
+
+    def value(run: Run, low: float, high: float, metric: str, decimals: int) -> str:
+        chosen = [score for score in run.scores if low <= score.foreground < high]
+        if not chosen or metric not in chosen[0].hole_scores:
+            return "-"
+        means = [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
+        interval = reports.bootstrap_interval(means, resamples=RESAMPLES)
+        return reports.cell({"mean": float(np.mean(means)), "ci95": interval}, decimals)
+
+    return Table(
+        "By the hole's share of foreground",
+        "Holes at the head's edge, mostly inside it, and inside it; in brackets the number of holes.",
+        ("system", *heading),
+        tuple(
+            (run.label, *(value(run, low, high, metric, decimals) for low, high, _, metric, decimals in columns))
+            for run in runs
+        ),
+    )
+
+
+def _group_name(low: float, high: float) -> str:
+    if low == 0:
+        return f"below {high:.0%}"
+    return f"{low:.0%} and more" if high > 1 else f"{low:.0%} to {high:.0%}"
+
+
+def _p_text(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _latex(text: str) -> str:
+    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("<", "$<$")

@@ -1,0 +1,155 @@
+"""Evaluated runs, read and checked.
+
+A run is checked against itself (its slices' scores must add up to its subjects' and its report's) and against the first
+(the same data, holes and slices): what is compared is what was scored.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.evaluation import fills, reports
+
+TITLES = {
+    "surround_mean": "mean of the surround",
+    "telea": "Telea",
+    "navier_stokes": "Navier-Stokes",
+    "biharmonic": "biharmonic",
+    "laplace": "Laplace",
+    "rbf": "thin-plate spline",
+    "shift_map": "shift map",
+    "unet": "U-Net, L1 alone",
+    "context_encoder": "CE",
+    "glcic": "GLCIC",
+    "glcic_cited": "GLCIC as cited",
+    "medgan": "MedGAN",
+    "ipmedgan": "ip-MedGAN",
+    "ipmedgan_plus": "ip-MedGAN plus (ours)",
+}
+"""Systems as tables name them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One evaluated run: its report (metrics.json), scores and fills. `label` is what tables and figures call it."""
+
+    folder: Path
+    label: str
+    report: dict[str, Any]
+    scores: tuple[reports.SliceScore, ...]
+    fills: fills.Fills
+
+    @property
+    def system(self) -> str:
+        return self.report["system"]
+
+    def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
+        """Each subject's mean, subjects in order of name; NaN where the metric was not taken."""
+        means = reports.subject_means(self.scores, region).values()
+        return np.array([subject.get(metric, math.nan) for subject in means])
+
+    def estimate(self, metric: str, region: str = "hole") -> dict[str, Any] | None:
+        return self.report["region"][region].get(metric)
+
+
+def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs that can be compared, in the order given, and why others cannot."""
+    runs: list[Run] = []
+    left_out: list[str] = []
+    for folder in folders:
+        try:
+            run = read(folder)
+            if runs:
+                _check_same(runs[0], run)
+            runs.append(run)
+        except UserError as error:
+            left_out.append(str(error))
+    return _told_apart(runs), left_out
+
+
+def read(folder: Path) -> Run:
+    """UserError for files that are missing, damaged, or do not agree with each other."""
+    directory = folder / "evaluation"
+    path = directory / "metrics.json"
+    try:
+        report = json.loads(path.read_text())
+        for key in ("system", "images_seen", "parameters", "seconds_per_slice"):
+            _ = report[key]
+        for key in ("fingerprint", "vgg19", "modality", "image_size", "split"):
+            _ = report["data"][key]
+        _ = report["holes"]["size"]
+        scores = reports.read_slices(directory / "slices.csv")
+        subjects = reports.read_rows(directory / "subjects.csv")
+        _check_sums(report, scores, subjects, directory)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{directory}: damaged or of another version ({error}); evaluate the run again") from error
+    filled = fills.read(directory / fills.FILE)
+    if [(score.subject, score.volume, score.index) for score in scores] != _names(filled):
+        raise UserError(f"{directory}: {fills.FILE} and slices.csv are of other slices; evaluate the run again")
+    return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
+
+
+def _names(filled: fills.Fills) -> list[tuple[str, str, int]]:
+    return [(str(s), str(v), int(i)) for s, v, i in zip(filled.subject, filled.volume, filled.index, strict=True)]
+
+
+def _check_sums(
+    report: dict[str, Any], scores: Sequence[reports.SliceScore], subjects: Sequence[dict[str, str]], directory: Path
+) -> None:
+    """Slices' scores must give the subjects' means, and those the report's."""
+    if report["slices"] != len(scores) or report["subjects"] != len(subjects):
+        raise UserError(f"{directory}: metrics.json counts other slices or subjects than the tables; evaluate the run again")
+    for region in reports.REGIONS:
+        means = reports.subject_means(scores, region)
+        for row in subjects:
+            for metric, mean in means[row["subject"]].items():
+                if not math.isclose(float(row[f"{region}_{metric}"]), mean, rel_tol=1e-6, abs_tol=1e-9):
+                    raise UserError(
+                        f"{directory}: subjects.csv and slices.csv differ in {row['subject']}'s {metric} ({region})"
+                    )
+        for metric in next(iter(means.values())):
+            mean = float(np.mean([values[metric] for values in means.values()]))
+            if not math.isclose(report["region"][region][metric]["mean"], mean, rel_tol=1e-6, abs_tol=1e-9):
+                raise UserError(f"{directory}: metrics.json and slices.csv differ in {metric} ({region})")
+
+
+def _check_same(first: Run, run: Run) -> None:
+    """The same data, the same holes."""
+    for what, key in (("data", "fingerprint"), ("weights of the VGG distance", "vgg19")):
+        if first.report["data"][key] != run.report["data"][key]:
+            raise UserError(f"{run.folder}: scored with other {what} than {first.folder}")
+    metrics = [set(each.report["region"]["hole"]) for each in (first, run)]
+    if metrics[0] != metrics[1]:
+        raise UserError(f"{run.folder}: scored with other metrics than {first.folder}")
+    places = [[(s.subject, s.volume, s.index, s.hole) for s in each.scores] for each in (first, run)]
+    if places[0] != places[1]:
+        raise UserError(f"{run.folder}: scored on other holes than {first.folder}")
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Runs of one system get their folders' names too."""
+    labels = [run.label for run in runs]
+    return [
+        Run(run.folder, f"{run.label} ({run.folder.name})", run.report, run.scores, run.fills)
+        if labels.count(run.label) > 1
+        else run
+        for run in runs
+    ]
+
+
+def find_reference(runs: Sequence[Run], name: str) -> Run | None:
+    """The run of that folder's name, or of that system; None where there is none."""
+    for wanted in (lambda run: run.folder.name == name, lambda run: run.system == name):
+        for run in runs:
+            if wanted(run):
+                return run
+    return None
