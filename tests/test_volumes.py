@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry, scans
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MRI_WINDOW = {"window_hu": (-1000, 2000), "percentiles": (0.5, 99.5), "foreground_level": 0.05}
@@ -42,7 +42,7 @@ def test_every_orientation_of_a_volume_gives_the_same_slices(tmp_path, codes):
 def test_row_0_is_anterior_and_column_0_the_subjects_right():
     array = np.zeros((4, 5, 3))
     array[3, 4, 2] = 1  # right, anterior, top
-    slices = scans.axial_slices(array)
+    slices = geometry.axial_slices(array)
     assert slices.shape == (3, 5, 4)
     assert slices[2, 0, 0] == 1
 
@@ -144,20 +144,20 @@ def test_ct_is_seen_through_its_hu_window():
 def test_cropping_follows_the_head_and_padding_keeps_everything():
     slices = np.zeros((2, 64, 20), np.float32)
     slices[:, 40:60, 5:15] = 1
-    fitted = scans.fit_slices(slices, 32, "crop_or_pad", fill=-1, threshold=0.5)
+    fitted = geometry.fit_slices(slices, 32, "crop_or_pad", fill=-1, threshold=0.5)
     assert fitted.shape == (2, 32, 32)
     assert (fitted == 1).sum() == (slices == 1).sum()
     assert (fitted == -1).sum() == 2 * 32 * 12
 
 
 def test_scaling_keeps_the_proportions_and_constants():
-    fitted = scans.fit_slices(np.ones((1, 64, 32), np.float32), 16, "scale", fill=0, threshold=0.5)
+    fitted = geometry.fit_slices(np.ones((1, 64, 32), np.float32), 16, "scale", fill=0, threshold=0.5)
     np.testing.assert_array_equal(fitted[0], np.pad(np.ones((16, 8)), ((0, 0), (4, 4))))
 
 
 def test_an_unknown_fit_is_refused():
     with pytest.raises(UserError, match=r"data.fit is 'squeeze'"):
-        scans.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
+        geometry.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
 
 
 @pytest.mark.parametrize("pattern", ["flair_lgg/sub-014/**/*_FLAIR.nii.gz", "flair_open_ms/sub-19/ses-1/**/*_FLAIR.nii.gz"])

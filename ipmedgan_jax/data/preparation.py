@@ -24,7 +24,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.distributed.crew import Crew
-from ipmedgan_jax.imaging import nifti, scans
+from ipmedgan_jax.imaging import geometry, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 _PARTIAL_FILE = records.DATASET_FILE + ".partial"
@@ -240,8 +240,8 @@ def _kept_slices(settings: PreparationSettings, grid: scans.Volume) -> tuple[tup
     low, high = settings.window(grid.array)
     threshold = low + settings.foreground_level * (high - low)
     fill = max(low, float(grid.array.min()))  # the darkest that is both in the scan and in the window
-    slices = scans.axial_slices(grid.array)
-    images = scans.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
+    slices = geometry.axial_slices(grid.array)
+    images = geometry.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
     kept = np.flatnonzero((images > threshold).mean(axis=(1, 2)) >= settings.min_foreground)
     return (low, high), kept, images
 
@@ -264,7 +264,7 @@ def _slice_spacing(settings: PreparationSettings, grid: scans.Volume) -> tuple[f
     """Millimetres from column to column, row to row and slice to slice of the records."""
     x, y, z = grid.spacing_mm
     if settings.fit == "scale":
-        factor = scans.scale_factor(scans.axial_slices(grid.array).shape, settings.image_size)
+        factor = geometry.scale_factor(geometry.axial_slices(grid.array).shape, settings.image_size)
         x, y = x / factor, y / factor
     return x, y, z
 

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 PLANES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "axial": scans.axial_slices,
+    "axial": geometry.axial_slices,
     "coronal": lambda array: array[::-1, :, ::-1].transpose(1, 2, 0),
     "sagittal": lambda array: array[:, ::-1, ::-1].transpose(0, 2, 1),
 }
@@ -52,17 +52,17 @@ class Grid:
     def forth(self, slices: np.ndarray) -> np.ndarray:
         """`[S, rows, columns]` of the source -> of the generator's pixels."""
         for axis, _, after, step in self._stretches:
-            slices = scans.stretch(slices, axis + 1, after, step)
+            slices = geometry.stretch(slices, axis + 1, after, step)
         return slices
 
     def back(self, slices: np.ndarray) -> np.ndarray:
         for axis, before, _, step in reversed(self._stretches):
-            slices = scans.stretch(slices, axis + 1, before, 1 / step)
+            slices = geometry.stretch(slices, axis + 1, before, 1 / step)
         return slices
 
     def forth_along(self, axis: int, shares: np.ndarray) -> np.ndarray:
         """One value a row or column of the source -> one a row or column of pixels."""
         for each, _, after, step in self._stretches:
             if each == axis:
-                shares = scans.stretch(shares, 0, after, step)
+                shares = geometry.stretch(shares, 0, after, step)
         return shares

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, label
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import nifti, scans
+from ipmedgan_jax.imaging import geometry, nifti, scans
 from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -23,7 +23,7 @@ def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) ->
     one of many labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
     """
     file = nifti.read(path)
-    values = scans.without_trailing_axes(file.values())
+    values = geometry.without_trailing_axes(file.values())
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
@@ -35,8 +35,8 @@ def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) ->
         notes = [f"{path}: {name} or it says not where its voxels lie; they are matched by their order in the files"]
         mask = nibabel.orientations.apply_orientation(chosen, scan.axes)
     else:
-        scans.find_axes(file.path, file.affine)
-        mask, notes = _on_grid(*scans.reorient(chosen, file.affine), scan, path)
+        geometry.find_axes(file.path, file.affine)
+        mask, notes = _on_grid(*geometry.reorient(chosen, file.affine), scan, path)
     if not mask.any():
         raise UserError(f"{path}: no voxel of {name} is masked; there is nothing to fill")
     return mask, notes
@@ -85,7 +85,7 @@ def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
 def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
     """Connected parts of a mask's axial slices, bool `[h, w]` in a trained network's pixels, `at_least` so many across."""
     file = nifti.read(path)
-    mask, affine = scans.reorient(scans.without_trailing_axes(file.values()) > 0, file.affine)
+    mask, affine = geometry.reorient(geometry.without_trailing_axes(file.values()) > 0, file.affine)
     masks = PLANES["axial"](mask)
     x, y, z = nibabel.affines.voxel_sizes(affine)
     grid = Grid(settings, masks.shape[1:], in_plane("axial", (x, y, z)))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.geometry import FIT_MODES
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PreparationSettings:
         for name, wanted, good in (
             ("modality", "mri or ct", self.modality in scans.MODALITIES),
             ("data.image_size", "at least 1", self.image_size >= 1),
-            ("data.fit", " or ".join(scans.FIT_MODES), self.fit in scans.FIT_MODES),
+            ("data.fit", " or ".join(FIT_MODES), self.fit in FIT_MODES),
             ("data.resample_mm", "0 or more", 0 <= self.resample_mm < math.inf),
             ("data.window_hu", "two rising numbers", _rising(self.window_hu)),
             (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.data.batches import Inpaint
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry, scans
 from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -214,8 +214,8 @@ class _PlaneFiller:
         padding = float(to_unit(self.background, self.window))
         # The batch is always of the compiled size.
         padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
-        shown = [scans.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
-        shapes = [scans.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
+        shown = [geometry.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
+        shapes = [geometry.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
         batch: dict[str, Any] = {
             "image": np.concatenate(shown)[..., None],
             "hole": np.array([s.hole(side) for s in padded], np.int32),

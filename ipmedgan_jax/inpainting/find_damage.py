@@ -7,7 +7,7 @@ import numpy as np
 
 from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.damage import LIKELY, damaged_pixels
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry, scans
 from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -39,10 +39,10 @@ def find_in_volume(finder: Finder, volume: scans.Volume, done: Callable[[int], o
     size = finder.preparation.image_size
     for some in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
         images = to_unit(grid.forth(slices[some]), window)
-        shown = scans.crop_or_pad(images, size, (row, column), -1.0)
+        shown = geometry.crop_or_pad(images, size, (row, column), -1.0)
         padded = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
         likelihood = finder.find(padded[..., None])[: len(some), ..., 0]
         likelihood = np.stack([np.where(damaged_pixels(each), each, 0) for each in likelihood])
-        found[some] = grid.back(scans.crop_or_pad(likelihood, images.shape[1:], (-row, -column), 0.0)) >= LIKELY
+        found[some] = grid.back(geometry.crop_or_pad(likelihood, images.shape[1:], (-row, -column), 0.0)) >= LIKELY
         done(len(some))
     return mask

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry
 from ipmedgan_jax.imaging.grids import Grid
 from ipmedgan_jax.imaging.scans import Window
 
@@ -16,5 +16,5 @@ def frame_origin(grid: Grid, window: Window, slices: np.ndarray, known: np.ndarr
     foreground = (slices > low + grid.settings.foreground_level * (high - low)) & known
     shares = foreground.mean(axis=(0, 2)), foreground.mean(axis=(0, 1))
     size = grid.settings.image_size
-    row, column = (scans.start_on(grid.forth_along(axis, shares[axis]), size) for axis in (0, 1))
+    row, column = (geometry.start_on(grid.forth_along(axis, shares[axis]), size) for axis in (0, 1))
     return row, column
