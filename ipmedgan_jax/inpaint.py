@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ipmedgan_jax.imaging.scans import Scan
-    from ipmedgan_jax.inpainting.fill import Generator
     from ipmedgan_jax.inpainting.find_damage import Finder
     from ipmedgan_jax.inpainting.jobs import Job
+    from ipmedgan_jax.inpainting.model import Generator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, find_damage, load_run, tiles
-from ipmedgan_jax.inpainting.fill import Generator, Trained, Variation, inpaint_volume
+from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
+from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.systems.classical import FILLS
 from ipmedgan_jax.training import loop
 

@@ -8,7 +8,7 @@ from scipy.ndimage import binary_dilation
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 from ipmedgan_jax.inpainting import tiles
-from ipmedgan_jax.inpainting.fill import Trained
+from ipmedgan_jax.inpainting.model import Trained
 
 _FARTHEST = 1.5
 """Times the trained spacing, or one part of it: beyond, a warning."""

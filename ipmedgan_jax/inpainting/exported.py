@@ -21,7 +21,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting.fill import Generator, Trained
+from ipmedgan_jax.inpainting.model import Generator, Trained
 
 MODEL_FILE, PROGRAM_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "generator.stablehlo", "weights.npz", "MODEL_CARD.md"
 

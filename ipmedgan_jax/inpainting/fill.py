@@ -18,9 +18,9 @@ from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.imaging import geometry, scans
 from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
 from ipmedgan_jax.imaging.scans import to_unit
-from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.frame import frame_origin
+from ipmedgan_jax.inpainting.model import Trained
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
@@ -31,37 +31,6 @@ VARIED_PIXELS = 8
 
 VARIED_NOISE = 0.01
 """Of the intensity window's half: standard deviation of a varied frame's noise."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a generator was trained for. `any_shape`: holes of other shapes than whole squares of `hole_size` pixels.
-
-    One that was trained on squares is shown the mask's own shape all the same: on lesions' outlines that is 0.4 to 1 dB
-    better than to take what is known inside the square from it (`benchmarks/lesion_holes.py`, FLAIR, two systems).
-    """
-
-    preparation: PreparationSettings
-    hole_size: int
-    any_shape: bool
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class Generator:
-    """A trained generator.
-
-    Attributes:
-      name, step, source: the system, the checkpoint, and where it was loaded from.
-      seen: the training scans, as a run's `data.json` has them; empty where that is not known.
-    """
-
-    name: str
-    step: int
-    source: str
-    trained: Trained
-    seen: dict[str, Any]
-    inpaint: Inpaint
 
 
 @dataclass(frozen=True)

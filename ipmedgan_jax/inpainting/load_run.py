@@ -10,8 +10,8 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Inference
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting.fill import Generator, Trained
 from ipmedgan_jax.inpainting.find_damage import Finder
+from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch, Tree
 
