@@ -39,10 +39,10 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax import inpaint
     from ipmedgan_jax.data import preparation
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.jobs import Job
+    from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 
     given = flags.FLAGS
     if len(folders) != 1:
@@ -62,7 +62,7 @@ def main(folders: list[str]) -> None:
                     for mask in masks.values():
                         _write(folder / "mask.nii.gz", mask, source.affine, orientation, np.uint8, None)
                         job = Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
-                        inpaint.inpaint_file(generator, job, inpaint.Filling())
+                        inpaint_file(generator, job, Filling())
                         counts = _differences(job)
                         outputs, differing, unlike, inside = (
                             total + count for total, count in zip((outputs, differing, unlike, inside), counts, strict=True)

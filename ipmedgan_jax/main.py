@@ -22,7 +22,7 @@ from ipmedgan_jax.distributed import meeting, processes
 
 def main() -> None:
     runtime.set_up()
-    from ipmedgan_jax import evaluate
+    from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config
     from ipmedgan_jax.training import loop
 
@@ -36,7 +36,7 @@ def main() -> None:
     if outcome is loop.Outcome.OUT_OF_TIME:
         logging.info("train.minutes are over: the same command goes on; the test subjects have not been looked at")
         return
-    evaluate.evaluate_run(built, workdir)
+    evaluate_run(built, workdir)
 
 
 def default_workdir() -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipmedgan_jax import compare, evaluate
+from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, fills, metrics, reports
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.experiment import build
 
 
@@ -267,7 +268,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
 
 def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
-        evaluate.evaluate_classical(build.build(tiny_config()), system, tmp_path / system)
+        evaluate_classical(build.build(tiny_config()), system, tmp_path / system)
     runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
     assert not left_out
     assert {run.label for run in runs} == {"Telea", "thin-plate spline"}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from skimage.transform import radon
 
-from ipmedgan_jax import evaluate
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import damage, pipeline
 from ipmedgan_jax.data.damage import damaged_pixels
 from ipmedgan_jax.evaluation import detection
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.inpainting import load_run
 from ipmedgan_jax.systems import losses
@@ -157,7 +157,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
     assert built.finds
     assert built.holes.damage.kinds == ("metal", "cut")
     loop.train(built, tmp_path)
-    report = evaluate.evaluate_run(built, tmp_path)
+    report = evaluate_run(built, tmp_path)
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == report
     assert set(report["region"]["image"]) >= {"dice", "sensitivity", "clean"}
     assert (report["system"], report["step"], report["slices"]) == ("finder", 2, 2 * built.dataset.slices["validation"])

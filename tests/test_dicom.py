@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ipmedgan_jax import inpaint
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, scans
 from ipmedgan_jax.inpainting.jobs import check_output, find_jobs
+from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 from tests.test_inpaint import generator, ramp, square, write
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
@@ -45,7 +45,7 @@ def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **cha
 def fill(tmp_path, name="filled"):
     (work,), _ = find_jobs(str(tmp_path / "series"), str(tmp_path / "mask.nii.gz"), tmp_path / name)
     check_output(work, overwrite=False)
-    return inpaint.inpaint_file(generator(), work, inpaint.Filling())
+    return inpaint_file(generator(), work, Filling())
 
 
 def datasets(folder):

@@ -18,23 +18,26 @@ import pytest
 from absl import flags
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from ipmedgan_jax import evaluate, inpaint
+from ipmedgan_jax import inpaint
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed.crew import Crew
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, find_damage, load_run, tiles
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
+from ipmedgan_jax.inpainting.load import load_finder
 from ipmedgan_jax.inpainting.model import Generator, Trained
+from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
 from ipmedgan_jax.systems.classical import FILLS
 from ipmedgan_jax.training import loop
 
 SIDE = 8
-AS_GIVEN = inpaint.Filling()
+AS_GIVEN = Filling()
 SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0, window_hu=(0.0, 1000.0))
 
 
@@ -111,7 +114,7 @@ def job(tmp_path, mask=True) -> Job:
 def fill_file(tmp_path, filling=AS_GIVEN, made=None, mask=True):
     work = job(tmp_path, mask)
     check_output(work, overwrite=True)
-    report = inpaint.inpaint_file(made or generator(), work, filling)
+    report = inpaint_file(made or generator(), work, filling)
     return report, work
 
 
@@ -370,12 +373,12 @@ def test_dilation_is_in_millimetres():
 def test_metal_is_found_by_its_hu(tmp_path):
     array = np.where(square(), 3500.0, ramp())
     write(tmp_path / "scan.nii.gz", array)
-    filling = inpaint.Filling(mask=inpaint.MaskChoice(above_hu=3000.0, dilate_mm=1.0))
+    filling = Filling(mask=MaskChoice(above_hu=3000.0, dilate_mm=1.0))
     report, work = fill_file(tmp_path, filling, mask=False)
     assert report["mask_voxels"] > 60
     assert nibabel.load(work.output).get_fdata().max() < 700
     with pytest.raises(UserError, match="no voxel is above 5000"):
-        fill_file(tmp_path, inpaint.Filling(mask=inpaint.MaskChoice(above_hu=5000.0)), mask=False)
+        fill_file(tmp_path, Filling(mask=MaskChoice(above_hu=5000.0)), mask=False)
     with pytest.raises(UserError, match="trained on MRI"):
         fill_file(tmp_path, filling, generator(modality="mri"), mask=False)
 
@@ -477,12 +480,12 @@ def test_what_an_interrupted_fill_has_written_is_written_anew_and_nothing_else(t
     with monkeypatch.context() as patch:
         patch.setattr("ipmedgan_jax.imaging.nifti.write_array", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fill_file(tmp_path, inpaint.Filling(samples=2))
+            fill_file(tmp_path, Filling(samples=2))
     assert work.output.exists()
     assert work.begun
     assert not work.done
     check_output(work, overwrite=False, deviation=True)
-    fill_file(tmp_path, inpaint.Filling(samples=2))
+    fill_file(tmp_path, Filling(samples=2))
     assert work.done
     with pytest.raises(UserError, match="exists; choose another name"):
         check_output(work, overwrite=False)
@@ -596,7 +599,7 @@ def test_what_a_person_should_know_is_said_and_with_strict_an_error(tmp_path, ch
     assert any(line in each for each in report["warnings"]) if line else not report["warnings"]
     if line:
         with pytest.raises(UserError, match="--strict"):
-            fill_file(tmp_path, inpaint.Filling(strict=True), made)
+            fill_file(tmp_path, Filling(strict=True), made)
 
 
 def test_a_generator_of_squares_says_so_of_other_shapes(tmp_path):
@@ -693,7 +696,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     kinds = {"holes__kinds": ("square", "blob"), "holes__smallest": 4}
     built = build.build(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
     loop.train(built, tmp_path / "run")
-    report = evaluate.evaluate_run(built, tmp_path / "run")
+    report = evaluate_run(built, tmp_path / "run")
     found, program, weights = load_run.load_program(tmp_path / "run", "best")
     assert found.trained.any_shape
     assert (found.name, found.step) == ("unet", 2)
@@ -787,7 +790,7 @@ def test_deviation_is_that_of_the_fills(tmp_path):
     write(tmp_path / "mask.nii.gz", square().astype(float), "LPI", np.uint8)
     values = iter([0.0, *[-0.1, 0.1] * 2])  # the fill itself, then four more
     made = generator(lambda batch: constant(next(values))(batch))
-    report, work = fill_file(tmp_path, inpaint.Filling(samples=4), made)
+    report, work = fill_file(tmp_path, Filling(samples=4), made)
     spread = nibabel.load(work.deviation)
     np.testing.assert_array_equal(spread.affine, nibabel.load(work.image).affine)
     found = nibabel.as_closest_canonical(spread).get_fdata()
@@ -830,9 +833,9 @@ def test_what_is_found_in_slices_is_found_at_its_place_in_the_volume(shape, spac
 def test_a_scan_is_filled_where_damage_is_found_and_the_mask_is_shown(tmp_path):
     damaged = np.where(square(), 2000.0, ramp())
     write(tmp_path / "scan.nii.gz", damaged, "LPI")
-    choice = inpaint.MaskChoice(finder=finder(lambda images: (images >= 1).astype(np.float32), window_hu=(0.0, 1500.0)))
+    choice = MaskChoice(finder=finder(lambda images: (images >= 1).astype(np.float32), window_hu=(0.0, 1500.0)))
     work = replace(job(tmp_path, mask=False), mask_output=tmp_path / "shown.nii.gz")
-    report = inpaint.inpaint_file(generator(), work, inpaint.Filling(mask=choice))
+    report = inpaint_file(generator(), work, Filling(mask=choice))
     assert report["mask"] == "found by made up finder, step 9, of elsewhere"
     assert report["mask_voxels"] == square().sum()
     shown = nibabel.load(work.mask_output)
@@ -846,7 +849,7 @@ def test_a_scan_is_filled_where_damage_is_found_and_the_mask_is_shown(tmp_path):
 
 def test_a_scan_without_damage_or_with_nan_is_not_filled(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp())
-    nothing = inpaint.Filling(mask=inpaint.MaskChoice(finder=finder(np.zeros_like)))
+    nothing = Filling(mask=MaskChoice(finder=finder(np.zeros_like)))
     with pytest.raises(UserError, match="no damage found"):
         fill_file(tmp_path, nothing, mask=False)
     write(tmp_path / "scan.nii.gz", np.where(square(), np.nan, ramp()), dtype=np.float32)
@@ -867,6 +870,6 @@ def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path)
 
 def test_finder_and_generator_are_of_one_modality(monkeypatch):
     monkeypatch.setattr(load_run, "load_finder", lambda *_: finder(np.zeros_like))
-    assert inpaint.load_finder("runs/finder", generator()).name == "made up finder"
+    assert load_finder("runs/finder", generator()).name == "made up finder"
     with pytest.raises(UserError, match="was trained on ct, what fills on mri"):
-        inpaint.load_finder("runs/finder", generator(modality="mri"))
+        load_finder("runs/finder", generator(modality="mri"))

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from ipmedgan_jax import evaluate
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, run_folder
 from ipmedgan_jax.experiment.checks import _CHOICES
 from ipmedgan_jax.networks.casnet import Refinement
@@ -229,7 +229,7 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
     sides = [(state.generator.params, state.discriminators["local"].params) for state in states]
     movements = [tuple(map(moved, before, after)) for before, after in itertools.pairwise(sides)]
     assert movements == [(True, False), (False, True), (True, True), (True, True)]
-    assert evaluate.evaluate_run(built, whole)["system"] == "context_encoder"
+    assert evaluate_run(built, whole)["system"] == "context_encoder"
     assert (whole / "evaluation" / "examples.png").exists()
 
 
@@ -246,7 +246,7 @@ def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkey
     monkeypatch.setitem(_CHOICES, "system", tuple(SYSTEMS))
     built = build.build(tiny_config("mine", loss__reconstruction=1.0))
     loop.train(built, tmp_path)
-    assert evaluate.evaluate_run(built, tmp_path)["system"] == "mine"
+    assert evaluate_run(built, tmp_path)["system"] == "mine"
 
 
 @pytest.mark.parametrize("name", ["context_encoder", "glcic"])

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from ipmedgan_jax import evaluate
 from ipmedgan_jax.core.errors import NOT_FINITE, UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
 from ipmedgan_jax.experiment import build, run_folder
 from ipmedgan_jax.training import loop, validation
 from ipmedgan_jax.training.loop import Outcome
@@ -124,7 +124,7 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
         "validation/examples",
     ):
         assert tag.encode() in events, tag
-    report = evaluate.evaluate_run(built, tmp_path)
+    report = evaluate_run(built, tmp_path)
     assert report == json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert (report["system"], report["step"], report["subjects"]) == ("ipmedgan", 4, 1)
     wanted = {"ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance", "mae_hu", "psnr_of_mean_mse"}
@@ -136,7 +136,7 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
 
 def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_path):
     built = build.build(tiny_config())
-    report = evaluate.evaluate_classical(built, "surround_mean", tmp_path)
+    report = evaluate_classical(built, "surround_mean", tmp_path)
     errors = []
     for each in pipeline.evaluation_slices(built.dataset.directory, "test", built.holes):
         row, column, height, width = each.hole
@@ -150,7 +150,7 @@ def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_
 
 def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tmp_path):
     built = build.build(tiny_config(evaluation__split="validation"))
-    report = evaluate.evaluate_classical(built, "surround_mean", tmp_path)
+    report = evaluate_classical(built, "surround_mean", tmp_path)
     assert (report["data"]["split"], report["data"]["subjects"]) == ("validation", ["sub-003"])
     assert "sub-004" not in (tmp_path / "evaluation" / "slices.csv").read_text()
 
@@ -165,7 +165,7 @@ def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeyp
 
     monkeypatch.setattr(scoring, "SliceScore", noted)
     for system in ("telea", "biharmonic"):
-        evaluate.evaluate_classical(build.build(tiny_config("unet")), system, tmp_path)
+        evaluate_classical(build.build(tiny_config("unet")), system, tmp_path)
     half = len(seen) // 2
     assert half
     assert seen[:half] == seen[half:]
@@ -191,9 +191,9 @@ def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkey
     monkeypatch.setattr(validation, "make_validation", scored)
     loop.train(built, tmp_path)
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 6]
-    assert evaluate.evaluate_run(built, tmp_path)["step"] == 2
+    assert evaluate_run(built, tmp_path)["step"] == 2
     latest = build.build(tiny_config("unet", train__steps=6, evaluation__checkpoint="latest", train__keep=1))
-    assert evaluate.evaluate_run(latest, tmp_path)["step"] == 6
+    assert evaluate_run(latest, tmp_path)["step"] == 6
 
 
 def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
@@ -213,7 +213,7 @@ def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_p
     means = [leaf for path, leaf in jax.tree.leaves_with_path(statistics) if path[-1].key == "mean"]
     assert means
     assert all(float(np.abs(mean).max()) > 0 for mean in means)
-    assert evaluate.evaluate_run(built, tmp_path)["step"] == 4
+    assert evaluate_run(built, tmp_path)["step"] == 4
 
 
 def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_config, tmp_path, monkeypatch):
@@ -253,7 +253,7 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
     with pytest.raises(UserError, match=r"is a run on other data than .*choose another --workdir"):
         loop.train(other, tmp_path)
     with pytest.raises(UserError, match="is a run on other data than"):
-        evaluate.evaluate_run(other, tmp_path)
+        evaluate_run(other, tmp_path)
 
 
 def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
@@ -299,13 +299,13 @@ def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
     built = build.build(tiny_config("unet"))
     begin(built, tmp_path)
     with pytest.raises(UserError, match="holds a trained run, whose scores would be lost"):
-        evaluate.evaluate_classical(built, "telea", tmp_path)
+        evaluate_classical(built, "telea", tmp_path)
 
 
 def test_an_evaluation_that_cannot_be_written_is_named(tiny_config, tmp_path):
     (tmp_path / "evaluation").touch()
     with pytest.raises(UserError, match=r"evaluation: cannot be written \(File exists\)"):
-        evaluate.evaluate_classical(build.build(tiny_config("unet")), "surround_mean", tmp_path)
+        evaluate_classical(build.build(tiny_config("unet")), "surround_mean", tmp_path)
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(tiny_config, tmp_path):
@@ -328,7 +328,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
     with pytest.raises(UserError, match=r"checkpoints/1: damaged or of another system .* move this folder away"):
         loop.train(built, tmp_path)
     with pytest.raises(UserError, match="damaged or of another system"):
-        evaluate.evaluate_run(built, tmp_path)
+        evaluate_run(built, tmp_path)
 
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
@@ -336,12 +336,12 @@ def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
     with run_folder.claim(built, tmp_path):
         (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="has no checkpoint yet"):
-        evaluate.evaluate_run(built, tmp_path)
+        evaluate_run(built, tmp_path)
 
 
 def test_a_folder_without_run_cannot_be_evaluated(tiny_config, tmp_path):
     with pytest.raises(UserError, match=r"config.json: not found; --workdir must name a run"):
-        evaluate.evaluate_run(build.build(tiny_config("unet")), tmp_path)
+        evaluate_run(build.build(tiny_config("unet")), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
