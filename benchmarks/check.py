@@ -48,15 +48,15 @@ def check_layers(dtype: str) -> dict[str, float]:
 
     from ipmedgan_jax.networks import layers
 
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     errors: dict[str, float] = {}
     for side, fine, coarse in ((64, 3, 16), (8, 64, 96)):
         shapes = {"downsample": (2, side, side, fine), "upsample": (2, side // 2, side // 2, coarse)}
-        kernel = generator.normal(0, 0.1, (4, 4, fine, coarse))
+        kernel = rng.normal(0, 0.1, (4, 4, fine, coarse))
         for name, shape in shapes.items():
-            x = generator.normal(0, 1, shape)
+            x = rng.normal(0, 1, shape)
             out_shape = shapes["upsample" if name == "downsample" else "downsample"]
-            weight = generator.normal(0, 1, out_shape)
+            weight = rng.normal(0, 1, out_shape)
 
             def value_and_gradients(function: Any, *arguments: Any) -> tuple[Any, ...]:
                 output, pullback = jax.vjp(function, *arguments[:2])

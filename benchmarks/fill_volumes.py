@@ -81,7 +81,7 @@ def main(folders: list[str]) -> None:
 
 def _masks(array: np.ndarray) -> dict[str, np.ndarray]:
     """bool `[X, Y, Z]` of four kinds, in the middle of the volume but for the one at the border."""
-    generator = np.random.default_rng(array.shape)
+    rng = np.random.default_rng(array.shape)
     x, y, z = (length // 2 for length in array.shape)
     empty = np.zeros(array.shape, bool)
     square, outline, border, parts = (empty.copy() for _ in range(4))
@@ -90,8 +90,8 @@ def _masks(array: np.ndarray) -> dict[str, np.ndarray]:
     outline[:, :, z - 1 : z + 2] = (distance < 25 + 8 * np.sin(np.arange(array.shape[0]) / 4.0)[:, None])[..., None]
     border[:30, :35, z] = border[-10:, y - 5 : y + 30, z - 1] = True
     for _ in range(6):
-        a, b = generator.integers(5, (array.shape[0] - 25, array.shape[1] - 25))
-        parts[a : a + int(generator.integers(1, 20)), b : b + int(generator.integers(1, 20)), z - 1 : z + 1] = True
+        a, b = rng.integers(5, (array.shape[0] - 25, array.shape[1] - 25))
+        parts[a : a + int(rng.integers(1, 20)), b : b + int(rng.integers(1, 20)), z - 1 : z + 1] = True
     return {"square": square, "outline": outline, "border": border, "parts": parts}
 
 
@@ -131,10 +131,10 @@ def _differences(job: Any) -> tuple[int, int, int, int]:
 
 def _large(run: Path, folder: Path) -> tuple[float, float]:
     """Seconds and GB of `inpaint` on a volume of noise and a head-like ellipsoid, with a hole in every slice."""
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     grids = np.meshgrid(*(np.linspace(-1.2, 1.2, length) for length in LARGE), indexing="ij")
     head = sum(np.square(grid) for grid in grids) < 1
-    array = np.where(head, 600 + 100 * generator.standard_normal(LARGE), 5 * generator.random(LARGE)).astype(np.float32)
+    array = np.where(head, 600 + 100 * rng.standard_normal(LARGE), 5 * rng.random(LARGE)).astype(np.float32)
     mask = np.zeros(LARGE, bool)
     mask[100:150, 110:150] = True
     image = _write(folder / "large.nii.gz", array, np.eye(4), "RAS", np.int16, None)

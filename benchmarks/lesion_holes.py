@@ -90,10 +90,10 @@ def main(folders: list[str]) -> None:
 def _on_trained_grid(volume, lesion: np.ndarray, trained):
     """The volume with slices of the network's pixels, and the lesion's mask there."""
     from ipmedgan_jax.imaging import scans
-    from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
+    from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
 
     slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
-    grid = Grid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
+    grid = SliceGrid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
     pixels, marked = grid.forth(slices), grid.forth(masks.astype(np.float32)) > 0.5
     x, y = (mm * slices.shape[i] / pixels.shape[i] for mm, i in zip(volume.spacing_mm, (2, 1), strict=False))
     array, mask = (np.empty(pixels.shape[::-1], each.dtype) for each in (pixels, marked))
@@ -118,15 +118,15 @@ def _outlines(lesion: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def _placed(generator: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
+def _placed(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
     """One outline in each slice that has a place for it, bool `[X, Y, Z]`."""
     holes = np.zeros(head.shape, bool)
     for z in range(head.shape[2]):
         kept_clear = binary_dilation(lesion[:, :, z], iterations=CLEAR)
-        outline = outlines[int(generator.integers(len(outlines)))]
+        outline = outlines[int(rng.integers(len(outlines)))]
         inside = np.argwhere(head[:, :, z])
         for _ in range(200 if len(inside) else 0):
-            x, y = inside[int(generator.integers(len(inside)))] - np.array(outline.shape) // 2
+            x, y = inside[int(rng.integers(len(inside)))] - np.array(outline.shape) // 2
             box = (slice(x, x + outline.shape[0]), slice(y, y + outline.shape[1]), z)
             if x < 0 or y < 0 or holes[box].shape != outline.shape or kept_clear[box[:2]][outline].any():
                 continue

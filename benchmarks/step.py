@@ -108,10 +108,10 @@ def random_batch(batch_size: int, size: int, hole: int) -> dict[str, Any]:
     """Images of uniform noise with holes anywhere, on the host: `[B, H, W, 1]` and `[B, 4]`."""
     import numpy as np
 
-    generator = np.random.default_rng(0)
-    corners = generator.integers(0, size - hole + 1, (batch_size, 2))
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, size - hole + 1, (batch_size, 2))
     return {
-        "image": generator.uniform(-1, 1, (batch_size, size, size, 1)).astype(np.float32),
+        "image": rng.uniform(-1, 1, (batch_size, size, size, 1)).astype(np.float32),
         "hole": np.concatenate([corners, np.full((batch_size, 2), hole)], axis=1).astype(np.int32),
     }
 

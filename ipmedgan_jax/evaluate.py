@@ -28,7 +28,7 @@ def main() -> None:
     from ipmedgan_jax.systems.classical import FILLS
 
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
-    processes.start({"workdir": str(workdir), "system": system} | (saved_config.settings_of_all(config) if config else {}))
+    processes.start({"workdir": str(workdir), "system": system} | (saved_config.shared_settings(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
     if system is not None and system not in FILLS:

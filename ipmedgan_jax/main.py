@@ -26,7 +26,7 @@ def main() -> None:
     from ipmedgan_jax.experiment import build, saved_config
     from ipmedgan_jax.training import loop
 
-    processes.start(saved_config.settings_of_all(flags.FLAGS.config))
+    processes.start(saved_config.shared_settings(flags.FLAGS.config))
     built = processes.together(lambda: build.build(flags.FLAGS.config))
     processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()

@@ -25,17 +25,17 @@ def folders(tmp_path_factory):
 
 
 def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
-    generator = np.random.default_rng(len(system))
+    rng = np.random.default_rng(len(system))
     scores, writer = [], fills.Writer()
     for subject in range(subjects):
         for index in range(2):
-            mse = error * (1 + subject) + generator.uniform(0, 0.1)
+            mse = error * (1 + subject) + rng.uniform(0, 0.1)
             scored = {"ssim": 1 / (1 + mse), "psnr": 40 - mse / 10, "mse": mse, "uqi": 0.5, "uqi_sewar": 0.9, "mae": 3.0}
             hole = {**scored, "vgg_distance": mse / 100}
             foreground = (0.5, 0.8, 1.0)[subject % 3]
             score = reports.SliceScore(f"s{subject}", "v", index, (corner, 4, 16, 16), foreground, hole, scored)
             scores.append(score)
-            image = generator.uniform(-1, 1, (32, 32)).astype(np.float32)
+            image = rng.uniform(-1, 1, (32, 32)).astype(np.float32)
             writer.add(score, image[corner : corner + 16, 4:20], image=image if subject < 3 and index == 0 else None)
     report = reports.report(
         scores,
@@ -284,16 +284,16 @@ def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
 
 
 def test_kid_is_near_zero_for_equal_distributions_and_grows_with_their_distance():
-    generator = np.random.default_rng(0)
-    truth = generator.normal(1, 1, (120, 16))
+    rng = np.random.default_rng(0)
+    truth = rng.normal(1, 1, (120, 16))
     subjects = [f"s{i // 6}" for i in range(120)]
 
     def kid(fake):
         return metrics.kernel_inception_distance(np.stack([fake, truth], axis=1), subjects)
 
-    equal, interval = kid(generator.normal(1, 1, (120, 16)))
+    equal, interval = kid(rng.normal(1, 1, (120, 16)))
     assert interval[0] < 0 < interval[1]
-    near, far = (kid(generator.normal(1 + shift, 1, (120, 16)))[0] for shift in (0.5, 1.5))
+    near, far = (kid(rng.normal(1 + shift, 1, (120, 16)))[0] for shift in (0.5, 1.5))
     assert abs(equal) < near < far
 
 

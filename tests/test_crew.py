@@ -115,11 +115,11 @@ def test_the_others_say_that_the_first_was_lost():
 
 
 def test_prepare_by_three_processes_makes_what_one_makes(tmp_path):
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for i in range(5):
         path = tmp_path / "in" / f"sub-{i}" / f"sub-{i}_FLAIR.nii.gz"
         path.parent.mkdir(parents=True)
-        array = np.pad(generator.integers(100, 900, (20, 20, 4)).astype(np.int16), ((6, 6), (6, 6), (0, 0)))
+        array = np.pad(rng.integers(100, 900, (20, 20, 4)).astype(np.int16), ((6, 6), (6, 6), (0, 0)))
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
     command = [
         sys.executable,

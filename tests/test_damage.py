@@ -46,10 +46,10 @@ def test_the_head_is_no_noise_round_it_and_the_air_in_it_belongs_to_it():
 
 @pytest.mark.parametrize("kind", damage.KINDS)
 def test_what_is_changed_visibly_is_marked_and_little_else(kind):
-    generator, image = np.random.default_rng(0), head()
+    rng, image = np.random.default_rng(0), head()
     masks = []
     for _ in range(30):
-        damaged, mask, found = damage.simulate(generator, image, settings(kind))
+        damaged, mask, found = damage.simulate(rng, image, settings(kind))
         assert (damaged.shape, damaged.dtype, mask.dtype) == (image.shape, np.float32, bool)
         assert np.abs(damaged).max() <= 1
         assert found == (kind if mask.any() else damage.INTACT)
@@ -62,11 +62,11 @@ def test_what_is_changed_visibly_is_marked_and_little_else(kind):
 
 
 def test_a_share_of_slices_and_those_of_air_are_left_as_they_are():
-    generator, image = np.random.default_rng(0), head()
-    kinds = [damage.simulate(generator, image, settings("cut", intact=0.3))[2] for _ in range(300)]
+    rng, image = np.random.default_rng(0), head()
+    kinds = [damage.simulate(rng, image, settings("cut", intact=0.3))[2] for _ in range(300)]
     assert kinds.count(damage.INTACT) == pytest.approx(90, abs=25)
     air = np.full((32, 32), -1, np.float32)
-    same, mask, kind = damage.simulate(generator, air, settings(*damage.KINDS))
+    same, mask, kind = damage.simulate(rng, air, settings(*damage.KINDS))
     assert same is air
     assert (mask.any(), kind) == (False, damage.INTACT)
 
@@ -154,7 +154,7 @@ def test_losses_fall_as_what_is_found_gets_right():
 def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
     config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
     built = build.build(config)
-    assert built.finds
+    assert built.is_finder
     assert built.holes.damage.kinds == ("metal", "cut")
     loop.train(built, tmp_path)
     report = evaluate_run(built, tmp_path)
@@ -180,7 +180,7 @@ def test_training_slices_are_damaged_and_say_where(tiny_config):
     shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
     wanted = pipeline.abstract_batch(built.holes, built.dataset.image_size, 4)
     assert shapes == {name: (array.shape, array.dtype) for name, array in wanted.items()}
-    assert batch["shape"].any((1, 2)).all()
+    assert batch["hole_mask"].any((1, 2)).all()
     assert (batch["hole"] == [0, 0, 32, 32]).all()
 
 

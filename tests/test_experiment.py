@@ -16,7 +16,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.experiment.checks import _RANGES, check
 from ipmedgan_jax.experiment.datasets import find_dataset
-from ipmedgan_jax.experiment.saved_config import YOUNGER
+from ipmedgan_jax.experiment.saved_config import ADDED_KEYS
 from ipmedgan_jax.experiment.settings import hole_settings, preparation_settings
 from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
@@ -310,8 +310,8 @@ def test_a_batch_of_zero_is_refused():
 def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_config):
     saved = saved_config.as_json(tiny_config())
     old = json.loads(json.dumps(saved))
-    for key in YOUNGER:
+    for key in ADDED_KEYS:
         group, _, name = key.partition(".")
         del old[group][name]
-    assert saved_config.with_younger_keys(old) == saved
+    assert saved_config.with_added_keys(old) == saved
     assert old != saved  # what was passed in stays

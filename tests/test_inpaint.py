@@ -42,13 +42,13 @@ SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0, window_hu=(
 
 
 def trained(**changes):
-    return Trained(replace(SETTINGS, **changes), SIDE, any_shape=True, batch_size=3)
+    return Trained(replace(SETTINGS, **changes), SIDE, trained_on_any_shape=True, batch_size=3)
 
 
 def smooth(batch):
     """A generator that knows smooth images: thin plates over the masked pixels."""
     filled = batch["image"].copy()
-    for image, (row, column, height, width), shape in zip(filled[..., 0], batch["hole"], batch["shape"], strict=True):
+    for image, (row, column, height, width), shape in zip(filled[..., 0], batch["hole"], batch["hole_mask"], strict=True):
         mask = np.zeros(image.shape, bool)
         mask[row : row + height, column : column + width] = shape
         image[...] = FILLS["biharmonic"](image, mask)
@@ -66,8 +66,8 @@ def constant(value):
 
 
 def generator(fill=smooth, **changes):
-    seen = {"lowest_spacing_mm": [0.1] * 3, "highest_spacing_mm": [99.0] * 3}
-    return Generator("made up", 7, "nowhere", trained(**changes), seen, fill)
+    training_data = {"lowest_spacing_mm": [0.1] * 3, "highest_spacing_mm": [99.0] * 3}
+    return Generator("made up", 7, "nowhere", trained(**changes), training_data, fill)
 
 
 def ramp(shape=(30, 26, 5)) -> np.ndarray:
@@ -195,16 +195,16 @@ def test_planes_are_averaged():
     array, mask = ramp((30, 26, 24)), np.zeros((30, 26, 24), bool)
     mask[12:16, 10:15, 9:14] = True
     values = iter([-1.0, 0.0, 1.0])
-    seen = {}
+    training_data = {}
 
     def by_plane(batch):
         shape = tuple(np.ptp(np.argwhere(batch["image"][0, ..., 0] > batch["image"][0].min()), axis=0))
-        if shape not in seen:
-            seen[shape] = next(values)
-        return constant(seen[shape])(batch)
+        if shape not in training_data:
+            training_data[shape] = next(values)
+        return constant(training_data[shape])(batch)
 
     filled = inpaint_volume(by_plane, trained(), volume_of(array), mask, planes=["axial", "coronal", "sagittal"])
-    assert len(seen) == 3
+    assert len(training_data) == 3
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
 
@@ -233,8 +233,8 @@ def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
 
 
 def test_many_slices_and_parts_are_all_filled():
-    generator = np.random.default_rng(0)
-    mask = generator.random((40, 44, 30)) < 0.02
+    rng = np.random.default_rng(0)
+    mask = rng.random((40, 44, 30)) < 0.02
     filled = inpaint_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
@@ -244,21 +244,21 @@ def test_a_hole_far_from_the_head_moves_the_frame():
     array[20:60, 20:60] = 300
     mask = np.zeros(array.shape, bool)
     mask[190:196, 190:197] = True
-    seen = []
+    training_data = []
 
     def look(batch):
-        seen.append(batch)
+        training_data.append(batch)
         return constant(0.0)(batch)
 
     filled = inpaint_volume(look, trained(), volume_of(array), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
-    assert all((batch["hole"] >= 0).all() and (batch["hole"][:, :2] + SIDE <= 32).all() for batch in seen)
+    assert all((batch["hole"] >= 0).all() and (batch["hole"][:, :2] + SIDE <= 32).all() for batch in training_data)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_squares_cover_any_mask(seed):
-    generator = np.random.default_rng(seed)
-    mask = generator.random((60, 50)) < 0.01
+    rng = np.random.default_rng(seed)
+    mask = rng.random((60, 50)) < 0.01
     mask[10:40, 20:25] |= seed % 2 == 0
     corners = tiles.cover(mask, SIDE)
     covered = np.zeros((60 + 2 * SIDE, 50 + 2 * SIDE), bool)
@@ -605,7 +605,7 @@ def test_what_a_person_should_know_is_said_and_with_strict_an_error(tmp_path, ch
 def test_a_generator_of_squares_says_so_of_other_shapes(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp() - 1000)
     made = generator(window_hu=(-1000.0, 1000.0))
-    made = replace(made, trained=replace(made.trained, any_shape=False))
+    made = replace(made, trained=replace(made.trained, trained_on_any_shape=False))
     for width, warnings in ((SIDE, 0), (SIDE - 1, 1)):
         mask = np.zeros((30, 26, 5))
         mask[5 : 5 + width, 10 : 10 + SIDE, 2] = 1
@@ -619,8 +619,8 @@ def test_voxels_of_another_size_than_in_training_are_told(tmp_path):
     write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8, spacing=(1.0, 1.0, 5.0))
     made = generator(window_hu=(-1000.0, 1000.0))
     for highest, warnings in ((4.0, 0), (2.0, 1)):
-        seen = {"lowest_spacing_mm": [0.9, 0.9, 1.0], "highest_spacing_mm": [1.1, 1.1, highest]}
-        report, _ = fill_file(tmp_path, made=replace(made, seen=seen))
+        training_data = {"lowest_spacing_mm": [0.9, 0.9, 1.0], "highest_spacing_mm": [1.1, 1.1, highest]}
+        report, _ = fill_file(tmp_path, made=replace(made, training_data=training_data))
         assert len(report["warnings"]) == warnings
 
 
@@ -698,9 +698,9 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     loop.train(built, tmp_path / "run")
     report = evaluate_run(built, tmp_path / "run")
     found, program, weights = load_run.load_program(tmp_path / "run", "best")
-    assert found.trained.any_shape
+    assert found.trained.trained_on_any_shape
     assert (found.name, found.step) == ("unet", 2)
-    assert found.seen["volumes"] == 2
+    assert found.training_data["volumes"] == 2
     assert f"| psnr | {report['region']['hole']['psnr']['mean']:.4g} |" in exported.card(found, report)
     first = next(pipeline.evaluation_slices(built.dataset.directory, "test", built.holes))
     row, column, height, width = first.hole
@@ -715,7 +715,12 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
 
     exported.write(tmp_path / "model", found, program, weights, exported.card(found, None))
     again = exported.read(tmp_path / "model")
-    assert (again.name, again.step, again.trained, again.seen) == (found.name, found.step, found.trained, found.seen)
+    assert (again.name, again.step, again.trained, again.training_data) == (
+        found.name,
+        found.step,
+        found.trained,
+        found.training_data,
+    )
     volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
     mask[10:30, 12:20, 1] = True
     fills = [inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
@@ -765,7 +770,7 @@ def test_a_changed_description_of_a_model_is_refused(tmp_path):
         good | {"sha256": []},
         good | {"trained": good["trained"] | {"hole_size": 12}},
         good | {"trained": good["trained"] | {"colour": 1}},
-        good | {"seen": 3},
+        good | {"training_data": 3},
     ):
         path.write_text(json.dumps(changed))
         with pytest.raises(UserError, match="damaged or of another version"):
@@ -803,7 +808,7 @@ def test_deviation_is_that_of_the_fills(tmp_path):
 
 
 def finder(find, **changes):
-    return find_damage.Finder("made up finder", 9, "elsewhere", replace(SETTINGS, **changes), 3, find)
+    return find_damage.LoadedFinder("made up finder", 9, "elsewhere", replace(SETTINGS, **changes), 3, find)
 
 
 @pytest.mark.parametrize(

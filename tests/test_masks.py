@@ -3,15 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax.data.holes import evaluation_generator, foreground_shares, random_hole
+from ipmedgan_jax.data.holes import evaluation_rng, foreground_shares, random_hole
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import FILLS
 
 
 def test_holes_cover_every_place_equally_often():
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     anywhere = np.ones((20, 24), bool)
-    corners = np.array([random_hole(generator, anywhere, 16, 0.0)[0][:2] for _ in range(9000)])
+    corners = np.array([random_hole(rng, anywhere, 16, 0.0)[0][:2] for _ in range(9000)])
     counts = np.zeros((5, 9))
     np.add.at(counts, tuple(corners.T), 1)
     assert counts.min() > 140
@@ -57,7 +57,7 @@ def test_foreground_shares_equal_a_count_at_every_place():
 
 def test_the_same_names_and_seed_give_the_same_hole_and_others_another():
     def draw(*names):
-        return evaluation_generator(*names).integers(0, 1 << 30)
+        return evaluation_rng(*names).integers(0, 1 << 30)
 
     assert draw(0, "sub-01", "a", 3) == draw(0, "sub-01", "a", 3)
     others = {draw(0, "sub-01", "a", 3), draw(1, "sub-01", "a", 3), draw(0, "sub-02", "a", 3), draw(0, "sub-01", "a", 4)}

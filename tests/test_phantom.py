@@ -54,8 +54,8 @@ def test_flair_has_dark_fluid_and_grey_matter_brighter_than_white():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_other_half_tells_what_a_hole_held(seed):
     """The brain's detail (folds, ventricles), not only its outline, is alike left and right, on the head's own axes."""
-    generator = np.random.default_rng(seed)
-    anatomy = phantom._draw_anatomy(generator)
+    rng = np.random.default_rng(seed)
+    anatomy = phantom._draw_anatomy(rng)
     grid = np.mgrid[-60:61:2, -70:71:2, 0:31:10].astype(np.float32)
     inside = phantom._depth(anatomy, grid) > 14
     tissues = np.zeros(inside.shape)

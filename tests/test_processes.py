@@ -15,7 +15,7 @@ def test_alone_all_of_it_is_one_s_own():
     assert processes.gather_lists([1, 2]) == [1, 2]
     assert list(processes.share("abc")) == ["a", "b", "c"]
     assert processes.together(lambda: 3) == 3
-    assert processes.Vote().cast(2) == 2
+    assert processes.DelayedMax().cast(2) == 2
     assert processes.first()
 
 
@@ -33,7 +33,7 @@ flags.FLAGS(sys.argv[:4])
 processes.start({"a": 1})
 import jax
 me = processes.index()
-vote = processes.Vote()
+vote = processes.DelayedMax()
 out = {
     "gathered": processes.gather(f"of {me}"),
     "lists": processes.gather_lists([10 * i for i in processes.share(range(5))]),

@@ -18,8 +18,8 @@ def settings(*kinds, shares=(1.0,), size=SIZE):
 
 
 def drawn(kind, count=200):
-    generator = np.random.default_rng(0)
-    return [hole_shapes.draw(generator, settings(kind)) for _ in range(count)]
+    rng = np.random.default_rng(0)
+    return [hole_shapes.draw(rng, settings(kind)) for _ in range(count)]
 
 
 def extents(shape):
@@ -58,9 +58,9 @@ def test_real_lesions_keep_their_form_and_are_made_to_fit():
 
 
 def test_kinds_are_drawn_by_their_shares():
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     both = settings("square", "ellipse", shares=(3.0, 1.0))
-    whole = np.mean([hole_shapes.draw(generator, both).all() for _ in range(2000)])
+    whole = np.mean([hole_shapes.draw(rng, both).all() for _ in range(2000)])
     assert whole == pytest.approx(0.75, abs=0.03)
 
 
@@ -73,7 +73,7 @@ def test_training_batches_have_shapes_only_where_holes_are_not_whole_boxes(phant
         batches.close()
         assert batch.keys() == keys
     mask = np.asarray(Batch(**batch).mask)[..., 0]
-    for each, hole, shape in zip(mask, batch["hole"], batch["shape"], strict=True):
+    for each, hole, shape in zip(mask, batch["hole"], batch["hole_mask"], strict=True):
         row, column, height, width = hole
         np.testing.assert_array_equal(each[row : row + height, column : column + width], shape)
         assert each.sum() == shape.sum() > 0

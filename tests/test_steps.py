@@ -56,10 +56,10 @@ def make_update(system, optimiser=None, **options):
 
 
 def make_batch(size=4, seed=0):
-    generator = np.random.default_rng(seed)
-    corners = generator.integers(0, SIZE - HOLE + 1, (size, 2))
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, SIZE - HOLE + 1, (size, 2))
     holes = np.concatenate([corners, np.full((size, 2), HOLE)], 1).astype(np.int32)
-    return Batch(generator.uniform(-1, 1, (size, SIZE, SIZE, 1)).astype(np.float32), holes)
+    return Batch(rng.uniform(-1, 1, (size, SIZE, SIZE, 1)).astype(np.float32), holes)
 
 
 def init(update):
@@ -92,7 +92,9 @@ def test_the_generator_never_sees_the_removed_pixels():
     system, batch = ipmedgan(), make_batch()
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
     np.testing.assert_array_equal(system.generator_input(batch), system.generator_input(changed))
-    assert not np.array_equal(system.shown("local", batch, batch.image), system.shown("local", changed, changed.image))
+    assert not np.array_equal(
+        system.discriminator_input("local", batch, batch.image), system.discriminator_input("local", changed, changed.image)
+    )
 
 
 def test_the_training_forward_never_sees_the_removed_pixels():
@@ -114,9 +116,9 @@ def test_known_pixels_come_out_bit_equal():
 def test_the_local_discriminator_is_shown_the_hole_and_the_global_one_context_and_image():
     system, batch = ipmedgan(), make_batch()
     row, column = batch.hole[1, :2]
-    shown = system.shown("local", batch, batch.image)
+    shown = system.discriminator_input("local", batch, batch.image)
     np.testing.assert_array_equal(shown[1], batch.image[1, row : row + HOLE, column : column + HOLE])
-    pair = system.shown("global", batch, batch.image)
+    pair = system.discriminator_input("global", batch, batch.image)
     np.testing.assert_array_equal(pair[..., 1:], batch.image)
     np.testing.assert_array_equal(pair[..., :1], system.generator_input(batch))
 
@@ -153,7 +155,7 @@ def test_the_generator_s_loss_is_that_of_the_updated_discriminators():
     output, _ = apply(system.generator, before.generator, system.generator_input(batch))
 
     def loss(name, nets):
-        (logits, _), _ = apply(system.discriminators[name], nets[name], system.shown(name, batch, output))
+        (logits, _), _ = apply(system.discriminators[name], nets[name], system.discriminator_input(name, batch, output))
         return float(losses.adversarial_loss(logits))
 
     for name, term in (("global", "adversarial"), ("local", "local")):
@@ -250,7 +252,7 @@ def test_the_average_follows_the_generator_and_its_statistics():
 
 def test_the_generator_descends_every_term_by_its_weight():
     class Two:
-        def generator_loss(self, frozen, batch, output, judge):
+        def generator_loss(self, frozen, batch, output, discriminate):
             return {"a": Term(2.0, output.sum()), "b": Term(0.5, jnp.square(output).sum())}
 
     output = jnp.arange(4.0)
@@ -261,10 +263,10 @@ def test_the_generator_descends_every_term_by_its_weight():
 def test_every_layer_has_its_own_weight_in_eq_4():
     system, batch = ipmedgan(perceptual_layers=(1.0, 2.0, 4.0, 8.0)), make_batch(2)
 
-    def judge(name, image):
+    def discriminate(name, image):
         return jnp.zeros((2, 3, 3)), (image, 10 * image, 100 * image)
 
-    terms = system.generator_loss({}, batch, jnp.zeros(batch.image.shape), judge)
+    terms = system.generator_loss({}, batch, jnp.zeros(batch.image.shape), discriminate)
     assert float(terms["perceptual"].value) == pytest.approx(843 * np.abs(batch.image).sum() / 2, rel=1e-5)
 
 
@@ -314,7 +316,7 @@ def test_the_u_net_s_loss_is_the_mean_absolute_error_of_its_region(region):
 
 def test_the_u_net_has_no_discriminator_to_show_anything():
     with pytest.raises(KeyError, match="no discriminator 'global'"):
-        UNet(CasNet(1, 2)).shown("global", make_batch(), make_batch().image)
+        UNet(CasNet(1, 2)).discriminator_input("global", make_batch(), make_batch().image)
 
 
 def test_the_step_is_traced_once_for_a_shape_and_gives_up_the_state_passed_in():

@@ -34,9 +34,9 @@ def make(tiny_config):
 
 @pytest.fixture
 def batch():
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     holes = np.array([[0, 16, HOLE, HOLE], [5, 3, HOLE, HOLE]], np.int32)
-    return Batch(generator.uniform(-1, 1, (2, SIZE, SIZE, 1)).astype(np.float32), holes)
+    return Batch(rng.uniform(-1, 1, (2, SIZE, SIZE, 1)).astype(np.float32), holes)
 
 
 def fill(system, batch):
@@ -124,7 +124,7 @@ def test_glcic_sees_its_mean_and_the_mask_and_the_cited_one_neither(make, batch)
 
 
 def test_glcic_s_discriminator_is_shown_the_pasted_image_and_the_window_round_its_hole(make, batch):
-    whole, window = make("glcic").shown("joint", batch, jnp.full(batch.image.shape, 0.5))
+    whole, window = make("glcic").discriminator_input("joint", batch, jnp.full(batch.image.shape, 0.5))
     np.testing.assert_array_equal(whole, batch.inpainted(jnp.full(batch.image.shape, 0.5)))
     assert window.shape == (2, 2 * HOLE, 2 * HOLE, 1)
 
@@ -133,19 +133,21 @@ def test_glcic_s_discriminator_is_shown_the_pasted_image_and_the_window_round_it
     ("name", "terms"), [("glcic", {"reconstruction", "adversarial"}), ("glcic_cited", {"reconstruction"})]
 )
 def test_only_the_published_glcic_learns_from_its_discriminator(name, terms, make, batch):
-    def judge(name, image):
+    def discriminate(name, image):
         return jnp.zeros((2, 1, 1)), ()
 
-    found = make(name).generator_loss({}, batch, batch.image + 0.1, judge)
+    found = make(name).generator_loss({}, batch, batch.image + 0.1, discriminate)
     assert found.keys() == terms
     assert float(found["reconstruction"].value) == pytest.approx(0.01, rel=1e-4)
-    assert make("glcic").alone().generator_loss({}, batch, batch.image, judge).keys() == {"reconstruction"}
+    assert make("glcic").without_discriminators().generator_loss({}, batch, batch.image, discriminate).keys() == {
+        "reconstruction"
+    }
 
 
 def test_ipmedgan_can_learn_from_pixels_and_the_mask(make, batch):
     system = make("ipmedgan", loss__reconstruction=2.0, generator__sees_mask=True)
     assert system.generator_input(batch).shape == (2, SIZE, SIZE, 2)
-    terms = system.alone().generator_loss({}, batch, batch.image + 0.25, None)
+    terms = system.without_discriminators().generator_loss({}, batch, batch.image + 0.25, None)
     assert terms.keys() == {"reconstruction"}
     assert float(terms["reconstruction"].value) == pytest.approx(0.25)
     assert terms["reconstruction"].weight == 2.0
@@ -162,18 +164,18 @@ def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
     system = make("ipmedgan_plus")
     outside = jnp.where(batch.mask > 0, batch.image, 0.77)  # right in the hole, wrong where it will not be used
 
-    def judge(name, image):
-        return jnp.zeros((2, 1, 1)), (system.shown(name, batch, image),)
+    def discriminate(name, image):
+        return jnp.zeros((2, 1, 1)), (system.discriminator_input(name, batch, image),)
 
     system = replace(system, vgg19=TwoLayers())
     frozen: dict = {}
-    terms = system.generator_loss(frozen, batch, outside, judge)
+    terms = system.generator_loss(frozen, batch, outside, discriminate)
     assert terms.keys() == {"reconstruction", "global", "local", "perceptual", "content", "style"}
     assert all(float(terms[name].value) == 0 for name in terms.keys() - {"global", "local"})
-    wrong = system.generator_loss(frozen, batch, 0.5 * batch.image, judge)
+    wrong = system.generator_loss(frozen, batch, 0.5 * batch.image, discriminate)
     assert all(float(wrong[name].value) > 0 for name in wrong)
-    assert system.alone().generator_loss(frozen, batch, outside, judge).keys() == {"reconstruction"}
-    assert system.shown("local", batch, outside).shape == (2, 2 * HOLE, 2 * HOLE, 2)
+    assert system.without_discriminators().generator_loss(frozen, batch, outside, discriminate).keys() == {"reconstruction"}
+    assert system.discriminator_input("local", batch, outside).shape == (2, 2 * HOLE, 2 * HOLE, 2)
 
 
 def test_a_smooth_start_is_what_the_generator_adds_to(make, batch):

@@ -30,13 +30,13 @@ def restored(built, workdir, step):
     """Parameters and statistics that fill images at test."""
     with run_folder.open_checkpoints(built.training, workdir) as checkpoints:
         return run_folder.restore_generator(
-            built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
+            built.system, built.dataset.image_size, uses_ema=built.uses_ema, checkpoints=checkpoints, step=step
         )
 
 
 def begin(built, workdir):
     """The folder of a run with a checkpoint, as far as another process sees before it reads the checkpoint."""
-    with run_folder.claim(built, workdir):
+    with run_folder.lock_run(built, workdir):
         (workdir / "checkpoints" / "1").mkdir(parents=True)
 
 
@@ -266,7 +266,7 @@ def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
 def test_a_folder_without_checkpoint_takes_another_config(tiny_config, tmp_path):
     for seed in (0, 1):
         built = build.build(tiny_config("unet", seed=seed))
-        with run_folder.claim(built, tmp_path):
+        with run_folder.lock_run(built, tmp_path):
             assert run_folder.read_config(tmp_path) == built.config
 
 
@@ -280,7 +280,7 @@ def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
 
 def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
     built = build.build(tiny_config("unet"))
-    with run_folder.claim(built, tmp_path):
+    with run_folder.lock_run(built, tmp_path):
         with pytest.raises(UserError, match="another process is training there"):
             loop.train(built, tmp_path)
 
@@ -290,7 +290,7 @@ def test_a_folder_of_the_same_name_on_another_machine_is_told(tiny_config, tmp_p
     (tmp_path / "lock").write_text("of an earlier run")
     with pytest.raises(UserError, match="all processes must see one --workdir"):
         run_folder._check_shared(tmp_path, "token")
-    with run_folder.claim(build.build(tiny_config("unet")), tmp_path):
+    with run_folder.lock_run(build.build(tiny_config("unet")), tmp_path):
         run_folder._check_shared(tmp_path, (tmp_path / "lock").read_text())
         assert (tmp_path / "lock").read_text() != "of an earlier run"
 
@@ -333,7 +333,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
     built = build.build(tiny_config("unet"))
-    with run_folder.claim(built, tmp_path):
+    with run_folder.lock_run(built, tmp_path):
         (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate_run(built, tmp_path)

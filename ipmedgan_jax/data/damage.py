@@ -45,15 +45,13 @@ class DamageSettings:
     foreground: float
 
 
-def simulate(
-    generator: np.random.Generator, image: np.ndarray, settings: DamageSettings
-) -> tuple[np.ndarray, np.ndarray, str]:
+def simulate(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray, str]:
     """The image with a random kind of damage, its mask, and the kind; as it is where it shows nothing but air."""
-    kind = hole_shapes.choose(generator, settings.kinds, settings.shares)
+    kind = hole_shapes.choose(rng, settings.kinds, settings.shares)
     head = find_head(image, settings.foreground)
-    if generator.random() < settings.intact or not head.any():
+    if rng.random() < settings.intact or not head.any():
         return image, np.zeros(image.shape, bool), INTACT
-    damaged, lost = KINDS[kind](generator, image, head, settings)
+    damaged, lost = KINDS[kind](rng, image, head, settings)
     # Not single streaks or grains: where, all round a pixel, the image has changed visibly.
     changed = gaussian_filter(np.abs(damaged - image), BLUR) > VISIBLE
     mask = binary_fill_holes(lost | (changed & head))
@@ -61,42 +59,42 @@ def simulate(
 
 
 def _void(
-    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+    rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """No signal round metal, and a rim that is bright in two directions: a dipole's field moves signal there."""
-    outline = _placed(generator, head, settings, metal=False)
-    core = gaussian_filter(outline.astype(np.float32), generator.uniform(0.6, 1.5))
-    rim = np.clip(gaussian_filter(core, generator.uniform(1.5, 3.5)) - core, 0, None)
+    outline = _placed(rng, head, settings, metal=False)
+    core = gaussian_filter(outline.astype(np.float32), rng.uniform(0.6, 1.5))
+    rim = np.clip(gaussian_filter(core, rng.uniform(1.5, 3.5)) - core, 0, None)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     angle = np.arctan2(y - (y * core).sum() / core.sum(), x - (x * core).sum() / core.sum())
-    rim *= 1 + np.cos(2 * angle + generator.uniform(0, 2 * np.pi))
+    rim *= 1 + np.cos(2 * angle + rng.uniform(0, 2 * np.pi))
     signal = (image + 1) * (1 - core)
-    signal += generator.uniform(1.0, 5.0) * rim * (signal[head].mean() + 0.3)
+    signal += rng.uniform(1.0, 5.0) * rim * (signal[head].mean() + 0.3)
     return np.clip(signal - 1, -1, 1), (core > 0.5) & head
 
 
 def _metal(
-    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+    rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """One to three pieces as bright as the window has it, and what beam hardening and lost photons in them do to the rest."""
-    pieces = [_placed(generator, head, settings, metal=True) for _ in range(generator.integers(1, 4))]
+    pieces = [_placed(rng, head, settings, metal=True) for _ in range(rng.integers(1, 4))]
     metal = np.any(pieces, axis=0)
-    streaks = _streaks(generator, metal)
+    streaks = _streaks(rng, metal)
     strongest = max(float(np.percentile(np.abs(streaks[~metal]), 99.5)), 1e-9)
     thickness = min(1.0, float(np.sqrt(metal.sum())) / (settings.size / 4))
-    strength = generator.uniform(0.2, 1.0) * thickness / strongest
+    strength = rng.uniform(0.2, 1.0) * thickness / strongest
     damaged = np.clip(image + strength * streaks, -1, 1)
     return np.where(metal, np.float32(1), damaged), metal
 
 
 def _cut(
-    generator: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
+    rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """A field of view that ends before the head does, at one side."""
-    turns = int(generator.integers(4))
+    turns = int(rng.integers(4))
     damaged, head = np.rot90(image, turns).copy(), np.rot90(head, turns)
     rows = np.flatnonzero(head.any(1))
-    depth = max(1, round(generator.uniform(0.05, 0.35) * len(rows)))
+    depth = max(1, round(rng.uniform(0.05, 0.35) * len(rows)))
     end = rows[0] + depth
     damaged[:end] = -1
     lost = head.copy()
@@ -109,9 +107,9 @@ KINDS: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray, DamageSe
     "metal": _metal,
     "cut": _cut,
 }
-"""(generator, image, head, settings) -> the damaged image, and where what was there is gone whatever the image shows."""
+"""(rng, image, head, settings) -> the damaged image, and where what was there is gone whatever the image shows."""
 
-OF_MODALITY = {"mri": ("void", "cut"), "ct": ("metal", "cut")}
+KINDS_BY_MODALITY = {"mri": ("void", "cut"), "ct": ("metal", "cut")}
 """The kinds that each modality has."""
 
 
@@ -141,14 +139,14 @@ def _disc(diameter: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter | 1, diameter | 1))
 
 
-def _placed(generator: np.random.Generator, head: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
+def _placed(rng: np.random.Generator, head: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
     """An outline round a random pixel of the head; one of metal is a quarter as large."""
     size, smallest = (max(3, length // 4) if metal else length for length in (settings.size, settings.smallest))
     kinds = hole_shapes.ShapeSettings(("blob", "ellipse"), (2.0, 1.0), size, min(smallest, size))
     inside = np.argwhere(head)
-    row, column = inside[int(generator.integers(len(inside)))] + size - size // 2
+    row, column = inside[int(rng.integers(len(inside)))] + size - size // 2
     padded = np.pad(np.zeros(head.shape, bool), size)
-    padded[row : row + size, column : column + size] = hole_shapes.draw(generator, kinds)
+    padded[row : row + size, column : column + size] = hole_shapes.draw(rng, kinds)
     placed = padded[size:-size, size:-size]
     placed[tuple(inside[0])] |= not placed.any()
     return placed
@@ -157,7 +155,7 @@ def _placed(generator: np.random.Generator, head: np.ndarray, settings: DamageSe
 # ------------------------------------------------------------------ streaks
 
 
-def _streaks(generator: np.random.Generator, metal: np.ndarray) -> np.ndarray:
+def _streaks(rng: np.random.Generator, metal: np.ndarray) -> np.ndarray:
     """The change that metal's too weak and too noisy projections make, `[H, W]`, of no particular scale.
 
     A ray through more metal than its low energies survive is measured as if there were less: what is missing grows with the
@@ -165,7 +163,7 @@ def _streaks(generator: np.random.Generator, metal: np.ndarray) -> np.ndarray:
     """
     small = cv2.resize(metal.astype(np.float32), (PROJECTED, PROJECTED), interpolation=cv2.INTER_AREA)
     way = project(small)
-    missing = way**2 * (1 + gaussian_filter(generator.normal(0, 0.3, way.shape), 1))
+    missing = way**2 * (1 + gaussian_filter(rng.normal(0, 0.3, way.shape), 1))
     streaks = back_project(-gaussian_filter(missing, (0, 0.7)).astype(np.float32))
     return cv2.resize(streaks, metal.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -191,14 +189,14 @@ def _turned(image: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR)
 
 
-LIKELY = 0.5
-"""From where on a pixel is taken for damaged, in a part that is somewhere `SURE`."""
+LOW_THRESHOLD = 0.5
+"""From where on a pixel is taken for damaged, in a part that is somewhere `HIGH_THRESHOLD`."""
 
 
-SURE = 0.95
+HIGH_THRESHOLD = 0.95
 """What a part must reach: most of what is found in intact slices does not. (Chosen on validation subjects.)"""
 
 
 def damaged_pixels(likelihood: np.ndarray) -> np.ndarray:
     """What is taken for damaged of one slice's `[H, W]` likelihood, bool."""
-    return apply_hysteresis_threshold(likelihood, LIKELY, SURE)
+    return apply_hysteresis_threshold(likelihood, LOW_THRESHOLD, HIGH_THRESHOLD)

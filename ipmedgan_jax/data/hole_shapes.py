@@ -25,53 +25,53 @@ class ShapeSettings:
     lesions: Sequence[np.ndarray] = ()
 
 
-def draw(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def draw(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """One shape of a random kind, anywhere in the box; never empty."""
-    shape = KINDS[choose(generator, settings.kinds, settings.shares)](generator, settings)
+    shape = KINDS[choose(rng, settings.kinds, settings.shares)](rng, settings)
     if not shape.any():
-        return _square(generator, settings)
-    return _moved(generator, shape)
+        return _square(rng, settings)
+    return _moved(rng, shape)
 
 
-def choose(generator: np.random.Generator, kinds: Sequence[str], shares: Sequence[float]) -> str:
+def choose(rng: np.random.Generator, kinds: Sequence[str], shares: Sequence[float]) -> str:
     """One of the kinds, each as often as its share of all shares."""
     weights = np.array(shares, float)
-    return kinds[int(generator.choice(len(weights), p=weights / weights.sum()))]
+    return kinds[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def _square(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def _square(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """The whole box: the paper's hole."""
     return np.ones((settings.size, settings.size), bool)
 
 
-def _smaller_square(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
-    side = _length(generator, settings)
+def _smaller_square(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
+    side = _length(rng, settings)
     return _box(settings.size, side, side)
 
 
-def _rectangle(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
-    return _box(settings.size, _length(generator, settings), _length(generator, settings))
+def _rectangle(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
+    return _box(settings.size, _length(rng, settings), _length(rng, settings))
 
 
-def _ellipse(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def _ellipse(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """Of any direction."""
-    angle = generator.uniform(0, np.pi)
-    along, across = (_length(generator, settings) / 2 for _ in range(2))
+    angle = rng.uniform(0, np.pi)
+    along, across = (_length(rng, settings) / 2 for _ in range(2))
     y, x = _from_middle(settings.size)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return (u / along) ** 2 + (v / across) ** 2 <= 1
 
 
-def _strokes(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def _strokes(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """One to four bent strokes of a brush, as free-form inpainting has them (Yu et al., 2019)."""
     canvas = np.zeros((settings.size, settings.size), np.uint8)
-    for _ in range(generator.integers(1, 5)):
-        width = int(generator.integers(2, max(3, settings.size // 5)))
-        place = generator.uniform(width / 2, settings.size - width / 2, 2)
-        angle = generator.uniform(0, 2 * np.pi)
-        for _ in range(generator.integers(2, 6)):
-            angle += generator.normal(0, 0.8)
-            step = generator.uniform(0.15, 0.4) * settings.size
+    for _ in range(rng.integers(1, 5)):
+        width = int(rng.integers(2, max(3, settings.size // 5)))
+        place = rng.uniform(width / 2, settings.size - width / 2, 2)
+        angle = rng.uniform(0, 2 * np.pi)
+        for _ in range(rng.integers(2, 6)):
+            angle += rng.normal(0, 0.8)
+            step = rng.uniform(0.15, 0.4) * settings.size
             there = np.clip(place + step * np.array([np.cos(angle), np.sin(angle)]), 0, settings.size - 1)
             cv2.line(canvas, _pixel(place), _pixel(there), 1, width)
             cv2.circle(canvas, _pixel(there), width // 2, 1, -1)
@@ -79,14 +79,14 @@ def _strokes(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
     return canvas > 0
 
 
-def _blob(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def _blob(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """A star-shaped outline of a few waves: the void round an implant, a filling or a clip."""
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     radius = np.ones_like(angles)
     for waves in range(2, 8):
-        radius += generator.normal(0, 0.35 / waves) * np.cos(waves * angles + generator.uniform(0, 2 * np.pi))
+        radius += rng.normal(0, 0.35 / waves) * np.cos(waves * angles + rng.uniform(0, 2 * np.pi))
     radius = np.maximum(radius, 0.2)
-    radius *= _length(generator, settings) / 2 / radius.max()
+    radius *= _length(rng, settings) / 2 / radius.max()
     middle = (settings.size - 1) / 2
     outline = np.stack([middle + radius * np.cos(angles), middle + radius * np.sin(angles)], axis=1)
     canvas = np.zeros((settings.size, settings.size), np.uint8)
@@ -94,12 +94,12 @@ def _blob(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
     return canvas > 0
 
 
-def _lesion(generator: np.random.Generator, settings: ShapeSettings) -> Shape:
+def _lesion(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
     """A real one, turned, mirrored and scaled by up to a third; what is larger than the box is made to fit."""
-    lesion = settings.lesions[int(generator.integers(len(settings.lesions)))].astype(np.float32)
-    lesion = np.rot90(lesion, int(generator.integers(4)))
-    lesion = lesion[:, ::-1] if generator.random() < 0.5 else lesion
-    scale = min(generator.uniform(0.75, 4 / 3), settings.size / max(lesion.shape))
+    lesion = settings.lesions[int(rng.integers(len(settings.lesions)))].astype(np.float32)
+    lesion = np.rot90(lesion, int(rng.integers(4)))
+    lesion = lesion[:, ::-1] if rng.random() < 0.5 else lesion
+    scale = min(rng.uniform(0.75, 4 / 3), settings.size / max(lesion.shape))
     height, width = (max(1, int(length * scale)) for length in lesion.shape)
     scaled = cv2.resize(np.ascontiguousarray(lesion), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
     shape = np.zeros((settings.size, settings.size), bool)
@@ -119,8 +119,8 @@ KINDS: dict[str, Callable[[np.random.Generator, ShapeSettings], Shape]] = {
 }
 
 
-def _length(generator: np.random.Generator, settings: ShapeSettings) -> int:
-    return int(generator.integers(settings.smallest, settings.size + 1))
+def _length(rng: np.random.Generator, settings: ShapeSettings) -> int:
+    return int(rng.integers(settings.smallest, settings.size + 1))
 
 
 def _box(size: int, height: int, width: int) -> Shape:
@@ -139,10 +139,10 @@ def _pixel(place: np.ndarray) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
-def _moved(generator: np.random.Generator, shape: Shape) -> Shape:
+def _moved(rng: np.random.Generator, shape: Shape) -> Shape:
     """The shape anywhere in its box, uniformly."""
     shifts = []
     for axis in (0, 1):
         used = np.flatnonzero(shape.any(1 - axis))
-        shifts.append(int(generator.integers(-used[0], len(shape) - used[-1])))
+        shifts.append(int(rng.integers(-used[0], len(shape) - used[-1])))
     return np.roll(shape, shifts, (0, 1))

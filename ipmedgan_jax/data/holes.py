@@ -9,7 +9,7 @@ import numpy as np
 
 
 def random_hole(
-    generator: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
+    rng: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
 ) -> tuple[np.ndarray, float]:
     """A square hole, uniform over all places with at least a share `min_foreground` of foreground.
 
@@ -22,18 +22,18 @@ def random_hole(
       caller decides whether that will do.
     """
     if min_foreground <= 0:
-        hole = any_hole(generator, foreground.shape, size)
+        hole = any_hole(rng, foreground.shape, size)
         row, column = hole[:2]
         return hole, float(foreground[row : row + size, column : column + size].mean())
     shares = foreground_shares(foreground, size)
     admissible = np.flatnonzero(shares >= min(min_foreground, shares.max()))
-    row, column = np.unravel_index(generator.choice(admissible), shares.shape)
+    row, column = np.unravel_index(rng.choice(admissible), shares.shape)
     return box(int(row), int(column), size), float(shares[row, column])
 
 
-def any_hole(generator: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
+def any_hole(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
     """A square hole, uniform over all places in an image of this shape, `(H, W)`."""
-    row, column = (int(generator.integers(0, length - size + 1)) for length in shape)
+    row, column = (int(rng.integers(0, length - size + 1)) for length in shape)
     return box(row, column, size)
 
 
@@ -48,7 +48,7 @@ def box(row: int, column: int, size: int) -> np.ndarray:
     return np.array([row, column, size, size], np.int32)
 
 
-def evaluation_generator(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:
+def evaluation_rng(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:
     """Random numbers that depend on the slice's names and the seed alone: every system gets the same holes."""
     digest = hashlib.sha256(f"{seed}\0{subject}\0{volume}\0{index}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))

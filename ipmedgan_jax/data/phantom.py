@@ -105,8 +105,8 @@ def head(
     """One head [X, Y, Z] in RAS+: int16 HU for ct, uint16 for mri; the same seed is the same anatomy in both."""
     if modality not in MODALITIES:
         raise ValueError(f"modality {modality!r} is none of {MODALITIES}")
-    generator = np.random.default_rng(seed)
-    anatomy = _draw_anatomy(generator)
+    rng = np.random.default_rng(seed)
+    anatomy = _draw_anatomy(rng)
     points = _points(anatomy, shape, spacing_mm)
     inside = _depth(anatomy, points) > 0
     tissues = np.zeros(shape, np.uint8)
@@ -114,12 +114,12 @@ def head(
     texture = np.zeros(shape, np.float32)
     texture[inside] = _field(anatomy.texture, points[:, inside])
     if modality == "ct":
-        return _ct(tissues, texture, spacing_mm, generator)
-    return _flair(tissues, texture, points, spacing_mm, generator)
+        return _ct(tissues, texture, spacing_mm, rng)
+    return _flair(tissues, texture, points, spacing_mm, rng)
 
 
-def _draw_anatomy(generator: np.random.Generator) -> _Anatomy:
-    uniform = generator.uniform
+def _draw_anatomy(rng: np.random.Generator) -> _Anatomy:
+    uniform = rng.uniform
     return _Anatomy(
         half_width=uniform(70, 80),
         half_length=uniform(87, 99),
@@ -135,16 +135,16 @@ def _draw_anatomy(generator: np.random.Generator) -> _Anatomy:
         sulci=uniform(0.10, 0.22),
         pineal=uniform(1.5, 3.0),
         plexus=uniform(1.0, 3.2),
-        folds=_random_field(generator, _FOLD_MM),
-        warp=np.stack([_random_field(generator, 40.0) for _ in range(3)]),
-        texture=_random_field(generator, 10.0),
+        folds=_random_field(rng, _FOLD_MM),
+        warp=np.stack([_random_field(rng, 40.0) for _ in range(3)]),
+        texture=_random_field(rng, 10.0),
     )
 
 
-def _random_field(generator: np.random.Generator, wavelength_mm: float) -> np.ndarray:
+def _random_field(rng: np.random.Generator, wavelength_mm: float) -> np.ndarray:
     """A smooth random field of unit variance, a band of wavelengths around the given one."""
     sigma = wavelength_mm / _GRID_MM / 2 / np.pi
-    noise = generator.standard_normal((_GRID,) * 3, np.float32)
+    noise = rng.standard_normal((_GRID,) * 3, np.float32)
     band = ndimage.gaussian_filter(noise, sigma, mode="wrap") - ndimage.gaussian_filter(noise, 1.6 * sigma, mode="wrap")
     return band / band.std()
 
@@ -285,13 +285,13 @@ def _ct(
     tissues: np.ndarray,
     texture: np.ndarray,
     spacing_mm: tuple[float, float, float],
-    generator: np.random.Generator,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """HU: spongy bone of varying density, the blur of the scanner, grainy noise."""
     image = _paint(HOUNSFIELD, tissues)
     image += texture * _paint(_NO_TEXTURE | {"diploe": 190, "table": 90, "white": 1.2, "grey": 1.2}, tissues)
     image = _blur(image, 0.55, spacing_mm)
-    image += 6 * _grain(generator, image.shape, 0.7)
+    image += 6 * _grain(rng, image.shape, 0.7)
     return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
 
 
@@ -300,15 +300,15 @@ def _flair(
     texture: np.ndarray,
     points: np.ndarray,
     spacing_mm: tuple[float, float, float],
-    generator: np.random.Generator,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Scanner units: a receive field brighter towards one side, and the Rician noise of a magnitude image."""
     image = _paint(FLAIR, tissues)
     image += texture * _paint(_NO_TEXTURE | {"diploe": 45, "white": 8, "grey": 10, "fat": 40}, tissues)
-    slope = generator.uniform(-1, 1, 3) * (0.0010, 0.0010, 0.0015)
+    slope = rng.uniform(-1, 1, 3) * (0.0010, 0.0010, 0.0015)
     image *= np.exp(np.tensordot(slope.astype(np.float32), points, 1)) * (0.9 + np.square(_radius(points) / 200))
     image = _blur(image, 0.6, spacing_mm)
-    image = np.hypot(image + 9 * _grain(generator, image.shape, 0.4), 9 * _grain(generator, image.shape, 0.4))
+    image = np.hypot(image + 9 * _grain(rng, image.shape, 0.4), 9 * _grain(rng, image.shape, 0.4))
     return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
 
 
@@ -321,7 +321,7 @@ def _blur(image: np.ndarray, sigma_mm: float, spacing_mm: tuple[float, float, fl
     return ndimage.gaussian_filter(image, [max(sigma_mm / mm, 0.5) for mm in spacing_mm[:2]] + [0], mode="nearest")
 
 
-def _grain(generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
+def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
     """Noise of unit variance with neighbours alike over `sigma` voxels in plane."""
-    noise = ndimage.gaussian_filter(generator.standard_normal(shape, np.float32), (sigma, sigma, 0), mode="wrap")
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), (sigma, sigma, 0), mode="wrap")
     return noise / noise.std()

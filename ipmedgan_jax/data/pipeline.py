@@ -20,7 +20,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
-from ipmedgan_jax.data.holes import any_hole, box, evaluation_generator, random_hole
+from ipmedgan_jax.data.holes import any_hole, box, evaluation_rng, random_hole
 
 
 class Batches:
@@ -170,19 +170,19 @@ def training_batches(
     threads.
     """
 
-    def example(record: records.SliceRecord, generator: np.random.Generator) -> NumpyBatch:
+    def example(record: records.SliceRecord, rng: np.random.Generator) -> NumpyBatch:
         image = record.image()
-        if mirror and generator.random() < 0.5:
+        if mirror and rng.random() < 0.5:
             image = image[:, ::-1].copy()
         if holes.damage is not None:
-            return _damaged_example(generator, image, holes.damage)
+            return _damaged_example(rng, image, holes.damage)
         if holes.min_foreground > 0:
-            hole, _ = random_hole(generator, image > holes.foreground, holes.size, holes.min_foreground)
+            hole, _ = random_hole(rng, image > holes.foreground, holes.size, holes.min_foreground)
         else:
-            hole = any_hole(generator, image.shape, holes.size)
+            hole = any_hole(rng, image.shape, holes.size)
         example = {"image": image[..., None], "hole": hole}
         if holes.shapes is not None:
-            example["shape"] = draw(generator, holes.shapes).astype(np.uint8)
+            example["hole_mask"] = draw(rng, holes.shapes).astype(np.uint8)
         return example
 
     source = SliceSource(directory, "train")
@@ -191,10 +191,10 @@ def training_batches(
     return Batches(iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True)), processes)
 
 
-def _damaged_example(generator: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
+def _damaged_example(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
     """A damaged slice; its hole is the whole of it, and the hole's shape what is damaged."""
-    damaged, mask, _ = simulate(generator, image, settings)
-    return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "shape": mask.astype(np.uint8)}
+    damaged, mask, _ = simulate(rng, image, settings)
+    return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "hole_mask": mask.astype(np.uint8)}
 
 
 def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
@@ -205,7 +205,7 @@ def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBat
     }
     if holes.shapes is not None or holes.damage is not None:
         side = image_size if holes.damage is not None else holes.size
-        batch["shape"] = np.zeros((count, side, side), np.uint8)
+        batch["hole_mask"] = np.zeros((count, side, side), np.uint8)
     return batch
 
 
@@ -221,8 +221,8 @@ def evaluation_slices(
     for index in range(count) if at_most is None else spread(count, at_most):
         record = source[index]
         image = record.image()
-        generator = evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
-        hole, share = random_hole(generator, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
+        rng = evaluation_rng(holes.evaluation_seed, record.subject, record.volume, record.index)
+        hole, share = random_hole(rng, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
         if share >= holes.evaluation_min_foreground:
             yield EvaluationSlice(record, image, hole, share)
 
@@ -235,9 +235,9 @@ def damaged_slices(
     source = SliceSource(directory, split)
     for index in range(len(source)) if at_most is None else spread(len(source), -(-at_most // 2)):
         record = source[index]
-        generator = evaluation_generator(holes.evaluation_seed, record.subject, record.volume, record.index)
+        rng = evaluation_rng(holes.evaluation_seed, record.subject, record.volume, record.index)
         image = record.image()
-        yield DamagedSlice(record, *simulate(generator, image, replace(holes.damage, intact=0.0)))
+        yield DamagedSlice(record, *simulate(rng, image, replace(holes.damage, intact=0.0)))
         yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
 
 

@@ -207,7 +207,7 @@ def _intact(shard: Path, slices: int) -> bool:
 def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads the volume and writes its slices; no shard where none has enough foreground."""
     volume = scans.read_volume(source.path)
-    if caution := scans.modality_caution(volume, settings.modality):
+    if caution := scans.modality_warning(volume, settings.modality):
         logging.warning("%s: %s", volume.path, caution)
     grid = scans.resample(volume, settings.resample_mm)
     try:

@@ -174,7 +174,7 @@ class Dataset:
         """Slices per split."""
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
-    def seen_in_training(self) -> dict[str, Any]:
+    def training_data(self) -> dict[str, Any]:
         """What kind of scans the training split holds: for whoever fills others with what was trained on them."""
         volumes = [volume for volume in self.volumes.values() if volume.split == "train" and volume.slices]
         return {

@@ -112,7 +112,7 @@ def find_place(
     UserError for a place that is not whole.
     """
     if coordinator is None and processes is None and process_id is None:
-        found = _of_cluster(environment)
+        found = _cluster_place(environment)
         if found is None or found.count < 2:
             return None
         if not found.host:
@@ -120,7 +120,7 @@ def find_place(
                 "Open MPI does not say where the first process is: give --coordinator=HOST:PORT of rank 0's machine"
             )
         return found
-    cluster = _of_cluster(environment)
+    cluster = _cluster_place(environment)
     if process_id is None:
         index = environment.get("JOB_COMPLETION_INDEX")  # of a Kubernetes Indexed Job
         process_id = int(index) if index is not None else cluster.index if cluster else None
@@ -140,7 +140,7 @@ def find_place(
     return Place(host, int(port), processes, process_id) if processes > 1 else None
 
 
-def _of_cluster(environment: Mapping[str, str]) -> Place | None:
+def _cluster_place(environment: Mapping[str, str]) -> Place | None:
     """What SLURM or Open MPI say; ports are chosen by the job's and the step's number, so that none on one machine meet."""
     try:
         if "SLURM_PROCID" in environment and "SLURM_STEP_NODELIST" in environment:

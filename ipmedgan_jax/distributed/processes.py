@@ -137,7 +137,7 @@ def agree(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
             raise UserError(f"process {i} has {name.replace('_', ' ')} {other[name]}, process 0 {said[0][name]}", exit_code)
 
 
-class Vote:
+class DelayedMax:
     """The highest number that any process has said at a step, known to all at the next step, without waiting for a device."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def evaluate_run(built: Experiment, workdir: Path) -> dict[str, Any]:
         with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
             step = run_folder.chosen_step(checkpoints, built.evaluation.checkpoint)
             return step, *run_folder.restore_generator(
-                built.system, built.dataset.image_size, averaged=built.averaged, checkpoints=checkpoints, step=step
+                built.system, built.dataset.image_size, uses_ema=built.uses_ema, checkpoints=checkpoints, step=step
             )
 
     step, params, statistics = processes.together(restore)
@@ -43,7 +43,7 @@ def evaluate_run(built: Experiment, workdir: Path) -> dict[str, Any]:
         "images_seen": step * built.training.batch_size,
         "parameters": run_folder.parameter_count(params),
     }
-    if built.finds:
+    if built.is_finder:
         return _evaluate_finder(built, LearnedFind(built.system).bind(params, statistics), learned, workdir)
     inpaint = LearnedInpaint(built.system).bind(params, statistics)
     return _evaluate(built, inpaint, built.name, learned, workdir)

@@ -27,7 +27,7 @@ from ipmedgan_jax.networks.layers import Normalise
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained import vgg19_weights
 from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
-from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks
 from ipmedgan_jax.systems.interface import System
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.update import Update
@@ -66,12 +66,12 @@ class Experiment:
     config: dict[str, Any]
 
     @property
-    def finds(self) -> bool:
+    def is_finder(self) -> bool:
         """Whether the system finds damage instead of filling holes."""
         return self.holes.damage is not None
 
     @property
-    def averaged(self) -> bool:
+    def uses_ema(self) -> bool:
         """Whether what fills images at test is the moving average of the generator."""
         return self.phases[-1].update.average_decay > 0
 
@@ -131,28 +131,28 @@ class Inference:
 
     name: str
     system: System
-    averaged: bool
+    uses_ema: bool
     keep: int
     best: str
     preparation: PreparationSettings
     hole_size: int
-    any_shape: bool
-    finds: bool
+    trained_on_any_shape: bool
+    is_finder: bool
 
 
-def for_inference(config: ConfigDict) -> Inference:
+def build_inference(config: ConfigDict) -> Inference:
     """Reads and checks the config of a run whose generator is to be used. UserError for what cannot be run."""
     check(config)
     return Inference(
         name=config.system,
         system=make_system(config, VGG19("caffe")),
-        averaged=config.train.ema > 0,
+        uses_ema=config.train.ema > 0,
         keep=config.train.keep,
         best=config.train.best,
         preparation=preparation_settings(config),
         hole_size=config.holes.size,
-        any_shape=hole_settings(config).shapes is not None,
-        finds=config.system in FINDERS,
+        trained_on_any_shape=hole_settings(config).shapes is not None,
+        is_finder=config.system in FINDERS,
     )
 
 
@@ -161,17 +161,17 @@ def for_inference(config: ConfigDict) -> Inference:
 
 def make_system(config: ConfigDict, vgg19: VGG19) -> System:
     """The system named by `config.system`; no weights, no data."""
-    return (SYSTEMS | FINDERS)[config.system](_parts(config, vgg19))
+    return (SYSTEMS | FINDERS)[config.system](_building_blocks(config, vgg19))
 
 
-def _parts(config: ConfigDict, vgg19: VGG19) -> Parts:
+def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
     generator, discriminator, statistics = config.generator, config.discriminator, config.normalisation
     dtype = jnp.dtype(config.train.dtype)
-    return Parts(
+    return BuildingBlocks(
         image_size=config.data.image_size,
         hole_size=config.holes.size,
         fill=config.holes.fill,
-        blocks=generator.blocks,
+        unet_blocks=generator.blocks,
         width=generator.width,
         dropout=generator.dropout,
         stacked=generator.stacked,
@@ -208,7 +208,7 @@ def make_update(config: ConfigDict, system: System) -> Update:
 def make_phases(config: ConfigDict, update: Update, steps: int) -> tuple[Phase, ...]:
     """The generator alone, its discriminators alone, then both: shares of the run, whole dispatches, none of no step."""
     train, at_once = config.train, config.train.steps_per_dispatch
-    alone = replace(update, system=update.system.alone(), discriminators_learn=False)
+    alone = replace(update, system=update.system.without_discriminators(), discriminators_learn=False)
     ends = [train.generator_alone, train.generator_alone + train.discriminators_alone]
     first, second = (round(share * steps / at_once) * at_once for share in ends)
     phases = (Phase(first, alone), Phase(second, replace(update, generator_learns=False)), Phase(steps, update))

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.damage import KINDS as DAMAGES
-from ipmedgan_jax.data.damage import OF_MODALITY
+from ipmedgan_jax.data.damage import KINDS_BY_MODALITY
 from ipmedgan_jax.data.hole_shapes import KINDS
 from ipmedgan_jax.networks.vgg19 import FEATURES
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
@@ -56,7 +56,7 @@ def _check_shares(config: ConfigDict, group: str, known: Mapping[str, Any]) -> N
     kinds, shares = config[group].kinds, config[group].shares
     if any(kind not in known for kind in kinds) or (group == "holes" and not kinds):
         raise UserError(f"config.{group}.kinds is {tuple(kinds)}: wanted some of {', '.join(known)}")
-    count = len(kinds or OF_MODALITY[config.modality])
+    count = len(kinds or KINDS_BY_MODALITY[config.modality])
     if len(shares) not in (0, count) or (shares and not 0 < sum(shares) < math.inf):
         raise UserError(f"config.{group}.shares is {tuple(shares)}: wanted a share for each of {count} kinds")
 

@@ -15,9 +15,9 @@ from absl import logging
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.experiment.build import Experiment, Inference, build, for_inference
+from ipmedgan_jax.experiment.build import Experiment, Inference, build, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_younger_keys
+from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_added_keys
 from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.interface import System, Tree
 from ipmedgan_jax.systems.update import init_generator
@@ -33,7 +33,7 @@ SEEN_S = 60
 
 
 @contextlib.contextmanager
-def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
+def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
     """Keeps other processes from training in the folder; writes `config.json` and `data.json`, or checks that the run
     there is this config's.
 
@@ -41,12 +41,12 @@ def claim(experiment: Experiment, workdir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         token = processes.gather(secrets.token_hex(8))[0]
-        processes.by_first(lambda: _claim(experiment, workdir, token, stack))
+        processes.by_first(lambda: _lock_run(experiment, workdir, token, stack))
         processes.together(lambda: _check_shared(workdir, token))
         yield
 
 
-def _claim(experiment: Experiment, workdir: Path, token: str, stack: contextlib.ExitStack) -> None:
+def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextlib.ExitStack) -> None:
     """The same, until the stack is closed; of several processes the first does it for all, and leaves the token there."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _claim(experiment: Experiment, workdir: Path, token: str, stack: contextlib.
         if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         files.write_json(workdir / CONFIG_FILE, experiment.config)
-        files.write_json(workdir / DATA_FILE, experiment.dataset.seen_in_training())
+        files.write_json(workdir / DATA_FILE, experiment.dataset.training_data())
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
 
@@ -103,7 +103,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
         saved = json.loads(path.read_text())
         if not isinstance(saved, dict):
             raise ValueError("not a JSON object")
-        return with_younger_keys(saved)
+        return with_added_keys(saved)
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
@@ -122,10 +122,10 @@ def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
 def read_inference(workdir: Path) -> Inference:
     """What its generator needs to fill scans."""
     with _of_this_version(workdir):
-        return for_inference(from_json(read_config(workdir)))
+        return build_inference(from_json(read_config(workdir)))
 
 
-def read_seen(workdir: Path) -> dict[str, Any]:
+def read_training_data(workdir: Path) -> dict[str, Any]:
     """The training scans of a run, by its `data.json`; empty where it is older than that file."""
     path = workdir / DATA_FILE
     try:
@@ -168,7 +168,7 @@ def chosen_step(checkpoints: Checkpoints, choice: str) -> int:
 
 
 def restore_generator(
-    system: System, image_size: int, *, averaged: bool, checkpoints: Checkpoints, step: int
+    system: System, image_size: int, *, uses_ema: bool, checkpoints: Checkpoints, step: int
 ) -> tuple[Tree, Tree]:
     """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read.
 
@@ -176,7 +176,7 @@ def restore_generator(
       averaged: the run keeps moving averages of them (`train.ema`), which are then what is restored.
     """
     params, statistics = jax.eval_shape(lambda: init_generator(system, jax.random.key(0), image_size))
-    name = "average" if averaged else "generator"
+    name = "average" if uses_ema else "generator"
     found = checkpoints.restore_part(step, {name: {"params": params, "statistics": statistics}})[name]
     return found["params"], found["statistics"]
 

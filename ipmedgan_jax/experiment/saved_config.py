@@ -5,12 +5,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-LENGTH = ("train.epochs", "train.images", "train.steps")
+LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
 """Keys of a run's length: free, unless its phases are shares of it."""
 
 
-MAY_CHANGE = (
-    *(*LENGTH, "train.minutes", "train.log_every", "train.validate_every"),
+KEYS_FREE_ON_RESUME = (
+    *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
 )
@@ -27,7 +27,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-YOUNGER = {
+ADDED_KEYS = {
     "loss.content": 0.0,
     "generator.smooth_start": False,
     "holes.kinds": ["square"],
@@ -44,22 +44,22 @@ YOUNGER = {
 """Keys that were added after the first runs, and what a run without them did."""
 
 
-def with_younger_keys(saved: dict[str, Any]) -> dict[str, Any]:
+def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
     """A `config.json` of any age, with the keys that it is too old for."""
     completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
-    for key, value in YOUNGER.items():
+    for key, value in ADDED_KEYS.items():
         group, _, name = key.partition(".")
         completed.setdefault(group, {}).setdefault(name, value)
     return completed
 
 
-OWN_TO_A_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetch")
+KEYS_OF_ONE_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetch")
 """Keys that may differ between the processes of one run."""
 
 
-def settings_of_all(config: ConfigDict) -> dict[str, Any]:
+def shared_settings(config: ConfigDict) -> dict[str, Any]:
     """Flat: what all processes of a run must agree on."""
-    return {key: value for key, value in flat(as_json(config)).items() if key not in OWN_TO_A_PROCESS}
+    return {key: value for key, value in flat(as_json(config)).items() if key not in KEYS_OF_ONE_PROCESS}
 
 
 def from_json(saved: dict[str, Any]) -> ConfigDict:
@@ -85,5 +85,5 @@ def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Keys with other values, among those a run may not be resumed with other values of."""
     a, b = flat(saved), flat(current)
     in_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
-    free = tuple(f"{key}." for key in MAY_CHANGE if not (in_phases and key in LENGTH))
+    free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (in_phases and key in LENGTH_KEYS))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from ipmedgan_jax.data.damage import OF_MODALITY, DamageSettings
+from ipmedgan_jax.data.damage import KINDS_BY_MODALITY, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.experiment.checks import _check_image_size
@@ -108,7 +108,7 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> Hol
 
 def damage_settings(config: ConfigDict) -> DamageSettings:
     damage = config.damage
-    kinds = tuple(damage.kinds) or OF_MODALITY[config.modality]
+    kinds = tuple(damage.kinds) or KINDS_BY_MODALITY[config.modality]
     return DamageSettings(
         kinds=kinds,
         shares=tuple(damage.shares) or (1.0,) * len(kinds),

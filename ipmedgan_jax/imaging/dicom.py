@@ -34,7 +34,7 @@ _NEEDED = {
 }
 """Attributes of every slice, and how many values they have."""
 
-_OF_PIXELS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+_PIXEL_ATTRIBUTES = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ def _check(dataset: Any, path: Path) -> None:
 
 def _check_together(folder: Path, datasets: list[Any]) -> None:
     first = datasets[0]
-    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_OF_PIXELS):
+    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_PIXEL_ATTRIBUTES):
         if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
             raise UserError(f"{folder}: its slices differ in {name}: not one volume")
     places = np.stack([_position(dataset) for dataset in datasets])

@@ -24,7 +24,7 @@ def in_plane(plane: str, spacing_mm: tuple[float, float, float]) -> tuple[float,
 
 
 @dataclass(frozen=True)
-class Grid:
+class SliceGrid:
     """The pixels of a plane's slices as the generator knows them: the source's, stretched in millimetres and to the frame."""
 
     settings: PreparationSettings

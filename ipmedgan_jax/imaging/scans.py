@@ -156,7 +156,7 @@ def intensity_window(
     return low, float(np.percentile(foreground, percentiles[1]))
 
 
-def modality_caution(volume: Volume, modality: str) -> str:
+def modality_warning(volume: Volume, modality: str) -> str:
     """What to say of a volume whose values do not look like its modality's; nothing where they do."""
     lowest = float(volume.array.min())
     if modality == "ct" and lowest >= _NO_AIR_HU:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
+from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.model import Trained
 
@@ -20,34 +20,34 @@ _OUTSIDE = 0.05
 """Share of the surroundings that may lie outside the intensity window."""
 
 
-def cautions(
-    trained: Trained, seen: dict[str, Any], volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]
+def plausibility_warnings(
+    trained: Trained, training_data: dict[str, Any], volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]
 ) -> list[str]:
-    """One line each, none where there is nothing to say; `seen` is a run's `data.json`."""
-    lines = [scans.modality_caution(volume, trained.preparation.modality)]
-    lines.append(_of_spacing(seen, volume))
+    """One line each, none where there is nothing to say; `training_data` is a run's `data.json`."""
+    lines = [scans.modality_warning(volume, trained.preparation.modality)]
+    lines.append(_spacing_warning(training_data, volume))
     low, high = trained.preparation.window(volume.array[~mask])
-    lines.append(_of_intensities(volume.array, mask, low, high))
+    lines.append(_intensity_warning(volume.array, mask, low, high))
     head = (volume.array > low + trained.preparation.foreground_level * (high - low)) | mask
     share = np.count_nonzero(mask) / np.count_nonzero(head)
     if share > 0.5:
         lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
-    lines += [_of_pixels(trained, plane, volume) for plane in planes]
-    lines += _of_size(trained, volume, mask, planes)
+    lines += [_pixel_warning(trained, plane, volume) for plane in planes]
+    lines += _size_warnings(trained, volume, mask, planes)
     return [line for line in lines if line]
 
 
-def _of_spacing(seen: dict[str, Any], volume: scans.Volume) -> str:
-    if not {"lowest_spacing_mm", "highest_spacing_mm"} <= seen.keys():
+def _spacing_warning(training_data: dict[str, Any], volume: scans.Volume) -> str:
+    if not {"lowest_spacing_mm", "highest_spacing_mm"} <= training_data.keys():
         return "not known what voxels were trained on: the spacing could not be compared"
-    lowest, highest = np.array(seen["lowest_spacing_mm"]), np.array(seen["highest_spacing_mm"])
+    lowest, highest = np.array(training_data["lowest_spacing_mm"]), np.array(training_data["highest_spacing_mm"])
     spacing = np.array(volume.spacing_mm)
     if (spacing < lowest / _FARTHEST).any() or (spacing > highest * _FARTHEST).any():
         return f"voxels of {_millimetres(spacing)} mm; training scans had {_millimetres(lowest)} to {_millimetres(highest)}"
     return ""
 
 
-def _of_pixels(trained: Trained, plane: str, volume: scans.Volume) -> str:
+def _pixel_warning(trained: Trained, plane: str, volume: scans.Volume) -> str:
     """Generators know square pixels: scans are resampled to some, or their axial slices have them."""
     rows, columns = in_plane(plane, volume.spacing_mm)
     if trained.preparation.resample_mm == 0 and not 1 / _FARTHEST < rows / columns < _FARTHEST:
@@ -59,7 +59,7 @@ def _millimetres(spacing: np.ndarray) -> str:
     return " x ".join(f"{value:.3g}" for value in spacing)
 
 
-def _of_intensities(array: np.ndarray, mask: np.ndarray, low: float, high: float) -> str:
+def _intensity_warning(array: np.ndarray, mask: np.ndarray, low: float, high: float) -> str:
     box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
     ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
     if not ring.any():
@@ -71,11 +71,11 @@ def _of_intensities(array: np.ndarray, mask: np.ndarray, low: float, high: float
     return ""
 
 
-def _of_size(trained: Trained, volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> list[str]:
+def _size_warnings(trained: Trained, volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> list[str]:
     side, larger, others = trained.hole_size, 0, 0
     for plane in planes:
         masks = PLANES[plane](mask)
-        grid = Grid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
+        grid = SliceGrid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
         for each in masks[masks.any((1, 2))]:
             pixels = grid.forth(each[None].astype(np.float32))[0] > 0
             larger += tiles.exceeds(pixels, side)
@@ -86,6 +86,6 @@ def _of_size(trained: Trained, volume: scans.Volume, mask: np.ndarray, planes: t
             f"the hole is larger than the {side} x {side} pixels trained for in {larger} slice(s): filled there in "
             "overlapping squares, from its border inwards"
         )
-    if others and not trained.any_shape:
+    if others and not trained.trained_on_any_shape:
         lines.append(f"trained on whole squares of {side} x {side} pixels alone; holes of another shape in {others} slice(s)")
     return lines

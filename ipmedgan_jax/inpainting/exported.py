@@ -25,7 +25,10 @@ from ipmedgan_jax.inpainting.model import Generator, Trained
 
 MODEL_FILE, PROGRAM_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "generator.stablehlo", "weights.npz", "MODEL_CARD.md"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+_KEYS_OF_FORMAT_1 = {"seen": "training_data", "any_shape": "trained_on_any_shape"}
+"""Keys of `model.json` and of its `trained` as the first format spelt them, and what they are called now."""
 
 PLATFORMS = ("cpu", "cuda")
 """What the program is written for; either kind of machine can write it."""
@@ -60,7 +63,7 @@ def write(
                 "system": generator.name,
                 "step": generator.step,
                 "trained": asdict(trained),
-                "seen": generator.seen,
+                "training_data": generator.training_data,
                 "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
             }
             files.write_json(unfinished / MODEL_FILE, description)
@@ -72,8 +75,12 @@ def read(folder: Path) -> Generator:
     """UserError for a folder that is missing, damaged, or of another format."""
     try:
         description = json.loads((folder / MODEL_FILE).read_text())
-        if description["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{folder}: is of format {description['format_version']!r}, this package reads {FORMAT_VERSION}")
+        if description["format_version"] not in (1, FORMAT_VERSION):
+            raise UserError(
+                f"{folder}: is of format {description['format_version']!r}, this package reads 1 to {FORMAT_VERSION}"
+            )
+        if description["format_version"] == 1:
+            description = _renamed(description | {"trained": _renamed(description["trained"])})
         for name in (PROGRAM_FILE, WEIGHTS_FILE):
             if _digest(folder / name) != description["sha256"][name]:
                 raise UserError(f"{folder / name}: damaged; export the model again")
@@ -86,7 +93,7 @@ def read(folder: Path) -> Generator:
         size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
         if [each.shape for each in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
             raise ValueError("the program is for images or holes of other sizes")
-        name, step, seen = str(description["system"]), int(description["step"]), dict(description["seen"])
+        name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; --model must name a folder of ipmedgan_jax.export") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
@@ -94,9 +101,14 @@ def read(folder: Path) -> Generator:
     program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
-        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["shape"]))
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"]))
 
-    return Generator(name, step, str(folder), trained, seen, inpaint)
+    return Generator(name, step, str(folder), trained, training_data, inpaint)
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the first format under today's names."""
+    return {_KEYS_OF_FORMAT_1.get(name, name): value for name, value in fields.items()}
 
 
 def _digest(path: Path) -> str:
@@ -106,9 +118,9 @@ def _digest(path: Path) -> str:
 
 def card(generator: Generator, scores: dict[str, Any] | None) -> str:
     """A model card in Markdown; `scores`: the run's metrics.json."""
-    trained, seen = generator.trained, generator.seen
+    trained, data = generator.trained, generator.training_data
     settings = trained.preparation
-    shape = "of any shape, at most" if trained.any_shape else "that are squares of"
+    shape = "of any shape, at most" if trained.trained_on_any_shape else "that are squares of"
     lines = [
         f"# {generator.name}, step {generator.step}",
         "",
@@ -125,10 +137,10 @@ def card(generator: Generator, scores: dict[str, Any] | None) -> str:
         "## Trained on",
         "",
     ]
-    if seen:
-        spacing = [" x ".join(f"{value:.3g}" for value in seen[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
+    if data:
+        spacing = [" x ".join(f"{value:.3g}" for value in data[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
         lines.append(
-            f"{seen['slices']} slices of {seen['volumes']} scans of {seen['subjects']} subjects; voxels of {spacing[0]} to "
+            f"{data['slices']} slices of {data['volumes']} scans of {data['subjects']} subjects; voxels of {spacing[0]} to "
             f"{spacing[1]} mm. Nothing is known of how it does on other scanners, sequences, ages or illnesses."
         )
     else:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.imaging import geometry, scans
-from ipmedgan_jax.imaging.grids import PLANES, Grid, in_plane
+from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.frame import frame_origin
@@ -37,16 +37,16 @@ VARIED_NOISE = 0.01
 class Variation:
     """Another way to show a generator the same hole: mirrored, elsewhere in its frame, in a little noise."""
 
-    generator: np.random.Generator
+    rng: np.random.Generator
     mirrored: bool
 
     def moved(self, origin: tiles.Corner) -> tiles.Corner:
-        row, column = (at + int(self.generator.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
+        row, column = (at + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
         return row, column
 
     def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
         """What `inpaint` makes of the batch shown in this way, as if it had been shown plainly."""
-        noise = self.generator.normal(0, VARIED_NOISE, batch["image"].shape).astype(np.float32)
+        noise = self.rng.normal(0, VARIED_NOISE, batch["image"].shape).astype(np.float32)
         shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
         if not self.mirrored:
             return inpaint(shown)
@@ -54,7 +54,7 @@ class Variation:
         shown = {
             "image": np.ascontiguousarray(shown["image"][:, :, ::-1]),
             "hole": np.column_stack([batch["hole"][:, 0], columns, batch["hole"][:, 2:]]),
-            "shape": np.ascontiguousarray(batch["shape"][:, :, ::-1]),
+            "hole_mask": np.ascontiguousarray(batch["hole_mask"][:, :, ::-1]),
         }
         return inpaint(shown)[:, :, ::-1]
 
@@ -82,7 +82,7 @@ def inpaint_volume(
     total = np.zeros_like(volume.array)
     for plane in planes:
         slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
-        grid = Grid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
+        grid = SliceGrid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
         filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
         origin = frame_origin(grid, window, slices, ~masks)
         which = np.flatnonzero(masks.any((1, 2)))
@@ -107,10 +107,10 @@ def deviation(
     The `samples` fills, at least two, differ by what should not matter (`Variation`). Where a generator knows what belongs
     into the hole they agree; that they agree does not make them right.
     """
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     mean, squares = np.zeros(volume.array.shape), np.zeros(volume.array.shape)
     for i in range(samples):
-        variation = Variation(generator, mirrored=i % 2 == 1)
+        variation = Variation(rng, mirrored=i % 2 == 1)
         fill = inpaint_volume(inpaint, trained, volume, mask, planes=planes, variation=variation, done=done)
         change = fill - mean
         mean += change / (i + 1)
@@ -146,7 +146,7 @@ class _Square:
 class _PlaneFiller:
     inpaint: Inpaint
     trained: Trained
-    grid: Grid
+    grid: SliceGrid
     window: tuple[float, float]
     background: float
     variation: Variation | None
@@ -188,7 +188,7 @@ class _PlaneFiller:
         batch: dict[str, Any] = {
             "image": np.concatenate(shown)[..., None],
             "hole": np.array([s.hole(side) for s in padded], np.int32),
-            "shape": np.concatenate(shapes).astype(np.uint8),
+            "hole_mask": np.concatenate(shapes).astype(np.uint8),
         }
         fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
         for square, filled, shape in zip(squares, fills, shapes, strict=False):

@@ -3,11 +3,11 @@
 import numpy as np
 
 from ipmedgan_jax.imaging import geometry
-from ipmedgan_jax.imaging.grids import Grid
+from ipmedgan_jax.imaging.grids import SliceGrid
 from ipmedgan_jax.imaging.scans import Window
 
 
-def frame_origin(grid: Grid, window: Window, slices: np.ndarray, known: np.ndarray) -> tuple[int, int]:
+def frame_origin(grid: SliceGrid, window: Window, slices: np.ndarray, known: np.ndarray) -> tuple[int, int]:
     """Where the frame starts in the plane's pixels: on the head, for the whole volume, as in `prepare`.
 
     `slices` and `known` (false where a voxel shows nothing to go by) are `[S, rows, columns]` of the source.

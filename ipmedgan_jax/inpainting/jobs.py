@@ -11,7 +11,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, nifti
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
-_OF_DERIVATIVES = frozenset({"desc", "label", "space", "res", "den"})
+_DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
 """BIDS entities that a mask may have and its image not, or with another value."""
 
 
@@ -145,7 +145,7 @@ def _mask_of(image: Path, masks: list[Path]) -> Path:
 def _entities(path: Path) -> dict[str, str]:
     """`{"sub": "01", "ses": "2"}` of sub-01_ses-2_desc-x_mask.nii.gz; empty for a name that is not BIDS's."""
     found = dict(_ENTITY.findall(stem(path)))
-    return {key: value for key, value in found.items() if key not in _OF_DERIVATIVES} if "sub" in found else {}
+    return {key: value for key, value in found.items() if key not in _DERIVATIVE_ENTITIES} if "sub" in found else {}
 
 
 def _named(image: Path) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.inpainting.find_damage import Finder
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.model import Generator
 
 
@@ -20,7 +20,7 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     return load_run.load(Path(str(workdir)).expanduser(), checkpoint)
 
 
-def load_finder(workdir: str, generator: Generator) -> Finder:
+def load_finder(workdir: str, generator: Generator) -> LoadedFinder:
     """The network of a run that finds damage, on scans like the generator's."""
     from ipmedgan_jax.inpainting import load_run
 

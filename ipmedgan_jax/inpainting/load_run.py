@@ -10,7 +10,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Inference
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting.find_damage import Finder
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch, Tree
@@ -27,25 +27,25 @@ def load(workdir: Path, checkpoint: str) -> Generator:
     return load_program(workdir, checkpoint)[0]
 
 
-def load_finder(workdir: Path, checkpoint: str) -> Finder:
+def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
     """The network of a run that finds damage; UserError for one that fills holes."""
     inference = run_folder.read_inference(workdir)
-    if not inference.finds:
+    if not inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder wants one of :finder")
     step, params, statistics = _restore(inference, workdir, checkpoint)
-    preparation = _preparation(inference, run_folder.read_seen(workdir))
+    preparation = _preparation(inference, run_folder.read_training_data(workdir))
     find = LearnedFind(inference.system).bind(params, statistics)
-    return Finder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find)
+    return LoadedFinder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find)
 
 
 def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:
     """The generator, and what it does as a function of plain arrays, with its weights. UserError for a finder's run."""
     inference = run_folder.read_inference(workdir)
-    if inference.finds:
+    if inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")
     step, params, statistics = _restore(inference, workdir, checkpoint)
-    seen = run_folder.read_seen(workdir)
-    preparation = _preparation(inference, seen)
+    training_data = run_folder.read_training_data(workdir)
+    preparation = _preparation(inference, training_data)
     fill = LearnedInpaint(inference.system)
     weights, structure = jax.tree.flatten((params, statistics))
 
@@ -56,8 +56,8 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
         name=inference.name,
         step=step,
         source=str(workdir),
-        trained=Trained(preparation, inference.hole_size, inference.any_shape, BATCH_SIZE),
-        seen=seen,
+        trained=Trained(preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE),
+        training_data=training_data,
         inpaint=fill.bind(params, statistics),
     )
     return generator, program, weights
@@ -70,13 +70,13 @@ def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int,
         params, statistics = run_folder.restore_generator(
             inference.system,
             inference.preparation.image_size,
-            averaged=inference.averaged,
+            uses_ema=inference.uses_ema,
             checkpoints=checkpoints,
             step=step,
         )
     return step, params, statistics
 
 
-def _preparation(inference: Inference, seen: dict[str, Any]) -> PreparationSettings:
+def _preparation(inference: Inference, training_data: dict[str, Any]) -> PreparationSettings:
     """As the training data were prepared: with other settings than the config's, maybe, which then stood."""
-    return inference.preparation.as_recorded(seen.get("preparation", {}))
+    return inference.preparation.as_recorded(training_data.get("preparation", {}))

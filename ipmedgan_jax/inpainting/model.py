@@ -17,7 +17,7 @@ class Trained:
 
     preparation: PreparationSettings
     hole_size: int
-    any_shape: bool
+    trained_on_any_shape: bool
     batch_size: int
 
 
@@ -27,12 +27,12 @@ class Generator:
 
     Attributes:
       name, step, source: the system, the checkpoint, and where it was loaded from.
-      seen: the training scans, as a run's `data.json` has them; empty where that is not known.
+      training_data: the training scans, as a run's `data.json` has them; empty where that is not known.
     """
 
     name: str
     step: int
     source: str
     trained: Trained
-    seen: dict[str, Any]
+    training_data: dict[str, Any]
     inpaint: Inpaint

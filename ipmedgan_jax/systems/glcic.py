@@ -20,30 +20,30 @@ from jax import Array
 
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
-def make(parts: Parts) -> "GLCIC":
+def make(blocks: BuildingBlocks) -> "GLCIC":
     """As published."""
-    return _make(parts, fill=None, sees_mask=True)
+    return _make(blocks, fill=None, sees_mask=True)
 
 
-def make_cited(parts: Parts) -> "GLCIC":
+def make_cited(blocks: BuildingBlocks) -> "GLCIC":
     """As the code that the ip-MedGAN paper used."""
-    return _make(parts, fill=parts.fill, sees_mask=False)
+    return _make(blocks, fill=blocks.fill, sees_mask=False)
 
 
-def _make(parts: Parts, *, fill: float | None, sees_mask: bool) -> "GLCIC":
-    parts.check_window("GLCIC")
+def _make(blocks: BuildingBlocks, *, fill: float | None, sees_mask: bool) -> "GLCIC":
+    blocks.check_window("GLCIC")
     return GLCIC(
-        CompletionNetwork(parts.width, parts.normalise, parts.dtype),
-        {"joint": JointDiscriminator(parts.discriminator_width, parts.normalise, parts.dtype)},
-        parts.hole_size,
+        CompletionNetwork(blocks.width, blocks.normalise, blocks.dtype),
+        {"joint": JointDiscriminator(blocks.discriminator_width, blocks.normalise, blocks.dtype)},
+        blocks.hole_size,
         fill=fill,
         sees_mask=sees_mask,
-        reconstruction=parts.loss.reconstruction,
-        adversarial=parts.loss.adversarial,
+        reconstruction=blocks.loss.reconstruction,
+        adversarial=blocks.loss.adversarial,
     )
 
 
@@ -65,22 +65,22 @@ class GLCIC:
     reconstruction: float = 1.0
     adversarial: float = 4e-4
 
-    def alone(self) -> "GLCIC":
+    def without_discriminators(self) -> "GLCIC":
         return replace(self, adversarial=0.0)
 
     def generator_input(self, batch: Batch) -> Array:
         context = self._mean_filled(batch) if self.fill is None else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
-    def shown(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
         whole = batch.inpainted(image)
         return whole, masking.crop_round(whole, batch.hole, self.hole_size)
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         squares = jnp.square(output - batch.image)
         terms = {"reconstruction": Term(self.reconstruction, losses.mean_in_hole(squares, batch.mask))}
         if self.adversarial:
-            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(judge("joint", output)[0]))
+            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(discriminate("joint", output)[0]))
         return terms
 
     def _mean_filled(self, batch: Batch) -> Array:

@@ -25,14 +25,14 @@ class Batch(struct.PyTreeNode):
 
     image: Array
     hole: Array
-    shape: Array | None = None
+    hole_mask: Array | None = None
 
     @property
     def mask(self) -> Array:
         """`[B, H, W, 1]`, 1 where pixels are removed."""
-        if self.shape is None:
+        if self.hole_mask is None:
             return hole_masks(self.hole, self.image.shape[1], self.image.shape[2])
-        return place(jnp.zeros(self.image.shape, jnp.float32), self.shape[..., None], self.hole[:, :2])
+        return place(jnp.zeros(self.image.shape, jnp.float32), self.hole_mask[..., None], self.hole[:, :2])
 
     def context(self, fill: float) -> Array:
         """The image with `fill` in the hole."""
@@ -43,7 +43,7 @@ class Batch(struct.PyTreeNode):
         return jnp.where(self.mask > 0, output.astype(self.image.dtype), self.image)
 
 
-class Judge(Protocol):
+class Discriminate(Protocol):
     """A discriminator's verdict on `image`: logits `[B, h, w]` and feature maps."""
 
     def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
@@ -65,14 +65,14 @@ class System(Protocol):
     @property
     def discriminators(self) -> Mapping[str, nn.Module]: ...
 
-    def alone(self) -> "System":
+    def without_discriminators(self) -> "System":
         """The same, without what the generator learns from its discriminators."""
 
     def generator_input(self, batch: Batch) -> Tree:
         """What the generator sees, an array or a tuple of them; never a removed pixel."""
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Tree:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Tree:
         """What discriminator `name` is shown of `image`, the batch's own (real) or the generator's output (fake)."""
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         """The loss's terms by name; `frozen` are weights that never learn (VGG-19)."""

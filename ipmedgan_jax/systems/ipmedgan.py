@@ -15,28 +15,28 @@ from jax import Array, lax
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
-from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks
+from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
-def make(parts: Parts) -> "IpMedGAN":
+def make(blocks: BuildingBlocks) -> "IpMedGAN":
     """ip-MedGAN; with a local weight of 0, MedGAN. UserError for sizes that leave a discriminator no logit."""
-    loss, layers = parts.loss, parts.discriminator_layers
-    parts.check_patches(layers)
-    discriminators = {"global": parts.patch_discriminator(layers)}
+    loss, layers = blocks.loss, blocks.discriminator_layers
+    blocks.check_patches(layers)
+    discriminators = {"global": blocks.patch_discriminator(layers)}
     if loss.local:
-        if parts.hole_size % 2**LOCAL_LAYERS:
+        if blocks.hole_size % 2**LOCAL_LAYERS:
             raise UserError(
-                f"config.holes.size is {parts.hole_size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
+                f"config.holes.size is {blocks.hole_size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
             )
-        discriminators["local"] = parts.patch_discriminator(LOCAL_LAYERS)
+        discriminators["local"] = blocks.patch_discriminator(LOCAL_LAYERS)
     return IpMedGAN(
-        generator=parts.casnet(),
+        generator=blocks.casnet(),
         discriminators=discriminators,
-        vgg19=parts.vgg19,
-        hole_size=parts.hole_size,
-        fill=parts.fill,
-        sees_mask=parts.sees_mask,
+        vgg19=blocks.vgg19,
+        hole_size=blocks.hole_size,
+        fill=blocks.fill,
+        sees_mask=blocks.sees_mask,
         adversarial=loss.adversarial,
         local=loss.local,
         style=loss.style,
@@ -77,28 +77,28 @@ class IpMedGAN:
     style_layers: tuple[float, ...] = (1.0,) * 5
     reconstruction: float = 0.0
 
-    def alone(self) -> "IpMedGAN":
+    def without_discriminators(self) -> "IpMedGAN":
         return replace(self, adversarial=0.0, local=0.0, perceptual=0.0)
 
     def generator_input(self, batch: Batch) -> Array:
         context = batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         if name == "global":
             return jnp.concatenate([batch.context(self.fill), image], axis=-1)
         return masking.crop(image, batch.hole[:, :2], self.hole_size)
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         terms: dict[str, Term] = {}
         if self.adversarial or self.perceptual:
-            logits, features = judge("global", output)
+            logits, features = discriminate("global", output)
             if self.adversarial:
                 terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(logits))
             if self.perceptual:
-                terms["perceptual"] = Term(self.perceptual, self._perceptual(batch, output, features, judge))
+                terms["perceptual"] = Term(self.perceptual, self._perceptual(batch, output, features, discriminate))
         if self.local:
-            terms["local"] = Term(self.local, losses.adversarial_loss(judge("local", output)[0]))
+            terms["local"] = Term(self.local, losses.adversarial_loss(discriminate("local", output)[0]))
         if self.style:
             fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
             real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
@@ -109,8 +109,8 @@ class IpMedGAN:
             terms["reconstruction"] = Term(self.reconstruction, error)
         return terms
 
-    def _perceptual(self, batch: Batch, output: Array, features: tuple[Array, ...], judge: Judge) -> Array:
-        _, real_features = lax.stop_gradient(judge("global", batch.image))
+    def _perceptual(self, batch: Batch, output: Array, features: tuple[Array, ...], discriminate: Discriminate) -> Array:
+        _, real_features = lax.stop_gradient(discriminate("global", batch.image))
         return losses.perceptual_loss(
             (output, *features),
             (batch.image, *real_features),

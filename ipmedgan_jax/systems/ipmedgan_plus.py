@@ -24,26 +24,26 @@ from jax import Array, lax
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, Parts
-from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks
+from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 from ipmedgan_jax.systems.losses import vgg_distance
 
 
-def make(parts: Parts) -> "IpMedGANPlus":
+def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
     """UserError for sizes that leave a discriminator no logit."""
-    parts.check_patches(parts.discriminator_layers)
-    loss = parts.loss
+    blocks.check_patches(blocks.discriminator_layers)
+    loss = blocks.loss
     return IpMedGANPlus(
-        generator=Refinement(parts.casnet()) if parts.smooth_start else parts.casnet(),
+        generator=Refinement(blocks.casnet()) if blocks.smooth_start else blocks.casnet(),
         discriminators={
-            "global": parts.patch_discriminator(parts.discriminator_layers),
-            "local": parts.patch_discriminator(LOCAL_LAYERS),
+            "global": blocks.patch_discriminator(blocks.discriminator_layers),
+            "local": blocks.patch_discriminator(LOCAL_LAYERS),
         },
-        vgg19=parts.vgg19,
-        hole_size=parts.hole_size,
-        fill=parts.fill,
-        sees_mask=parts.sees_mask,
-        smooth_start=parts.smooth_start,
+        vgg19=blocks.vgg19,
+        hole_size=blocks.hole_size,
+        fill=blocks.fill,
+        sees_mask=blocks.sees_mask,
+        smooth_start=blocks.smooth_start,
         reconstruction=loss.reconstruction,
         adversarial=loss.adversarial,
         local=loss.local,
@@ -74,7 +74,7 @@ class IpMedGANPlus:
     content: float
     style: float
 
-    def alone(self) -> "IpMedGANPlus":
+    def without_discriminators(self) -> "IpMedGANPlus":
         """Pixels alone."""
         return replace(self, adversarial=0.0, local=0.0, perceptual=0.0, content=0.0, style=0.0)
 
@@ -82,26 +82,26 @@ class IpMedGANPlus:
         context = masking.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
         return pair if name == "global" else masking.crop_round(pair, batch.hole, self.hole_size)
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
         terms = {"reconstruction": Term(self.reconstruction, error)}
         matched = []
         for name, weight in (("global", self.adversarial), ("local", self.local)):
             if weight:
-                logits, features = judge(name, output)
-                _, real_features = lax.stop_gradient(judge(name, batch.image))
+                logits, features = discriminate(name, output)
+                _, real_features = lax.stop_gradient(discriminate(name, batch.image))
                 even = [1 / len(features)] * len(features)
                 terms[name] = Term(weight, losses.adversarial_loss(logits))
                 matched.append(losses.perceptual_loss(features, real_features, weights=even, reduction="mean"))
         if matched:
             terms["perceptual"] = Term(self.perceptual, sum(matched, jnp.zeros(())) / len(matched))
-        return terms | (self._of_vgg19(frozen, batch, output) if self.content or self.style else {})
+        return terms | (self._vgg19_terms(frozen, batch, output) if self.content or self.style else {})
 
-    def _of_vgg19(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
+    def _vgg19_terms(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
         maps: list[Any] = [
             self.vgg19.apply({"params": frozen}, masking.crop_round(image, batch.hole, self.hole_size))
             for image in (batch.inpainted(output), batch.image)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from ipmedgan_jax.systems import context_encoder, finder, glcic, ipmedgan, ipmedgan_plus, unet
-from ipmedgan_jax.systems.building_blocks import Parts
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks
 from ipmedgan_jax.systems.interface import System
 
-SYSTEMS: dict[str, Callable[[Parts], System]] = {
+SYSTEMS: dict[str, Callable[[BuildingBlocks], System]] = {
     "ipmedgan": ipmedgan.make,
     "ipmedgan_plus": ipmedgan_plus.make,
     "medgan": ipmedgan.make,
@@ -18,5 +18,5 @@ SYSTEMS: dict[str, Callable[[Parts], System]] = {
 """Every system that learns to fill, by name."""
 
 
-FINDERS: dict[str, Callable[[Parts], System]] = {"finder": finder.make}
+FINDERS: dict[str, Callable[[BuildingBlocks], System]] = {"finder": finder.make}
 """Those that learn to find what is to be filled."""

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from ipmedgan_jax.systems import losses
-from ipmedgan_jax.systems.building_blocks import Parts
-from ipmedgan_jax.systems.interface import Batch, Judge, Term, Tree
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
-def make(parts: Parts) -> "UNet":
-    return UNet(parts.casnet(), parts.fill, parts.loss.l1_region, parts.loss.reconstruction)
+def make(blocks: BuildingBlocks) -> "UNet":
+    return UNet(blocks.casnet(), blocks.fill, blocks.loss.l1_region, blocks.loss.reconstruction)
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class UNet:
     reconstruction: float = 1.0
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
 
-    def alone(self) -> "UNet":
+    def without_discriminators(self) -> "UNet":
         return self
 
     def generator_input(self, batch: Batch) -> Array:
         return batch.context(self.fill)
 
-    def shown(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         raise KeyError(f"the U-Net has no discriminator {name!r}")
 
-    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, judge: Judge) -> dict[str, Term]:
+    def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = jnp.abs(output - batch.image)
         l1 = losses.mean_in_hole(error, batch.mask) if self.region == "hole" else error.mean()
         return {"l1": Term(self.reconstruction, l1)}

@@ -76,7 +76,9 @@ def init_state(update: Update, key: Array, image_size: int) -> TrainState:
 
     generator = fresh(init_generator(system, generator_key, image_size), update.optimiser)
     discriminators = {
-        name: fresh(_init_network(net, net_key, system.shown(name, batch, batch.image)), update.discriminator_optimiser)
+        name: fresh(
+            _init_network(net, net_key, system.discriminator_input(name, batch, batch.image)), update.discriminator_optimiser
+        )
         for (name, net), net_key in zip(system.discriminators.items(), keys, strict=True)
     }
     average = None
@@ -130,8 +132,10 @@ def discriminator_gradients(
 
     def loss_of(params: Tree) -> tuple[Array, tuple[Tree, Metrics]]:
         current = state.replace(params=params)
-        (real, _), statistics = apply(net, current, system.shown(name, batch, batch.image))
-        (fake, _), statistics = apply(net, current.replace(statistics=statistics), system.shown(name, batch, output))
+        (real, _), statistics = apply(net, current, system.discriminator_input(name, batch, batch.image))
+        (fake, _), statistics = apply(
+            net, current.replace(statistics=statistics), system.discriminator_input(name, batch, output)
+        )
         loss = losses.discriminator_loss(real, fake)
         metrics = {"loss/discriminator": loss, "logit/real": real.mean(), "logit/fake": fake.mean()}
         return loss, (statistics, metrics)
@@ -172,12 +176,12 @@ def output_gradient(
 ) -> tuple[Array, Metrics]:
     """d loss / d output of the generator's whole loss, and the loss's terms without and with their weights."""
 
-    def judge(name: str, image: Array) -> tuple[Array, tuple[Array, ...]]:
-        verdict, _ = apply(system.discriminators[name], discriminators[name], system.shown(name, batch, image))
+    def discriminate(name: str, image: Array) -> tuple[Array, tuple[Array, ...]]:
+        verdict, _ = apply(system.discriminators[name], discriminators[name], system.discriminator_input(name, batch, image))
         return verdict
 
     def loss_of(output: Array) -> tuple[Array, Metrics]:
-        terms = system.generator_loss(frozen, batch, output, judge)
+        terms = system.generator_loss(frozen, batch, output, discriminate)
         weighted = {name: term.weight * term.value for name, term in terms.items()}
         metrics = {f"loss/generator/{name}": term.value for name, term in terms.items()}
         metrics |= {f"loss/generator_weighted/{name}": value for name, value in weighted.items()}

@@ -58,7 +58,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     settings = experiment.training
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(run_folder.claim(experiment, workdir))
+        stack.enter_context(run_folder.lock_run(experiment, workdir))
         checkpoints = stack.enter_context(run_folder.open_checkpoints(settings, workdir))
         processes.agree(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())  # a file server may show an old listing
         if (checkpoints.latest_step() or 0) >= settings.steps:
@@ -91,7 +91,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         runtime.give_back_freed_memory()
-        watch, vote = MetricsWatch(), processes.Vote()
+        watch, vote = MetricsWatch(), processes.DelayedMax()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 

@@ -31,7 +31,7 @@ def make_validation(
 
     Each process looks at its share of the slices; all get all scores.
     """
-    look = _look_at_finds(experiment) if experiment.finds else _look_at_fills(experiment)
+    look = _look_at_finds(experiment) if experiment.is_finder else _look_at_fills(experiment)
 
     def validate(step: int, state: TrainState) -> dict[str, float]:
         scores, tiles = look(*generator_variables(state))
