@@ -6,22 +6,25 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-import atexit
-import tempfile
+from pathlib import Path
 
 import jax
 import pytest
 from absl import flags
 
+from ipmedgan_jax.core import cache
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-_COMPILED = tempfile.TemporaryDirectory(prefix="ipmedgan-tests-")  # the same programs serve many tests
-atexit.register(_COMPILED.cleanup)
-jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# The same programs serve many tests, both workers, and the next run. A bound makes JAX lock the folder.
+if not jax.config.values["jax_compilation_cache_dir"]:
+    kept = Path(__file__).parents[1] / ".pytest_cache" / f"compiled-{cache.processor()}"
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+jax.config.update("jax_compilation_cache_max_size", 2**30)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 flags.FLAGS.mark_as_parsed()  # Grain's readers ask
 
-_LONGEST = ("test_train", "test_steps", "test_experiment", "test_vgg19", "test_networks")
+_LONGEST = ("test_loop", "test_update", "test_build", "test_vgg19", "test_networks")
 
 
 def pytest_collection_modifyitems(items):
@@ -30,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
+def cache_folder(tmp_path_factory, monkeypatch):
     """A cache folder of the test's own: nothing a test makes reaches the user's."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))

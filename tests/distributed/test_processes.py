@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ipmedgan_jax.distributed import processes
-from tests.test_meeting import free_port
+from tests.distributed.test_meeting import free_port
 
 
 def test_alone_all_of_it_is_one_s_own():
@@ -72,7 +72,7 @@ def test_two_processes_agree(tmp_path):
                 *(sys.executable, "-c", SCRIPT, f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process_id={i}"),
                 str(tmp_path / "checkpoints"),
             ],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structu
 from ipmedgan_jax.evaluation import metrics
 from ipmedgan_jax.systems.losses import vgg_distance
 
-FLAIR = Path(__file__).parents[2] / "shared" / "data" / "flair_lgg"
+FLAIR = Path(__file__).parents[3] / "shared" / "data" / "flair_lgg"
 
 
 def structured_slices() -> np.ndarray:
@@ -178,7 +178,7 @@ def test_in_mask_scores_equal_the_challenge_referee(image, tmp_path):
     mask[0, 20:52, 30:62], mask[1, 0:24, 0:40], mask[2, 60:, 50:] = True, True, True
     inpainted = np.where(mask, damaged(image), image)
     np.savez(tmp_path / "fill.npz", image=image, inpainted=inpainted, mask=mask)
-    script = Path(__file__).parents[1] / "benchmarks" / "referee_process.py"
+    script = Path(__file__).parents[2] / "benchmarks" / "referee_process.py"
     command = [referee, str(script), str(tmp_path / "fill.npz")]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     found = {name: float(score) for name, score in metrics.referee_scores(inpainted, image, mask).items()}

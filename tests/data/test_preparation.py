@@ -17,7 +17,7 @@ from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.imaging import geometry, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 SMALL = PreparationSettings(modality="mri", image_size=16, percentiles=(0, 100))
 MANY = [f"sub-{number:02d}" for number in range(20)]
 

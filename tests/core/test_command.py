@@ -10,7 +10,7 @@ import pytest
 from ipmedgan_jax.core import command as core_command
 from ipmedgan_jax.core.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def command(module, *arguments, cwd=ROOT):

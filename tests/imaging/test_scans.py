@@ -9,7 +9,7 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import geometry, scans
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 MRI_WINDOW = {"window_hu": (-1000, 2000), "percentiles": (0.5, 99.5), "foreground_level": 0.05}
 
 

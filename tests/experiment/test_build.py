@@ -272,14 +272,14 @@ def test_only_keys_that_change_the_run_s_numbers_count_as_another_config(tiny_co
     assert saved_config.differing_keys(a, c) == ["holes.fill", "loss.style"]
 
 
-def test_without_data_the_phantom_is_made_once(tiny_config, cache, caplog):
+def test_without_data_the_phantom_is_made_once(tiny_config, cache_folder, caplog):
     changes = {"data__dir": "", "phantom__subjects": 4, "phantom__slices": 2}
     first = find_dataset(tiny_config(**changes))
     marker = first.directory / "dataset.json"
     time = marker.stat().st_mtime_ns
     again = find_dataset(tiny_config(**changes))
     assert marker.stat().st_mtime_ns == time
-    assert again.directory.is_relative_to(cache)
+    assert again.directory.is_relative_to(cache_folder)
     assert all(again.subjects[split] for split in ("train", "validation", "test"))
 
 

@@ -7,7 +7,7 @@ from ipmedgan_jax.data import hole_shapes, pipeline
 from ipmedgan_jax.imaging import mask_files
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.systems.interface import Batch
-from tests.test_inpaint import write
+from tests.inpainting.test_scan import write
 
 SIZE, SMALLEST = 24, 6
 LESION = np.array([[0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0]], bool)

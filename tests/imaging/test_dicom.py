@@ -9,7 +9,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, scans
 from ipmedgan_jax.inpainting.jobs import check_output, find_jobs
 from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
-from tests.test_inpaint import generator, ramp, square, write
+from tests.inpainting.test_scan import generator, ramp, square, write
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402

@@ -19,7 +19,7 @@ def run(**environment):
     return subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=kept | {"JAX_PLATFORMS": "cpu"} | environment,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,
