@@ -94,7 +94,7 @@ def test_a_module_is_short_or_says_why_not(module):
 def test_names_inside_strings_exist_here():
     """Programs in strings, patched names and scripts would otherwise be resolved in another installed copy, or not at all."""
     texts = {path: path.read_text() for folder in ("tests", "benchmarks", "launch") for path in (ROOT / folder).rglob("*.*")
-             if path.suffix in {".py", ".sh", ".sbatch", ".yaml"}}  # fmt: skip
+             if path.suffix in {".py", ".sh", ".sbatch", ".yaml"} and "v0.1.0" not in path.parts}  # fmt: skip
     found = 0
     for path, text in texts.items():
         for package, names in re.findall(r"from (ipmedgan_jax[\w.]*) import ([\w, ]+)", text):
@@ -122,7 +122,8 @@ def test_only_experiment_reads_a_config_dict():
     assert {package_of(module) for module in readers} <= {"experiment", "commands"}
     assert {module.rpartition(".")[2] for module in readers if package_of(module) == "commands"} <= allowed
     for name in allowed:
-        assert "config." not in source_of(f"ipmedgan_jax.{name}").split('"""', 2)[2].replace("--config.", "")
+        code = source_of(f"ipmedgan_jax.{name}").split('"""', 2)[2]
+        assert not re.search(r"(?<![\w-])config\.", code)
 
 
 def test_configs_import_ml_collections_only():

@@ -4,22 +4,23 @@ All scores are of pixels, counted over a subject's slices, intact ones included,
 is that of all its slices together, so that finding damage where there is none costs, and one small spot weighs as it is.
 """
 
-import json
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import Find, in_groups
 from ipmedgan_jax.data.damage import INTACT, damaged_pixels
 from ipmedgan_jax.data.pipeline import DamagedSlice
 from ipmedgan_jax.evaluation import figures, reports
+from ipmedgan_jax.experiment.build import Experiment
+from ipmedgan_jax.systems.inference import LearnedFind
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: in
 
 
 def subject_scores(counts: Iterable[Count]) -> dict[str, dict[str, float]]:
-    """{subject: {score: value}}: `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind, `clean`.
+    """{subject: {score: value}}: `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind, `slice_specificity`.
 
-    `clean` is the share of its intact slices in which nothing was found. A score that a subject cannot have is left out.
+    `slice_specificity` is the share of a subject's intact slices in which nothing was found. A score that a subject
+    cannot have is left out.
     """
     by_subject: dict[str, list[Count]] = {}
     for each in counts:
@@ -85,7 +87,7 @@ def _scores(counts: Sequence[Count]) -> dict[str, float]:
         right, wrong, missed = _sums([each for each in counts if each.kind == kind])
         scores[f"dice_{kind}"] = _share(2 * right, 2 * right + wrong + missed)
     intact = [each for each in counts if each.kind == INTACT]
-    scores["clean"] = _share(sum(not each.wrong for each in intact), len(intact))
+    scores["slice_specificity"] = _share(sum(not each.wrong for each in intact), len(intact))
     return {name: value for name, value in scores.items() if value is not None}
 
 
@@ -97,70 +99,113 @@ def _share(part: float, whole: float) -> float | None:
     return float(part / whole) if whole else None
 
 
-def mean_over_subjects(counts: Iterable[Count]) -> dict[str, float]:
-    """Each score's mean over the subjects that have it."""
-    return {name: statistics.mean(values) for name, values in _columns(subject_scores(counts)).items()}
-
-
-def _columns(by_subject: dict[str, dict[str, float]]) -> dict[str, list[float]]:
-    """Each score's values, of the subjects that have it."""
-    columns: dict[str, list[float]] = {}
-    for scores in by_subject.values():
-        for name, value in scores.items():
-            columns.setdefault(name, []).append(value)
-    return columns
-
-
 def report(counts: Sequence[Count], *, resamples: int, **about: Any) -> dict[str, Any]:
-    """What metrics.json holds; `about` is passed on. UserError without slices."""
+    """The content of metrics.json; `about` is passed on. UserError without slices."""
     if not counts:
-        raise UserError("no slice to find damage in, at least one wanted (data.dir)")
+        raise UserError("no slice to find damage in, at least one expected (data.dir)")
     by_subject = subject_scores(counts)
-    region = {
-        name: {"mean": statistics.mean(values), "ci95": reports.bootstrap_interval(values, resamples=resamples)}
-        for name, values in _columns(by_subject).items()
-    }
     return {
         **about,
-        "region": {"image": region},
+        "region": {"image": reports.estimates(by_subject, resamples=resamples)},
         "subjects": len(by_subject),
         "slices": len(counts),
-        "seconds_per_slice": statistics.median(each.seconds for each in counts),
+        "seconds_per_slice": statistics.median(count.seconds for count in counts),
     }
-
-
-def write_report(directory: Path, report: dict[str, Any], counts: Sequence[Count]) -> None:
-    """Writes `subjects.csv` and, last, `metrics.json`, each whole or not at all."""
-    rows = [{"subject": subject, **scores} for subject, scores in subject_scores(counts).items()]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    complete = [{name: row.get(name, "") for name in columns} for row in rows]
-    files.write_text(directory / "subjects.csv", reports.csv_text(complete))
-    files.write_text(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def table(report: dict[str, Any]) -> str:
     """A Markdown table of a report's scores."""
     scores = report["region"]["image"]
-    return reports.markdown_table([["score", "mean"], *([name, reports.cell(each, 3)] for name, each in scores.items())])
+    return reports.markdown_table([["score", "mean"], *([name, reports.cell(score, 3)] for name, score in scores.items())])
 
 
-def example_row(each: Found) -> figures.Row:
-    """The damaged slice, what is damaged, and what was found: rightly white, wrongly red, missed blue."""
-    record, shown = each.slice.record, each.slice.image
-    colours = np.zeros((*shown.shape, 3), np.uint8)
-    colours[each.mask & each.slice.mask] = 255
-    colours[each.mask & ~each.slice.mask] = figures.RED
-    colours[~each.mask & each.slice.mask] = figures.BLUE
+# ------------------------------------------------------------------ the task
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedSlice:
+    """What is kept of a slice: its pixel counts and, of the few that are shown, its row."""
+
+    count: Count
+    row: figures.Row | None
+
+
+@dataclass(frozen=True)
+class DamageFinding:
+    """The task of finding: each slice of a split is searched twice, with simulated damage and as it is."""
+
+    experiment: Experiment
+
+    @property
+    def title(self) -> str:
+        experiment = self.experiment
+        subjects = f"{experiment.evaluation.split} subjects"
+        return f"{experiment.name} on {experiment.dataset.modality}, {subjects}, simulated damage"
+
+    @property
+    def no_slices(self) -> str:
+        return "no slice to find damage in (data.dir)"
+
+    def network(self) -> LearnedFind:
+        return LearnedFind(self.experiment.system)
+
+    def count(self, split: str) -> int:
+        return 2 * self.experiment.dataset.slices[split]
+
+    def slices(self, split: str, *, at_most: int | None = None) -> Iterator[DamagedSlice]:
+        return pipeline.damaged_slices(self.experiment.dataset.directory, split, self.experiment.holes, at_most=at_most)
+
+    def results(
+        self, predict: Find, slices: Iterable[DamagedSlice], is_shown: Callable[[int], bool]
+    ) -> Iterator[SearchedSlice]:
+        searched = find_in_slices(predict, slices, batch_size=self.experiment.evaluation.batch_size)
+        for i, found in enumerate(searched):
+            yield SearchedSlice(found.count, example_row(found) if is_shown(i) else None)
+
+    def subject_scores(self, results: Iterable[SearchedSlice]) -> dict[str, dict[str, float]]:
+        return subject_scores(result.count for result in results)
+
+    def report(self, results: Sequence[SearchedSlice], **about: Any) -> dict[str, Any]:
+        experiment = self.experiment
+        return report(
+            [result.count for result in results],
+            resamples=experiment.evaluation.bootstrap,
+            system=experiment.name,
+            data=experiment.describe_data(),
+            damage=experiment.describe_damage(),
+            **about,
+        )
+
+    def write(self, directory: Path, report: dict[str, Any], results: Sequence[SearchedSlice]) -> None:
+        rows = [{"subject": subject, **scores} for subject, scores in self.subject_scores(results).items()]
+        reports.write_tables(directory, report, subjects=rows)
+
+    def summary(self, report: dict[str, Any]) -> str:
+        split = self.experiment.evaluation.split
+        return f"{table(report)}\n{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s)"
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def example_row(found: Found) -> figures.Row:
+    """The damaged slice, the damage, its likelihood, and what was found: right is white, wrong red, missed blue."""
+    record, true, image = found.slice.record, found.slice.mask, found.slice.image
+    colours = np.zeros((*image.shape, 3), np.uint8)
+    colours[found.mask & true] = 255
+    colours[found.mask & ~true] = figures.RED
+    colours[~found.mask & true] = figures.BLUE
     return figures.Row(
-        (record.subject, f"slice {record.index}", each.slice.kind),
-        (("damaged", shown), ("damage", _as_image(each.slice.mask)), ("found (red wrongly, blue missed)", colours)),
+        (record.subject, f"slice {record.index}", found.slice.kind),
+        (
+            ("damaged", image),
+            ("damage", _as_image(true)),
+            ("likelihood", _as_image(found.likelihood)),
+            ("found (red wrong, blue missed)", colours),
+        ),
     )
 
 
-def tiles(each: Found) -> list[np.ndarray]:
-    """The same in greys, for a run's pictures."""
-    return [each.slice.image, _as_image(each.slice.mask), _as_image(each.likelihood)]
-
-
 def _as_image(share: np.ndarray) -> np.ndarray:
+    """Shares in [0, 1] as grey levels in [-1, 1]."""
     return 2 * share.astype(np.float32) - 1

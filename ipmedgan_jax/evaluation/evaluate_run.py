@@ -1,97 +1,88 @@
-"""A run, or a classical fill, scored on the test or validation subjects."""
+"""A run, or a classical fill, evaluated on the test or validation subjects.
 
-import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+Each process evaluates its share of the slices. The first process writes what all have found.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
-from ipmedgan_jax.data.batches import Find, Inpaint
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.evaluation import detection, figures, fills, metrics, reports, scoring
-from ipmedgan_jax.evaluation.figures import Row
-from ipmedgan_jax.evaluation.reports import SliceScore
-from ipmedgan_jax.evaluation.scoring import Scored
+from ipmedgan_jax.evaluation import figures, scoring
+from ipmedgan_jax.evaluation.filling import HoleFilling
+from ipmedgan_jax.evaluation.tasks import Task, task_of
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.classical import FILLS
-from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
+from ipmedgan_jax.systems.interface import Tree
 
 
-def evaluate_run(built: Experiment, workdir: Path) -> dict[str, Any]:
-    """Scores a run's best or latest checkpoint (`evaluation.checkpoint`); returns metrics.json."""
+def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
+    """Evaluates a run's best or latest checkpoint (`evaluation.checkpoint`); returns the content of metrics.json."""
 
-    def restore() -> tuple[int, Any, Any]:
-        run_folder.check_same_run(built, workdir)
-        with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
-            step = run_folder.chosen_step(checkpoints, built.evaluation.checkpoint)
+    def restore() -> tuple[int, Tree, Tree]:
+        run_folder.check_same_run(experiment, workdir)
+        with run_folder.open_checkpoints(experiment.training, workdir, create=False) as checkpoints:
+            step = run_folder.chosen_step(checkpoints, experiment.evaluation.checkpoint)
+            size = experiment.dataset.image_size
             return step, *run_folder.restore_generator(
-                built.system, built.dataset.image_size, uses_ema=built.uses_ema, checkpoints=checkpoints, step=step
+                experiment.system, size, uses_ema=experiment.uses_ema, checkpoints=checkpoints, step=step
             )
 
     step, params, statistics = processes.together(restore)
     processes.agree(checkpoint=step)
     logging.info("evaluating step %d", step)
-    learned = {
+    task = task_of(experiment)
+    predict = task.network().bind(params, statistics)
+    about = {
         "step": step,
-        "images_seen": step * built.training.batch_size,
+        "images_seen": step * experiment.training.batch_size,
         "parameters": run_folder.parameter_count(params),
     }
-    if built.is_finder:
-        return _evaluate_finder(built, LearnedFind(built.system).bind(params, statistics), learned, workdir)
-    inpaint = LearnedInpaint(built.system).bind(params, statistics)
-    return _evaluate(built, inpaint, built.name, learned, workdir)
+    return evaluate(task, predict, experiment, workdir, **about)
 
 
-def evaluate_classical(built: Experiment, system: str, workdir: Path) -> dict[str, Any]:
-    """Scores a classical fill; returns metrics.json."""
-
+def evaluate_classical(experiment: Experiment, system: str, workdir: Path) -> dict[str, Any]:
+    """Evaluates a classical fill; returns the content of metrics.json."""
     if (workdir / run_folder.CONFIG_FILE).exists():
         raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
-    return _evaluate(built, scoring.classical_inpaint(FILLS[system]), system, {"step": None}, workdir)
+    task = HoleFilling(experiment, system)
+    return evaluate(task, scoring.classical_inpaint(FILLS[system]), experiment, workdir, step=None)
 
 
-def _evaluate(built: Experiment, inpaint: Inpaint, system: str, learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
+def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, workdir: Path, **about: Any) -> dict[str, Any]:
+    """Evaluates `predict` on all slices of the split and writes `WORKDIR/evaluation`; `about` goes into the report.
 
-    directory, split = workdir / "evaluation", built.evaluation.split
-    _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)  # before the work, not after it
-    # Of several processes each has done its share; the first writes what all have made.
-    done = processes.gather_lists(processes.together(lambda: list(_scored_slices(built, inpaint))))
-    scores = [each.score for each in done]
-    features, subjects = [each.features for each in done], [each.subject for each in scores]
-    report = reports.report(
-        scores,
-        system=system,
-        data=built.describe_data(),
-        holes=built.describe_holes(),
-        seconds_per_slice=statistics.median(each.seconds for each in done) if done else None,
-        resamples=built.evaluation.bootstrap,
-        kid=metrics.kernel_inception_distance(np.stack(features), subjects) if done else None,
-        **learned,
-    )
-    kept = fills.Writer()
-    for each in done:
-        kept.add(each.score, each.fill, image=each.image)
+    The few slices of examples.png are evenly spread, whatever their scores.
+    """
+    directory, split = workdir / "evaluation", experiment.evaluation.split
+    _write_on_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)  # before the work, not after it
+    shown = set(pipeline.spread(task.count(split), experiment.evaluation.examples))
+
+    def evaluate_share() -> list[Any]:
+        slices = processes.share(task.slices(split))
+        results = task.results(predict, slices, lambda i: processes.number(i) in shown)
+        return list(tqdm(results, total=task.count(split) // processes.count(), unit="slice", disable=None))
+
+    results = processes.gather_lists(processes.together(evaluate_share))
+    report = task.report(results, **about)
 
     def write() -> None:
-        kept.write(directory / fills.FILE)
-        reports.write_report(directory, report, scores)
-        title = f"{system} on {built.dataset.modality}, {split} subjects"
-        figures.example_grid([each.row for each in done if each.row], directory / "examples.png", title=title)
-        print(reports.table([report]))
-        print(f"{report['slices']} holes of {report['subjects']} {split} subject(s); written to {directory}")
+        task.write(directory, report, results)
+        rows = [result.row for result in results if result.row]
+        figures.example_grid(rows, directory / "examples.png", title=task.title)
+        print(f"{task.summary(report)}; written to {directory}")
 
-    _by_the_first(write, directory)
+    _write_on_first(write, directory)
     return report
 
 
-def _by_the_first(write: Callable[[], None], directory: Path) -> None:
+def _write_on_first(write: Callable[[], None], directory: Path) -> None:
     """The first process writes to the folder, and all wait for it. UserError, in all, where it cannot."""
 
     def work() -> None:
@@ -101,83 +92,3 @@ def _by_the_first(write: Callable[[], None], directory: Path) -> None:
             raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
     processes.by_first(work)
-
-
-def _evaluate_finder(built: Experiment, find: Find, learned: dict[str, Any], workdir: Path) -> dict[str, Any]:
-
-    directory, split = workdir / "evaluation", built.evaluation.split
-    _by_the_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
-    slices = pipeline.damaged_slices(built.dataset.directory, split, built.holes)
-    bar = tqdm(slices, total=2 * built.dataset.slices[split], unit="slice", disable=None)  # damaged and intact
-    shown = set(pipeline.spread(2 * built.dataset.slices[split], built.evaluation.examples))
-
-    def mine() -> list[tuple[detection.Count, Row | None]]:
-        found = detection.find_in_slices(find, processes.share(bar), batch_size=built.evaluation.batch_size)
-        numbered = ((processes.number(i), each) for i, each in enumerate(found))
-        return [(each.count, detection.example_row(each) if i in shown else None) for i, each in numbered]
-
-    done = processes.gather_lists(processes.together(mine))
-    counts = [count for count, _ in done]
-    report = detection.report(
-        counts,
-        resamples=built.evaluation.bootstrap,
-        system=built.name,
-        data=built.describe_data(),
-        damage=built.describe_damage(),
-        **learned,
-    )
-
-    def write() -> None:
-        detection.write_report(directory, report, counts)
-        title = f"{built.name} on {built.dataset.modality}, {split} subjects, simulated damage"
-        figures.example_grid([row for _, row in done if row], directory / "examples.png", title=title)
-        print(detection.table(report))
-        print(
-            f"{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s); written to {directory}"
-        )
-
-    _by_the_first(write, directory)
-    return report
-
-
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """What is kept of a scored slice; `row`, and its whole `image`, of the few that examples.png shows."""
-
-    score: SliceScore
-    seconds: float
-    features: np.ndarray
-    fill: np.ndarray
-    image: np.ndarray | None
-    row: Row | None
-
-
-def _scored_slices(built: Experiment, inpaint: Inpaint) -> Iterator[_Done]:
-    """This process's share of the slices, in their order; shown are a few, evenly spread whatever their scores."""
-
-    dataset, split = built.dataset, built.evaluation.split
-    mine = processes.share(pipeline.evaluation_slices(dataset.directory, split, built.holes))
-    scored = scoring.score_slices(
-        inpaint,
-        mine,
-        built.features,
-        hole_size=built.holes.size,
-        modality=dataset.modality,
-        batch_size=built.evaluation.batch_size,
-    )
-    shown = set(pipeline.spread(dataset.slices[split], built.evaluation.examples))
-    bar = tqdm(scored, total=dataset.slices[split] // processes.count(), unit="slice", disable=None)
-    for i, each in enumerate(bar):
-        row = _example_row(each, built.fill) if processes.number(i) in shown else None
-        yield _Done(each.score, each.seconds, each.features, each.fill, each.slice.image if row else None, row)
-
-
-def _example_row(each: Scored, fill: float) -> Row:
-
-    return figures.example_row(
-        (each.score.subject, f"slice {each.score.index}", f"{each.score.hole_scores['psnr']:.1f} dB in the hole"),
-        image=each.slice.image,
-        context=each.slice.context(fill),
-        inpainted=each.inpainted.copy(),
-        hole=each.score.hole,
-    )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import fills, reports
+from ipmedgan_jax.evaluation import reports, saved_fills
 
 TITLES = {
     "surround_mean": "mean of the surround",
@@ -44,7 +44,7 @@ class Run:
     label: str
     report: dict[str, Any]
     scores: tuple[reports.SliceScore, ...]
-    fills: fills.Fills
+    fills: saved_fills.Fills
 
     @property
     def system(self) -> str:
@@ -92,13 +92,13 @@ def read(folder: Path) -> Run:
         raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
     except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{directory}: damaged or of another version ({error}); evaluate the run again") from error
-    filled = fills.read(directory / fills.FILE)
+    filled = saved_fills.read(directory / saved_fills.FILE)
     if [(score.subject, score.volume, score.index) for score in scores] != _names(filled):
-        raise UserError(f"{directory}: {fills.FILE} and slices.csv are of other slices; evaluate the run again")
+        raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")
     return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
 
 
-def _names(filled: fills.Fills) -> list[tuple[str, str, int]]:
+def _names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
     return [(str(s), str(v), int(i)) for s, v, i in zip(filled.subject, filled.volume, filled.index, strict=True)]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.files import write_text as write_whole
 from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP
 
 REGIONS = ("hole", "image")
@@ -71,6 +71,28 @@ def subject_means(scores: Sequence[SliceScore], region: str) -> dict[str, dict[s
     }
 
 
+def mean_over_subjects(subject_scores: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Each score's mean over the subjects that have it."""
+    return {name: float(np.mean(values)) for name, values in _columns(subject_scores).items()}
+
+
+def estimates(subject_scores: dict[str, dict[str, float]], *, resamples: int) -> dict[str, dict[str, Any]]:
+    """{score: {"mean", "ci95"}} over the subjects that have the score."""
+    return {
+        name: {"mean": float(np.mean(values)), "ci95": bootstrap_interval(values, resamples=resamples)}
+        for name, values in _columns(subject_scores).items()
+    }
+
+
+def _columns(subject_scores: dict[str, dict[str, float]]) -> dict[str, list[float]]:
+    """Each score's values, of the subjects that have it."""
+    columns: dict[str, list[float]] = {}
+    for scores in subject_scores.values():
+        for name, value in scores.items():
+            columns.setdefault(name, []).append(value)
+    return columns
+
+
 def bootstrap_interval(
     per_subject_values: Sequence[float], *, resamples: int, seed: int = BOOTSTRAP_SEED
 ) -> tuple[float, float] | None:
@@ -109,7 +131,7 @@ def report(
     is not finite.
     """
     if not scores:
-        raise UserError(f"{system}: no slice to score, at least one wanted (data.dir, holes.evaluation_min_foreground)")
+        raise UserError(f"{system}: no slice to score, at least one expected (data.dir, holes.evaluation_min_foreground)")
     _check_scores(scores)
     regions = {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS}
     if kid is not None:
@@ -129,11 +151,16 @@ def report(
 
 
 def write_report(directory: Path, report: dict[str, Any], scores: Sequence[SliceScore]) -> None:
-    """Writes `slices.csv`, `subjects.csv` (a row each) and, last, `metrics.json`, each whole or not at all."""
+    """Writes `slices.csv`, `subjects.csv` (a row each) and, last, `metrics.json`, each atomically."""
+    write_tables(directory, report, slices=[_slice_row(score) for score in scores], subjects=_subject_rows(scores))
+
+
+def write_tables(directory: Path, report: dict[str, Any], **tables: Sequence[dict[str, Any]]) -> None:
+    """Writes each table's rows as `NAME.csv` and, last, the report as `metrics.json`, each atomically."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / "slices.csv", csv_text([_slice_row(score) for score in scores]))
-    write_whole(directory / "subjects.csv", csv_text(_subject_rows(scores)))
-    write_whole(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    for name, rows in tables.items():
+        files.write_text(directory / f"{name}.csv", csv_text(rows))
+    files.write_text(directory / "metrics.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
 def read_slices(path: Path) -> list[SliceScore]:
@@ -166,13 +193,8 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[str, Any]:
     """One region of metrics.json from its subjects' means."""
-    metrics = next(iter(means.values()))
-    columns = {metric: [row[metric] for row in means.values()] for metric in metrics}
-    summary: dict[str, Any] = {
-        metric: {"mean": float(np.mean(values)), "ci95": bootstrap_interval(values, resamples=resamples)}
-        for metric, values in columns.items()
-    }
-    if "mse" in columns:
+    summary: dict[str, Any] = estimates(means, resamples=resamples)
+    if "mse" in summary:
         summary["psnr_of_mean_mse"] = _psnr_of_mean_mse(summary["mse"]["mean"])
     return summary
 
@@ -185,14 +207,14 @@ def _psnr_of_mean_mse(mean_mse: float) -> float:
 def _check_scores(scores: Sequence[SliceScore]) -> None:
     """Every slice has the same metrics, and every score is a finite number."""
     for region in REGIONS:
-        wanted = scores[0].region(region).keys()
+        expected = scores[0].region(region).keys()
         for score in scores:
             where = f"subject {score.subject}, volume {score.volume}, slice {score.index}, {region}"
-            if score.region(region).keys() != wanted:
-                raise ValueError(f"{where}: metrics {sorted(wanted)} wanted, got {sorted(score.region(region))}")
+            if score.region(region).keys() != expected:
+                raise ValueError(f"{where}: expected metrics {sorted(expected)}, got {sorted(score.region(region))}")
             for metric, value in score.region(region).items():
                 if not math.isfinite(value):
-                    raise UserError(f"{where}: a finite {metric} wanted, got {value} (evaluation.checkpoint)")
+                    raise UserError(f"{where}: expected a finite {metric}, got {value} (evaluation.checkpoint)")
 
 
 def _slice_row(score: SliceScore) -> dict[str, Any]:
@@ -222,8 +244,10 @@ def _subject_rows(scores: Sequence[SliceScore]) -> list[dict[str, Any]]:
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """A heading and the rows; a row that lacks a column has an empty cell there."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -16,7 +16,7 @@ import numpy as np
 from ipmedgan_jax.data.batches import Inpaint, NumpyBatch
 from ipmedgan_jax.data.pipeline import EvaluationSlice, in_batches
 from ipmedgan_jax.evaluation import metrics
-from ipmedgan_jax.evaluation.reports import SliceScore, subject_means
+from ipmedgan_jax.evaluation.reports import SliceScore
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
 from ipmedgan_jax.systems import masking
@@ -105,9 +105,3 @@ def batch_scores(
 def grey_levels(image: jax.Array) -> jax.Array:
     """[-1, 1] -> [0, 255], not rounded."""
     return (image + 1.0) * (metrics.PEAK / 2)
-
-
-def mean_over_subjects(scores: Iterable[SliceScore]) -> dict[str, float]:
-    """Each hole score's mean of the subjects' means."""
-    means = subject_means(list(scores), "hole").values()
-    return {name: float(np.mean([subject[name] for subject in means])) for name in next(iter(means), {})}

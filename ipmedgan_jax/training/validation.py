@@ -1,18 +1,17 @@
-"""What training sees of its validation subjects: scores that choose the best checkpoint, and a few slices drawn."""
+"""Validation during training: scores for checkpoint selection, and example images."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import numpy as np
 from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.evaluation import detection, figures, scoring
+from ipmedgan_jax.evaluation import figures, reports
+from ipmedgan_jax.evaluation.tasks import task_of
 from ipmedgan_jax.experiment.build import Experiment
-from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 from ipmedgan_jax.systems.interface import Tree
 from ipmedgan_jax.systems.update import TrainState
 from ipmedgan_jax.training.summaries import Summaries
@@ -20,24 +19,31 @@ from ipmedgan_jax.training.summaries import Summaries
 EXAMPLE_SLICES = 4
 """Slices in the picture of each validation."""
 
-Look = Callable[[Tree, Tree], tuple[dict[str, float], list[np.ndarray]]]
-"""(parameters, statistics) of a generator -> scores on the validation subjects, and images of some slices, three each."""
-
 
 def make_validation(
     experiment: Experiment, workdir: Path, summaries: Summaries
 ) -> Callable[[int, TrainState], dict[str, float]]:
     """A function (step, state) -> scores on the validation subjects; it also draws a few of their slices.
 
-    Each process looks at its share of the slices; all get all scores.
+    Scores are means over subjects of their means over slices. Each process evaluates its share of the slices; all get all
+    scores. UserError where the validation subjects have no slice to evaluate.
     """
-    look = _look_at_finds(experiment) if experiment.is_finder else _look_at_fills(experiment)
+    task = task_of(experiment)
+    slices = list(task.slices("validation", at_most=experiment.training.validation_slices))
+    if not slices:
+        raise UserError(f"validation subjects: {task.no_slices}")
+    shown = set(pipeline.spread(len(slices), EXAMPLE_SLICES))
+    share = list(processes.share(slices))
+    network = task.network()
 
     def validate(step: int, state: TrainState) -> dict[str, float]:
-        scores, tiles = look(*generator_variables(state))
+        predict = network.bind(*generator_variables(state))
+        results = processes.gather_lists(list(task.results(predict, share, lambda i: processes.number(i) in shown)))
+        scores = reports.mean_over_subjects(task.subject_scores(results))
 
         def draw() -> None:
-            picture = figures.image_grid(tiles, columns=3)
+            rows = [result.row for result in results if result.row]
+            picture = figures.image_grid([image for row in rows for _, image in row.tiles[:3]], columns=3)
             summaries.image(step, "validation/examples", picture)
             figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
 
@@ -48,61 +54,6 @@ def make_validation(
         return scores
 
     return validate
-
-
-def _look_at_fills(experiment: Experiment) -> Look:
-    """Holes' scores; image, context and inpainted image of some."""
-    slices = list(
-        pipeline.evaluation_slices(
-            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
-        )
-    )
-    if not slices:
-        raise UserError("no validation slice has a place for a hole: lower holes.evaluation_min_foreground")
-    shown = set(pipeline.spread(len(slices), EXAMPLE_SLICES))
-    mine = list(processes.share(slices))
-    inpaint = LearnedInpaint(experiment.system)
-
-    def look(params: Tree, statistics: Tree) -> tuple[dict[str, float], list[np.ndarray]]:
-        scored = scoring.score_slices(
-            inpaint.bind(params, statistics),
-            mine,
-            experiment.features,
-            hole_size=experiment.holes.size,
-            modality=experiment.dataset.modality,
-            batch_size=experiment.evaluation.batch_size,
-        )
-        seen = []
-        for i, each in enumerate(scored):
-            tiles = [each.slice.image, each.slice.context(experiment.fill), each.inpainted]
-            seen.append((each.score, tiles if processes.number(i) in shown else []))
-        everything = processes.gather_lists(seen)
-        return scoring.mean_over_subjects(score for score, _ in everything), [tile for _, some in everything for tile in some]
-
-    return look
-
-
-def _look_at_finds(experiment: Experiment) -> Look:
-    """Scores of what is found; damaged slice, damage and its likelihood of some."""
-    slices = list(
-        pipeline.damaged_slices(
-            experiment.dataset.directory, "validation", experiment.holes, at_most=experiment.training.validation_slices
-        )
-    )
-    if not slices:
-        raise UserError("no validation slice to find damage in")
-    shown = pipeline.spread(len(slices), EXAMPLE_SLICES)
-    mine = list(processes.share(slices))
-    find = LearnedFind(experiment.system)
-
-    def look(params: Tree, statistics: Tree) -> tuple[dict[str, float], list[np.ndarray]]:
-        found = detection.find_in_slices(find.bind(params, statistics), mine, batch_size=experiment.evaluation.batch_size)
-        seen = [(each.count, detection.tiles(each) if processes.number(i) in shown else []) for i, each in enumerate(found)]
-        everything = processes.gather_lists(seen)
-        scores = detection.mean_over_subjects(count for count, _ in everything)
-        return scores, [tile for _, some in everything for tile in some]
-
-    return look
 
 
 def generator_variables(state: TrainState) -> tuple[Tree, Tree]:

@@ -10,7 +10,7 @@ from skimage.transform import radon
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import damage, pipeline
 from ipmedgan_jax.data.damage import damaged_pixels
-from ipmedgan_jax.evaluation import detection
+from ipmedgan_jax.evaluation import detection, reports
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.inpainting import load_run
@@ -115,10 +115,10 @@ def test_scores_are_of_a_subject_s_slices_together():
     ]
     scores = detection.subject_scores(finds)
     assert scores["a"] == pytest.approx(
-        {"dice": 2 / 5, "sensitivity": 1 / 2, "precision": 1 / 3, "dice_void": 0.5, "clean": 0}
+        {"dice": 2 / 5, "sensitivity": 1 / 2, "precision": 1 / 3, "dice_void": 0.5, "slice_specificity": 0}
     )
-    assert scores["b"] == {"dice": 1, "sensitivity": 1, "precision": 1, "dice_cut": 1, "clean": 1}
-    means = detection.mean_over_subjects(finds)
+    assert scores["b"] == {"dice": 1, "sensitivity": 1, "precision": 1, "dice_cut": 1, "slice_specificity": 1}
+    means = reports.mean_over_subjects(detection.subject_scores(finds))
     assert (means["dice"], means["dice_void"]) == pytest.approx((0.7, 0.5))
     report = detection.report(finds, resamples=50, system="finder")
     assert report["region"]["image"]["dice"]["mean"] == pytest.approx(0.7)
@@ -159,7 +159,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
     loop.train(built, tmp_path)
     report = evaluate_run(built, tmp_path)
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text()) == report
-    assert set(report["region"]["image"]) >= {"dice", "sensitivity", "clean"}
+    assert set(report["region"]["image"]) >= {"dice", "sensitivity", "slice_specificity"}
     assert (report["system"], report["step"], report["slices"]) == ("finder", 2, 2 * built.dataset.slices["validation"])
     assert report["damage"]["kinds"] == ["metal", "cut"]
     for name in ("evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000002.png"):

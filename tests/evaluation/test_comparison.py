@@ -10,7 +10,7 @@ from PIL import Image
 
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, fills, metrics, reports
+from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, metrics, reports, saved_fills
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.experiment import build
 
@@ -26,7 +26,7 @@ def folders(tmp_path_factory):
 
 def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
     rng = np.random.default_rng(len(system))
-    scores, writer = [], fills.Writer()
+    scores, writer = [], saved_fills.Writer()
     for subject in range(subjects):
         for index in range(2):
             mse = error * (1 + subject) + rng.uniform(0, 0.1)
@@ -50,7 +50,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
         images_seen=400 if system != "telea" else 0,
     )
     reports.write_report(folder / "evaluation", report, scores)
-    writer.write(folder / "evaluation" / fills.FILE)
+    writer.write(folder / "evaluation" / saved_fills.FILE)
     return folder
 
 
@@ -226,7 +226,7 @@ def test_a_figure_s_row_is_one_slice_whatever_each_run_kept_whole(folders, tmp_p
 
 def test_fills_of_other_slices_are_noticed(folders, tmp_path):
     other = make_run(tmp_path / "other", "telea", 20.0, subjects=7)
-    reason = tampered(folders, tmp_path, lambda d: shutil.copy(other / "evaluation" / fills.FILE, d))
+    reason = tampered(folders, tmp_path, lambda d: shutil.copy(other / "evaluation" / saved_fills.FILE, d))
     assert "are of other slices" in reason
 
 

@@ -106,12 +106,12 @@ def test_table_is_aligned_and_says_what_was_not_taken():
 
 
 def test_a_score_that_is_not_finite_is_refused_by_name():
-    with pytest.raises(UserError, match="subject b, volume v, slice 7, hole: a finite mse wanted, got nan"):
+    with pytest.raises(UserError, match="subject b, volume v, slice 7, hole: expected a finite mse, got nan"):
         make_report([*SCORES, slice_score("b", 7, math.nan)])
 
 
 def test_slices_with_other_metrics_are_refused():
-    with pytest.raises(ValueError, match=r"slice 7, hole: metrics \['mse'\] wanted, got \['mse', 'ssim'\]"):
+    with pytest.raises(ValueError, match=r"slice 7, hole: expected metrics \['mse'\], got \['mse', 'ssim'\]"):
         make_report([*SCORES, slice_score("b", 7, 1.0, ssim=1.0)])
 
 

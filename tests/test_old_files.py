@@ -1,0 +1,145 @@
+"""What version 0.1.0 wrote still opens, and gives the numbers that it gave there: data, a run, an exported model.
+
+The files and the numbers are in tests/data/v0.1.0; its make_fixtures.py made them. Bytes that are only read must be the same.
+What is computed may differ as two processors round.
+"""
+
+import hashlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import jax
+import nibabel
+import numpy as np
+import pytest
+
+from configs import demo
+from ipmedgan_jax.data import records
+from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
+from ipmedgan_jax.experiment import build, run_folder
+from ipmedgan_jax.inpainting import load, scan
+from ipmedgan_jax.inpainting.jobs import Job
+from ipmedgan_jax.training import devices, loop
+
+FILES = Path(__file__).parent / "data" / "v0.1.0"
+
+EXPECTED = json.loads((FILES / "expected.json").read_text())
+
+ROUNDING = 1e-4
+"""How far two processors, or numbers of devices, may be apart; relative."""
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A folder with `prepared`, `run`, `model` and `scan`, a copy for each test."""
+    for name in ("prepared", "run", "model", "scan"):
+        with tarfile.open(FILES / f"{name}.tar.gz") as archive:
+            archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def demo_run(folder, steps):
+    """The run as its command would build it today, from configs/demo.py and the same --config flags."""
+    config = demo.get_config().unlock()
+    settings = EXPECTED["settings"] | {"data.dir": str(folder / "prepared"), "train.steps": steps}
+    config.update_from_flattened_dict(
+        {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    )
+    return build.build(config.lock())
+
+
+def latest(built, workdir):
+    """Step, state, place in the input and validation scores of the latest checkpoint."""
+    with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
+        step = checkpoints.latest_step()
+        state, place = checkpoints.restore(step, devices.as_one_like(loop.InitialState(built).shapes))
+        return step, state, place, checkpoints.scores(step)
+
+
+def split_digest(directory, split):
+    """As make_fixtures.py has it."""
+    digest = hashlib.sha256()
+    for path in records.shard_paths(directory, split):
+        for each in records.read_shard(path):
+            said = [each.subject, each.volume, each.index, each.window, each.scale, each.offset, each.codes.shape]
+            digest.update(json.dumps(said).encode() + each.codes.astype("<u2").tobytes())
+    return digest.hexdigest()
+
+
+def state_digest(state):
+    """As make_fixtures.py has it."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def parameter_numbers(state):
+    """As make_fixtures.py has it."""
+    nets = {"generator": state.generator, "average": state.average, **state.discriminators}
+    numbers = {}
+    for name, net in nets.items():
+        for path, leaf in jax.tree.leaves_with_path(net.params):
+            values = np.asarray(leaf, np.float64)
+            numbers["/".join([name, *(each.key for each in path)])] = [float(values.sum()), float(np.sqrt((values**2).sum()))]
+    return numbers
+
+
+def means(region):
+    """`{metric: value}` of a region of metrics.json."""
+    return {name: value["mean"] if isinstance(value, dict) else value for name, value in region.items()}
+
+
+def test_prepared_data_are_read(old):
+    expected = EXPECTED["prepared"]
+    dataset = records.load_dataset(old / "prepared")
+    assert (dataset.fingerprint, dataset.slices) == (expected["fingerprint"], expected["slices"])
+    assert {split: split_digest(old / "prepared", split) for split in records.SPLITS} == expected["records_sha256"]
+
+
+def test_a_run_is_restored_bit_for_bit(old):
+    expected = EXPECTED["run"]
+    step, state, place, scores = latest(run_folder.read_experiment(old / "run", str(old / "prepared")), old / "run")
+    assert (step, place, dict(scores)) == (expected["step"], expected["input"], expected["validation"])
+    assert state_digest(state) == expected["state_sha256"]
+
+
+def test_a_run_is_gone_on_with_as_the_old_version_would_have(old):
+    expected = EXPECTED["resumed"]
+    built = demo_run(old, expected["step"])
+    assert loop.train(built, old / "run") is loop.Outcome.FINISHED
+    step, state, place, scores = latest(built, old / "run")
+    assert (step, place) == (expected["step"], expected["input"])
+    assert dict(scores) == pytest.approx(expected["validation"], rel=ROUNDING)
+    found = parameter_numbers(state)
+    assert found.keys() == expected["parameters"].keys()
+    for name, (total, norm) in expected["parameters"].items():
+        assert found[name] == pytest.approx([total, norm], abs=ROUNDING * norm), name
+
+
+def test_a_run_has_the_same_scores(old):
+    expected = EXPECTED["evaluation"]
+    assert evaluated_runs.read(old / "run").report["region"] == expected  # as the old version wrote them
+    shutil.rmtree(old / "run" / "evaluation")
+    report = evaluate_run.evaluate_run(run_folder.read_experiment(old / "run", str(old / "prepared")), old / "run")
+    assert report["step"] == EXPECTED["run"]["step"]
+    assert report["region"].keys() == expected.keys()
+    for name, region in expected.items():
+        assert means(report["region"][name]) == pytest.approx(means(region), rel=ROUNDING), name
+
+
+@pytest.mark.parametrize("source", ["workdir", "model"])
+def test_a_scan_is_filled_alike(old, source):
+    expected = EXPECTED["filled"][source]
+    workdir, model = (str(old / "run"), None) if source == "workdir" else (None, str(old / "model"))
+    work = Job(old / "scan" / "image.nii.gz", old / "scan" / "mask.nii.gz", old / "filled.nii.gz")
+    report = scan.inpaint_file(load.load(workdir, model, "best"), work, scan.Filling())
+    assert (report["system"], report["step"]) == ("ipmedgan", EXPECTED["run"]["step"])
+    image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
+    assert str(filled.dtype) == expected["dtype"]
+    np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
+    np.testing.assert_allclose(filled[mask > 0], expected["masked"], rtol=0, atol=1)  # of stored units
