@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from configs import demo
-from ipmedgan_jax import evaluate, main
+from ipmedgan_jax import main
 from ipmedgan_jax.core.command import Stopped
 from ipmedgan_jax.distributed import processes
+from ipmedgan_jax.evaluation import evaluate_run
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.training import loop
 from ipmedgan_jax.training.loop import Outcome
@@ -34,7 +35,7 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
     monkeypatch.setattr(build, "build", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)
-    monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))
+    monkeypatch.setattr(evaluate_run, "evaluate_run", lambda *_: evaluated.append(1))
     with pytest.raises(Stopped) if code else contextlib.nullcontext() as caught:
         main.main()
     assert (caught.value.exit_code if code else 0, len(evaluated)) == (code, evaluations)

@@ -16,10 +16,10 @@ from ipmedgan_jax.experiment.saved_config import DATASET, as_json
 from ipmedgan_jax.experiment.settings import (
     EvaluationSettings,
     TrainingSettings,
-    _loss_settings,
     _training_settings,
     evaluation_settings,
     hole_settings,
+    loss_settings,
     preparation_settings,
 )
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -183,7 +183,7 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
         # parent=None: a template that every network copies, wherever it is made.
         normalise=Normalise(statistics.statistics, statistics.momentum, dtype=dtype, parent=None),
         dtype=dtype,
-        loss=_loss_settings(config),
+        loss=loss_settings(config),
         vgg19=vgg19,
     )
 

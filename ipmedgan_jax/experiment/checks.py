@@ -31,13 +31,18 @@ def check(config: ConfigDict) -> None:
     _check_shares(config, "holes", KINDS)
     _check_shares(config, "damage", DAMAGES)
     if config.train.best not in (FINDING_SCORES if config.system in FINDERS else VALIDATION_SCORES):
-        raise UserError(f"config.train.best is {config.train.best!r}: is no score of {config.system}")
+        choices = ", ".join(FINDING_SCORES if config.system in FINDERS else VALIDATION_SCORES)
+        best = config.train.best
+        raise UserError(f"config.train.best is {best!r}, which {config.system} does not report; choose one of {choices}")
     if not 1 <= holes.smallest <= holes.size:
         raise UserError(f"config.holes.smallest is {holes.smallest}: wanted 1 to holes.size, {holes.size}")
     for key, (low, high) in _RANGES.items():
         if not low <= _at(config, key) <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"config.{key} is {_at(config, key)}: wanted {wanted}")
+    for key, weight in config.loss.items():
+        if isinstance(weight, float) and not 0 <= weight < math.inf:
+            raise UserError(f"config.loss.{key} is {weight}: wanted at least 0")
     if config.train.generator_alone + config.train.discriminators_alone >= 1:
         raise UserError("config.train.generator_alone and discriminators_alone: wanted less than 1 in all")
     # The image and each of D's feature maps; one of each of VGG-19's.
@@ -91,12 +96,6 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "damage.intact": (0, 1),
     "generator.dropout": (0, 0.99),
     "normalisation.momentum": (0, 1),
-    "loss.adversarial": (0, math.inf),
-    "loss.local": (0, math.inf),
-    "loss.style": (0, math.inf),
-    "loss.perceptual": (0, math.inf),
-    "loss.reconstruction": (0, math.inf),
-    "loss.content": (0, math.inf),
     "optimiser.learning_rate": (0, math.inf),
     "optimiser.discriminator_rate": (0, math.inf),
     "optimiser.rate_batch": (0, math.inf),

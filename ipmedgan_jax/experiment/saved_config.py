@@ -1,9 +1,12 @@
 """The config as a file, and which keys may change when a run resumes."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from ipmedgan_jax.systems.building_blocks import LossSettings
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
 """Keys of a run's length: free, unless its phases are shares of it."""
@@ -28,7 +31,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 ADDED_KEYS = {
-    "loss.content": 0.0,
+    **{f"loss.{field.name}": field.default for field in fields(LossSettings)},
     "generator.smooth_start": False,
     "holes.kinds": ["square"],
     "holes.shares": [],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -44,23 +45,14 @@ class EvaluationSettings:
     examples: int
 
 
-def _loss_settings(config: ConfigDict) -> LossSettings:
+def loss_settings(config: ConfigDict) -> LossSettings:
+    """`config.loss` key by key; `perceptual` is rescaled to the image's size where the config says so."""
     loss = config.loss
-    # A sum over elements grows with the image; lambda_4 is the paper's at its 256 pixels.
-    scale = (256 / config.data.image_size) ** 2
-    scale = scale if loss.perceptual_scale_by_size and loss.perceptual_reduction == "sum" else 1.0
-    return LossSettings(
-        adversarial=loss.adversarial,
-        local=loss.local,
-        style=loss.style,
-        perceptual=loss.perceptual * scale,
-        perceptual_reduction=loss.perceptual_reduction,
-        perceptual_layers=tuple(loss.perceptual_layers),
-        style_layers=tuple(loss.style_layers),
-        reconstruction=loss.reconstruction,
-        content=loss.content,
-        l1_region=loss.l1_region,
-    )
+    values: dict[str, Any] = {key: tuple(loss[key]) if key.endswith("_layers") else loss[key] for key in loss}
+    if values.pop("perceptual_scale_by_size") and loss.perceptual_reduction == "sum":
+        # A sum over elements grows with the image; lambda_4 is the paper's at its 256 pixels.
+        values["perceptual"] *= (256 / config.data.image_size) ** 2
+    return LossSettings(**values)
 
 
 def preparation_settings(config: ConfigDict) -> PreparationSettings:

@@ -1,6 +1,6 @@
 """What systems are put together from: the config's settings as plain values, and the networks that several of them share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ipmedgan_jax.core.errors import UserError
@@ -15,18 +15,26 @@ LOCAL_LAYERS = 2
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of a generator's terms, and how they are taken; configs/base.py explains each."""
+    """`config.loss`: weights of a generator's terms, and how they are taken. configs/base.py explains each.
 
-    adversarial: float
-    local: float
-    style: float
-    perceptual: float
-    perceptual_reduction: str
-    perceptual_layers: tuple[float, ...]
-    style_layers: tuple[float, ...]
-    reconstruction: float
-    content: float
-    l1_region: str
+    A weight of 0 leaves its term out. A config that was saved before a weight existed has the default here.
+    """
+
+    adversarial: float = 0.0
+    local: float = 0.0
+    style: float = 0.0
+    perceptual: float = 0.0
+    perceptual_reduction: str = "sum"
+    perceptual_layers: tuple[float, ...] = (1.0,) * 5
+    style_layers: tuple[float, ...] = (1.0,) * 5
+    reconstruction: float = 0.0
+    content: float = 0.0
+    l1_region: str = "hole"
+
+    def without(self, *terms: str) -> "LossSettings":
+        """These settings with the weights of some terms at 0."""
+        zeros: dict[str, Any] = dict.fromkeys(terms, 0.0)
+        return replace(self, **zeros)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class BuildingBlocks:
         """Networks that halve a window of twice the hole's side to 4x4 cannot take every hole: UserError for those."""
         if self.hole_size & (self.hole_size - 1) or 2 * self.hole_size > self.image_size:
             raise UserError(
-                f"config.holes.size is {self.hole_size}: {system} wants a power of two, at most half of data.image_size, "
+                f"config.holes.size is {self.hole_size}: {system} needs a power of two, at most half of data.image_size, "
                 f"{self.image_size}"
             )
 

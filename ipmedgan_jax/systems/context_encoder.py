@@ -16,7 +16,7 @@ from jax import Array
 
 from ipmedgan_jax.networks.context_encoder import ContextEncoder, HoleDiscriminator
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 BAND = 7 / 64
@@ -28,9 +28,8 @@ def make(blocks: BuildingBlocks) -> "ContextEncoderSystem":
     return ContextEncoderSystem(
         WindowFill(ContextEncoder(blocks.width, blocks.normalise, blocks.dtype), blocks.hole_size),
         {"local": HoleDiscriminator(blocks.discriminator_width, blocks.normalise, blocks.dtype)},
+        blocks.loss,
         fill=blocks.fill,
-        reconstruction=blocks.loss.reconstruction,
-        adversarial=blocks.loss.adversarial,
     )
 
 
@@ -53,16 +52,15 @@ class WindowFill(nn.Module):
 
 @dataclass(frozen=True)
 class ContextEncoderSystem:
-    """The system: `reconstruction` and `adversarial` weigh its two terms; the discriminator `local` sees the hole alone."""
+    """The system. Its loss has a `reconstruction` and an `adversarial` term; the discriminator `local` sees the hole."""
 
     generator: WindowFill
     discriminators: Mapping[str, nn.Module]
+    loss: LossSettings
     fill: float = 0.0
-    reconstruction: float = 0.999
-    adversarial: float = 0.001
 
     def without_discriminators(self) -> "ContextEncoderSystem":
-        return replace(self, adversarial=0.0)
+        return replace(self, loss=self.loss.without("adversarial"))
 
     def generator_input(self, batch: Batch) -> tuple[Array, Array]:
         return batch.context(self.fill), batch.hole
@@ -72,9 +70,9 @@ class ContextEncoderSystem:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         fake, real = (self.discriminator_input("local", batch, image) for image in (output, batch.image))
-        terms = {"reconstruction": Term(self.reconstruction, overlap_reconstruction_loss(fake, real))}
-        if self.adversarial:
-            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(discriminate("local", output)[0]))
+        terms = {"reconstruction": Term(self.loss.reconstruction, overlap_reconstruction_loss(fake, real))}
+        if self.loss.adversarial:
+            terms["adversarial"] = Term(self.loss.adversarial, losses.adversarial_loss(discriminate("local", output)[0]))
         return terms
 
 

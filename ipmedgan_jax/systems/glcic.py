@@ -20,7 +20,7 @@ from jax import Array
 
 from ipmedgan_jax.networks.glcic import CompletionNetwork, JointDiscriminator
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
@@ -40,10 +40,9 @@ def _make(blocks: BuildingBlocks, *, fill: float | None, sees_mask: bool) -> "GL
         CompletionNetwork(blocks.width, blocks.normalise, blocks.dtype),
         {"joint": JointDiscriminator(blocks.discriminator_width, blocks.normalise, blocks.dtype)},
         blocks.hole_size,
+        blocks.loss,
         fill=fill,
         sees_mask=sees_mask,
-        reconstruction=blocks.loss.reconstruction,
-        adversarial=blocks.loss.adversarial,
     )
 
 
@@ -54,19 +53,18 @@ class GLCIC:
     Attributes:
       fill: what stands in the hole; None: the mean of the image's known pixels.
       sees_mask: the mask is a second channel of the generator's input.
-      adversarial: weight of that term; 0: the generator learns nothing from the discriminator.
+      loss: with `adversarial` at 0 the generator learns nothing from the discriminator.
     """
 
     generator: nn.Module
     discriminators: Mapping[str, nn.Module]
     hole_size: int
+    loss: LossSettings
     fill: float | None = None
     sees_mask: bool = True
-    reconstruction: float = 1.0
-    adversarial: float = 4e-4
 
     def without_discriminators(self) -> "GLCIC":
-        return replace(self, adversarial=0.0)
+        return replace(self, loss=self.loss.without("adversarial"))
 
     def generator_input(self, batch: Batch) -> Array:
         context = self._mean_filled(batch) if self.fill is None else batch.context(self.fill)
@@ -78,9 +76,9 @@ class GLCIC:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         squares = jnp.square(output - batch.image)
-        terms = {"reconstruction": Term(self.reconstruction, losses.mean_in_hole(squares, batch.mask))}
-        if self.adversarial:
-            terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(discriminate("joint", output)[0]))
+        terms = {"reconstruction": Term(self.loss.reconstruction, losses.mean_in_hole(squares, batch.mask))}
+        if self.loss.adversarial:
+            terms["adversarial"] = Term(self.loss.adversarial, losses.adversarial_loss(discriminate("joint", output)[0]))
         return terms
 
     def _mean_filled(self, batch: Batch) -> Array:

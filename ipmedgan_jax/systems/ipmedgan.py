@@ -15,7 +15,7 @@ from jax import Array, lax
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
@@ -31,20 +31,7 @@ def make(blocks: BuildingBlocks) -> "IpMedGAN":
             )
         discriminators["local"] = blocks.patch_discriminator(LOCAL_LAYERS)
     return IpMedGAN(
-        generator=blocks.casnet(),
-        discriminators=discriminators,
-        vgg19=blocks.vgg19,
-        hole_size=blocks.hole_size,
-        fill=blocks.fill,
-        sees_mask=blocks.sees_mask,
-        adversarial=loss.adversarial,
-        local=loss.local,
-        style=loss.style,
-        perceptual=loss.perceptual,
-        perceptual_reduction=loss.perceptual_reduction,
-        perceptual_layers=loss.perceptual_layers,
-        style_layers=loss.style_layers,
-        reconstruction=loss.reconstruction,
+        blocks.casnet(), discriminators, blocks.vgg19, blocks.hole_size, loss, fill=blocks.fill, sees_mask=blocks.sees_mask
     )
 
 
@@ -53,12 +40,11 @@ class IpMedGAN:
     """The system; a weight of 0 leaves its term, and the network only that term needs, out.
 
     Attributes:
-      discriminators: `global`, conditional on the context, and, unless `local` is 0, `local`.
-      adversarial, local, style, perceptual: lambda_1 .. lambda_4 of Eq. 5.
-      perceptual_layers, style_layers: lambda_p0 .. lambda_pB of Eq. 4, lambda_s1 .. lambda_sN of Eq. 3. The papers do not
-        give them; 1 is second-hand. D's features are taken after the activation, which is not known either.
-      perceptual_reduction: `sum` or `mean`; the bare norm of Eq. 4 is a sum.
-      reconstruction: weight of the mean absolute error in the hole, which the paper does not have.
+      discriminators: `global`, conditional on the context, and, unless `loss.local` is 0, `local`.
+      loss: `adversarial`, `local`, `style`, `perceptual` are lambda_1 .. lambda_4 of Eq. 5. `perceptual_layers` are
+        lambda_p0 .. lambda_pB of Eq. 4, `style_layers` lambda_s1 .. lambda_sN of Eq. 3; the papers do not give them, 1 is
+        second-hand. D's features are taken after the activation, which is not known either. `reconstruction` weighs the
+        mean absolute error in the hole, which the paper does not have.
       sees_mask: the mask is a second channel of the generator's input; in the paper it is not.
     """
 
@@ -66,19 +52,12 @@ class IpMedGAN:
     discriminators: Mapping[str, nn.Module]
     vgg19: VGG19
     hole_size: int
+    loss: LossSettings
     fill: float = -1.0
     sees_mask: bool = False
-    adversarial: float = 0.8
-    local: float = 0.2
-    style: float = 1e-4
-    perceptual: float = 1e-4
-    perceptual_reduction: str = "sum"
-    perceptual_layers: tuple[float, ...] = (1.0,) * 5
-    style_layers: tuple[float, ...] = (1.0,) * 5
-    reconstruction: float = 0.0
 
     def without_discriminators(self) -> "IpMedGAN":
-        return replace(self, adversarial=0.0, local=0.0, perceptual=0.0)
+        return replace(self, loss=self.loss.without("adversarial", "local", "perceptual"))
 
     def generator_input(self, batch: Batch) -> Array:
         context = batch.context(self.fill)
@@ -91,22 +70,23 @@ class IpMedGAN:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         terms: dict[str, Term] = {}
-        if self.adversarial or self.perceptual:
+        loss = self.loss
+        if loss.adversarial or loss.perceptual:
             logits, features = discriminate("global", output)
-            if self.adversarial:
-                terms["adversarial"] = Term(self.adversarial, losses.adversarial_loss(logits))
-            if self.perceptual:
-                terms["perceptual"] = Term(self.perceptual, self._perceptual(batch, output, features, discriminate))
-        if self.local:
-            terms["local"] = Term(self.local, losses.adversarial_loss(discriminate("local", output)[0]))
-        if self.style:
+            if loss.adversarial:
+                terms["adversarial"] = Term(loss.adversarial, losses.adversarial_loss(logits))
+            if loss.perceptual:
+                terms["perceptual"] = Term(loss.perceptual, self._perceptual(batch, output, features, discriminate))
+        if loss.local:
+            terms["local"] = Term(loss.local, losses.adversarial_loss(discriminate("local", output)[0]))
+        if loss.style:
             fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
             real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
-            style = losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=self.style_layers)
-            terms["style"] = Term(self.style, style)
-        if self.reconstruction:
+            style = losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=loss.style_layers)
+            terms["style"] = Term(loss.style, style)
+        if loss.reconstruction:
             error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
-            terms["reconstruction"] = Term(self.reconstruction, error)
+            terms["reconstruction"] = Term(loss.reconstruction, error)
         return terms
 
     def _perceptual(self, batch: Batch, output: Array, features: tuple[Array, ...], discriminate: Discriminate) -> Array:
@@ -114,6 +94,6 @@ class IpMedGAN:
         return losses.perceptual_loss(
             (output, *features),
             (batch.image, *real_features),
-            weights=self.perceptual_layers,
-            reduction=self.perceptual_reduction,
+            weights=self.loss.perceptual_layers,
+            reduction=self.loss.perceptual_reduction,
         )

@@ -24,7 +24,7 @@ from jax import Array, lax
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks
+from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 from ipmedgan_jax.systems.losses import vgg_distance
 
@@ -32,7 +32,6 @@ from ipmedgan_jax.systems.losses import vgg_distance
 def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
     """UserError for sizes that leave a discriminator no logit."""
     blocks.check_patches(blocks.discriminator_layers)
-    loss = blocks.loss
     return IpMedGANPlus(
         generator=Refinement(blocks.casnet()) if blocks.smooth_start else blocks.casnet(),
         discriminators={
@@ -44,18 +43,13 @@ def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
         fill=blocks.fill,
         sees_mask=blocks.sees_mask,
         smooth_start=blocks.smooth_start,
-        reconstruction=loss.reconstruction,
-        adversarial=loss.adversarial,
-        local=loss.local,
-        perceptual=loss.perceptual,
-        content=loss.content,
-        style=loss.style,
+        loss=blocks.loss,
     )
 
 
 @dataclass(frozen=True)
 class IpMedGANPlus:
-    """The system; its weights are of the terms named alike. `hole_size` is the side of the hole in pixels.
+    """The system. `hole_size` is the side of the hole in pixels.
 
     `smooth_start`: the generator is shown a smooth fill and adds to it; else `fill` stands in the hole, and it makes its own.
     """
@@ -67,16 +61,11 @@ class IpMedGANPlus:
     fill: float
     sees_mask: bool
     smooth_start: bool
-    reconstruction: float
-    adversarial: float
-    local: float
-    perceptual: float
-    content: float
-    style: float
+    loss: LossSettings
 
     def without_discriminators(self) -> "IpMedGANPlus":
         """Pixels alone."""
-        return replace(self, adversarial=0.0, local=0.0, perceptual=0.0, content=0.0, style=0.0)
+        return replace(self, loss=self.loss.without("adversarial", "local", "perceptual", "content", "style"))
 
     def generator_input(self, batch: Batch) -> Array:
         context = masking.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
@@ -88,9 +77,9 @@ class IpMedGANPlus:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
-        terms = {"reconstruction": Term(self.reconstruction, error)}
+        terms = {"reconstruction": Term(self.loss.reconstruction, error)}
         matched = []
-        for name, weight in (("global", self.adversarial), ("local", self.local)):
+        for name, weight in (("global", self.loss.adversarial), ("local", self.loss.local)):
             if weight:
                 logits, features = discriminate(name, output)
                 _, real_features = lax.stop_gradient(discriminate(name, batch.image))
@@ -98,8 +87,8 @@ class IpMedGANPlus:
                 terms[name] = Term(weight, losses.adversarial_loss(logits))
                 matched.append(losses.perceptual_loss(features, real_features, weights=even, reduction="mean"))
         if matched:
-            terms["perceptual"] = Term(self.perceptual, sum(matched, jnp.zeros(())) / len(matched))
-        return terms | (self._vgg19_terms(frozen, batch, output) if self.content or self.style else {})
+            terms["perceptual"] = Term(self.loss.perceptual, sum(matched, jnp.zeros(())) / len(matched))
+        return terms | (self._vgg19_terms(frozen, batch, output) if self.loss.content or self.loss.style else {})
 
     def _vgg19_terms(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
         maps: list[Any] = [
@@ -108,6 +97,6 @@ class IpMedGANPlus:
         ]
         fake, real = maps[0], lax.stop_gradient(maps[1])
         return {
-            "content": Term(self.content, vgg_distance(fake, real).mean()),
-            "style": Term(self.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
+            "content": Term(self.loss.content, vgg_distance(fake, real).mean()),
+            "style": Term(self.loss.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
         }

@@ -11,22 +11,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from ipmedgan_jax.systems import losses
-from ipmedgan_jax.systems.building_blocks import BuildingBlocks
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
 def make(blocks: BuildingBlocks) -> "UNet":
-    return UNet(blocks.casnet(), blocks.fill, blocks.loss.l1_region, blocks.loss.reconstruction)
+    return UNet(blocks.casnet(), blocks.loss, blocks.fill)
 
 
 @dataclass(frozen=True)
 class UNet:
-    """The system. `region` is where the mean absolute error is taken: the `hole`, or the whole `image`."""
+    """The system. `loss.l1_region` is where the mean absolute error is taken: the `hole`, or the whole `image`."""
 
     generator: nn.Module
+    loss: LossSettings
     fill: float = -1.0
-    region: str = "hole"
-    reconstruction: float = 1.0
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def without_discriminators(self) -> "UNet":
@@ -40,5 +39,5 @@ class UNet:
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = jnp.abs(output - batch.image)
-        l1 = losses.mean_in_hole(error, batch.mask) if self.region == "hole" else error.mean()
-        return {"l1": Term(self.reconstruction, l1)}
+        l1 = losses.mean_in_hole(error, batch.mask) if self.loss.l1_region == "hole" else error.mean()
+        return {"l1": Term(self.loss.reconstruction, l1)}

@@ -27,7 +27,7 @@ from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting import exported, find_damage, load_run, tiles
+from ipmedgan_jax.inpainting import exported, find_damage, load, load_run, tiles
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.load import load_finder
@@ -553,7 +553,7 @@ def command(monkeypatch, **given):
 
 
 def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(inpaint, "load", lambda *_: generator())
+    monkeypatch.setattr(load, "load", lambda *_: generator())
     write(tmp_path / "scan.nii.gz", ramp())
     write(tmp_path / "mask.nii.gz", 4 * square().astype(float), dtype=np.uint8)
     work = job(tmp_path)
@@ -728,7 +728,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
         exported.write(tmp_path / "model", found, program, weights, "")
-    loads = f"import sys; from ipmedgan_jax import inpaint; inpaint.load(None, {str(tmp_path / 'model')!r}, 'best')"
+    loads = f"import sys; from ipmedgan_jax.inpainting import load; load.load(None, {str(tmp_path / 'model')!r}, 'best')"
     training_code = {"flax", "optax", "orbax", "grain", "ipmedgan_jax.training", "ipmedgan_jax.experiment"}
     assert all(importlib.util.find_spec(name) for name in training_code)  # a misspelt name would never be imported
     check = f"assert not {training_code} & set(sys.modules), sys.modules.keys()"
@@ -864,13 +864,13 @@ def test_a_scan_without_damage_or_with_nan_is_not_filled(tmp_path):
 
 
 def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path):
-    for system, load, message in (
+    for system, refuses, message in (
         ("finder", load_run.load, "fills nothing"),
         ("unet", load_run.load_finder, "finds no damage"),
     ):
         files.write_json(tmp_path / "config.json", saved_config.as_json(tiny_config(system)))
         with pytest.raises(UserError, match=message):
-            load(tmp_path, "best")
+            refuses(tmp_path, "best")
 
 
 def test_finder_and_generator_are_of_one_modality(monkeypatch):

@@ -1,8 +1,9 @@
 """What every system of Table I has in common, and what each one's loss and phases say."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,7 @@ from ipmedgan_jax.experiment.checks import _CHOICES
 from ipmedgan_jax.networks.casnet import Refinement
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking, unet
+from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import SYSTEMS
@@ -258,3 +260,9 @@ def test_a_hole_that_a_system_cannot_take_is_refused_by_its_key(name, size, make
         UserError, match=rf"config\.holes\.size is {size}: .* wants a power of two, at most half of data\.image_size"
     ):
         make(name, holes__size=size)
+
+
+def test_every_loss_setting_is_read_by_a_system():
+    folder = Path(masking.__file__).parent
+    sources = "".join(path.read_text() for path in folder.glob("*.py") if path.name != "building_blocks.py")
+    assert all(f"loss.{field.name}" in sources for field in fields(LossSettings))

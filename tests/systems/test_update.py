@@ -15,6 +15,7 @@ from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.pretrained import vgg19_weights
 from ipmedgan_jax.systems import losses
+from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.interface import Batch, Term
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
@@ -35,6 +36,9 @@ from ipmedgan_jax.training import devices
 
 SIZE, HOLE = 32, 16
 
+WEIGHTS = LossSettings(adversarial=0.8, local=0.2, perceptual=1e-4, perceptual_layers=(1.0,) * 4)
+"""The paper's, without style: VGG-19 would be most of the program."""
+
 
 def ipmedgan(statistics="example", **weights):
     normalise = Normalise(statistics)
@@ -46,7 +50,7 @@ def ipmedgan(statistics="example", **weights):
         },
         vgg19=VGG19("caffe"),
         hole_size=HOLE,
-        **{"perceptual_layers": (1.0,) * 4, "style": 0.0} | weights,
+        loss=replace(WEIGHTS, **weights),
     )
 
 
@@ -307,7 +311,7 @@ def test_medgan_has_neither_local_term_nor_local_discriminator():
 
 @pytest.mark.parametrize("region", ["hole", "image"])
 def test_the_u_net_s_loss_is_the_mean_absolute_error_of_its_region(region):
-    system, batch = UNet(CasNet(blocks=1, width=2), region=region), make_batch()
+    system, batch = UNet(CasNet(blocks=1, width=2), LossSettings(reconstruction=1.0, l1_region=region)), make_batch()
     output = jnp.zeros(batch.image.shape)
     value = system.generator_loss({}, batch, output, lambda *_: None)["l1"].value
     error, mask = np.abs(batch.image), np.asarray(batch.mask) > 0
@@ -316,7 +320,7 @@ def test_the_u_net_s_loss_is_the_mean_absolute_error_of_its_region(region):
 
 def test_the_u_net_has_no_discriminator_to_show_anything():
     with pytest.raises(KeyError, match="no discriminator 'global'"):
-        UNet(CasNet(1, 2)).discriminator_input("global", make_batch(), make_batch().image)
+        UNet(CasNet(1, 2), LossSettings()).discriminator_input("global", make_batch(), make_batch().image)
 
 
 def test_the_step_is_traced_once_for_a_shape_and_gives_up_the_state_passed_in():
