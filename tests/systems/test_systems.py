@@ -257,7 +257,7 @@ def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkey
 @pytest.mark.parametrize("size", [24, 32])
 def test_a_hole_that_a_system_cannot_take_is_refused_by_its_key(name, size, make):
     with pytest.raises(
-        UserError, match=rf"config\.holes\.size is {size}: .* wants a power of two, at most half of data\.image_size"
+        UserError, match=rf"config\.holes\.size is {size}: .* needs a power of two, at most half of data\.image_size"
     ):
         make(name, holes__size=size)
 
