@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import demo
 from ipmedgan_jax import evaluate, main
+from ipmedgan_jax.configs import demo
 from ipmedgan_jax.core.command import Stopped
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import build

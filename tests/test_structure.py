@@ -82,7 +82,11 @@ def test_modules_of_a_package_do_not_import_each_other_in_a_circle():
 def test_the_top_level_holds_the_commands_alone():
     assert {module.rpartition(".")[2] for module in MODULES if package_of(module) == "commands"} == COMMANDS
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert packages == set().union(*FLOORS) - {"commands"}
+    assert packages == set().union(*FLOORS) - {"commands"} | {"configs"}
+
+
+def test_the_package_s_configs_are_the_folder_at_the_root():
+    assert (PACKAGE / "configs").resolve() == ROOT / "configs"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -130,5 +134,5 @@ def test_configs_import_ml_collections_only():
     for path in (ROOT / "configs").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
-                assert node.module in {"ml_collections", "configs"}
+                assert node.module in {"ml_collections", "ipmedgan_jax.configs"}
             assert not isinstance(node, ast.Import)
