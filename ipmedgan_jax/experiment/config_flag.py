@@ -76,7 +76,8 @@ def find(name: str) -> Path:
     if path.is_file():
         return path
     if path.parts == ("configs", path.name) and path.suffix == ".py" and path.stem in known:
-        print(f"{name}: not in this folder; using the shipped {known[path.stem]}", file=sys.stderr)  # flags come before the log
+        # Flags are read before the log is open.
+        print(f"{name}: not in this folder; using the shipped {known[path.stem]}", file=sys.stderr)
         return known[path.stem]
     what = "no such file" if path.suffix == ".py" or len(path.parts) > 1 else "no such config"
     suggested = suggestion(path.stem, known, "--config=") or ", or give a file"
