@@ -24,12 +24,16 @@ def main() -> None:
     runtime.set_up()
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config
-    from ipmedgan_jax.training import loop
+    from ipmedgan_jax.training import dry_run, loop
 
+    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
+    if flags.FLAGS.dry_run:
+        for line in dry_run.estimate(build.build(flags.FLAGS.config), workdir):
+            print(line, flush=True)
+        return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
     built = processes.together(lambda: build.build(flags.FLAGS.config))
     processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
-    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     outcome = loop.train(built, workdir)
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
         raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))
@@ -49,6 +53,7 @@ def define_flags() -> None:
     config_flag.define()
     meeting.define_flags()
     flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
+    flags.DEFINE_boolean("dry_run", False, "print parameters, memory, steps and hours by a few steps, and train nothing")
 
 
 if __name__ == "__main__":
