@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from ipmedgan_jax import evaluate, main
+from ipmedgan_jax import main
 from ipmedgan_jax.configs import demo
 from ipmedgan_jax.core.command import Stopped
 from ipmedgan_jax.distributed import processes
+from ipmedgan_jax.evaluation import evaluate_run
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.training import loop
 from ipmedgan_jax.training.loop import Outcome
@@ -28,13 +29,14 @@ from ipmedgan_jax.training.loop import Outcome
 )
 def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(monkeypatch, outcome, code, evaluations):
     evaluated = []
-    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=demo.get_config(), workdir="x")))
+    given = SimpleNamespace(config=demo.get_config(), workdir="x", dry_run=False)
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=given))
     monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
     monkeypatch.setattr(build, "build", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)
-    monkeypatch.setattr(evaluate, "evaluate_run", lambda *_: evaluated.append(1))
+    monkeypatch.setattr(evaluate_run, "evaluate_run", lambda *_: evaluated.append(1))
     with pytest.raises(Stopped) if code else contextlib.nullcontext() as caught:
         main.main()
     assert (caught.value.exit_code if code else 0, len(evaluated)) == (code, evaluations)
@@ -54,8 +56,10 @@ def test_what_ends_a_command_decides_its_exit_code(raised, code):
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 
 
-@pytest.mark.parametrize(("file", "folder"), [("configs/ct.py", "runs/ct"), ("configs/ct.py:medgan", "runs/ct-medgan")])
+@pytest.mark.parametrize(
+    ("file", "folder"),
+    [("configs/ct.py", "runs/ct"), ("configs/ct.py:medgan", "runs/ct-medgan"), ("small:unet", "runs/small-unet")],
+)
 def test_a_run_without_workdir_is_named_after_its_config(monkeypatch, file, folder):
-    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS={"config": None}))
-    monkeypatch.setattr(main.config_flags, "get_config_filename", lambda _: file)
+    monkeypatch.setattr(main.config_flag, "given", lambda: file)
     assert main.default_workdir() == folder

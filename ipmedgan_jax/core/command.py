@@ -90,7 +90,7 @@ def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
         raise UserError(f"--{error.flagname}: no such flag{found or ', see --help'}") from error
     except UserError:
         raise
-    except Exception as error:  # what absl and ml_collections say of a value that does not fit
+    except Exception as error:  # of several kinds, for a value that does not fit
         raise UserError(f"{error}, see --help") from error
 
 
