@@ -18,10 +18,10 @@ import sys
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def _own_config_flags() -> list[str]:
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_enum("what", "train", ["train", "infer"], "one update, or the generator alone")
     flags.DEFINE_string("peer", None, "the PyTorch script")
     flags.DEFINE_string("peer_python", None, "the Python that has PyTorch; default this one")

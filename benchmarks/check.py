@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.experiment import config_flag
 
 LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
 
@@ -118,7 +119,7 @@ def updates(config: ConfigDict) -> dict[str, float]:
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_enum("precision", "highest", ["highest", "default"], "of float32 products on the accelerator")
 
 

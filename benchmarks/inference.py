@@ -16,10 +16,11 @@ import time
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_list("batch_sizes", ["1"], "slices at once, separated by commas")
     flags.DEFINE_integer("steps", 10, "fills timed of each size", lower_bound=1)
     flags.DEFINE_integer("warmup", 3, "fills before", lower_bound=0)

@@ -10,9 +10,10 @@ import time
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_integer("batches", 200, "batches timed", lower_bound=1)
     flags.DEFINE_integer("warmup", 20, "batches before", lower_bound=0)
 

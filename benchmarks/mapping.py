@@ -15,11 +15,11 @@ from typing import Any
 from unittest import mock
 
 from absl import flags
-from ml_collections import config_flags
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_integer("warmup", 1, "steps before those that count", lower_bound=0)
     flags.DEFINE_integer("steps", 10, "steps a turn", lower_bound=1)
     flags.DEFINE_integer("turns", 3, "of each", lower_bound=1)

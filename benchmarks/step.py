@@ -23,10 +23,11 @@ from functools import partial
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.experiment import config_flag
 
 _STARTED = time.monotonic()
 
@@ -123,7 +124,7 @@ def costs(stage: Any) -> dict[str, float]:
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     flags.DEFINE_integer("steps", 10, "updates timed", lower_bound=1)
     flags.DEFINE_string("trace", None, "folder for a profile of one update, for TensorBoard")
     flags.DEFINE_integer("warmup", 3, "updates before", lower_bound=0)

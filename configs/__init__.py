@@ -1,0 +1,1 @@
+"""The shipped configs: `base` has every setting, each other file changes values there."""

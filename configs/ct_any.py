@@ -6,7 +6,7 @@ For filling people's own masks with `inpaint`. With real lesion masks: --config.
 
 from ml_collections import ConfigDict
 
-from configs import base, ct
+from ipmedgan_jax.configs import base, ct
 
 
 def get_config(system: str = "") -> ConfigDict:

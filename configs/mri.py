@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from ipmedgan_jax.configs import base
 
 
 def get_config(system: str = "") -> ConfigDict:

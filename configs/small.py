@@ -5,7 +5,7 @@ The same systems and code as mri.py. Written for ../shared/data/flair_lgg and al
 
 from ml_collections import ConfigDict
 
-from configs import base
+from ipmedgan_jax.configs import base
 
 
 def get_config(system: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@ For filling people's own masks with `inpaint`. With real lesion masks: --config.
 
 from ml_collections import ConfigDict
 
-from configs import base, small
+from ipmedgan_jax.configs import base, small
 
 
 def get_config(system: str = "") -> ConfigDict:

@@ -1,7 +1,7 @@
 """Scores a run, or a classical fill, on the test subjects (or the validation subjects: `evaluation.split`).
 
   python -m ipmedgan_jax.evaluate --workdir=runs/mri
-  python -m ipmedgan_jax.evaluate --config=configs/mri.py --config.data.dir=data/mri --system=telea --workdir=runs/telea
+  python -m ipmedgan_jax.evaluate --config=mri --config.data.dir=data/mri --system=telea --workdir=runs/telea
 
 Writes WORKDIR/evaluation/: metrics.json (means and 95 % intervals over subjects, over the hole and the whole image),
 subjects.csv, slices.csv, fills.npz (what was filled in) and examples.png. Every system is scored on the same holes. --system:
@@ -10,14 +10,15 @@ config.json unless --config is given; --data_dir says where its data are now.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.distributed import meeting, processes
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -45,12 +46,21 @@ def main() -> None:
         evaluate_classical(built, system, workdir)
 
 
+def _config_of_run() -> dict[str, Any]:
+    """For --print_config."""
+    from ipmedgan_jax.experiment import run_folder
+
+    if flags.FLAGS.workdir is None:
+        raise UserError("--print_config needs --config, or the --workdir of a run")
+    return run_folder.read_config(Path(flags.FLAGS.workdir).expanduser())
+
+
 def define_flags() -> None:
     meeting.define_flags()
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM; a run has its own")
+    config_flag.define("the settings; a run has its own", saved=_config_of_run)
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")
-    flags.DEFINE_string("system", None, "a classical fill: surround_mean, telea, navier_stokes, biharmonic, laplace, ...")
+    flags.DEFINE_string("system", None, "the classical fill to score instead of a run, see above")
 
 
 if __name__ == "__main__":

@@ -1,35 +1,39 @@
-"""Trains a system and evaluates it on the test subjects; goes on with the run where it exists.
+"""Trains a system and evaluates it on the test subjects; resumes the run if it exists.
 
-  python -m ipmedgan_jax.main --config=configs/mri.py --workdir=runs/mri --config.data.dir=data/mri
+  python -m ipmedgan_jax.main --config=mri --workdir=runs/mri --config.data.dir=data/mri
   python -m ipmedgan_jax.main --config=configs/ct.py:medgan --workdir=runs/medgan --config.train.batch_size=4
 
---config=FILE[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan (default),
-ipmedgan_plus, medgan, context_encoder, glcic, glcic_cited or unet.
+--config=NAME[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan (default),
+ipmedgan_plus, medgan, context_encoder, glcic, glcic_cited, unet or finder.
 A single setting is changed with --config.KEY=VALUE. Without data.dir the built-in head phantom is used. Ctrl-C saves a
-checkpoint and exits with 130 (SIGTERM: 143); the same command goes on from there. Results: WORKDIR/evaluation/.
+checkpoint and exits with 130 (SIGTERM: 143); the same command resumes from there. Results: WORKDIR/evaluation/.
 """
 
 import signal
 from pathlib import Path
 
 from absl import flags, logging
-from ml_collections import config_flags
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import Stopped, run_command
 from ipmedgan_jax.distributed import meeting, processes
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
     runtime.set_up()
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config
-    from ipmedgan_jax.training import loop
+    from ipmedgan_jax.training import dry_run, loop
 
+    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
+    if flags.FLAGS.dry_run:
+        for line in dry_run.estimate(build.build(flags.FLAGS.config), workdir):
+            print(line, flush=True)
+        return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
     built = processes.together(lambda: build.build(flags.FLAGS.config))
     processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
-    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     outcome = loop.train(built, workdir)
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
         raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))
@@ -41,14 +45,15 @@ def main() -> None:
 
 def default_workdir() -> str:
     """`runs/ct` for configs/ct.py, `runs/ct-medgan` for configs/ct.py:medgan."""
-    name, _, system = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    name, _, system = config_flag.given().rpartition("/")[2].partition(":")
     return f"runs/{name.removesuffix('.py')}{'-' if system else ''}{system}"
 
 
 def define_flags() -> None:
-    config_flags.DEFINE_config_file("config", None, "settings, FILE.py or FILE.py:SYSTEM")
+    config_flag.define()
     meeting.define_flags()
     flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
+    flags.DEFINE_boolean("dry_run", False, "print parameters, memory, steps and hours by a few steps, and train nothing")
 
 
 if __name__ == "__main__":

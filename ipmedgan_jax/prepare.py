@@ -1,6 +1,6 @@
 """Turns NIfTI volumes into the records that training and evaluation read.
 
-  python -m ipmedgan_jax.prepare --config=configs/mri.py --input='DIR/**/*_FLAIR.nii.gz' --output=data/mri
+  python -m ipmedgan_jax.prepare --config=mri --input='DIR/**/*_FLAIR.nii.gz' --output=data/mri
 
 --input   a pattern in quotes (** stands for any folders), or several separated by commas. It must match images only,
           not masks or labels, and one modality.
@@ -14,10 +14,10 @@ Subjects, found by the BIDS entity sub-..., are split into train, validation and
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.distributed import crew, meeting
+from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
 def define_flags() -> None:
     meeting.define_flags()
-    config_flags.DEFINE_config_file("config", None, "settings, for example configs/mri.py")
+    config_flag.define("the settings")
     flags.DEFINE_string("input", None, "pattern of the NIfTI files, in quotes")
     flags.DEFINE_string("output", None, "folder to write")
 

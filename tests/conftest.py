@@ -66,7 +66,7 @@ def phantom_data(tmp_path_factory):
 @pytest.fixture
 def tiny_config(phantom_data):
     """A function (system="", **changes) -> config of the smallest run on `phantom_data`; keys as `train__steps=3`."""
-    from configs import demo
+    from ipmedgan_jax.configs import demo
 
     def make(system="", **changes):
         config = demo.get_config(system).unlock()

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import demo
 from ipmedgan_jax import main
+from ipmedgan_jax.configs import demo
 from ipmedgan_jax.core.command import Stopped
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import evaluate_run
@@ -29,7 +29,8 @@ from ipmedgan_jax.training.loop import Outcome
 )
 def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(monkeypatch, outcome, code, evaluations):
     evaluated = []
-    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=demo.get_config(), workdir="x")))
+    given = SimpleNamespace(config=demo.get_config(), workdir="x", dry_run=False)
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=given))
     monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
@@ -55,8 +56,10 @@ def test_what_ends_a_command_decides_its_exit_code(raised, code):
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
 
 
-@pytest.mark.parametrize(("file", "folder"), [("configs/ct.py", "runs/ct"), ("configs/ct.py:medgan", "runs/ct-medgan")])
+@pytest.mark.parametrize(
+    ("file", "folder"),
+    [("configs/ct.py", "runs/ct"), ("configs/ct.py:medgan", "runs/ct-medgan"), ("small:unet", "runs/small-unet")],
+)
 def test_a_run_without_workdir_is_named_after_its_config(monkeypatch, file, folder):
-    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS={"config": None}))
-    monkeypatch.setattr(main.config_flags, "get_config_filename", lambda _: file)
+    monkeypatch.setattr(main.config_flag, "given", lambda: file)
     assert main.default_workdir() == folder

@@ -1,14 +1,15 @@
 """The user's cache: what was fetched or made once, compiled programs among it."""
 
 import hashlib
-import os
 import platform
 from pathlib import Path
 
+import platformdirs
+
 
 def folder() -> Path:
-    """`ipmedgan_jax` in $XDG_CACHE_HOME or ~/.cache; it may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipmedgan_jax"
+    """`ipmedgan_jax` in $XDG_CACHE_HOME, or in the system's place for caches, on Linux ~/.cache; it may not exist yet."""
+    return platformdirs.user_cache_path("ipmedgan_jax")
 
 
 def processor() -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging as python_logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from absl import flags, logging
 
 import ipmedgan_jax
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError
+from ipmedgan_jax.core.flag_help import help_text
+from ipmedgan_jax.core.program import as_typed
+from ipmedgan_jax.core.spelling import suggestion
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -23,6 +27,14 @@ class Stopped(Exception):
     def __init__(self, exit_code: int):
         super().__init__(exit_code)
         self.exit_code = exit_code
+
+
+class ShowFlag(flags.BooleanFlag):
+    """A flag like --help: where it is given, its text is printed instead of running the command."""
+
+    def __init__(self, name: str, text: Callable[[], str], help: str):
+        super().__init__(name, False, help)
+        self.text = text
 
 
 def run_command(
@@ -37,12 +49,19 @@ def run_command(
     _log_plainly()
     known = set(flags.FLAGS)
     define_flags()
+    defined = [flags.FLAGS[name] for name in flags.FLAGS if name not in known]
     if {"--help", "-help", "-h"} & set(sys.argv[1:]):
-        print(_help(set(flags.FLAGS) - known))
+        description = as_typed(main.__globals__["__doc__"] or "")
+        _print(help_text(description, defined, required))
         sys.exit(0)
     try:
-        rest = _parse(sys.argv, required, arguments)
-        main(*([rest] if arguments else []))
+        rest = _parse(sys.argv, [flag.name for flag in defined])
+        shown = [flag.text() for flag in defined if isinstance(flag, ShowFlag) and flag.value]
+        if shown:
+            _print("\n".join(shown))
+        else:
+            _check_given(rest, required, arguments)
+            main(*([rest] if arguments else []))
     except UserError as error:
         _fail(error)
     except Stopped as stopped:
@@ -53,21 +72,30 @@ def run_command(
     sys.exit(0)
 
 
-def _parse(given: list[str], required: Sequence[str], arguments: str) -> list[str]:
-    """What is no flag. A bad flag, a misspelt config key or a config file that cannot be read is a UserError, one line."""
-    if any(argument.lstrip("-").startswith("config.system") for argument in given[1:]):
-        raise UserError("config.system is set by the file's suffix: --config=FILE:SYSTEM, see --help")
+def _print(text: str) -> None:
+    """For a reader who may leave early, as `head` does."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+
+
+def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
+    """What is no flag. A bad flag is a UserError."""
     try:
         _, *rest = flags.FLAGS(given)
-        if "config" in flags.FLAGS:
-            _ = getattr(flags.FLAGS.config, "system", None)  # a config that cannot be loaded says so only when it is used
+        return rest
+    except flags.UnrecognizedFlagError as error:
+        if error.flagname.startswith("config.") and "config" in defined:
+            raise UserError(f"--{error.flagname} needs --config before it") from error
+        found = suggestion(error.flagname, defined, "--")
+        raise UserError(f"--{error.flagname}: no such flag{found or ', see --help'}") from error
     except UserError:
         raise
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error}: run this from the repository's root, where configs/ is") from error
-    except Exception as error:  # config files are Python: they can raise anything
-        hint = "run this from the repository's root, where configs/ is, or see" if "No such file" in str(error) else "see"
-        raise UserError(f"{_gist(error)}; {hint} --help") from error
+    except Exception as error:  # of several kinds, for a value that does not fit
+        raise UserError(f"{error}, see --help") from error
+
+
+def _check_given(rest: list[str], required: Sequence[str], arguments: str) -> None:
+    """UserError for an argument or a flag too many or too few."""
     if rest and not arguments:
         raise UserError(f"unexpected argument {rest[0]!r}: every option is a --flag, see --help")
     if arguments and not rest:
@@ -75,20 +103,6 @@ def _parse(given: list[str], required: Sequence[str], arguments: str) -> list[st
     missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
     if missing:
         raise UserError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, see --help")
-    return rest
-
-
-def _gist(error: Exception) -> str:
-    """The message; where a library has put a whole traceback in it, the traceback's last line."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip() or type(error).__name__
-    return text.splitlines()[-1] if "Traceback" in text else text
-
-
-def _help(names: set[str]) -> str:
-    """The command's own docstring and its own flags."""
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
-    lines += [f"  --{name}: {flags.FLAGS[name].help}" for name in sorted(names) if not name.startswith("config.")]
-    return "\n".join(lines)
 
 
 FAILED_FILE = "IPMEDGAN_FAILED_FILE"
@@ -96,7 +110,7 @@ FAILED_FILE = "IPMEDGAN_FAILED_FILE"
 
 
 def _fail(error: UserError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {as_typed(str(error))}", file=sys.stderr)
     if error.exit_code != TRY_AGAIN and FAILED_FILE in os.environ:
         with contextlib.suppress(OSError):
             Path(os.environ[FAILED_FILE]).write_text(f"{error}\n")

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ipmedgan_jax.evaluation import figures
+from ipmedgan_jax.evaluation.dot_plot import Panel, dot_plot
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 SCATTERED = (("SSIM", "ssim"), ("PSNR (dB)", "psnr"), ("VGG distance", "vgg_distance"))
@@ -29,24 +28,9 @@ def figure(runs: Sequence[Run], path: Path, *, cases: int) -> None:
 
 def scatter(runs: Sequence[Run], path: Path) -> None:
     """Each subject's mean in each system, one dot each, and the mean over subjects."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    present = [(title, metric) for title, metric in SCATTERED if runs[0].estimate(metric)]
-    drawing, panels = pyplot.subplots(
-        1, len(present), figsize=(4.6 * len(present), 0.42 * len(runs) + 1.4), sharey=True, squeeze=False
-    )
-    for panel, (title, metric) in zip(panels[0], present, strict=True):
-        for row, run in enumerate(runs):
-            values = run.per_subject(metric)
-            panel.plot(values, np.full(len(values), row), "o", color="#3b6fb6", alpha=0.45, markersize=5, markeredgewidth=0)
-            panel.plot([values.mean()], [row], "|", color="black", markersize=16, markeredgewidth=2)
-        panel.set_xlabel(f"{title}, in the hole")
-        panel.grid(axis="x", alpha=0.3)
-    panels[0][0].set_yticks(range(len(runs)), [run.label for run in runs])
-    panels[0][0].invert_yaxis()
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=130)
-    pyplot.close(drawing)
+    panels = [
+        Panel(f"{title}, in the hole", tuple(run.per_subject(metric) for run in runs))
+        for title, metric in SCATTERED
+        if runs[0].estimate(metric)
+    ]
+    dot_plot(panels, [run.label for run in runs], path)

@@ -65,7 +65,7 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
     titles = _titles(rows)
     height, width = rows[0].tiles[0][1].shape[:2]
     tile_size = (round(tile * width / height), tile)
-    small = _font(14)
+    small = font(14)
     caption_width = max(math.ceil(small.getlength(line)) for row in rows for line in (*row.caption, " "))
     left = MARGIN + caption_width + 2 * GAP
     top = MARGIN + (40 if title else 0) + 28
@@ -75,7 +75,7 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
         BACKGROUND,
     )
     draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, MARGIN - 4), title, INK, _font(22))
+    draw.text((MARGIN, MARGIN - 4), title, INK, font(22))
     for column, name in enumerate(titles):
         x = left + column * (tile_size[0] + GAP) + tile_size[0] / 2
         draw.text((x, top - 10), name, INK, _fitting_font(name, 16, tile_size[0]), anchor="ms")
@@ -157,9 +157,9 @@ def _draw_caption(
 
 def _fitting_font(text: str, size: float, width: float) -> ImageFont.FreeTypeFont:
     """The font of `size`, or of the smaller size at which `text` is `width` pixels wide."""
-    return _font(min(size, size * width / _font(size).getlength(text)))
+    return font(min(size, size * width / font(size).getlength(text)))
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont:
+def font(size: float) -> ImageFont.FreeTypeFont:
     """Pillow's own font; every wheel of Pillow has the FreeType that it needs."""
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))

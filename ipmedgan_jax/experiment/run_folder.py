@@ -84,6 +84,7 @@ def _lock(file: IO[str], workdir: Path) -> None:
     try:
         while True:
             try:
+                # Not filelock: where there are no locks it leaves a file, which outlives a killed process.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:

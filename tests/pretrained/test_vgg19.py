@@ -3,11 +3,14 @@
 import dataclasses
 import functools
 import hashlib
+import http.server
 import io
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -424,15 +427,32 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, weights):
 # ------------------------------------------------------------------------------------------------------------ fetching
 
 
-def publish(monkeypatch, path: Path, digest: str) -> None:
-    monkeypatch.setitem(vgg19_weights.PUBLISHED, "keras", vgg19_weights.Published(path.as_uri(), "md5", digest))
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
-def test_published_weights_are_fetched_once_and_a_damaged_cache_is_named(tmp_path, weights, monkeypatch):
+@pytest.fixture
+def publish(tmp_path, monkeypatch):
+    """A function (path in `tmp_path`, MD5) that makes a web server's copy of the file the published one."""
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+
+        def make(path: Path, digest: str) -> None:
+            url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+            monkeypatch.setitem(vgg19_weights.PUBLISHED, "keras", vgg19_weights.Published(url, "md5", digest))
+
+        yield make
+        server.shutdown()
+
+
+def test_published_weights_are_fetched_once_and_a_damaged_cache_is_named(tmp_path, weights, monkeypatch, publish, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = keras_file(tmp_path / "public.h5", weights)
-    publish(monkeypatch, path, hashlib.md5(path.read_bytes()).hexdigest())
+    publish(path, hashlib.md5(path.read_bytes()).hexdigest())
     assert_same_weights(vgg19_weights.resolve("keras"), weights)
+    assert "public.h5" not in capfd.readouterr().err  # pooch's own log
     path.unlink()
     assert_same_weights(vgg19_weights.resolve("keras"), weights)
     cached = tmp_path / "ipmedgan_jax" / "vgg19-keras.npz"
@@ -441,16 +461,24 @@ def test_published_weights_are_fetched_once_and_a_damaged_cache_is_named(tmp_pat
         vgg19_weights.resolve("keras")
 
 
-def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
-    publish(monkeypatch, tmp_path / "absent.h5", "")
+def test_a_download_that_fails_says_what_to_do(tmp_path, publish):
+    publish(tmp_path / "absent.h5", "")
     with pytest.raises(UserError, match=r"absent\.h5 cannot be fetched: .*: fetch it elsewhere, and name the file in"):
         vgg19_weights.convert("keras")
 
 
-def test_a_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch):
+def test_a_server_that_cannot_be_reached_says_what_to_do(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/public.h5"
+    monkeypatch.setitem(vgg19_weights.PUBLISHED, "keras", vgg19_weights.Published(url, "md5", ""))
+    with pytest.raises(UserError, match=r"public\.h5 cannot be fetched: .*: fetch it elsewhere, and name the file in"):
+        vgg19_weights.convert("keras")
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(tmp_path, publish):
     (tmp_path / "public.h5").write_bytes(b"sign in to this network first")
-    publish(monkeypatch, tmp_path / "public.h5", "253f")
-    with pytest.raises(UserError, match=r"public\.h5: not the published file: wanted md5 253f, found [0-9a-f]{32}"):
+    publish(tmp_path / "public.h5", "253f")
+    with pytest.raises(UserError, match=r"public\.h5: not the published file: expected md5 253f, found [0-9a-f]{32}"):
         vgg19_weights.convert("keras")
 
 

@@ -1,0 +1,29 @@
+"""The nearest right word for a misspelt one."""
+
+import difflib
+from collections.abc import Iterable
+
+LIKENESS = 0.6
+"""Ratio of difflib's SequenceMatcher, 0 to 1, from which a word counts as a misspelling of another."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `word`, or None where none is like it.
+
+    Of a dotted name the last part alone may match, too: `steps` is like `train.steps`.
+    """
+    choices = list(choices)
+    by_last_part = {choice.rpartition(".")[2]: choice for choice in reversed(choices)}
+    last_part = word.rpartition(".")[2]
+    if last_part in by_last_part:
+        return by_last_part[last_part]
+    if found := difflib.get_close_matches(word, choices, n=1, cutoff=LIKENESS):
+        return found[0]
+    found = difflib.get_close_matches(last_part, by_last_part, n=1, cutoff=LIKENESS)
+    return by_last_part[found[0]] if found else None
+
+
+def suggestion(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """The end of an error message: `; did you mean PREFIXchoice?`, or nothing."""
+    found = nearest(word, choices)
+    return f"; did you mean {prefix}{found}?" if found else ""

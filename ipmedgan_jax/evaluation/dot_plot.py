@@ -1,0 +1,107 @@
+"""Dots in panels side by side, a line a name: every subject's score in every system, and the means. Drawn with Pillow."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ipmedgan_jax.evaluation.figures import font
+
+PAGE, INK, GRID, DOT = (255, 255, 255), (0, 0, 0), (226, 226, 226), (59, 111, 182)
+"""RGB."""
+
+OPACITY = 0.45
+"""Of a dot: where several lie on each other it is darker."""
+
+LINE, PANEL, GAP, MARGIN, AXIS = 56, 480, 36, 20, 60
+"""Pixels: a name's height, a panel's width, between panels, round the page, below the panels."""
+
+TICK, RADIUS, MEAN = 5, 4.5, (3, 28)
+"""Pixels: length of a tick, radius of a dot, width and height of the mark of a mean."""
+
+FINER = 2
+"""Drawn this many times larger and then reduced, which smooths edges."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The axis's title, and of each name the values `[n]`; those that are NaN are not drawn."""
+
+    title: str
+    values: tuple[np.ndarray, ...]
+
+
+def dot_plot(panels: Sequence[Panel], names: Sequence[str], path: Path) -> None:
+    """Writes a PNG; a panel's axis spans its values."""
+    labels = font(18 * FINER)
+    left = MARGIN + math.ceil(max(labels.getlength(name) for name in names) / FINER) + 2 * TICK
+    width = left + len(panels) * (PANEL + GAP) - GAP + MARGIN
+    page = Image.new("RGB", (width * FINER, (MARGIN + len(names) * LINE + AXIS) * FINER), PAGE)
+    for line, name in enumerate(names):
+        at = (left - 2 * TICK, MARGIN + (line + 0.5) * LINE)
+        ImageDraw.Draw(page).text(_scaled(at), name, INK, labels, anchor="rm")
+    for column, panel in enumerate(panels):
+        _draw_panel(page, panel, left + column * (PANEL + GAP))
+    page.reduce(FINER).save(path)
+
+
+def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:
+    """Round numbers in [low, high], 1, 2 or 5 times a power of ten apart."""
+    smallest = (high - low) / at_most
+    power = 10.0 ** math.floor(math.log10(smallest))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= smallest)
+    return step * np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+
+
+def span(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The lowest and the highest value, and a little more on either side."""
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    more = 0.05 * (high - low) or max(0.05 * abs(high), 1e-3)
+    return float(low - more), float(high + more)
+
+
+def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
+    draw = ImageDraw.Draw(page)
+    low, high = span(panel.values)
+    top, bottom = MARGIN, MARGIN + len(panel.values) * LINE
+    marks = ticks(low, high)
+    decimals = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 3
+
+    def across(value: float) -> float:
+        return left + (value - low) / (high - low) * PANEL
+
+    for mark in marks:
+        x = across(mark)
+        draw.line((*_scaled((x, top)), *_scaled((x, bottom))), GRID, FINER)
+        draw.line((*_scaled((x, bottom)), *_scaled((x, bottom + TICK))), INK, FINER)
+        draw.text(_scaled((x, bottom + 2 * TICK)), f"{mark:.{decimals}f}", INK, font(16 * FINER), anchor="mt")
+    draw.rectangle((*_scaled((left, top)), *_scaled((left + PANEL, bottom))), outline=INK, width=FINER)
+    draw.text(_scaled((left + PANEL / 2, bottom + AXIS)), panel.title, INK, font(18 * FINER), anchor="mb")
+    for line, values in enumerate(panel.values):
+        y = top + (line + 0.5) * LINE
+        draw.line((*_scaled((left - TICK, y)), *_scaled((left, y))), INK, FINER)
+        for value in values[np.isfinite(values)]:
+            _draw_dot(page, (across(value), y))
+        mean = values.mean()
+        if np.isfinite(mean):
+            x, (mean_width, mean_height) = across(mean), MEAN
+            box = (x - mean_width / 2, y - mean_height / 2), (x + mean_width / 2, y + mean_height / 2)
+            draw.rectangle((*_scaled(box[0]), *_scaled(box[1])), INK)
+
+
+def _draw_dot(page: Image.Image, middle: tuple[float, float]) -> None:
+    """Mixes the colour of a dot into the page."""
+    x, y = _scaled(middle)
+    size = round(2 * RADIUS * FINER)
+    mask = Image.new("L", (size + 1, size + 1))
+    ImageDraw.Draw(mask).ellipse((0, 0, size, size), round(255 * OPACITY))
+    page.paste(DOT, (round(x - size / 2), round(y - size / 2)), mask)
+
+
+def _scaled(point: tuple[float, float]) -> tuple[float, float]:
+    return point[0] * FINER, point[1] * FINER
