@@ -26,9 +26,9 @@ def plausibility_warnings(
     """One line each, none where there is nothing to say; `training_data` is a run's `data.json`."""
     lines = [scans.modality_warning(volume, trained.preparation.modality)]
     lines.append(_spacing_warning(training_data, volume))
-    low, high = trained.preparation.window(volume.array[~mask])
-    lines.append(_intensity_warning(volume.array, mask, low, high))
-    head = (volume.array > low + trained.preparation.foreground_level * (high - low)) | mask
+    window = trained.preparation.window(volume.array[~mask])
+    lines.append(_intensity_warning(volume.array, mask, window))
+    head = (volume.array > trained.preparation.threshold(window)) | mask
     share = np.count_nonzero(mask) / np.count_nonzero(head)
     if share > 0.5:
         lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
@@ -59,12 +59,12 @@ def _millimetres(spacing: np.ndarray) -> str:
     return " x ".join(f"{value:.3g}" for value in spacing)
 
 
-def _intensity_warning(array: np.ndarray, mask: np.ndarray, low: float, high: float) -> str:
+def _intensity_warning(array: np.ndarray, mask: np.ndarray, window: scans.Window) -> str:
     box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
     ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
     if not ring.any():
         return ""
-    around = array[box][ring]
+    around, (low, high) = array[box][ring], window
     share = float(((around < low) | (around > high)).mean())
     if share > _OUTSIDE:
         return f"{share:.0%} of the voxels round the mask lie outside the {low:g} to {high:g} that the generator sees"
@@ -75,9 +75,9 @@ def _size_warnings(trained: Trained, volume: scans.Volume, mask: np.ndarray, pla
     side, larger, others = trained.hole_size, 0, 0
     for plane in planes:
         masks = PLANES[plane](mask)
-        grid = SliceGrid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
-        for each in masks[masks.any((1, 2))]:
-            pixels = grid.forth(each[None].astype(np.float32))[0] > 0
+        grid = SliceGrid.of(trained.preparation, plane, masks, volume.spacing_mm)
+        for masked in masks[masks.any((1, 2))]:
+            pixels = grid.to_pixels(masked[None].astype(np.float32))[0] > 0
             larger += tiles.exceeds(pixels, side)
             others += np.count_nonzero(pixels) != side**2 * len(tiles.cover(pixels, side))
     lines = []

@@ -1,8 +1,7 @@
 """A volume's masked voxels, filled slice by slice by a trained generator.
 
-A slice goes the way its like went in `prepare`: through the intensity window to [-1, 1], onto the pixels the generator was
-trained on, into its frame. What comes back goes the same way backwards, to the source's grid and unit. Slices are the
-source's own: nothing is interpolated from slice to slice.
+`imaging.grids` brings the scan's own slices to the generator's pixels, as `prepare` brought those it was trained on, and what
+it returns back to the scan's voxels. Nothing is interpolated from slice to slice.
 
 A hole is filled in squares of the size that the generator was trained for (`tiles`), a square's masked pixels at a time. The
 generator is never shown a masked voxel: before its turn comes, a square holds what Telea's method makes of its surroundings.
@@ -16,10 +15,9 @@ import numpy as np
 
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.imaging import geometry, scans
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
-from ipmedgan_jax.imaging.scans import to_unit
+from ipmedgan_jax.imaging.grids import PLANES, Corner, SliceGrid
+from ipmedgan_jax.imaging.scans import from_unit, to_unit
 from ipmedgan_jax.inpainting import tiles
-from ipmedgan_jax.inpainting.frame import frame_origin
 from ipmedgan_jax.inpainting.model import Trained
 from ipmedgan_jax.systems.classical import FILLS
 
@@ -27,21 +25,21 @@ SLICES_AT_ONCE = 4
 """Times the batch size: slices stretched, and filled turn by turn, together."""
 
 VARIED_PIXELS = 8
-"""How far a varied frame is moved, at most."""
+"""How far a varied input window is moved, at most."""
 
 VARIED_NOISE = 0.01
-"""Of the intensity window's half: standard deviation of a varied frame's noise."""
+"""Standard deviation of the noise in a varied input, of half the intensity window."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Another way to show a generator the same hole: mirrored, elsewhere in its frame, in a little noise."""
+    """Another way to show a generator the same hole: mirrored, elsewhere in its input window, in a little noise."""
 
     rng: np.random.Generator
     mirrored: bool
 
-    def moved(self, origin: tiles.Corner) -> tiles.Corner:
-        row, column = (at + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
+    def moved(self, corner: Corner) -> Corner:
+        row, column = (start + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for start in corner)
         return row, column
 
     def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
@@ -78,16 +76,16 @@ def inpaint_volume(
       done: called with the number of slices filled, each time some are.
     """
     window = trained.preparation.window(volume.array[~mask])
-    background = max(window[0], float(volume.array[~mask].min()))
+    background = scans.background(window, volume.array[~mask])
     total = np.zeros_like(volume.array)
     for plane in planes:
         slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
-        grid = SliceGrid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
+        grid = SliceGrid.of(trained.preparation, plane, slices, volume.spacing_mm)
         filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
-        origin = frame_origin(grid, window, slices, ~masks)
+        corner = grid.window_corner((slices > trained.preparation.threshold(window)) & ~masks)
         which = np.flatnonzero(masks.any((1, 2)))
         for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
-            filled[some] += filler.fill(slices[some], masks[some], origin)
+            filled[some] += filler.fill(slices[some], masks[some], corner)
             done(len(some))
     return np.where(mask, total / len(planes), volume.array)
 
@@ -128,12 +126,12 @@ class _Square:
     """A square to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
 
     index: int  # of the slice
-    corner: tiles.Corner
-    frame: tiles.Corner  # of the generator's frame
+    corner: Corner
+    input_corner: Corner  # of the generator's input window
 
     def hole(self, side: int) -> tuple[int, int, int, int]:
-        """The box in the frame."""
-        return self.corner[0] - self.frame[0], self.corner[1] - self.frame[1], side, side
+        """The box in the input window."""
+        return self.corner[0] - self.input_corner[0], self.corner[1] - self.input_corner[1], side, side
 
     def within(self, shape: tuple[int, ...], side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """The part of the square inside slices of this shape: in the slice, and in the square."""
@@ -151,10 +149,10 @@ class _PlaneFiller:
     background: float
     variation: Variation | None
 
-    def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
+    def fill(self, slices: np.ndarray, masks: np.ndarray, usual_corner: Corner) -> np.ndarray:
         """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
-        images = to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
-        unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
+        images = to_unit(self.grid.to_pixels(np.where(masks, np.float32(self.background), slices)), self.window)
+        unknown = self.grid.to_pixels(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
         queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
         for image, mask, queue in zip(images, unknown, queues, strict=True):
             if len(queue) > 1 and not mask.all():
@@ -162,28 +160,27 @@ class _PlaneFiller:
         weights = np.zeros_like(images)
         for turn in range(max(map(len, queues))):
             corners = {i: queue[turn] for i, queue in enumerate(queues) if turn < len(queue)}
-            squares = [_Square(i, corner, self._frame_round(corner, origin)) for i, corner in corners.items()]
+            squares = [_Square(i, corner, self._input_corner(corner, usual_corner)) for i, corner in corners.items()]
             for start in range(0, len(squares), self.trained.batch_size):
                 self._fill_squares(squares[start : start + self.trained.batch_size], images, unknown, weights)
-        low, high = self.window
-        return self.grid.back((images + 1) * np.float32((high - low) / 2) + np.float32(low))
+        return self.grid.to_voxels(from_unit(images, self.window))
 
-    def _frame_round(self, corner: tiles.Corner, origin: tiles.Corner) -> tiles.Corner:
-        """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
+    def _input_corner(self, corner: Corner, usual: Corner) -> Corner:
+        """The input window's start, moved from the usual as little as keeps a square a quarter of its side from the edge."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
         margin = min(side // 4, (size - side) // 2)
         if self.variation is not None:
-            origin = self.variation.moved(origin)
-        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(origin, corner, strict=True))
+            usual = self.variation.moved(usual)
+        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(usual, corner, strict=True))
         return row, column
 
     def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
         """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
-        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        side = self.trained.hole_size
         padding = float(to_unit(self.background, self.window))
         # The batch is always of the compiled size.
         padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
-        shown = [geometry.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
+        shown = [self.grid.cut_window(images[s.index][None], s.input_corner, padding) for s in padded]
         shapes = [geometry.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
         batch: dict[str, Any] = {
             "image": np.concatenate(shown)[..., None],

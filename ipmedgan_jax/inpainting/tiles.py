@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-Corner = tuple[int, int]
-"""Row and column of a square's first pixel; a square may reach beyond the image."""
+from ipmedgan_jax.imaging.grids import Corner
 
 
 def cover(mask: np.ndarray, side: int) -> list[Corner]:

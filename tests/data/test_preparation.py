@@ -14,7 +14,8 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import preparation, records
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
-from ipmedgan_jax.imaging import geometry, scans
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -49,7 +50,7 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     for split in records.SPLITS:
         for path in records.shard_paths(tmp_path / "out", split):
             prepared = dataset.volumes[path.stem]
-            source = geometry.axial_slices(scans.read_volume(prepared.source).array)[:, 2:18, 2:18]
+            source = PLANES["axial"](scans.read_volume(prepared.source).array)[:, 2:18, 2:18]
             for record in records.read_shard(path):
                 assert record.subject in dataset.subjects[split]
                 np.testing.assert_array_equal(record.intensities(), source[record.index])
