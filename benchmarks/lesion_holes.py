@@ -138,8 +138,9 @@ def _placed(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outl
 
 def _learned(run, volume) -> Filler:
     from ipmedgan_jax.inpainting.fill import inpaint_volume
+    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
-    return lambda hole: inpaint_volume(run.inpaint, run.trained, volume, hole)
+    return lambda hole: inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, hole))
 
 
 def _classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Filler:

@@ -33,6 +33,7 @@ def main(folders: list[str]) -> None:
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
+    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
     given = flags.FLAGS
     if len(folders) != 1:
@@ -48,14 +49,11 @@ def main(folders: list[str]) -> None:
         hole = _column(volume, settings.foreground_level)
         if hole is None:
             continue
-        low, high = settings.window(volume.array[~hole])
+        axial_planes, all_planes = (MaskedVolume(run.trained, volume, hole, planes) for planes in (THREE[:1], THREE))
+        low, high = axial_planes.window
         grey = 255 / (high - low)
-
-        def filled(*planes: str, volume=volume, hole=hole) -> np.ndarray:
-            return inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
-
-        axial, three = filled("axial"), filled(*THREE)
-        spread = deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
+        axial, three = (inpaint_volume(run.inpaint, masked) for masked in (axial_planes, all_planes))
+        spread = deviation(run.inpaint, axial_planes, samples=given.samples)
         truth = np.clip(volume.array, low, high)
         row = {
             "scan's own jumps": _jumps(truth, hole) * grey,
