@@ -42,16 +42,16 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax.data import preparation
     from ipmedgan_jax.imaging import mask_files, scans
+    from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
 
     given = flags.FLAGS
     subjects = set(given.subjects)
     runs = {Path(folder).name: load_run.load(Path(folder).expanduser(), "best") for folder in folders}
     first = next(iter(runs.values())).trained
-    scan_paths = _by_subject(preparation.read_paths(given.scans), subjects)
-    masks = _by_subject(preparation.read_paths(given.masks), subjects)
+    scan_paths = _by_subject(list_input_files(given.scans), subjects)
+    masks = _by_subject(list_input_files(given.masks), subjects)
     if missing := scan_paths.keys() ^ masks.keys():
         raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
     loaded = {subject: scans.read_scan(path) for subject, path in scan_paths.items()}

@@ -27,10 +27,10 @@ def main(folders: list[str]) -> None:
     from scipy.stats import spearmanr
     from tqdm import tqdm
 
-    from ipmedgan_jax.data import preparation
     from ipmedgan_jax.data.subjects import subject_of
     from ipmedgan_jax.evaluation import reports
     from ipmedgan_jax.imaging import scans
+    from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
     from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
@@ -41,7 +41,7 @@ def main(folders: list[str]) -> None:
     run = load_run.load(Path(folders[0]).expanduser(), "best")
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
-    for path in tqdm(preparation.read_paths(given.scans), unit="scan", disable=None):
+    for path in tqdm(list_input_files(given.scans), unit="scan", disable=None):
         subject = subject_of(path)
         if given.subjects and subject not in given.subjects:
             continue

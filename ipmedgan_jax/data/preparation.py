@@ -6,7 +6,6 @@ interrupted preparation goes on where it stopped; `dataset.json.partial` holds i
 """
 
 import functools
-import glob
 import hashlib
 import json
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.distributed.crew import Crew
-from ipmedgan_jax.imaging import nifti, scans
+from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -40,19 +39,6 @@ class _Source:
     subject: str
     split: str
     name: str  # volume id
-
-
-def read_paths(pattern: str) -> list[Path]:
-    """The NIfTI files that a glob matches (`**` for any depth), or several separated by commas; sorted, each once."""
-    found = {
-        Path(match)
-        for part in filter(None, (part.strip() for part in pattern.split(",")))
-        for match in glob.glob(str(Path(part).expanduser()), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
-    }
-    paths = sorted(path for path in found if path.name.endswith(nifti.SUFFIXES) and (path.is_file() or path.is_symlink()))
-    if not paths:
-        raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
-    return paths
 
 
 def prepare(

@@ -501,7 +501,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
         ({"samples": 1}, "at least 2"),
         ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: wanted a .nii or .nii.gz file"),
-        ({"image": "x.nii", "output": "y"}, "wanted a name that ends in .nii or .nii.gz"),
+        ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
         ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
     ],
 )
@@ -647,7 +647,7 @@ def test_a_folder_of_everything_is_sorted_out(tmp_path):
         find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
     (one,), _ = find_jobs(str(tmp_path / "in/scan[1].nii.gz"), "m.nii", tmp_path / "x.nii")
     assert one.image.name == "scan[1].nii.gz"
-    with pytest.raises(UserError, match="wanted the name of a folder"):
+    with pytest.raises(UserError, match="expected the name of a folder"):
         find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "x.nii")
 
 
@@ -666,7 +666,7 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     assert "c.nii: none of the masks fits" in refused[0]
     with pytest.raises(UserError, match="no NIfTI file"):
         find_jobs(str(tmp_path / "none*"), None, tmp_path / "out")
-    with pytest.raises(UserError, match=r"wanted a name that ends in \.nii"):
+    with pytest.raises(UserError, match=r"expected a name that ends in \.nii"):
         find_jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
 
 
