@@ -23,6 +23,7 @@ RADIUS_MM = 11.0
 
 def main(folders: list[str]) -> None:
     runtime.set_up()
+    from ipmedgan_jax.data.holes import context_image
     from ipmedgan_jax.evaluation import figures
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.imaging.grids import PLANES
@@ -49,7 +50,7 @@ def main(folders: list[str]) -> None:
             figures.example_row(
                 (f"slice {z} of {len(before)}", f"{int(marked[z].sum())} pixels masked"),
                 image=image,
-                context=np.where(marked[z], -1, image),
+                context=context_image(image, marked[z], -1.0),
                 inpainted=inpainted,
             )
         )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.data.batches import Inpaint
+from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import geometry
 from ipmedgan_jax.imaging.grids import PLANES, Corner
 from ipmedgan_jax.imaging.scans import from_unit, to_unit
@@ -136,7 +137,7 @@ class _PlaneFiller:
     def fill(self, slices: np.ndarray, masks: np.ndarray, tilings: Sequence[Tiling]) -> np.ndarray:
         """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
         grid, window = self.plane.grid, self.masked.window
-        images = to_unit(grid.to_pixels(np.where(masks, np.float32(self.masked.background), slices)), window)
+        images = to_unit(grid.to_pixels(context_image(slices, masks, self.masked.background)), window)
         unknown = masked_pixels(grid, masks)
         for image, mask, tiling in zip(images, unknown, tilings, strict=True):
             if len(tiling.corners) > 1 and not mask.all():

@@ -11,6 +11,7 @@ from tqdm import tqdm
 import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import mask_files, nifti, scans
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import checks, find_damage
@@ -47,8 +48,9 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
     scan = scans.read_scan(job.image, finite=False)
     trained = generator.trained
     mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
-    scans.check_finite(job.image, scan.volume.array[~mask])
-    volume = replace(scan.volume, array=np.where(mask, scan.volume.array[~mask].min(), scan.volume.array))
+    array, known = scan.volume.array, scan.volume.array[~mask]
+    scans.check_finite(job.image, known)
+    volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
     if not scan.file.placed:
         warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
     masked = MaskedVolume(trained, volume, mask, filling.planes)
