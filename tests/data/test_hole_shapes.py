@@ -67,7 +67,7 @@ def test_kinds_are_drawn_by_their_shares():
 def test_training_batches_have_shapes_only_where_holes_are_not_whole_boxes(phantom_data):
     square = pipeline.HoleSettings(16, -2 / 3, 0.0, 0.5, 0)
     other = pipeline.HoleSettings(16, -2 / 3, 0.0, 0.5, 0, settings("ellipse", size=16))
-    for holes, keys in ((square, {"image", "hole"}), (other, {"image", "hole", "shape"})):
+    for holes, keys in ((square, {"image", "hole"}), (other, {"image", "hole", "hole_mask"})):
         batches = pipeline.training_batches(phantom_data, holes, batch_size=4, seed=0, threads=1, prefetch=2)
         batch = next(batches)
         batches.close()

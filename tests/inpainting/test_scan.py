@@ -731,7 +731,7 @@ def test_a_damaged_model_is_named(tmp_path, name):
     exported.write(tmp_path / "model", generator(), program, [np.float32(1.0)], "card")
     assert not (tmp_path / ".model.unfinished").exists()
     shapes = np.zeros((3, SIDE, SIDE), np.uint8)
-    batch = {"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32), "shape": shapes}
+    batch = {"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32), "hole_mask": shapes}
     assert exported.read(tmp_path / "model").inpaint(batch).max() == 1
     content = (tmp_path / "model" / name).read_bytes()
     (tmp_path / "model" / name).write_bytes(content[: len(content) // 2])
