@@ -23,12 +23,14 @@ RADIUS_MM = 11.0
 
 def main(folders: list[str]) -> None:
     runtime.set_up()
+    from ipmedgan_jax.data.holes import context_image
     from ipmedgan_jax.evaluation import figures
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.imaging.grids import PLANES
     from ipmedgan_jax.imaging.scans import to_unit
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.fill import inpaint_volume
+    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
     given = flags.FLAGS
     if len(folders) != 1:
@@ -37,7 +39,7 @@ def main(folders: list[str]) -> None:
     volume = scans.read_volume(Path(given.scan).expanduser())
     head = _head(volume.array)
     mask, middles = _holes(head, volume.spacing_mm)
-    filled = inpaint_volume(run.inpaint, run.trained, volume, mask)
+    filled = inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, mask))
     window = run.trained.preparation.window(volume.array)
     shown = tuple(slice(low, high + 1) for low, high in _extent(head))
     before, marked, after = (PLANES["axial"](array[shown]) for array in (volume.array, mask, filled))
@@ -48,7 +50,7 @@ def main(folders: list[str]) -> None:
             figures.example_row(
                 (f"slice {z} of {len(before)}", f"{int(marked[z].sum())} pixels masked"),
                 image=image,
-                context=np.where(marked[z], -1, image),
+                context=context_image(image, marked[z], -1.0),
                 inpainted=inpainted,
             )
         )

@@ -39,7 +39,7 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax.data import preparation
+    from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.jobs import Job
     from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
@@ -48,7 +48,7 @@ def main(folders: list[str]) -> None:
     if len(folders) != 1:
         raise UserError("wanted one run")
     generator = load_run.load(Path(folders[0]).expanduser(), "best")
-    scans = preparation.read_paths(given.scans)[: given.volumes]
+    scans = list_input_files(given.scans)[: given.volumes]
     outputs = differing = unlike = inside = 0
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

@@ -42,16 +42,16 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax.data import preparation
     from ipmedgan_jax.imaging import mask_files, scans
+    from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
 
     given = flags.FLAGS
     subjects = set(given.subjects)
     runs = {Path(folder).name: load_run.load(Path(folder).expanduser(), "best") for folder in folders}
     first = next(iter(runs.values())).trained
-    scan_paths = _by_subject(preparation.read_paths(given.scans), subjects)
-    masks = _by_subject(preparation.read_paths(given.masks), subjects)
+    scan_paths = _by_subject(list_input_files(given.scans), subjects)
+    masks = _by_subject(list_input_files(given.masks), subjects)
     if missing := scan_paths.keys() ^ masks.keys():
         raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
     loaded = {subject: scans.read_scan(path) for subject, path in scan_paths.items()}
@@ -66,13 +66,13 @@ def main(folders: list[str]) -> None:
     errors: dict[str, dict[str, list[float]]] = {}
     holes = 0
     for subject, volume in tqdm(scanned.items(), unit="scan", disable=None):
-        low, high = first.preparation.window(volume.array[~lesions[subject]])
-        head = volume.array > low + first.preparation.foreground_level * (high - low)
+        low, high = window = first.preparation.window(volume.array[~lesions[subject]])
+        head = volume.array > first.preparation.threshold(window)
         others = [each for other, found in outlines.items() if other != subject for each in found]
         hole = _placed(np.random.default_rng(given.seed), head, lesions[subject], others)
         holes += int(hole.any((0, 1)).sum())
         fillers = {name: _learned(run, volume) for name, run in runs.items()}
-        fillers |= {name: _classical(name, volume.array, low, high) for name in CLASSICAL}
+        fillers |= {name: _classical(name, volume.array, window) for name in CLASSICAL}
         for name, fill in fillers.items():
             difference = np.clip((fill(hole)[hole] - low) / (high - low), 0, 1)
             difference -= np.clip((volume.array[hole] - low) / (high - low), 0, 1)
@@ -90,15 +90,15 @@ def main(folders: list[str]) -> None:
 def _on_trained_grid(volume, lesion: np.ndarray, trained):
     """The volume with slices of the network's pixels, and the lesion's mask there."""
     from ipmedgan_jax.imaging import scans
-    from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
+    from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 
     slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
-    grid = SliceGrid(trained.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
-    pixels, marked = grid.forth(slices), grid.forth(masks.astype(np.float32)) > 0.5
-    x, y = (mm * slices.shape[i] / pixels.shape[i] for mm, i in zip(volume.spacing_mm, (2, 1), strict=False))
-    array, mask = (np.empty(pixels.shape[::-1], each.dtype) for each in (pixels, marked))
+    grid = SliceGrid.of(trained.preparation, "axial", slices, volume.spacing_mm)
+    pixels, marked = grid.to_pixels(slices), grid.to_pixels(masks.astype(np.float32)) > 0.5
+    row_mm, column_mm = grid.pixel_spacing_mm
+    array, mask = (np.empty(pixels.shape[::-1], stretched.dtype) for stretched in (pixels, marked))
     PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, marked
-    return scans.Volume(volume.path, array, (x, y, volume.spacing_mm[2]), "RAS", False), mask
+    return scans.Volume(volume.path, array, (column_mm, row_mm, volume.spacing_mm[2]), "RAS", False), mask
 
 
 def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
@@ -138,18 +138,20 @@ def _placed(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outl
 
 def _learned(run, volume) -> Filler:
     from ipmedgan_jax.inpainting.fill import inpaint_volume
+    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
-    return lambda hole: inpaint_volume(run.inpaint, run.trained, volume, hole)
+    return lambda hole: inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, hole))
 
 
-def _classical(name: str, array: np.ndarray, low: float, high: float) -> Filler:
+def _classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Filler:
+    from ipmedgan_jax.imaging.scans import from_unit, to_unit
     from ipmedgan_jax.systems.classical import FILLS
 
     def fill(hole: np.ndarray) -> np.ndarray:
-        filled = np.clip((array - low) / (high - low) * 2 - 1, -1, 1).astype(np.float32)
+        filled = to_unit(array, window)
         for z in np.flatnonzero(hole.any((0, 1))):
             filled[:, :, z] = FILLS[name](np.ascontiguousarray(filled[:, :, z]), np.ascontiguousarray(hole[:, :, z]))
-        return (filled + 1) / 2 * (high - low) + low
+        return from_unit(filled, window)
 
     return fill
 

@@ -27,12 +27,13 @@ def main(folders: list[str]) -> None:
     from scipy.stats import spearmanr
     from tqdm import tqdm
 
-    from ipmedgan_jax.data import preparation
     from ipmedgan_jax.data.subjects import subject_of
     from ipmedgan_jax.evaluation import reports
     from ipmedgan_jax.imaging import scans
+    from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
+    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
     given = flags.FLAGS
     if len(folders) != 1:
@@ -40,7 +41,7 @@ def main(folders: list[str]) -> None:
     run = load_run.load(Path(folders[0]).expanduser(), "best")
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
-    for path in tqdm(preparation.read_paths(given.scans), unit="scan", disable=None):
+    for path in tqdm(list_input_files(given.scans), unit="scan", disable=None):
         subject = subject_of(path)
         if given.subjects and subject not in given.subjects:
             continue
@@ -48,14 +49,11 @@ def main(folders: list[str]) -> None:
         hole = _column(volume, settings.foreground_level)
         if hole is None:
             continue
-        low, high = settings.window(volume.array[~hole])
+        axial_planes, all_planes = (MaskedVolume(run.trained, volume, hole, planes) for planes in (THREE[:1], THREE))
+        low, high = axial_planes.window
         grey = 255 / (high - low)
-
-        def filled(*planes: str, volume=volume, hole=hole) -> np.ndarray:
-            return inpaint_volume(run.inpaint, run.trained, volume, hole, planes=planes)
-
-        axial, three = filled("axial"), filled(*THREE)
-        spread = deviation(run.inpaint, run.trained, volume, hole, samples=given.samples)
+        axial, three = (inpaint_volume(run.inpaint, masked) for masked in (axial_planes, all_planes))
+        spread = deviation(run.inpaint, axial_planes, samples=given.samples)
         truth = np.clip(volume.array, low, high)
         row = {
             "scan's own jumps": _jumps(truth, hole) * grey,

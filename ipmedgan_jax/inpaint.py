@@ -6,9 +6,9 @@
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --finder=runs/mri-finder --image=in.nii.gz --output=out.nii.gz
 
 An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
-scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern or a
-folder) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file whose name has the same BIDS entities,
-or the same name. What a --finder took for damage goes to OUTPUT_mask.nii.gz, or to --mask_output. Not for diagnosis.
+scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern, a
+folder, or a comma list) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file with its BIDS entities
+or its name. What a --finder took for damage goes to OUTPUT_mask.nii.gz, or to --mask_output. Not for diagnosis.
 """
 
 import math
@@ -109,8 +109,8 @@ def define_flags() -> None:
     meeting.define_flags()
     flags.DEFINE_string("workdir", None, "the run whose generator fills")
     flags.DEFINE_string("model", None, "or the folder that ipmedgan_jax.export wrote")
-    flags.DEFINE_string("image", None, "a NIfTI file; or a folder or a pattern, then --output is a folder")
-    flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder or a pattern")
+    flags.DEFINE_string("image", None, "a NIfTI file; or a folder, a pattern or a list, then --output is a folder")
+    flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder, a pattern or a list")
     flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
     flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
     flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")

@@ -2,8 +2,8 @@
 
   python -m ipmedgan_jax.prepare --config=mri --input='DIR/**/*_FLAIR.nii.gz' --output=data/mri
 
---input   a pattern in quotes (** stands for any folders), or several separated by commas. It must match images only,
-          not masks or labels, and one modality.
+--input   a file, a folder, a pattern in quotes (** stands for any folders), or several of these separated by commas. It must
+          match images only, not masks or labels, and one modality.
 --output  a new folder. Called again with the same settings, an interrupted preparation goes on where it stopped.
 --config  where the settings come from. The keys that matter here are modality and data.*; to change one:
           --config.data.image_size=128, --config.data.resample_mm=0, --config.data.subject_regex='patient(\\d+)'
@@ -24,8 +24,9 @@ def main() -> None:
     """Prepares and prints what came of it."""
     from ipmedgan_jax.data import preparation
     from ipmedgan_jax.experiment.settings import preparation_settings  # late: --help need not wait for JAX
+    from ipmedgan_jax.imaging.input_files import list_input_files
 
-    paths = preparation.read_paths(flags.FLAGS.input)
+    paths = list_input_files(flags.FLAGS.input)
     settings = preparation_settings(flags.FLAGS.config)
     output = Path(flags.FLAGS.output).expanduser()
     with crew.join({**settings.recorded(), "input": list(map(str, paths)), "output": str(output.resolve())}) as everyone:
@@ -37,7 +38,7 @@ def main() -> None:
 def define_flags() -> None:
     meeting.define_flags()
     config_flag.define("the settings")
-    flags.DEFINE_string("input", None, "pattern of the NIfTI files, in quotes")
+    flags.DEFINE_string("input", None, "the NIfTI files: a file, a folder, a pattern in quotes, or a comma list of these")
     flags.DEFINE_string("output", None, "folder to write")
 
 

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from configs import demo
+from ipmedgan_jax.configs import demo
 from ipmedgan_jax.data import records
 from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder

@@ -1,9 +1,10 @@
-"""Square holes, chosen on the host (NumPy): where pixels are removed from a slice.
+"""Square holes, chosen on the host (NumPy): where pixels are removed from a slice; and the context image.
 
-A hole is the box `[row, column, height, width]` in pixels, int32.
+A hole is the box `[row, column, height, width]` in pixels, int32. A mask is true where pixels are removed.
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,20 @@ def foreground_shares(foreground: np.ndarray, size: int) -> np.ndarray:
 
 def box(row: int, column: int, size: int) -> np.ndarray:
     return np.array([row, column, size, size], np.int32)
+
+
+def box_mask(hole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of a hole in an image of this shape: bool `[H, W]`."""
+    row, column, height, width = hole
+    mask = np.zeros(shape, bool)
+    mask[row : row + height, column : column + width] = True
+    return mask
+
+
+def context_image(image: Any, mask: Any, fill: float) -> Any:
+    """The image with `fill` where pixels are removed; NumPy or JAX arrays, a bool mask of a shape that fits the image's."""
+    arrays = image.__array_namespace__()
+    return arrays.where(mask, arrays.asarray(fill, dtype=image.dtype), image)
 
 
 def evaluation_rng(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:

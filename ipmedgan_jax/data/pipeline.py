@@ -20,7 +20,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
-from ipmedgan_jax.data.holes import any_hole, box, evaluation_rng, random_hole
+from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
 
 
 class Batches:
@@ -68,10 +68,7 @@ class EvaluationSlice:
 
     def context(self, fill: float) -> np.ndarray:
         """The image with `fill` in the hole."""
-        row, column, height, width = self.hole
-        context = self.image.copy()
-        context[row : row + height, column : column + width] = fill
-        return context
+        return context_image(self.image, box_mask(self.hole, self.image.shape), fill)
 
 
 @dataclass(frozen=True, eq=False)

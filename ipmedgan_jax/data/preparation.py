@@ -6,7 +6,6 @@ interrupted preparation goes on where it stopped; `dataset.json.partial` holds i
 """
 
 import functools
-import glob
 import hashlib
 import json
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.distributed.crew import Crew
-from ipmedgan_jax.imaging import geometry, nifti, scans
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 _PARTIAL_FILE = records.DATASET_FILE + ".partial"
@@ -39,19 +39,6 @@ class _Source:
     subject: str
     split: str
     name: str  # volume id
-
-
-def read_paths(pattern: str) -> list[Path]:
-    """The NIfTI files that a glob matches (`**` for any depth), or several separated by commas; sorted, each once."""
-    found = {
-        Path(match)
-        for part in filter(None, (part.strip() for part in pattern.split(",")))
-        for match in glob.glob(str(Path(part).expanduser()), recursive=True)  # noqa: PTH207, Path.glob takes no absolute one
-    }
-    paths = sorted(path for path in found if path.name.endswith(nifti.SUFFIXES) and (path.is_file() or path.is_symlink()))
-    if not paths:
-        raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
-    return paths
 
 
 def prepare(
@@ -209,9 +196,11 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
     volume = scans.read_volume(source.path)
     if caution := scans.modality_warning(volume, settings.modality):
         logging.warning("%s: %s", volume.path, caution)
-    grid = scans.resample(volume, settings.resample_mm)
+    resampled = scans.resample(volume, settings.resample_mm)
+    grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
+    rows_mm, columns_mm = grid.pixel_spacing_mm
     try:
-        window, kept, images = _kept_slices(settings, grid)
+        window, kept, images = _kept_slices(settings, resampled, grid)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     images = _without_spikes(source.path, images, window, whole=volume.integer)
@@ -228,22 +217,23 @@ def _make_shard(settings: PreparationSettings, source: _Source, digest: str, sha
         sha256=digest,
         orientation=volume.orientation,
         source_spacing_mm=volume.spacing_mm,
-        spacing_mm=_slice_spacing(settings, grid),
+        spacing_mm=(columns_mm, rows_mm, resampled.spacing_mm[2]),
         window=window,
         slices=len(kept),
-        left_out=grid.array.shape[2] - len(kept),
+        left_out=len(images) - len(kept),
     )
 
 
-def _kept_slices(settings: PreparationSettings, grid: scans.Volume) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+def _kept_slices(
+    settings: PreparationSettings, resampled: scans.Volume, grid: SliceGrid
+) -> tuple[scans.Window, np.ndarray, np.ndarray]:
     """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
-    low, high = settings.window(grid.array)
-    threshold = low + settings.foreground_level * (high - low)
-    fill = max(low, float(grid.array.min()))  # the darkest that is both in the scan and in the window
-    slices = geometry.axial_slices(grid.array)
-    images = geometry.fit_slices(slices, settings.image_size, settings.fit, fill=fill, threshold=threshold)
+    window = settings.window(resampled.array)
+    threshold, slices = settings.threshold(window), PLANES["axial"](resampled.array)
+    corner = grid.window_corner(slices > threshold)
+    images = grid.cut_window(grid.to_pixels(slices), corner, scans.background(window, resampled.array))
     kept = np.flatnonzero((images > threshold).mean(axis=(1, 2)) >= settings.min_foreground)
-    return (low, high), kept, images
+    return window, kept, images
 
 
 def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float], *, whole: bool) -> np.ndarray:
@@ -258,15 +248,6 @@ def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float],
         return images
     logging.warning("%s: %d voxels far outside %g to %g are kept as %g or %g", path, outside, low, high, lowest, highest)
     return np.clip(images, lowest, highest)
-
-
-def _slice_spacing(settings: PreparationSettings, grid: scans.Volume) -> tuple[float, float, float]:
-    """Millimetres from column to column, row to row and slice to slice of the records."""
-    x, y, z = grid.spacing_mm
-    if settings.fit == "scale":
-        factor = geometry.scale_factor(geometry.axial_slices(grid.array).shape, settings.image_size)
-        x, y = x / factor, y / factor
-    return x, y, z
 
 
 def _sha256(path: Path) -> str:

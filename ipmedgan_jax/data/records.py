@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.files import write_json
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1
@@ -95,16 +95,14 @@ def decode(data: bytes) -> SliceRecord:
 
 def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
     """Writes the records in order; the shard appears under its name only when it is complete."""
-    temporary = path.with_name(path.name + ".tmp")
-    writer = array_record_module.ArrayRecordWriter(str(temporary), _SHARD_OPTIONS)
     try:
-        for record in records:
-            writer.write(encode(record))
-        writer.close()  # a missing folder or a full disk may show only here
+        with files.atomic_file(path) as unfinished:
+            writer = array_record_module.ArrayRecordWriter(str(unfinished), _SHARD_OPTIONS)
+            for record in records:
+                writer.write(encode(record))
+            writer.close()  # a missing folder or a full disk may show only here
     except RuntimeError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{temporary}: cannot be written ({error}); free space or choose another output") from error
-    temporary.replace(path)
+        raise UserError(f"{path}: cannot be written ({error}); free space or choose another output") from error
 
 
 def read_shard(path: Path) -> Iterator[SliceRecord]:
@@ -207,7 +205,7 @@ def save_dataset(dataset: Dataset) -> None:
         "settings": dataset.settings,
         "volumes": {name: asdict(volume) for name, volume in sorted(dataset.volumes.items())},
     }
-    write_json(dataset.directory / DATASET_FILE, content)
+    files.write_json(dataset.directory / DATASET_FILE, content)
 
 
 def load_dataset(directory: Path | str) -> Dataset:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ipmedgan_jax.data.holes import box_mask, context_image
 from ipmedgan_jax.evaluation import figures
 from ipmedgan_jax.evaluation.dot_plot import Panel, dot_plot
 from ipmedgan_jax.evaluation.evaluated_runs import Run
@@ -17,8 +18,7 @@ def figure(runs: Sequence[Run], path: Path, *, cases: int) -> None:
     for example in range(min(cases, len(first.shown))):
         which = int(first.shown[example])
         image, hole = first.image[example], first.hole[which]
-        context = image.copy()
-        context[hole[0] : hole[0] + hole[2], hole[1] : hole[1] + hole[3]] = -1
+        context = context_image(image, box_mask(hole, image.shape), -1.0)
         filled = [(run.label, first.inpainted(example, run.fills.fill[which])) for run in runs]
         tiles = (("context", context), *filled, ("image", image))
         caption = (str(first.subject[which]), f"slice {int(first.index[which])}")

@@ -17,6 +17,7 @@ from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
+from ipmedgan_jax.imaging.input_files import list_input_files
 
 
 def find_dataset(config: ConfigDict) -> records.Dataset:
@@ -68,7 +69,7 @@ def lesion_shapes(config: ConfigDict, dataset: records.Dataset) -> Sequence[np.n
     pattern, wanted = config.holes.lesions, "lesion" in config.holes.kinds
     if not wanted:
         return ()
-    paths = preparation.read_paths(pattern)
+    paths = list_input_files(pattern)
     subjects = set(dataset.subjects["train"])
     mine = [path for path in paths if subject_of(path, config.data.subject_regex) in subjects]
     settings = preparation_settings(config).as_recorded(dataset.settings)

@@ -1,18 +1,17 @@
-"""Arrays of voxels: orientation, spacing, axial slices, and the window cut from them.
+"""Arrays of voxels: orientation, linear interpolation along axes, and windows cut from slices.
 
 Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's right, Y to the front, Z to the head) or
-slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 the subject's right, slice 0 the lowest.
+slices [S, rows, columns].
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-
-FIT_MODES = ("crop_or_pad", "scale")
-
 
 _BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
 
@@ -38,8 +37,47 @@ def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
     return reoriented, affine @ nibabel.orientations.inv_ornt_aff(axes, array.shape)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Linear interpolation of `before` samples along one axis at `after` centred positions, `step` samples apart."""
+
+    axis: int
+    before: int
+    after: int
+    step: float
+
+    def apply(self, array: np.ndarray, axis: int) -> np.ndarray:
+        """`before` samples along `axis` of the array -> `after`."""
+        return stretch(array, axis, self.after, self.step)
+
+    def undo(self, array: np.ndarray, axis: int) -> np.ndarray:
+        """`after` samples along `axis` of the array -> `before`, at the places where they came from."""
+        return stretch(array, axis, self.before, 1 / self.step)
+
+
+def resampling(lengths: Sequence[int], spacing_mm: Sequence[float], mm: float) -> list[Stretch]:
+    """The stretches of all axes to a spacing of `mm`; none where they have it already, or where `mm` is 0."""
+    if mm == 0 or np.allclose(spacing_mm, mm, rtol=1e-4):
+        return []
+    return [
+        Stretch(axis, length, max(1, round(length * spacing / mm)), mm / spacing)
+        for axis, (length, spacing) in enumerate(zip(lengths, spacing_mm, strict=True))
+    ]
+
+
+def scaling(lengths: Sequence[int], size: int) -> list[Stretch]:
+    """The stretches of all axes by one factor that makes the longest `size`; none where it is that already."""
+    if max(lengths) == size:
+        return []
+    factor = size / max(lengths)
+    return [Stretch(axis, length, max(1, round(length * factor)), 1 / factor) for axis, length in enumerate(lengths)]
+
+
 def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
-    """Linear interpolation of one axis at `length` centred positions, `step` of the old voxels apart."""
+    """Linear interpolation of one axis at `length` centred positions, `step` of the old samples apart.
+
+    Positions beyond the outermost samples take their value: no value leaves the array's range.
+    """
     last = array.shape[axis] - 1
     positions = np.clip((np.arange(length) - (length - 1) / 2) * step + last / 2, 0, last)
     below = np.minimum(positions.astype(int), max(last - 1, 0))
@@ -48,45 +86,11 @@ def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarra
     return lower + share * (upper - lower)
 
 
-def axial_slices(array: np.ndarray) -> np.ndarray:
-    """[X, Y, Z] to [S, rows, columns]: row 0 anterior, column 0 the subject's right, slice 0 the lowest."""
-    return array[::-1, ::-1].transpose(2, 1, 0)
+def window_start(shares: np.ndarray, size: int) -> int:
+    """Start of a window of `size` along one axis, from the share of foreground at each place; negative for padding.
 
-
-def fit_slices(slices: np.ndarray, size: int, mode: str, *, fill: float, threshold: float) -> np.ndarray:
-    """[S, rows, columns] to [S, size, size].
-
-    `crop_or_pad` keeps the pixels and moves one window for the whole volume onto the foreground (above `threshold`),
-    since heads often lie off the centre of the scan; `scale` makes the longer side `size`, linearly, and pads the rest.
+    The window is centred on the foreground. An axis longer than `size` is only cropped, a shorter one only padded.
     """
-    if mode not in FIT_MODES:
-        raise UserError(f"data.fit is {mode!r}; it must be one of {', '.join(FIT_MODES)}")
-    if mode == "scale":
-        factor = scale_factor(slices.shape, size)
-        for axis in (1, 2):
-            slices = stretch(slices, axis, max(1, round(slices.shape[axis] * factor)), 1 / factor)
-    return crop_or_pad(slices, size, crop_origin(slices, size, threshold), fill)
-
-
-def scale_factor(shape: tuple[int, ...], size: int) -> float:
-    """What `scale` multiplies rows and columns of [S, rows, columns] with."""
-    return size / max(shape[1:])
-
-
-def crop_origin(slices: np.ndarray, size: int, threshold: float) -> tuple[int, int]:
-    """Row and column where the window of `size` starts, negative for padding: centred on the foreground's bounding box.
-
-    An axis longer than `size` is only cropped, a shorter one only padded.
-    """
-    foreground = slices > threshold
-    return (
-        start_on(foreground.mean(axis=(0, 2)), size),
-        start_on(foreground.mean(axis=(0, 1)), size),
-    )
-
-
-def start_on(shares: np.ndarray, size: int) -> int:
-    """Start of the window along one axis, from the share of foreground at each place."""
     spare = len(shares) - size
     inside = np.flatnonzero(shares >= _BOX_SHARE)
     if spare <= 0 or not len(inside):
@@ -94,14 +98,14 @@ def start_on(shares: np.ndarray, size: int) -> int:
     return int(np.clip((inside[0] + inside[-1] + 1 - size) // 2, 0, spare))
 
 
-def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], origin: tuple[int, int], fill: float) -> np.ndarray:
-    """`[S, height, width]`: the window of `slices` that starts at `origin`, `fill` where it reaches beyond them.
+def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], corner: tuple[int, int], fill: float) -> np.ndarray:
+    """`[S, height, width]`: the window of `slices` that starts at `corner`, `fill` where it reaches beyond them.
 
     `size` is the window's height and width, or the one number that both are.
     """
     height, width = (size, size) if isinstance(size, int) else size
     result = np.full((len(slices), height, width), fill, slices.dtype)
-    (row, column), (rows, columns) = origin, slices.shape[1:]
+    (row, column), (rows, columns) = corner, slices.shape[1:]
     top, left, bottom, right = max(row, 0), max(column, 0), min(row + height, rows), min(column + width, columns)
     result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
     return result

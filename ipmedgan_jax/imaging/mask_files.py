@@ -9,7 +9,7 @@ from scipy.ndimage import affine_transform, distance_transform_edt, find_objects
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import geometry, nifti, scans
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
+from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 _SAME_PLACE = 1e-2
@@ -88,9 +88,9 @@ def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> 
     mask, affine = geometry.reorient(geometry.without_trailing_axes(file.values()) > 0, file.affine)
     masks = PLANES["axial"](mask)
     x, y, z = nibabel.affines.voxel_sizes(affine)
-    grid = SliceGrid(settings, masks.shape[1:], in_plane("axial", (x, y, z)))
+    grid = SliceGrid.of(settings, "axial", masks, (x, y, z))
     for mask in masks[masks.any((1, 2))]:
-        pixels = grid.forth(mask[None].astype(np.float32))[0] > 0.5
+        pixels = grid.to_pixels(mask[None].astype(np.float32))[0] > 0.5
         labels, _ = label(pixels)
         for i, box in enumerate(find_objects(labels), start=1):
             if max(extent.stop - extent.start for extent in box) >= at_least:

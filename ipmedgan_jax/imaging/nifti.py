@@ -95,6 +95,8 @@ def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndar
 def read(path: Path | str) -> NiftiFile:
     """The file; UserError says what is wrong with one that cannot be used, before it can fill the memory."""
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path}: a link to {path.readlink()}, which is not there; fetch the file, or leave the link out")
     if not path.is_file():
         raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
     try:

@@ -1,7 +1,6 @@
-"""NIfTI volumes and arrays: reading, orientation, spacing, intensity window and axial slices.
+"""Scans as volumes: read from NIfTI or DICOM, oriented, resampled, and seen through an intensity window.
 
-Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's right, Y to the front, Z to the head) or
-slices [S, rows, columns] as a radiologist sees them: row 0 anterior, column 0 the subject's right, slice 0 the lowest.
+Arrays are [X, Y, Z] in canonical RAS+ orientation: X grows to the subject's right, Y to the front, Z to the head.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, nifti
-from ipmedgan_jax.imaging.geometry import find_axes, reorient, stretch, without_trailing_axes
+from ipmedgan_jax.imaging.geometry import find_axes, reorient, resampling, without_trailing_axes
 
 MODALITIES = ("mri", "ct")
 
@@ -76,7 +75,7 @@ def read_volume(path: Path | str) -> Volume:
 
 
 def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
-    """The same with its file; a folder is read as a DICOM series. Without `finite`, NaN and infinite voxels are let in.
+    """Reads a volume with its file; a folder is read as a DICOM series. Without `finite`, NaN and infinite voxels are let in.
 
     The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
     """
@@ -122,11 +121,12 @@ def resample(volume: Volume, mm: float) -> Volume:
     The new grid is centred on the old one, and voxels beyond the outermost centres take their value. A shear (gantry
     tilt) is left as it is: the voxel grid is zoomed, so that slices stay slices. No value leaves the source's range.
     """
-    if mm == 0 or np.allclose(volume.spacing_mm, mm, rtol=1e-4):
+    stretches = resampling(volume.array.shape, volume.spacing_mm, mm)
+    if not stretches:
         return volume
     array = volume.array
-    for axis, spacing in enumerate(volume.spacing_mm):
-        array = stretch(array, axis, max(1, round(array.shape[axis] * spacing / mm)), mm / spacing)
+    for stretch in stretches:
+        array = stretch.apply(array, stretch.axis)
     return replace(volume, array=array, spacing_mm=(mm, mm, mm))
 
 
@@ -170,3 +170,14 @@ def to_unit(intensities: Any, window: Window) -> np.ndarray:
     """The window to [-1, 1], what lies outside clipped."""
     low, high = window
     return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
+
+
+def from_unit(images: np.ndarray, window: Window) -> np.ndarray:
+    """[-1, 1] to the intensities of the window."""
+    low, high = window
+    return (images + 1) * np.float32((high - low) / 2) + np.float32(low)
+
+
+def background(window: Window, intensities: np.ndarray) -> float:
+    """What stands beyond a slice's border: the darkest intensity that is both among these and in the window."""
+    return max(window[0], float(intensities.min()))

@@ -10,7 +10,9 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.imaging.geometry import FIT_MODES
+
+FIT_MODES = ("crop_or_pad", "scale")
+"""How slices come to `image_size`: pixels kept and one window moved onto the head, or the longer side scaled to it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class PreparationSettings:
 
     def __post_init__(self) -> None:
         """UserError where a value cannot be used."""
-        for name, wanted, good in (
+        for name, expected, good in (
             ("modality", "mri or ct", self.modality in scans.MODALITIES),
             ("data.image_size", "at least 1", self.image_size >= 1),
             ("data.fit", " or ".join(FIT_MODES), self.fit in FIT_MODES),
@@ -51,7 +53,7 @@ class PreparationSettings:
             ("data.workers", "at least 1", self.workers >= 1),
         ):
             if not good:
-                raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {wanted}")
+                raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {expected}")
 
     def window(self, intensities: np.ndarray) -> tuple[float, float]:
         """The intensities shown as -1 and 1."""
@@ -62,6 +64,11 @@ class PreparationSettings:
             percentiles=self.percentiles,
             foreground_level=self.foreground_level,
         )
+
+    def threshold(self, window: scans.Window) -> float:
+        """The intensity above which a voxel is foreground, not air."""
+        low, high = window
+        return low + self.foreground_level * (high - low)
 
     def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
         """With the values that a dataset's own settings, as `recorded` gave them, have instead."""

@@ -1,4 +1,4 @@
-"""What a person should know before trusting a filled scan: where it differs from what the generator was trained on."""
+"""Warnings about scans unlike the training data: what a person should know before trusting a filled scan."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
-from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.imaging.grids import in_plane
+from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Trained
 
 _FARTHEST = 1.5
@@ -20,20 +20,15 @@ _OUTSIDE = 0.05
 """Share of the surroundings that may lie outside the intensity window."""
 
 
-def plausibility_warnings(
-    trained: Trained, training_data: dict[str, Any], volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]
-) -> list[str]:
-    """One line each, none where there is nothing to say; `training_data` is a run's `data.json`."""
+def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -> list[str]:
+    """One line for each warning; `training_data` is a run's `data.json`. UserError for a scan without contrast."""
+    trained, volume = masked.trained, masked.volume
     lines = [scans.modality_warning(volume, trained.preparation.modality)]
     lines.append(_spacing_warning(training_data, volume))
-    low, high = trained.preparation.window(volume.array[~mask])
-    lines.append(_intensity_warning(volume.array, mask, low, high))
-    head = (volume.array > low + trained.preparation.foreground_level * (high - low)) | mask
-    share = np.count_nonzero(mask) / np.count_nonzero(head)
-    if share > 0.5:
-        lines.append(f"the mask holds {share:.0%} of the head: little is left to go by")
-    lines += [_pixel_warning(trained, plane, volume) for plane in planes]
-    lines += _size_warnings(trained, volume, mask, planes)
+    lines.append(_intensity_warning(masked))
+    lines.append(_share_warning(masked))
+    lines += [_pixel_warning(trained, plane, volume) for plane in masked.plane_names]
+    lines += _size_warnings(masked)
     return [line for line in lines if line]
 
 
@@ -59,33 +54,35 @@ def _millimetres(spacing: np.ndarray) -> str:
     return " x ".join(f"{value:.3g}" for value in spacing)
 
 
-def _intensity_warning(array: np.ndarray, mask: np.ndarray, low: float, high: float) -> str:
+def _intensity_warning(masked: MaskedVolume) -> str:
+    (low, high), mask = masked.window, masked.mask
     box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
     ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
     if not ring.any():
         return ""
-    around = array[box][ring]
+    around = masked.volume.array[box][ring]
     share = float(((around < low) | (around > high)).mean())
     if share > _OUTSIDE:
         return f"{share:.0%} of the voxels round the mask lie outside the {low:g} to {high:g} that the generator sees"
     return ""
 
 
-def _size_warnings(trained: Trained, volume: scans.Volume, mask: np.ndarray, planes: tuple[str, ...]) -> list[str]:
-    side, larger, others = trained.hole_size, 0, 0
-    for plane in planes:
-        masks = PLANES[plane](mask)
-        grid = SliceGrid(trained.preparation, masks.shape[1:], in_plane(plane, volume.spacing_mm))
-        for each in masks[masks.any((1, 2))]:
-            pixels = grid.forth(each[None].astype(np.float32))[0] > 0
-            larger += tiles.exceeds(pixels, side)
-            others += np.count_nonzero(pixels) != side**2 * len(tiles.cover(pixels, side))
+def _share_warning(masked: MaskedVolume) -> str:
+    head = (masked.volume.array > masked.trained.preparation.threshold(masked.window)) | masked.mask
+    share = np.count_nonzero(masked.mask) / np.count_nonzero(head)
+    return f"the mask holds {share:.0%} of the head: little is left to go by" if share > 0.5 else ""
+
+
+def _size_warnings(masked: MaskedVolume) -> list[str]:
+    side = masked.trained.hole_size
+    tilings = [tiling for plane in masked.planes for tiling in plane.tilings]
+    larger, others = sum(tiling.exceeds for tiling in tilings), sum(not tiling.whole for tiling in tilings)
     lines = []
     if larger:
         lines.append(
             f"the hole is larger than the {side} x {side} pixels trained for in {larger} slice(s): filled there in "
             "overlapping squares, from its border inwards"
         )
-    if others and not trained.trained_on_any_shape:
+    if others and not masked.trained.trained_on_any_shape:
         lines.append(f"trained on whole squares of {side} x {side} pixels alone; holes of another shape in {others} slice(s)")
     return lines

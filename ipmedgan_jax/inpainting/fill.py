@@ -1,11 +1,10 @@
 """A volume's masked voxels, filled slice by slice by a trained generator.
 
-A slice goes the way its like went in `prepare`: through the intensity window to [-1, 1], onto the pixels the generator was
-trained on, into its frame. What comes back goes the same way backwards, to the source's grid and unit. Slices are the
-source's own: nothing is interpolated from slice to slice.
+`imaging.grids` brings the scan's own slices to the generator's pixels, as `prepare` brought those it was trained on, and what
+it returns back to the scan's voxels. Nothing is interpolated from slice to slice.
 
-A hole is filled in squares of the size that the generator was trained for (`tiles`), a square's masked pixels at a time. The
-generator is never shown a masked voxel: before its turn comes, a square holds what Telea's method makes of its surroundings.
+A hole is filled in tiles of the size that the generator was trained for (`tiles`), a tile's masked pixels at a time. The
+generator is never shown a masked voxel: before its turn comes, a tile holds what Telea's method makes of its surroundings.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,33 +14,34 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.data.batches import Inpaint
-from ipmedgan_jax.imaging import geometry, scans
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
-from ipmedgan_jax.imaging.scans import to_unit
-from ipmedgan_jax.inpainting import tiles
-from ipmedgan_jax.inpainting.frame import frame_origin
+from ipmedgan_jax.data.holes import context_image
+from ipmedgan_jax.imaging import geometry
+from ipmedgan_jax.imaging.grids import PLANES, Corner
+from ipmedgan_jax.imaging.scans import from_unit, to_unit
+from ipmedgan_jax.inpainting.masked_volume import MaskedPlane, MaskedVolume, masked_pixels
 from ipmedgan_jax.inpainting.model import Trained
+from ipmedgan_jax.inpainting.tiles import Tiling
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
 """Times the batch size: slices stretched, and filled turn by turn, together."""
 
 VARIED_PIXELS = 8
-"""How far a varied frame is moved, at most."""
+"""How far a varied input window is moved, at most."""
 
 VARIED_NOISE = 0.01
-"""Of the intensity window's half: standard deviation of a varied frame's noise."""
+"""Standard deviation of the noise in a varied input, of half the intensity window."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Another way to show a generator the same hole: mirrored, elsewhere in its frame, in a little noise."""
+    """Another way to show a generator the same hole: mirrored, elsewhere in its input window, in a little noise."""
 
     rng: np.random.Generator
     mirrored: bool
 
-    def moved(self, origin: tiles.Corner) -> tiles.Corner:
-        row, column = (at + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for at in origin)
+    def moved(self, corner: Corner) -> Corner:
+        row, column = (start + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for start in corner)
         return row, column
 
     def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
@@ -61,46 +61,33 @@ class Variation:
 
 def inpaint_volume(
     inpaint: Inpaint,
-    trained: Trained,
-    volume: scans.Volume,
-    mask: np.ndarray,
+    masked: MaskedVolume,
     *,
-    planes: Sequence[str] = ("axial",),
     variation: Variation | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
     """The volume's array `[X, Y, Z]`, in its unit, with its masked voxels filled; the others as they are.
 
     Args:
-      mask: bool, of the array's shape; true where voxels are to be filled. It holds at least one, and not all.
-      planes: of `PLANES`; more than one: their fills' mean.
+      masked: of more than one plane, the planes' fills are averaged.
       variation: shows the generator the same hole in another way; None: as in training.
       done: called with the number of slices filled, each time some are.
     """
-    window = trained.preparation.window(volume.array[~mask])
-    background = max(window[0], float(volume.array[~mask].min()))
-    total = np.zeros_like(volume.array)
-    for plane in planes:
-        slices, masks, filled = (PLANES[plane](array) for array in (volume.array, mask, total))
-        grid = SliceGrid(trained.preparation, slices.shape[1:], in_plane(plane, volume.spacing_mm))
-        filler = _PlaneFiller(inpaint, trained, grid, window, background, variation)
-        origin = frame_origin(grid, window, slices, ~masks)
-        which = np.flatnonzero(masks.any((1, 2)))
-        for some in np.array_split(which, -(-len(which) // (SLICES_AT_ONCE * trained.batch_size))):
-            filled[some] += filler.fill(slices[some], masks[some], origin)
+    array, trained = masked.volume.array, masked.trained
+    total = np.zeros_like(array)
+    for plane in masked.planes:
+        slices, masks, filled = (PLANES[plane.name](volume) for volume in (array, masked.mask, total))
+        filler = _PlaneFiller(inpaint, masked, plane, variation)
+        count = len(plane.indices)
+        for some in np.array_split(np.arange(count), -(-count // (SLICES_AT_ONCE * trained.batch_size))):
+            indices, tilings = plane.indices[some], [plane.tilings[i] for i in some]
+            filled[indices] += filler.fill(slices[indices], masks[indices], tilings)
             done(len(some))
-    return np.where(mask, total / len(planes), volume.array)
+    return np.where(masked.mask, total / len(masked.planes), array)
 
 
 def deviation(
-    inpaint: Inpaint,
-    trained: Trained,
-    volume: scans.Volume,
-    mask: np.ndarray,
-    *,
-    samples: int,
-    planes: Sequence[str] = ("axial",),
-    done: Callable[[int], object] = lambda count: None,
+    inpaint: Inpaint, masked: MaskedVolume, *, samples: int, done: Callable[[int], object] = lambda count: None
 ) -> np.ndarray:
     """How far fills of the same hole lie apart: `[X, Y, Z]`, their standard deviation in the volume's unit; 0 elsewhere.
 
@@ -108,100 +95,94 @@ def deviation(
     into the hole they agree; that they agree does not make them right.
     """
     rng = np.random.default_rng(0)
-    mean, squares = np.zeros(volume.array.shape), np.zeros(volume.array.shape)
+    mean, squares = np.zeros(masked.mask.shape), np.zeros(masked.mask.shape)
     for i in range(samples):
-        variation = Variation(rng, mirrored=i % 2 == 1)
-        fill = inpaint_volume(inpaint, trained, volume, mask, planes=planes, variation=variation, done=done)
+        fill = inpaint_volume(inpaint, masked, variation=Variation(rng, mirrored=i % 2 == 1), done=done)
         change = fill - mean
         mean += change / (i + 1)
         squares += change * (fill - mean)
-    return np.where(mask, np.sqrt(squares / (samples - 1)), 0).astype(np.float32)
-
-
-def slices_to_fill(mask: np.ndarray, planes: Sequence[str]) -> int:
-    """How many slices `inpaint_volume` will fill."""
-    return sum(int(PLANES[plane](mask).any((1, 2)).sum()) for plane in planes)
+    return np.where(masked.mask, np.sqrt(squares / (samples - 1)), 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class _Square:
-    """A square to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
+class _Tile:
+    """A tile to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
 
     index: int  # of the slice
-    corner: tiles.Corner
-    frame: tiles.Corner  # of the generator's frame
+    corner: Corner
+    input_corner: Corner  # of the generator's input window
 
     def hole(self, side: int) -> tuple[int, int, int, int]:
-        """The box in the frame."""
-        return self.corner[0] - self.frame[0], self.corner[1] - self.frame[1], side, side
+        """The box in the input window."""
+        return self.corner[0] - self.input_corner[0], self.corner[1] - self.input_corner[1], side, side
 
     def within(self, shape: tuple[int, ...], side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part of the square inside slices of this shape: in the slice, and in the square."""
+        """The part of the tile inside slices of this shape: in the slice, and in the tile."""
         in_slice = tuple(slice(max(at, 0), min(at + side, length)) for at, length in zip(self.corner, shape, strict=True))
-        in_square = tuple(slice(each.start - at, each.stop - at) for each, at in zip(in_slice, self.corner, strict=True))
-        return in_slice, in_square
+        in_tile = tuple(slice(part.start - at, part.stop - at) for part, at in zip(in_slice, self.corner, strict=True))
+        return in_slice, in_tile
 
 
 @dataclass(frozen=True)
 class _PlaneFiller:
     inpaint: Inpaint
-    trained: Trained
-    grid: SliceGrid
-    window: tuple[float, float]
-    background: float
+    masked: MaskedVolume
+    plane: MaskedPlane
     variation: Variation | None
 
-    def fill(self, slices: np.ndarray, masks: np.ndarray, origin: tiles.Corner) -> np.ndarray:
+    @property
+    def trained(self) -> Trained:
+        return self.masked.trained
+
+    def fill(self, slices: np.ndarray, masks: np.ndarray, tilings: Sequence[Tiling]) -> np.ndarray:
         """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
-        images = to_unit(self.grid.forth(np.where(masks, np.float32(self.background), slices)), self.window)
-        unknown = self.grid.forth(masks.astype(np.float32)) > 0  # pixels that a masked voxel has a part in
-        queues = [tiles.cover(mask, self.trained.hole_size) for mask in unknown]
-        for image, mask, queue in zip(images, unknown, queues, strict=True):
-            if len(queue) > 1 and not mask.all():
+        grid, window = self.plane.grid, self.masked.window
+        images = to_unit(grid.to_pixels(context_image(slices, masks, self.masked.background)), window)
+        unknown = masked_pixels(grid, masks)
+        for image, mask, tiling in zip(images, unknown, tilings, strict=True):
+            if len(tiling.corners) > 1 and not mask.all():
                 image[...] = FILLS["telea"](image, mask)
         weights = np.zeros_like(images)
-        for turn in range(max(map(len, queues))):
-            corners = {i: queue[turn] for i, queue in enumerate(queues) if turn < len(queue)}
-            squares = [_Square(i, corner, self._frame_round(corner, origin)) for i, corner in corners.items()]
-            for start in range(0, len(squares), self.trained.batch_size):
-                self._fill_squares(squares[start : start + self.trained.batch_size], images, unknown, weights)
-        low, high = self.window
-        return self.grid.back((images + 1) * np.float32((high - low) / 2) + np.float32(low))
+        for turn in range(max(len(tiling.corners) for tiling in tilings)):
+            corners = {i: tiling.corners[turn] for i, tiling in enumerate(tilings) if turn < len(tiling.corners)}
+            tiles = [_Tile(i, corner, self._input_corner(corner)) for i, corner in corners.items()]
+            for start in range(0, len(tiles), self.trained.batch_size):
+                self._fill_tiles(tiles[start : start + self.trained.batch_size], images, unknown, weights)
+        return grid.to_voxels(from_unit(images, window))
 
-    def _frame_round(self, corner: tiles.Corner, origin: tiles.Corner) -> tiles.Corner:
-        """The frame's start, moved from the volume's own as little as keeps a square a quarter of its side from the edge."""
+    def _input_corner(self, corner: Corner) -> Corner:
+        """The input window's start, moved from the usual as little as keeps a tile a quarter of its side from the edge."""
         size, side = self.trained.preparation.image_size, self.trained.hole_size
         margin = min(side // 4, (size - side) // 2)
-        if self.variation is not None:
-            origin = self.variation.moved(origin)
-        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(origin, corner, strict=True))
+        usual = self.plane.input_corner if self.variation is None else self.variation.moved(self.plane.input_corner)
+        row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(usual, corner, strict=True))
         return row, column
 
-    def _fill_squares(self, squares: list[_Square], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
-        """Fills squares of different slices, in place: where squares overlap, with the mean of their fills by `weights`."""
-        size, side = self.trained.preparation.image_size, self.trained.hole_size
-        padding = float(to_unit(self.background, self.window))
+    def _fill_tiles(self, tiles: list[_Tile], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
+        """Fills tiles of different slices, in place: where tiles overlap, with the mean of their fills by `weights`."""
+        side = self.trained.hole_size
+        padding = float(to_unit(self.masked.background, self.masked.window))
         # The batch is always of the compiled size.
-        padded = squares + squares[-1:] * (self.trained.batch_size - len(squares))
-        shown = [geometry.crop_or_pad(images[s.index][None], size, s.frame, padding) for s in padded]
-        shapes = [geometry.crop_or_pad(unknown[s.index][None], side, s.corner, False) for s in padded]
+        padded = tiles + tiles[-1:] * (self.trained.batch_size - len(tiles))
+        shown = [self.plane.grid.cut_window(images[t.index][None], t.input_corner, padding) for t in padded]
+        hole_masks = [geometry.crop_or_pad(unknown[t.index][None], side, t.corner, False) for t in padded]
         batch: dict[str, Any] = {
             "image": np.concatenate(shown)[..., None],
-            "hole": np.array([s.hole(side) for s in padded], np.int32),
-            "hole_mask": np.concatenate(shapes).astype(np.uint8),
+            "hole": np.array([t.hole(side) for t in padded], np.int32),
+            "hole_mask": np.concatenate(hole_masks).astype(np.uint8),
         }
         fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
-        for square, filled, shape in zip(squares, fills, shapes, strict=False):
-            row, column, _, _ = square.hole(side)
-            in_slice, in_square = square.within(images.shape[1:], side)
-            new = filled[row : row + side, column : column + side, 0][in_square]
-            weight = np.where(shape[0], _tent(side), 0)[in_square]
-            image, before = images[square.index][in_slice], weights[square.index][in_slice]
+        for tile, filled, hole_mask in zip(tiles, fills, hole_masks, strict=False):
+            row, column, _, _ = tile.hole(side)
+            in_slice, in_tile = tile.within(images.shape[1:], side)
+            new = filled[row : row + side, column : column + side, 0][in_tile]
+            weight = np.where(hole_mask[0], _tent(side), 0)[in_tile]
+            image, before = images[tile.index][in_slice], weights[tile.index][in_slice]
             before += weight
             image += np.where(weight > 0, (new - image) * weight / np.maximum(before, 1e-9), 0)
 
 
 def _tent(side: int) -> np.ndarray:
-    """`[side, side]`: what a square's pixels count where squares overlap, most in its middle."""
+    """`[side, side]`: what a tile's pixels count where tiles overlap, most in its middle."""
     height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
     return np.minimum.outer(height, height).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The damaged voxels of a volume, found slice by slice by a trained finder, on the way that `volume_inpainting` describes."""
+"""The damaged voxels of a volume, found slice by slice by a trained finder, on the way that `imaging.grids` describes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ import numpy as np
 
 from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.damage import LOW_THRESHOLD, damaged_pixels
-from ipmedgan_jax.imaging import geometry, scans
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting.frame import frame_origin
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,17 @@ def find_in_volume(
     finder: LoadedFinder, volume: scans.Volume, done: Callable[[int], object] = lambda count: None
 ) -> np.ndarray:
     """The voxels taken for damaged, bool `[X, Y, Z]`. `done` is called with a number of slices, each time some are."""
-    mask = np.zeros(volume.array.shape, bool)
+    settings, mask = finder.preparation, np.zeros(volume.array.shape, bool)
     slices, found = PLANES["axial"](volume.array), PLANES["axial"](mask)
-    window = finder.preparation.window(volume.array)
-    grid = SliceGrid(finder.preparation, slices.shape[1:], in_plane("axial", volume.spacing_mm))
-    row, column = frame_origin(grid, window, slices, np.ones_like(found))
-    size = finder.preparation.image_size
+    window = settings.window(volume.array)
+    padding = float(to_unit(scans.background(window, volume.array), window))
+    grid = SliceGrid.of(settings, "axial", slices, volume.spacing_mm)
+    corner = grid.window_corner(slices > settings.threshold(window))
     for some in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
-        images = to_unit(grid.forth(slices[some]), window)
-        shown = geometry.crop_or_pad(images, size, (row, column), -1.0)
-        padded = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
-        likelihood = finder.find(padded[..., None])[: len(some), ..., 0]
-        likelihood = np.stack([np.where(damaged_pixels(each), each, 0) for each in likelihood])
-        found[some] = grid.back(geometry.crop_or_pad(likelihood, images.shape[1:], (-row, -column), 0.0)) >= LOW_THRESHOLD
+        shown = grid.cut_window(to_unit(grid.to_pixels(slices[some]), window), corner, padding)
+        batch = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
+        likelihood = finder.find(batch[..., None])[: len(some), ..., 0]
+        likelihood = np.stack([np.where(damaged_pixels(of_slice), of_slice, 0) for of_slice in likelihood])
+        found[some] = grid.to_voxels(grid.from_window(likelihood, corner, 0.0)) >= LOW_THRESHOLD
         done(len(some))
     return mask

@@ -1,6 +1,5 @@
 """Which image is filled by which mask, and where the result goes."""
 
-import glob
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, nifti
+from ipmedgan_jax.imaging.input_files import list_input_files, names_several
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
@@ -60,29 +60,29 @@ def stem(path: Path) -> str:
 
 
 def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
-    """What is to be done, one image or all that a folder or a pattern names; and, of several, why some cannot be done.
+    """What is to be done, one image or all that a folder, a pattern or a list names; and why some of several cannot be done.
 
     Masks and earlier outputs among the images are passed over. UserError where nothing matches, or two outputs would have
     one name.
     """
-    one, many = Path(image).expanduser(), Path(image).expanduser().is_dir() or glob.has_magic(image)
+    one = Path(image).expanduser()
     series = dicom.is_series(one)
-    if series or one.is_file() or not many:
-        wanted = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
+    if series or not names_several(image):
+        expected = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
         if series == output.name.endswith(nifti.SUFFIXES):
-            raise UserError(f"--output={output}: wanted {wanted}")
+            raise UserError(f"--output={output}: expected {expected}")
         return [Job(one, Path(mask).expanduser() if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
-        raise UserError(f"--output={output}: wanted the name of a folder for the outputs of several images")
-    images = [path for path in _files(image) if not _is_mask(path) and not _is_output(path)]
-    masks = [path for path in (_files(mask) if mask else []) if not _is_output(path)]
+        raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
+    images = [path for path in list_input_files(image) if not _is_mask(path) and not _is_output(path)]
+    masks = [path for path in (list_input_files(mask) if mask else []) if not _is_output(path)]
     if not images:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    shared = Path(os.path.commonpath([each.parent for each in images]))
+    shared = Path(os.path.commonpath([path.parent for path in images]))
     found, refused = [], []
-    for each in images:
+    for path in images:
         try:
-            found.append(Job(each, _mask_of(each, masks) if mask else None, output / _named(each.relative_to(shared))))
+            found.append(Job(path, _mask_of(path, masks) if mask else None, output / _named(path.relative_to(shared))))
         except UserError as error:
             refused.append(str(error))
     if len({job.sidecar for job in found}) < len(found):
@@ -102,19 +102,9 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
         if path.is_dir() or (path.exists() and not (overwrite or job.begun)):
             hint = "" if path.is_dir() else ", or give --overwrite"
             raise UserError(f"{path}: exists; choose another name{hint}")
-    folder = next(each for each in job.output.resolve().parents if each.exists())
+    folder = next(parent for parent in job.output.resolve().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{job.output}: cannot be written, {folder} is no folder that can be written to")
-
-
-def _files(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    matches = str(path / "**" / "*") if path.is_dir() else str(path)
-    found = [Path(each) for each in glob.glob(matches, recursive=True)]  # noqa: PTH207, Path.glob takes no absolute one
-    found = [each for each in found if each.name.endswith(nifti.SUFFIXES) and each.is_file() and each.name[0] != "."]
-    if not found:
-        raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {pattern!r}; put quotes around a pattern with **")
-    return sorted(found)
 
 
 def _is_mask(path: Path) -> bool:
@@ -138,7 +128,7 @@ def _mask_of(image: Path, masks: list[Path]) -> Path:
     fitting = named or fitting  # in a folder of everything, other images fit too
     if len(fitting) != 1:
         what = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
-        raise UserError(f"{image}: {what}; wanted one, with the same BIDS entities or the same name")
+        raise UserError(f"{image}: {what}; expected one, with the same BIDS entities or the same name")
     return fitting[0]
 
 

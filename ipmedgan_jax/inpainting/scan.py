@@ -11,12 +11,14 @@ from tqdm import tqdm
 import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import mask_files, nifti, scans
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import checks, find_damage
-from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume, slices_to_fill
+from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
+from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator
 
 
@@ -43,33 +45,30 @@ class Filling:
 
 def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
     """Fills one scan and writes it with its JSON file, whose content is returned. UserError for what cannot be filled."""
-
     scan = scans.read_scan(job.image, finite=False)
     trained = generator.trained
     mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
-    scans.check_finite(job.image, scan.volume.array[~mask])
-    volume = replace(scan.volume, array=np.where(mask, scan.volume.array[~mask].min(), scan.volume.array))
+    array, known = scan.volume.array, scan.volume.array[~mask]
+    scans.check_finite(job.image, known)
+    volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
     if not scan.file.placed:
         warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
+    masked = MaskedVolume(trained, volume, mask, filling.planes)
     try:
-        warnings += checks.plausibility_warnings(trained, generator.training_data, volume, mask, filling.planes)
+        warnings += checks.plausibility_warnings(masked, generator.training_data)
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
     for warning in warnings:
         if filling.strict:
             raise UserError(f"{job.image}: {warning} (--strict)")
         logging.warning("%s: %s", job.image, warning)
-    slices = slices_to_fill(mask, filling.planes)
-    with tqdm(total=slices, unit="slice", disable=None, leave=False) as bar:
-        filled = inpaint_volume(generator.inpaint, trained, volume, mask, planes=filling.planes, done=bar.update)
+    with tqdm(total=masked.slice_count * (1 + filling.samples), unit="slice", disable=None, leave=False) as bar:
+        filled = inpaint_volume(generator.inpaint, masked, done=bar.update)
         spread = None
         if filling.samples:
-            bar.total += slices * filling.samples
-            spread = deviation(
-                generator.inpaint, trained, volume, mask, samples=filling.samples, planes=filling.planes, done=bar.update
-            )
+            spread = deviation(generator.inpaint, masked, samples=filling.samples, done=bar.update)
     where = scan.in_file_order(mask)
-    report = _report(generator, job, filling, scan, mask) | {"slices": slices, "warnings": warnings}
+    report = _report(generator, job, filling, scan, mask) | {"slices": masked.slice_count, "warnings": warnings}
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(job.sidecar, report | {UNFINISHED: True})
@@ -88,7 +87,6 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
 
 def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
     """What the JSON file says of the work."""
-
     voxels = int(np.count_nonzero(mask))
     return {
         "Description": "voxels of a mask filled by a neural network; not for diagnosis",
@@ -121,7 +119,6 @@ def description(generator: Generator, report: dict[str, Any]) -> str:
 
 def _mask(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.ndarray, list[str]]:
     """The voxels to be filled, `[X, Y, Z]`, and what is to be said about them."""
-
     notes: list[str] = []
     if choice.finder is not None:
         scans.check_finite(job.image, scan.volume.array)

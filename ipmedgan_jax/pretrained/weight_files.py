@@ -5,10 +5,8 @@ The converted file is an .npz with `conv1_1/kernel` (float32, [row, column, in, 
 of the input channels) and `source` (where the values come from). Nothing that a weight file contains is ever executed.
 """
 
-import contextlib
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.vgg19 import LAYERS, PREPROCESSINGS, kernel_shapes
 from ipmedgan_jax.pretrained import torch_file
@@ -40,21 +39,16 @@ class Vgg19Weights:
 
 
 def save_vgg19(path: Path, weights: Vgg19Weights) -> None:
-    """Writes the converted file, whole or not at all; makes its folder. UserError where it cannot be written."""
+    """Writes the converted file, atomically; makes its folder. UserError where it cannot be written."""
     contents: dict[str, Any] = {"format": FORMAT, "preprocessing": weights.preprocessing, "source": weights.source}
     for layer, parts in weights.params.items():
         contents |= {f"{layer}/{part}": array for part, array in parts.items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        with files.atomic_file(path) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **contents)
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def load_vgg19(path: Path) -> Vgg19Weights:

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import spsolve
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data.holes import context_image
 
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -121,7 +122,7 @@ def _safely(fill: Fill) -> Fill:
             raise UserError("mask: at least one known pixel wanted, but it removes the whole slice")
         if not mask.any():
             return image.copy()
-        context = np.where(mask, np.float32(BLACK), image)
+        context = context_image(image, mask, BLACK)
         return np.where(mask, fill(context, mask).astype(image.dtype), image)
 
     inpaint.__name__, inpaint.__doc__ = fill.__name__.removeprefix("_"), fill.__doc__

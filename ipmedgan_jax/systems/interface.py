@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.systems.masking import hole_masks, place
 
 Tree = Any
@@ -36,7 +37,7 @@ class Batch(struct.PyTreeNode):
 
     def context(self, fill: float) -> Array:
         """The image with `fill` in the hole."""
-        return jnp.where(self.mask > 0, jnp.asarray(fill, self.image.dtype), self.image)
+        return context_image(self.image, self.mask > 0, fill)
 
     def inpainted(self, output: Array) -> Array:
         """`output` in the hole; elsewhere the image, bit for bit."""

@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax.data.holes import evaluation_rng, foreground_shares, random_hole
+from ipmedgan_jax.data.holes import box_mask, context_image, evaluation_rng, foreground_shares, random_hole
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import FILLS
+from ipmedgan_jax.systems.interface import Batch
 
 
 def test_holes_cover_every_place_equally_often():
@@ -72,3 +73,17 @@ def test_masks_and_crops_are_of_the_same_pixels():
     for i in range(2):
         inside = np.asarray(images[i])[np.asarray(mask[i]) > 0]
         np.testing.assert_array_equal(inside, np.asarray(masking.crop(images, holes[:, :2], 4))[i].ravel())
+
+
+def test_context_images_are_the_same_on_host_and_device_and_leave_the_image_as_it_is():
+    image = np.random.default_rng(0).uniform(-1, 1, (12, 10)).astype(np.float32)
+    before, hole = image.copy(), np.array([2, 3, 4, 5])
+    mask = box_mask(hole, image.shape)
+    host = context_image(image, mask, -1.0)
+    device = Batch(jnp.asarray(image)[None, ..., None], jnp.asarray(hole)[None]).context(-1.0)
+    assert mask.sum() == 20
+    assert (host[2:6, 3:8] == -1).all()
+    np.testing.assert_array_equal(host[~mask], before[~mask])
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(device[0, ..., 0], host)
+    assert host.dtype == device.dtype == np.float32

@@ -14,7 +14,9 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import preparation, records
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
-from ipmedgan_jax.imaging import geometry, scans
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.grids import PLANES
+from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -49,7 +51,7 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     for split in records.SPLITS:
         for path in records.shard_paths(tmp_path / "out", split):
             prepared = dataset.volumes[path.stem]
-            source = geometry.axial_slices(scans.read_volume(prepared.source).array)[:, 2:18, 2:18]
+            source = PLANES["axial"](scans.read_volume(prepared.source).array)[:, 2:18, 2:18]
             for record in records.read_shard(path):
                 assert record.subject in dataset.subjects[split]
                 np.testing.assert_array_equal(record.intensities(), source[record.index])
@@ -180,7 +182,7 @@ def test_a_link_to_a_file_that_was_not_fetched_is_named(scan_paths, tmp_path):
     link = tmp_path / "in/sub-09_FLAIR.nii.gz"
     link.symlink_to("../.git/annex/objects/xx")
     with pytest.raises(UserError, match=r"sub-09_FLAIR.nii.gz: cannot be read"):
-        prepare(SMALL, preparation.read_paths(f"{tmp_path}/in/**/*.nii.gz"), tmp_path / "out", progress=False)
+        prepare(SMALL, list_input_files(f"{tmp_path}/in/**/*.nii.gz"), tmp_path / "out", progress=False)
 
 
 def test_a_damaged_finished_dataset_is_named_with_what_to_do(scan_paths, tmp_path):
@@ -268,14 +270,6 @@ def test_subjects_come_from_bids_or_the_pattern():
 def test_a_file_of_no_subject_is_refused(regex, message):
     with pytest.raises(UserError, match=message):
         subject_of(Path("/data/scan.nii"), regex)
-
-
-def test_patterns_match_volumes_once_and_in_order(scan_paths, tmp_path):
-    (tmp_path / "in/notes.txt").touch()
-    (tmp_path / "in/folder.nii").mkdir()
-    assert preparation.read_paths(f"{tmp_path}/in/**/*, {tmp_path}/**/*ses-1*.nii.gz") == scan_paths
-    with pytest.raises(UserError, match=r"no NIfTI file .* matches '.*/none\*'"):
-        preparation.read_paths(f"{tmp_path}/none*")
 
 
 def test_volume_names_are_as_short_as_tells_them_apart():

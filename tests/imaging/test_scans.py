@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import geometry, scans
+from ipmedgan_jax.imaging import scans
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 MRI_WINDOW = {"window_hu": (-1000, 2000), "percentiles": (0.5, 99.5), "foreground_level": 0.05}
@@ -37,14 +37,6 @@ def test_every_orientation_of_a_volume_gives_the_same_slices(tmp_path, codes):
     assert (volume.orientation, volume.integer) == (codes, True)
     np.testing.assert_allclose(volume.spacing_mm, (1, 2, 3))
     np.testing.assert_array_equal(volume.array, ramp())
-
-
-def test_row_0_is_anterior_and_column_0_the_subjects_right():
-    array = np.zeros((4, 5, 3))
-    array[3, 4, 2] = 1  # right, anterior, top
-    slices = geometry.axial_slices(array)
-    assert slices.shape == (3, 5, 4)
-    assert slices[2, 0, 0] == 1
 
 
 @pytest.mark.parametrize(
@@ -139,25 +131,6 @@ def test_a_tiny_bright_object_still_has_a_window():
 
 def test_ct_is_seen_through_its_hu_window():
     assert scans.intensity_window(ramp(), "ct", **MRI_WINDOW) == (-1000, 2000)
-
-
-def test_cropping_follows_the_head_and_padding_keeps_everything():
-    slices = np.zeros((2, 64, 20), np.float32)
-    slices[:, 40:60, 5:15] = 1
-    fitted = geometry.fit_slices(slices, 32, "crop_or_pad", fill=-1, threshold=0.5)
-    assert fitted.shape == (2, 32, 32)
-    assert (fitted == 1).sum() == (slices == 1).sum()
-    assert (fitted == -1).sum() == 2 * 32 * 12
-
-
-def test_scaling_keeps_the_proportions_and_constants():
-    fitted = geometry.fit_slices(np.ones((1, 64, 32), np.float32), 16, "scale", fill=0, threshold=0.5)
-    np.testing.assert_array_equal(fitted[0], np.pad(np.ones((16, 8)), ((0, 0), (4, 4))))
-
-
-def test_an_unknown_fit_is_refused():
-    with pytest.raises(UserError, match=r"data.fit is 'squeeze'"):
-        geometry.fit_slices(np.ones((1, 4, 4)), 4, "squeeze", fill=0, threshold=0)
 
 
 @pytest.mark.parametrize("pattern", ["flair_lgg/sub-014/**/*_FLAIR.nii.gz", "flair_open_ms/sub-19/ses-1/**/*_FLAIR.nii.gz"])

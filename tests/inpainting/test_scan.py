@@ -27,10 +27,11 @@ from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting import exported, find_damage, load, load_run, tiles
+from ipmedgan_jax.inpainting import exported, find_damage, load, load_run
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.load import load_finder
+from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
 from ipmedgan_jax.systems.classical import FILLS
@@ -63,6 +64,10 @@ def constant(value):
         return filled
 
     return fill
+
+
+def fill_volume(fill, trained, volume, mask, planes=("axial",), **options):
+    return inpaint_volume(fill, MaskedVolume(trained, volume, mask, planes), **options)
 
 
 def generator(fill=smooth, **changes):
@@ -186,7 +191,7 @@ def test_a_ramp_is_filled_as_a_ramp_on_any_grid_and_plane(plane, spacing, settin
     array, mask = ramp((30, 26, 24)), np.zeros((30, 26, 24), bool)
     mask[12:16, 10:14, 9:12] = True
     hidden = np.where(mask, 999, array)
-    filled = inpaint_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
+    filled = fill_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
     np.testing.assert_array_equal(filled[~mask], hidden[~mask].astype(np.float32))
     np.testing.assert_allclose(filled[mask], array[mask], atol=6)  # half of what neighbouring voxels differ by
 
@@ -203,7 +208,7 @@ def test_planes_are_averaged():
             training_data[shape] = next(values)
         return constant(training_data[shape])(batch)
 
-    filled = inpaint_volume(by_plane, trained(), volume_of(array), mask, planes=["axial", "coronal", "sagittal"])
+    filled = fill_volume(by_plane, trained(), volume_of(array), mask, planes=("axial", "coronal", "sagittal"))
     assert len(training_data) == 3
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
@@ -211,7 +216,7 @@ def test_planes_are_averaged():
 def test_what_was_under_the_mask_does_not_matter():
     mask = square() | np.roll(square(), 9, axis=0)
     fills = [
-        inpaint_volume(
+        fill_volume(
             lambda batch: np.full_like(batch["image"], batch["image"].mean()),
             trained(),
             volume_of(np.where(mask, hidden, ramp())),
@@ -227,7 +232,7 @@ def test_what_was_under_the_mask_does_not_matter():
 def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
     mask = np.zeros((30, 26, 5), bool)
     mask[(*place, slice(2, 3))] = True
-    filled = inpaint_volume(constant(0.0), trained(), volume_of(ramp()), mask)
+    filled = fill_volume(constant(0.0), trained(), volume_of(ramp()), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
     np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
 
@@ -235,7 +240,7 @@ def test_holes_at_the_border_and_larger_than_the_square_are_filled(place):
 def test_many_slices_and_parts_are_all_filled():
     rng = np.random.default_rng(0)
     mask = rng.random((40, 44, 30)) < 0.02
-    filled = inpaint_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
+    filled = fill_volume(constant(0.0), trained(image_size=64), volume_of(ramp((40, 44, 30))), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
 
@@ -250,33 +255,9 @@ def test_a_hole_far_from_the_head_moves_the_frame():
         training_data.append(batch)
         return constant(0.0)(batch)
 
-    filled = inpaint_volume(look, trained(), volume_of(array), mask)
+    filled = fill_volume(look, trained(), volume_of(array), mask)
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
     assert all((batch["hole"] >= 0).all() and (batch["hole"][:, :2] + SIDE <= 32).all() for batch in training_data)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_squares_cover_any_mask(seed):
-    rng = np.random.default_rng(seed)
-    mask = rng.random((60, 50)) < 0.01
-    mask[10:40, 20:25] |= seed % 2 == 0
-    corners = tiles.cover(mask, SIDE)
-    covered = np.zeros((60 + 2 * SIDE, 50 + 2 * SIDE), bool)
-    for row, column in corners:
-        covered[row + SIDE : row + 2 * SIDE, column + SIDE : column + 2 * SIDE] = True
-    assert covered[SIDE:-SIDE, SIDE:-SIDE][mask].all()
-    assert tiles.exceeds(mask, SIDE) == (seed % 2 == 0)
-
-
-def test_a_small_hole_has_one_square_round_it_and_a_large_one_is_filled_inwards():
-    mask = np.zeros((64, 64), bool)
-    mask[20:23, 30:36] = True
-    assert tiles.cover(mask, SIDE) == [(17, 29)]
-    mask[20:44, 30:54] = True
-    corners = np.array(tiles.cover(mask, SIDE))
-    distances = np.hypot(*(corners + SIDE / 2 - (32, 42)).T)
-    assert len(corners) > 9
-    assert (np.diff(distances) <= 0).all()
 
 
 # ------------------------------------------------------------------ masks
@@ -520,7 +501,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
         ({"samples": 1}, "at least 2"),
         ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: wanted a .nii or .nii.gz file"),
-        ({"image": "x.nii", "output": "y"}, "wanted a name that ends in .nii or .nii.gz"),
+        ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
         ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
     ],
 )
@@ -666,7 +647,7 @@ def test_a_folder_of_everything_is_sorted_out(tmp_path):
         find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
     (one,), _ = find_jobs(str(tmp_path / "in/scan[1].nii.gz"), "m.nii", tmp_path / "x.nii")
     assert one.image.name == "scan[1].nii.gz"
-    with pytest.raises(UserError, match="wanted the name of a folder"):
+    with pytest.raises(UserError, match="expected the name of a folder"):
         find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "x.nii")
 
 
@@ -685,7 +666,7 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     assert "c.nii: none of the masks fits" in refused[0]
     with pytest.raises(UserError, match="no NIfTI file"):
         find_jobs(str(tmp_path / "none*"), None, tmp_path / "out")
-    with pytest.raises(UserError, match=r"wanted a name that ends in \.nii"):
+    with pytest.raises(UserError, match=r"expected a name that ends in \.nii"):
         find_jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
 
 
@@ -707,7 +688,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     mask = np.zeros((32, 32), bool)
     mask[row : row + height, column : column + width] = True
     volume = volume_of(canonical(first.record.intensities()))
-    filled = inpaint_volume(found.inpaint, found.trained, volume, canonical(mask))
+    filled = fill_volume(found.inpaint, found.trained, volume, canonical(mask))
     low, high = first.record.window
     shown = (grids.PLANES["axial"](filled)[0] - low) * 2 / (high - low) - 1
     kept = np.load(tmp_path / "run" / "evaluation" / "fills.npz")["fill"][0]
@@ -723,7 +704,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     )
     volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
     mask[10:30, 12:20, 1] = True
-    fills = [inpaint_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
+    fills = [fill_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
     np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
@@ -785,7 +766,7 @@ def test_a_varied_fill_is_of_the_same_hole_at_the_same_place():
     mask[10:16, 8:10, 2] = mask[10:12, 8:12, 2] = True  # unlike its mirror image
     for mirrored in (False, True):
         variation = Variation(np.random.default_rng(0), mirrored)
-        filled = inpaint_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
+        filled = fill_volume(smooth, trained(), volume_of(ramp()), mask, variation=variation)
         np.testing.assert_allclose(filled[mask], ramp()[mask], atol=25)  # within noise: 1 % of 500
         np.testing.assert_array_equal(filled[~mask], ramp()[~mask])
 

@@ -1,0 +1,29 @@
+"""What warnings and fills need of a scan and its mask is computed once."""
+
+import numpy as np
+
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from tests.inpainting.test_scan import constant, generator, job, ramp, square, write
+
+
+def test_window_and_tiles_of_a_scan_are_computed_once_for_warnings_fill_and_samples(tmp_path, monkeypatch):
+    write(tmp_path / "scan.nii.gz", ramp())
+    write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
+    calls = {"windows": 0, "tilings": 0}
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(scans, "intensity_window", counted("windows", scans.intensity_window))
+    monkeypatch.setattr(tiles, "cover", counted("tilings", tiles.cover))
+    planes = ("axial", "coronal", "sagittal")
+    report = inpaint_file(generator(constant(0.0)), job(tmp_path), Filling(planes=planes, samples=2))
+    expected = sum(int(square().any(axes).sum()) for axes in ((0, 1), (0, 2), (1, 2)))
+    assert report["slices"] == expected
+    assert calls == {"windows": 1, "tilings": expected}
