@@ -61,6 +61,18 @@ def test_what_is_changed_visibly_is_marked_and_little_else(kind):
     assert all(0 < mask.mean() < 0.5 for mask in masks)
 
 
+@pytest.mark.parametrize("kind", damage.KINDS)
+def test_air_that_has_changed_is_not_marked(kind):
+    """Metal's streaks and a void's bright rim reach into the air; nothing was there to be lost but where the metal is."""
+    rng, image = np.random.default_rng(0), head()
+    air, reaches = ~damage.find_head(image, -0.9), 0
+    for _ in range(40):
+        damaged, mask, _ = damage.simulate(rng, image, settings(kind))
+        reaches += int((np.abs(damaged - image)[air] > 3 * damage.VISIBLE).sum())
+        assert not mask[air & (damaged < 1)].any()
+    assert reaches > 100 or kind == "cut"  # otherwise there was nothing to be left out
+
+
 def test_a_share_of_slices_and_those_of_air_are_left_as_they_are():
     rng, image = np.random.default_rng(0), head()
     kinds = [damage.simulate(rng, image, settings("cut", intact=0.3))[2] for _ in range(300)]

@@ -86,3 +86,11 @@ def test_lesions_of_a_mask_file_come_in_the_network_s_pixels(tmp_path):
     write(tmp_path / "mask.nii.gz", array, "LPI", np.uint8)
     found = list(mask_files.parts(tmp_path / "mask.nii.gz", PreparationSettings("mri", 32, "scale", 0.0), at_least=3))
     assert [each.shape for each in found] == [(5, 10)]
+
+
+def test_lesions_keep_their_proportions_in_millimetres(tmp_path):
+    array = np.zeros((64, 64, 3))
+    array[10:30, 40:50, 1] = 1  # 20 voxels of 0.5 mm along X, 10 of 2 mm along Y
+    write(tmp_path / "mask.nii.gz", array, "LPI", np.uint8, spacing=(0.5, 2.0, 5.0))
+    found = list(mask_files.parts(tmp_path / "mask.nii.gz", PreparationSettings("mri", 32, resample_mm=1.0), at_least=3))
+    assert [component.shape for component in found] == [(20, 10)]

@@ -2,11 +2,15 @@
 
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from ipmedgan_jax.data.holes import box_mask, context_image, evaluation_rng, foreground_shares, random_hole
 from ipmedgan_jax.systems import masking
 from ipmedgan_jax.systems.classical import FILLS
 from ipmedgan_jax.systems.interface import Batch
+from tests.properties import property_test
 
 
 def test_holes_cover_every_place_equally_often():
@@ -49,11 +53,23 @@ def test_a_smooth_fill_is_smooth_and_goes_by_known_pixels_alone():
     np.testing.assert_allclose(masking.smooth_fill(np.full_like(image, 0.3), mask), 0.3, atol=1e-5)
 
 
-def test_foreground_shares_equal_a_count_at_every_place():
-    foreground = np.random.default_rng(0).random((9, 7)) > 0.5
-    shares = foreground_shares(foreground, 3)
-    expected = [[foreground[r : r + 3, c : c + 3].mean() for c in range(5)] for r in range(7)]
-    np.testing.assert_allclose(shares, expected)
+@property_test
+@given(
+    foreground=arrays.arrays(bool, st.tuples(st.integers(4, 12), st.integers(4, 12))),
+    size=st.integers(1, 4),
+    least=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_holes_lie_in_the_image_with_the_foreground_that_a_count_finds(foreground, size, least, seed):
+    rows, columns = (length - size + 1 for length in foreground.shape)
+    counted = [[foreground[r : r + size, c : c + size].mean() for c in range(columns)] for r in range(rows)]
+    np.testing.assert_allclose(foreground_shares(foreground, size), counted)
+    hole, share = random_hole(np.random.default_rng(seed), foreground, size, least)
+    mask = box_mask(hole, foreground.shape)
+    assert (hole >= 0).all()
+    assert mask.sum() == size**2  # none of it beyond the image
+    assert share == foreground[mask].mean()
+    assert share >= min(least, np.max(counted))
 
 
 def test_the_same_names_and_seed_give_the_same_hole_and_others_another():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ipmedgan_jax.data import phantom
+from ipmedgan_jax.data import phantom, phantom_anatomy
 from ipmedgan_jax.imaging.scans import read_volume
 
 SMALL = {"shape": (64, 64, 6), "spacing_mm": (4.0, 4.0, 4.0)}
@@ -43,11 +43,13 @@ def test_flair_has_dark_fluid_and_grey_matter_brighter_than_white():
     head = phantom.head("mri", shape=shape, spacing_mm=spacing, seed=0)
     assert head.dtype == np.uint16
     assert np.median(head[:4]) < 30
-    anatomy = phantom._draw_anatomy(np.random.default_rng(0))
-    points = phantom._points(anatomy, shape, spacing)
-    inside = phantom._depth(anatomy, points) > 0
-    tissues = phantom._tissues(anatomy, points[:, inside])
-    csf, white, grey = (np.median(head[inside][tissues == phantom.TISSUES.index(name)]) for name in ("csf", "white", "grey"))
+    anatomy = phantom_anatomy.draw_anatomy(np.random.default_rng(0))
+    points = phantom_anatomy.head_points(anatomy, shape, spacing)
+    inside = phantom_anatomy.depth_below_skin(anatomy, points) > 0
+    tissues = phantom_anatomy.label_tissues(anatomy, points[:, inside])
+    csf, white, grey = (
+        np.median(head[inside][tissues == phantom_anatomy.TISSUES.index(name)]) for name in ("csf", "white", "grey")
+    )
     assert csf < 0.7 * white < white < grey
 
 
@@ -55,11 +57,11 @@ def test_flair_has_dark_fluid_and_grey_matter_brighter_than_white():
 def test_the_other_half_tells_what_a_hole_held(seed):
     """The brain's detail (folds, ventricles), not only its outline, is alike left and right, on the head's own axes."""
     rng = np.random.default_rng(seed)
-    anatomy = phantom._draw_anatomy(rng)
+    anatomy = phantom_anatomy.draw_anatomy(rng)
     grid = np.mgrid[-60:61:2, -70:71:2, 0:31:10].astype(np.float32)
-    inside = phantom._depth(anatomy, grid) > 14
+    inside = phantom_anatomy.depth_below_skin(anatomy, grid) > 14
     tissues = np.zeros(inside.shape)
-    tissues[inside] = phantom._paint(phantom.FLAIR, phantom._tissues(anatomy, grid[:, inside]))
+    tissues[inside] = phantom._paint(phantom.FLAIR, phantom_anatomy.label_tissues(anatomy, grid[:, inside]))
     both = inside & inside[::-1]
     alike = np.corrcoef(tissues[both], tissues[::-1][both])[0, 1]
     shifted = np.corrcoef(tissues[both], np.roll(tissues[::-1], 8, axis=1)[both])[0, 1]

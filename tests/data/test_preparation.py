@@ -14,10 +14,11 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import preparation, records
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import nifti, scans
 from ipmedgan_jax.imaging.grids import PLANES
 from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.imaging.settings import PreparationSettings
+from tests.inpainting.test_scan import write
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SMALL = PreparationSettings(modality="mri", image_size=16, percentiles=(0, 100))
@@ -88,6 +89,27 @@ def test_the_dataset_says_where_each_volume_came_from_and_its_spacing(scan_paths
     assert (volume.orientation, volume.source_spacing_mm) == ("RAS", (1.0, 1.0, 1.0))
     assert volume.spacing_mm == pytest.approx((20 / 16, 20 / 16, 1.0))
     assert volume.sha256 == hashlib.sha256(scan_paths[0].read_bytes()).hexdigest()
+
+
+def test_records_of_oblong_voxels_have_square_pixels_and_their_intensities_in_the_file_s_scaling(tmp_path):
+    """Rows (Y) are 2 mm apart and columns (X) 0.5 mm: a square in millimetres is one in the records."""
+    paths = []
+    for s in (1, 2, 3):
+        hounsfield = np.full((64, 16, 4), -1000.0)
+        hounsfield[16:48, 4:12] = 500  # 16 x 16 mm
+        path = tmp_path / f"sub-{s}.nii.gz"
+        paths.append(write(path, hounsfield, dtype=np.int16, scaling=(2.0, -1000.0), spacing=(0.5, 2.0, 3.0)))
+    assert set(np.unique(nifti.read(paths[0]).stored)) == {0, 750}
+    settings = PreparationSettings(modality="ct", image_size=32, fit="crop_or_pad", resample_mm=1.0, foreground_level=0.2)
+    dataset = prepare(settings, paths, tmp_path / "out", progress=False)
+    record = next(records.read_shard(records.shard_paths(tmp_path / "out", "test")[0]))
+    bright = record.intensities() > 0
+    assert (bright.any(1).sum(), bright.any(0).sum()) == (16, 16)
+    assert (record.intensities().min(), record.intensities().max()) == (-1000, 500)
+    assert dataset.volumes["sub-1"].spacing_mm == (1.0, 1.0, 1.0)
+    settings = dataclasses.replace(settings, fit="scale", resample_mm=0.0)
+    dataset = prepare(settings, paths, tmp_path / "unresampled", progress=False)
+    assert dataset.volumes["sub-1"].spacing_mm == (1.0, 4.0, 3.0)  # columns, rows, slices
 
 
 def test_a_mask_among_the_scans_is_named(scan_paths, tmp_path):

@@ -16,8 +16,11 @@ from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
 
-def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **changes) -> Path:
-    """A CT series of a canonical array [X, Y, Z] (right, anterior, superior), its files in a shuffled order."""
+def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), slopes=(1,), **changes) -> Path:
+    """A CT series of a canonical array [X, Y, Z] (right, anterior, superior), its files in a shuffled order.
+
+    Slices take the `slopes` in turn.
+    """
     folder.mkdir(parents=True)
     series, study = generate_uid(), generate_uid()
     stored = array[::-1, ::-1] + 1024  # DICOM's rows run to the left and to the back
@@ -34,10 +37,10 @@ def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), **cha
         slice_.Rows, slice_.Columns = array.shape[1], array.shape[0]
         slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
         slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 12, 11, 0
-        slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
+        slice_.RescaleSlope, slice_.RescaleIntercept = slopes[i % len(slopes)], -1024
         for key, value in changes.items():
             setattr(slice_, key, value)
-        slice_.PixelData = stored[:, :, i].T.astype("<u2").tobytes()
+        slice_.PixelData = np.rint(stored[:, :, i].T / slice_.RescaleSlope).astype("<u2").tobytes()
         slice_.save_as(folder / f"{name}.dcm", enforce_file_format=True)
     return folder
 
@@ -95,6 +98,26 @@ def test_a_filled_series_is_another_one_of_the_same_pixels(tmp_path):
     assert (tmp_path / "filled.json").exists()
     with pytest.raises(UserError, match="exists; choose another name"):
         fill(tmp_path)
+
+
+def test_each_slice_s_slope_counts_in_reading_and_in_writing(tmp_path):
+    write_series(tmp_path / "series", ramp(), slopes=(0.5, 2, 4))
+    mask_of(tmp_path)
+    np.testing.assert_allclose(scans.read_volume(tmp_path / "series").array, ramp(), atol=2)
+    fill(tmp_path)
+    before, after = datasets(tmp_path / "series"), datasets(tmp_path / "filled")
+    assert [float(dataset.RescaleSlope) for dataset in after] == [0.5, 2, 4, 0.5, 2]
+    masked = scans.read_scan(tmp_path / "series").in_file_order(square())
+    for i, (a, b) in enumerate(zip(before, after, strict=True)):
+        where = masked[..., i].T
+        np.testing.assert_array_equal(a.pixel_array[~where], b.pixel_array[~where])
+        hounsfield = b.pixel_array * float(b.RescaleSlope) + float(b.RescaleIntercept)
+        np.testing.assert_allclose(hounsfield[where], as_rows(ramp(), i)[where], atol=5)
+
+
+def as_rows(array, i):
+    """A slice of a canonical array as DICOM's rows and columns have it."""
+    return array[::-1, ::-1, i].T
 
 
 def test_a_series_with_a_gap_and_two_series_are_refused(tmp_path):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
-from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.imaging.settings import FIT_MODES, PreparationSettings
+from tests.properties import property_test
 
 
 def grid_of(slices: np.ndarray, size: int, fit: str = "crop_or_pad", resample_mm: float = 0.0, spacing=(1.0, 1.0, 1.0)):
@@ -58,3 +61,77 @@ def test_scaling_keeps_the_proportions_and_constants():
     cut = grid.cut_window(grid.to_pixels(slices), grid.window_corner(slices > 0.5), 0)
     np.testing.assert_array_equal(cut[0], np.pad(np.ones((16, 8)), ((0, 0), (4, 4))))
     assert grid.pixel_spacing_mm == (4.0, 4.0)
+
+
+SPACING = st.floats(0.3, 3.0)
+GRIDS = st.builds(
+    lambda size, fit, mm, shape, spacing: SliceGrid(PreparationSettings("ct", size, fit, mm), shape, spacing),
+    size=st.integers(1, 40),
+    fit=st.sampled_from(FIT_MODES),
+    mm=st.just(0.0) | st.floats(0.5, 3.0),
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    spacing=st.tuples(SPACING, SPACING),
+)
+
+
+@property_test
+@given(grid=GRIDS, seed=st.integers(0, 99))
+def test_voxels_become_pixels_of_the_grid_s_shape_and_voxels_again_and_no_value_leaves_their_range(grid, seed):
+    slices = np.random.default_rng(seed).normal(0, 100, (2, *grid.shape)).astype(np.float32)
+    pixels = grid.to_pixels(slices)
+    voxels = grid.to_voxels(pixels)
+    assert pixels.shape == (2, *grid.pixel_shape)
+    assert voxels.shape == slices.shape
+    assert pixels.dtype == voxels.dtype == np.float32
+    for made in (pixels, voxels):
+        assert slices.min() - 1e-3 <= made.min() <= made.max() <= slices.max() + 1e-3
+    for constant in (0.0, -37.5):
+        np.testing.assert_array_equal(grid.to_voxels(grid.to_pixels(np.full_like(slices, constant))), constant)
+    if grid.settings.fit == "scale":
+        assert max(grid.pixel_shape) == grid.settings.image_size
+
+
+@property_test
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), spacing=SPACING, seed=st.integers(0, 99))
+def test_where_nothing_is_to_be_stretched_nothing_changes(shape, spacing, seed):
+    slices = np.random.default_rng(seed).normal(0, 100, (2, *shape)).astype(np.float32)
+    for settings in (
+        PreparationSettings("ct", 16, "crop_or_pad", 0.0),
+        PreparationSettings("ct", 16, "crop_or_pad", spacing),
+        PreparationSettings("ct", max(shape), "scale", spacing),
+    ):
+        grid = SliceGrid(settings, shape, (spacing, spacing))
+        assert grid.to_pixels(slices) is slices
+        assert grid.to_voxels(slices) is slices
+        assert (grid.pixel_shape, grid.pixel_spacing_mm) == (shape, (spacing, spacing))
+
+
+@property_test
+@given(grid=GRIDS)
+def test_pixels_cover_the_voxels_extent_to_half_a_pixel(grid):
+    for axis in (0, 1):
+        voxels = grid.shape[axis] * grid.spacing_mm[axis]
+        pixels = grid.pixel_shape[axis] * grid.pixel_spacing_mm[axis]
+        steps = max(grid.pixel_spacing_mm[axis], grid.settings.resample_mm)
+        assert abs(voxels - pixels) <= steps + 1e-6  # half a pixel for each of two stretches, or the one there must be
+
+
+@property_test
+@given(grid=GRIDS, box=st.tuples(*(st.integers(0, 39),) * 2, *(st.integers(1, 40),) * 2))
+def test_the_window_holds_a_head_that_fits_and_comes_back_to_its_place(grid, box):
+    settings = PreparationSettings("ct", grid.settings.image_size, "crop_or_pad", 0.0)
+    grid = SliceGrid(settings, grid.shape, grid.spacing_mm)
+    row, column, height, width = box
+    head = np.zeros((1, *grid.shape), bool)
+    head[:, row : row + height, column : column + width] = True
+    pixels, corner = head.astype(np.float32), grid.window_corner(head)
+    cut = grid.cut_window(pixels, corner, -1.0)
+    size = settings.image_size
+    assert cut.shape == (1, size, size)
+    for start, length in zip(corner, grid.pixel_shape, strict=True):
+        assert 0 <= start <= length - size or start == (length - size) // 2  # crops or pads, never both
+    if head.any((0, 1)).sum() <= size and head.any((0, 2)).sum() <= size:
+        assert (cut == 1).sum() == head.sum()
+    window = np.zeros(grid.pixel_shape, bool)
+    window[max(corner[0], 0) : corner[0] + size, max(corner[1], 0) : corner[1] + size] = True
+    np.testing.assert_array_equal(grid.from_window(cut, corner, 7.0)[0], np.where(window, pixels[0], 7.0))

@@ -108,6 +108,16 @@ def test_a_ramp_in_millimetres_stays_a_ramp(mm):
     assert volume.array.max() <= 117
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_each_axis_is_resampled_by_its_own_spacing(axis):
+    spacing = (0.5, 2.0, 3.0)
+    steps = np.arange(24).reshape([-1 if a == axis else 1 for a in range(3)])
+    array = np.broadcast_to(spacing[axis] * steps, [24 if a == axis else 4 for a in range(3)])
+    resampled = scans.resample(volume_of(array, spacing), 1.0).array
+    assert resampled.shape[axis] == 24 * spacing[axis]
+    np.testing.assert_allclose(np.diff(resampled, axis=axis).mean(), 1.0, rtol=0.05)
+
+
 def test_a_constant_stays_constant_and_zero_mm_keeps_the_grid():
     volume = volume_of(np.full((7, 8, 9), 37.1), (0.7, 0.7, 5.0))
     assert (scans.resample(volume, 1.0).array == volume.array[0, 0, 0]).all()

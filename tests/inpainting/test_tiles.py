@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from skimage.measure import label, regionprops
 
 from ipmedgan_jax.inpainting import tiles
+from tests.properties import property_test
 
 SIDE = 8
 
@@ -45,3 +50,42 @@ def test_whole_tiles_are_told_from_other_shapes():
     assert tiles.cover(mask, SIDE).whole
     mask[40, 50] = False
     assert not tiles.cover(mask, SIDE).whole
+
+
+MASKS = arrays.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)), fill=st.just(False), elements=st.booleans())
+"""A few pixels anywhere."""
+
+BOXES = st.lists(st.tuples(*(st.integers(0, 28),) * 2, *(st.integers(1, 20),) * 2), max_size=3)
+
+
+@property_test
+@given(scattered=MASKS, boxes=BOXES, side=st.integers(2, 12))
+def test_every_masked_pixel_is_covered_by_tiles_that_each_add_some(scattered, boxes, side):
+    mask = scattered.copy()
+    for row, column, height, width in boxes:
+        mask[row : row + height, column : column + width] = True
+    tiling, before = tiles.cover(mask, side), np.zeros(mask.shape, bool)
+    for corner in tiling.corners:
+        tile, beyond = painted([corner], mask.shape, side)
+        assert tile.sum() + beyond == side**2
+        assert (mask & tile & ~before).any()  # none is needless
+        before |= tile
+    assert not (mask & ~before).any()
+    components = regionprops(label(mask, connectivity=2))
+    sizes = [np.subtract(component.bbox[2:], component.bbox[:2]) for component in components]
+    assert tiling.exceeds == any((size > side).any() for size in sizes)
+    assert tiling.whole == (mask.sum() == side**2 * len(tiling.corners))
+
+
+@property_test
+@given(corner=st.tuples(st.integers(0, 20), st.integers(0, 20)), size=st.tuples(*(st.integers(1, 20),) * 2))
+def test_tiles_of_a_large_box_lie_inside_it_and_of_a_small_one_in_its_middle(corner, size):
+    mask = np.zeros((40, 40), bool)
+    box = tuple(slice(start, start + length) for start, length in zip(corner, size, strict=True))
+    mask[box] = True
+    for tile in tiles.cover(mask, SIDE).corners:
+        for start, length, at in zip(corner, size, tile, strict=True):
+            if length > SIDE:
+                assert start <= at <= start + length - SIDE
+            else:
+                assert abs((at + SIDE / 2) - (start + length / 2)) <= 0.5
