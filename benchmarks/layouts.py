@@ -134,15 +134,16 @@ import sys
 from pathlib import Path
 import jax
 from benchmarks import layouts, several
-from ipmedgan_jax import parallel, runs
-from ipmedgan_jax.checkpoint import Checkpoints
-from ipmedgan_jax.train import InitialState
+from ipmedgan_jax.experiment import run_folder
+from ipmedgan_jax.experiment.checkpoints import Checkpoints
+from ipmedgan_jax.training import devices
+from ipmedgan_jax.training.loop import InitialState
 
 workdir = Path(sys.argv[1])
-experiment = runs.read_experiment(workdir)
+experiment = run_folder.read_experiment(workdir)
 with Checkpoints(workdir / "checkpoints", keep=1, best=experiment.training.best, create=False) as checkpoints:
-    state, _ = checkpoints.restore(checkpoints.latest_step(), parallel.as_one_like(InitialState(experiment).shapes))
-leaves = [several.numbers(x) for x in jax.tree.leaves(parallel.own(state))]
+    state, _ = checkpoints.restore(checkpoints.latest_step(), devices.as_one_like(InitialState(experiment).shapes))
+leaves = [several.numbers(x) for x in jax.tree.leaves(devices.own(state))]
 for i in range(jax.local_device_count()):
     print(layouts.digest(x.addressable_shards[i].data for x in leaves))
 """

@@ -14,16 +14,16 @@ from typing import Any
 
 from absl import flags
 
-from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.distributed import meeting, processes
 from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
     """Imports what takes long only here, so that --help does not wait for it."""
     runtime.set_up()
+    from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
     from ipmedgan_jax.experiment import build, run_folder, saved_config
     from ipmedgan_jax.systems.classical import FILLS
@@ -36,10 +36,10 @@ def main() -> None:
         raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
     if system is not None and config is None:
         raise UserError("--system needs --config, which says what data to score it on")
-    built = processes.together(
+    built = processes.run_on_all(
         lambda: build.build(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
     )
-    processes.agree(prepared_data=built.dataset.fingerprint)
+    processes.assert_equal(prepared_data=built.dataset.fingerprint)
     if system is None:
         evaluate_run(built, workdir)
     else:
@@ -56,7 +56,7 @@ def _config_of_run() -> dict[str, Any]:
 
 
 def define_flags() -> None:
-    meeting.define_flags()
+    ranks.define_flags()
     config_flag.define("the settings; a run has its own", saved=_config_of_run)
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
     flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")

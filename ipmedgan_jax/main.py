@@ -14,14 +14,14 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import Stopped, run_command
-from ipmedgan_jax.distributed import meeting, processes
 from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
     runtime.set_up()
+    from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config
     from ipmedgan_jax.training import dry_run, loop
@@ -32,8 +32,8 @@ def main() -> None:
             print(line, flush=True)
         return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
-    built = processes.together(lambda: build.build(flags.FLAGS.config))
-    processes.agree(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
+    built = processes.run_on_all(lambda: build.build(flags.FLAGS.config))
+    processes.assert_equal(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     outcome = loop.train(built, workdir)
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
         raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))
@@ -51,7 +51,7 @@ def default_workdir() -> str:
 
 def define_flags() -> None:
     config_flag.define()
-    meeting.define_flags()
+    ranks.define_flags()
     flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
     flags.DEFINE_boolean("dry_run", False, "print parameters, memory, steps and hours by a few steps, and train nothing")
 

@@ -1,6 +1,7 @@
 """Atomic writes: a file or a folder appears under its name only when complete."""
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, atomically."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def create_json(path: Path, content: Any) -> bool:
+    """Writes JSON, atomically, unless the file exists. Of several processes that do so at once one succeeds: True."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    try:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.link(unfinished, path)  # unlike a rename, it fails where the file exists
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

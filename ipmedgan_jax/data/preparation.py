@@ -1,154 +1,74 @@
 """From NIfTI volumes to records: subjects, splits, and one shard a volume.
 
-The output folder holds `<split>/<volume id>.arrayrecord` with a receipt `<volume id>.json` beside it, and
-`dataset.json`, written last. A shard whose receipt names the same source (SHA-256) is not made again, so an
-interrupted preparation goes on where it stopped; `dataset.json.partial` holds its settings meanwhile.
+What the output folder holds, and how an interrupted or shared preparation is completed: `prepared_folder`.
 """
 
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records
+from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.data import prepared_folder, records
+from ipmedgan_jax.data.prepared_folder import Source
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
-from ipmedgan_jax.distributed.crew import Crew
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-_PARTIAL_FILE = records.DATASET_FILE + ".partial"
 _SPIKE = 16  # windows above or below the window
 
 
-@dataclass(frozen=True)
-class _Source:
-    """One input file and its place in the output."""
-
-    path: Path
-    subject: str
-    split: str
-    name: str  # volume id
-
-
 def prepare(
-    settings: PreparationSettings,
-    paths: Sequence[Path],
-    output_dir: Path | str,
-    *,
-    progress: bool = True,
-    everyone: Crew | None = None,
+    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, *, progress: bool = True
 ) -> records.Dataset:
     """Makes the records of `paths` in `output_dir` and returns what `dataset.json` says of them.
 
     All volumes of a subject fall in one split. Nothing is made twice: a finished folder of the same settings and files
-    is returned as it is, an interrupted one is completed, any other raises UserError. Of several processes each makes its
-    share of the volumes.
+    is returned as it is, an interrupted one is completed, any other raises UserError.
+    """
+    prepare_shard(settings, paths, output_dir, Shard(), progress=progress)
+    return records.load_dataset(output_dir)
+
+
+def prepare_shard(
+    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, shard: Shard, *, progress: bool = True
+) -> int:
+    """Makes this shard's volumes. Returns how many the other shards have still to make.
+
+    Shards need not run at once and do not wait for each other; all must be given the same files. The one that finds all
+    volumes made writes `dataset.json`.
     """
     directory = Path(output_dir)
     sources = _sources(settings, paths)
-    everyone = everyone or Crew()
     try:
-        everyone.decide(lambda: _open_output(settings, sources, directory))
-        mine = _prepare_all(settings, everyone.share(sources), directory, progress)
-        prepared = everyone.gather(sources, [asdict(volume) for volume in mine], lambda source: str(source.path))
-        everyone.decide(lambda: _finish(settings, sources, prepared, directory))
+        prepared_folder.open_folder(settings, sources, directory, shard)
+        _prepare_all(settings, shard.share(sources), directory, progress)
+        volumes = [prepared_folder.read_receipt(source, directory) for source in sources]
+        made = {source.name: volume for source, volume in zip(sources, volumes, strict=True) if volume is not None}
+        if len(made) == len(sources):
+            prepared_folder.finish(settings, sources, made, directory)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: cannot be written ({error.strerror or error})") from error
-    return records.load_dataset(directory)
+    return len(sources) - len(made)
 
 
-def _finish(settings: PreparationSettings, sources: list[_Source], prepared: list[dict], directory: Path) -> None:
-    """Writes `dataset.json`: from then on the records are whole."""
-    volumes = map(records.PreparedVolume.from_json, prepared)
-    dataset = records.Dataset(
-        directory=directory,
-        modality=settings.modality,
-        image_size=settings.image_size,
-        volumes={source.name: volume for source, volume in zip(sources, volumes, strict=True)},
-        settings=settings.recorded(),
-        package_version=ipmedgan_jax.__version__,
-    )
-    for source, volume in zip(sources, dataset.volumes.values(), strict=True):
-        if volume.slices and not _shard(source, directory).is_file():
-            raise UserError(f"{_shard(source, directory)}: not there; all processes must see one {directory}")
-    _check_slices(dataset)
-    _warn_of_copies(dataset)
-    records.save_dataset(dataset)
-    (directory / _PARTIAL_FILE).unlink(missing_ok=True)
-
-
-def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[_Source]:
+def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Source]:
     subjects = [subject_of(path, settings.subject_regex) for path in paths]
     splits = split_subjects(settings, subjects)
     names = volume_names(paths)
-    return [_Source(path, subject, splits[subject], name) for path, subject, name in zip(paths, subjects, names, strict=True)]
+    return [Source(path, subject, splits[subject], name) for path, subject, name in zip(paths, subjects, names, strict=True)]
 
 
-def _open_output(settings: PreparationSettings, sources: list[_Source], directory: Path) -> None:
-    """Makes the folders, after making sure that nothing else was prepared there."""
-    if (directory / records.DATASET_FILE).is_file():
-        try:
-            finished = records.load_dataset(directory)
-        except UserError as error:
-            raise UserError(f"{error}; delete {directory} first") from error
-        _check_same(settings, finished.settings, directory)
-        if set(finished.volumes) != {source.name for source in sources}:
-            raise UserError(
-                f"{directory}: holds a finished dataset of {len(finished.volumes)} volumes, not the same as the "
-                f"{len(sources)} given; choose another output, or delete it"
-            )
-    elif (directory / _PARTIAL_FILE).is_file():
-        _check_same(settings, _read_json(directory / _PARTIAL_FILE), directory)
-    elif any(directory.glob(f"*/*{records.SHARD_SUFFIX}")):
-        raise UserError(f"{directory}: holds records of unknown settings; choose another output, or delete it")
-    _remove_strays(sources, directory)
-    for split in records.SPLITS:
-        (directory / split).mkdir(parents=True, exist_ok=True)
-    files.write_json(directory / _PARTIAL_FILE, settings.recorded())
-
-
-def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
-    for name, value in settings.recorded().items():
-        if earlier.get(name) != value:
-            raise UserError(
-                f"{directory}: was prepared with {name} {earlier.get(name)!r}, now it is {value!r}; "
-                "choose another output, or delete it"
-            )
-
-
-def _remove_strays(sources: list[_Source], directory: Path) -> None:
-    """Removes shards that an interrupted preparation of other files left: their subjects may now be split otherwise."""
-    wanted = {_shard(source, directory) for source in sources}
-    for split in records.SPLITS:
-        for path in (directory / split).glob(f"*{records.SHARD_SUFFIX}"):
-            if path not in wanted:
-                path.unlink()
-                path.with_suffix(".json").unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict:
-    """A JSON object; an empty one where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _prepare_all(
-    settings: PreparationSettings, sources: Sequence[_Source], directory: Path, progress: bool
-) -> list[records.PreparedVolume]:
+def _prepare_all(settings: PreparationSettings, sources: Sequence[Source], directory: Path, progress: bool) -> None:
     """Several volumes at once, in threads: zlib, zstd and NumPy run beside each other; a fork after JAX may hang."""
     job = functools.partial(_prepare_volume, settings, directory)
     with ThreadPoolExecutor(settings.workers) as pool:
@@ -156,29 +76,19 @@ def _prepare_all(
         try:
             for done in tqdm(as_completed(jobs), total=len(jobs), unit="volume", disable=None if progress else True):
                 done.result()
-            return [each.result() for each in jobs]
         finally:
             pool.shutdown(cancel_futures=True)  # after an error the volumes not yet begun are not begun
 
 
-def _shard(source: _Source, directory: Path) -> Path:
-    return directory / source.split / (source.name + records.SHARD_SUFFIX)
-
-
-def _prepare_volume(settings: PreparationSettings, directory: Path, source: _Source) -> records.PreparedVolume:
-    """Writes one shard, then its receipt; or gives back the receipt of a shard that is already there."""
-    shard = _shard(source, directory)
-    receipt = shard.with_suffix(".json")
-    digest = _sha256(source.path)
-    earlier = _read_json(receipt)
-    same = earlier.get("sha256") == digest and earlier.get("subject") == source.subject
-    if same and _intact(shard, earlier.get("slices", 0)):
-        return records.PreparedVolume.from_json(earlier)
-    receipt.unlink(missing_ok=True)  # it would vouch for the shard that is replaced now
-    shard.unlink(missing_ok=True)
-    prepared = _make_shard(settings, source, digest, shard)
-    files.write_json(receipt, asdict(prepared))
-    return prepared
+def _prepare_volume(settings: PreparationSettings, directory: Path, source: Source) -> None:
+    """Writes one record file, then its receipt; does nothing where both are there and intact."""
+    path, digest = source.record_file(directory), _sha256(source.path)
+    earlier = prepared_folder.read_receipt(source, directory)
+    if earlier is not None and earlier.sha256 == digest and _intact(path, earlier.slices):
+        return
+    path.with_suffix(".json").unlink(missing_ok=True)  # it would vouch for the records that are replaced now
+    path.unlink(missing_ok=True)
+    files.write_json(path.with_suffix(".json"), asdict(_make_shard(settings, source, digest, path)))
 
 
 def _intact(shard: Path, slices: int) -> bool:
@@ -191,7 +101,7 @@ def _intact(shard: Path, slices: int) -> bool:
         return False
 
 
-def _make_shard(settings: PreparationSettings, source: _Source, digest: str, shard: Path) -> records.PreparedVolume:
+def _make_shard(settings: PreparationSettings, source: Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads the volume and writes its slices; no shard where none has enough foreground."""
     volume = scans.read_volume(source.path)
     if caution := scans.modality_warning(volume, settings.modality):
@@ -256,24 +166,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _check_slices(dataset: records.Dataset) -> None:
-    for split, count in dataset.slices.items():
-        if not count:
-            raise UserError(
-                f"{dataset.directory}: no slice of the {split} split has data.min_foreground "
-                f"({dataset.settings['min_foreground']:g}) of foreground; lower it, or data.foreground_level"
-            )
-
-
-def _warn_of_copies(dataset: records.Dataset) -> None:
-    """The same scan under two names could be trained on and tested on."""
-    seen: dict[str, records.PreparedVolume] = {}
-    for volume in dataset.volumes.values():
-        first = seen.setdefault(volume.sha256, volume)
-        if first.subject != volume.subject:
-            logging.warning("%s and %s are the same file, of two subjects", first.source, volume.source)
 
 
 def summary(dataset: records.Dataset) -> str:

@@ -1,156 +1,106 @@
-"""Several processes as one run of JAX: what each one's part is, and how they agree.
-
-After they have met (`meeting`) `jax.distributed` takes over. Where one is lost later, the others are stopped within about
-`HEARTBEAT_S`, and whatever started them starts them again.
-"""
+"""Several processes as one run of JAX: their start, each one's share, and what all learn from each."""
 
 import itertools
 import pickle
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
+from ipmedgan_jax.core import ranks
 from ipmedgan_jax.core.errors import BAD_INPUT, UserError
-from ipmedgan_jax.distributed import meeting
 
 T = TypeVar("T")
 
 HEARTBEAT_S = 30
-"""Seconds without a sign of life after which a process counts as lost."""
+"""Seconds without a sign of life after which JAX ends the others."""
 
 
 def start(settings: Mapping[str, Any]) -> None:
-    """Joins the processes that the flags or the environment name; does nothing for a process that is alone.
+    """Joins the other processes; does nothing where flags and environment name none.
 
-    `settings` must be the same in all of them. UserError, in all of them, where they are not, where their code differs, or
-    where not all are there within `meeting.MEETING_S`.
+    UserError, in all of them, where `settings` or the code differ, or where one does not come in time.
     """
-    place = meeting.given_place()
+    place = ranks.given_place()
     if place is None:
         return
-    meeting.part(place, meeting.meet(place, settings))
-    import jax
+    from ipmedgan_jax.distributed import rendezvous
 
+    rendezvous.check(*place, settings)
     jax.config.update("jax_enable_preemption_service", False)  # signals are the training loop's own business
     jax.distributed.initialize(
-        f"{place.host}:{place.port}",
-        place.count,
-        place.index,
-        initialization_timeout=meeting.MEETING_S,
+        *place,
+        # In SLURM and Open MPI JAX would give each process one GPU. Here a process drives all that it sees: those of its
+        # node or, where the scheduler hands out fewer (--gpus-per-task), of its task.
+        cluster_detection_method="deactivate",
+        initialization_timeout=rendezvous.TIMEOUT_S,
         heartbeat_timeout_seconds=HEARTBEAT_S,
         shutdown_timeout_seconds=HEARTBEAT_S,
-        cluster_detection_method="deactivate",  # it would take one GPU of each node for all there are
     )
-    if place.index:
+    rank, count = jax.process_index(), jax.process_count()
+    if rank:
         logging.set_verbosity(logging.WARNING)  # the first one says what is to be said of the run
-    logging.warning(
-        "process     %d of %d on %s: %d device(s) of %d",
-        *(place.index, place.count, socket.gethostname(), jax.local_device_count(), jax.device_count()),
-    )
-    devices = [len(each) for each in _by_process(jax.devices()).values()]
-    if len(set(devices)) > 1:
-        raise UserError(f"the processes have {', '.join(map(str, devices))} devices: wanted as many in each")
-
-
-def _by_process(devices: Sequence[Any]) -> dict[int, list[Any]]:
-    by_process: dict[int, list[Any]] = {}
-    for device in devices:
-        by_process.setdefault(device.process_index, []).append(device)
-    return by_process
-
-
-def count() -> int:
-    import jax
-
-    return jax.process_count()
-
-
-def index() -> int:
-    import jax
-
-    return jax.process_index()
-
-
-def first() -> bool:
-    """Whether this is the process that writes what all have made."""
-    return index() == 0
+    devices = Counter(device.process_index for device in jax.devices())
+    host = socket.gethostname()
+    logging.warning("process     %d of %d on %s: %d device(s) of %d", rank, count, host, devices[rank], devices.total())
+    if len(set(devices.values())) > 1:
+        raise UserError(f"the processes have {', '.join(map(str, devices.values()))} devices: expected as many in each")
 
 
 def gather(value: T) -> list[T]:
-    """Every process's value, in order of the processes; called by all of them at the same place."""
-    if count() == 1:
+    """Every process's value, by rank; called by all of them at the same place."""
+    if jax.process_count() == 1:
         return [value]
-    from jax.experimental import multihost_utils
-
-    mine = np.frombuffer(pickle.dumps(value), np.uint8)
-    sizes = np.asarray(multihost_utils.process_allgather(np.array([len(mine)]))).ravel()
-    padded = np.zeros(int(sizes.max()), np.uint8)
-    padded[: len(mine)] = mine
-    everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
+    own = np.frombuffer(pickle.dumps(value), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array(len(own)))
+    everyone = multihost_utils.process_allgather(np.pad(own, (0, int(sizes.max()) - len(own))))
     return [pickle.loads(row[:size].tobytes()) for row, size in zip(everyone, sizes, strict=True)]
 
 
+def share(items: Iterable[T]) -> Iterator[T]:
+    """This process's part: every n-th item, from its rank on."""
+    return itertools.islice(items, jax.process_index(), None, jax.process_count())
+
+
+def global_index(i: int) -> int:
+    """The index among all items of the i-th in this process's share."""
+    return jax.process_index() + i * jax.process_count()
+
+
 def gather_lists(values: Sequence[T]) -> list[T]:
-    """What every process has done of a list whose items were dealt out by `share`, in the list's order."""
+    """What all processes have made of a list that `share` divided, in the list's order."""
     parts = gather(list(values))
     return [part[i] for i in range(max(map(len, parts))) for part in parts if i < len(part)]
 
 
-def share(items: Iterable[T]) -> Iterator[T]:
-    """This process's part: every n-th item, from its own number on."""
-    return itertools.islice(items, index(), None, count())
-
-
-def number(i: int) -> int:
-    """The place among all items of the i-th in this process's share."""
-    return index() + i * count()
-
-
-def together(work: Callable[[], T]) -> T:
+def run_on_all(work: Callable[[], T]) -> T:
     """Runs each process's own `work`; where one's raises UserError, all raise it, and none waits for it in vain."""
-    if count() == 1:
-        return work()
-    result, problem = None, None
+    problem = None
     try:
         result = work()
     except UserError as error:
+        if jax.process_count() == 1:
+            raise
         problem = str(error), error.exit_code
-    for i, each in enumerate(gather(problem)):
-        if each:
-            raise UserError(f"process {i}: {each[0]}", each[1])
-    return result  # type: ignore[return-value]
+    for rank, other in enumerate(gather(problem)):
+        if other:
+            raise UserError(f"process {rank}: {other[0]}", other[1])
+    return result
 
 
-def by_first(work: Callable[[], None]) -> None:
+def run_on_first(work: Callable[[], None]) -> None:
     """The first process does the work, and all wait for it; its UserError is raised in all."""
-    together(lambda: work() if first() else None)
+    run_on_all(lambda: work() if jax.process_index() == 0 else None)
 
 
-def agree(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
-    """UserError, in all of them, where the processes do not say the same; `values` are named in it."""
-    for i, other in enumerate(said := gather(values)):
-        if differing := [name for name in values if other[name] != said[0][name]]:
-            name = differing[0]
-            raise UserError(f"process {i} has {name.replace('_', ' ')} {other[name]}, process 0 {said[0][name]}", exit_code)
-
-
-class DelayedMax:
-    """The highest number that any process has said at a step, known to all at the next step, without waiting for a device."""
-
-    def __init__(self) -> None:
-        import jax
-
-        self._highest = jax.pmap(lambda said: jax.lax.pmax(said, "all"), axis_name="all", out_axes=None)
-        self._pending: Any = None
-
-    def cast(self, said: int) -> int:
-        """Called by all processes at the same steps; the same in all of them."""
-        import jax
-
-        if count() == 1:
-            return said
-        before, self._pending = self._pending, self._highest(np.full(jax.local_device_count(), said, np.int32))
-        return 0 if before is None else int(before)
+def assert_equal(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
+    """UserError, in all of them, where the processes have not the same `values`; it names the first that differs."""
+    everyone = gather(values)
+    for rank, name in itertools.product(range(len(everyone)), values):
+        if (other := everyone[rank][name]) != (first := everyone[0][name]):
+            raise UserError(f"process {rank} has {name.replace('_', ' ')} {other}, process 0 {first}", exit_code)

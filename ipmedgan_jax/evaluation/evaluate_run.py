@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging
 from tqdm import tqdm
 
@@ -34,8 +35,8 @@ def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
                 experiment.system, size, uses_ema=experiment.uses_ema, checkpoints=checkpoints, step=step
             )
 
-    step, params, statistics = processes.together(restore)
-    processes.agree(checkpoint=step)
+    step, params, statistics = processes.run_on_all(restore)
+    processes.assert_equal(checkpoint=step)
     logging.info("evaluating step %d", step)
     task = task_of(experiment)
     predict = task.network().bind(params, statistics)
@@ -66,10 +67,10 @@ def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, wo
 
     def evaluate_share() -> list[Any]:
         slices = processes.share(task.slices(split))
-        results = task.results(predict, slices, lambda i: processes.number(i) in shown)
-        return list(tqdm(results, total=task.count(split) // processes.count(), unit="slice", disable=None))
+        results = task.results(predict, slices, lambda i: processes.global_index(i) in shown)
+        return list(tqdm(results, total=task.count(split) // jax.process_count(), unit="slice", disable=None))
 
-    results = processes.gather_lists(processes.together(evaluate_share))
+    results = processes.gather_lists(processes.run_on_all(evaluate_share))
     report = task.report(results, **about)
 
     def write() -> None:
@@ -91,4 +92,4 @@ def _write_on_first(write: Callable[[], None], directory: Path) -> None:
         except OSError as error:
             raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
-    processes.by_first(work)
+    processes.run_on_first(work)

@@ -41,8 +41,8 @@ def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         token = processes.gather(secrets.token_hex(8))[0]
-        processes.by_first(lambda: _lock_run(experiment, workdir, token, stack))
-        processes.together(lambda: _check_shared(workdir, token))
+        processes.run_on_first(lambda: _lock_run(experiment, workdir, token, stack))
+        processes.run_on_all(lambda: _check_shared(workdir, token))
         yield
 
 
@@ -80,7 +80,7 @@ def _lock(file: IO[str], workdir: Path) -> None:
 
     A run of several machines waits for a while: a file server keeps the lock of a machine that died.
     """
-    deadline = time.monotonic() + (LEASE_S if processes.count() > 1 else 0)
+    deadline = time.monotonic() + (LEASE_S if jax.process_count() > 1 else 0)
     try:
         while True:
             try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.networks.layers import DATA_AXIS
@@ -67,6 +68,21 @@ def own(tree: Tree) -> Tree:
 
 def _all_devices() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(jax.devices(), (DATA_AXIS,))
+
+
+class DelayedMax:
+    """The highest number of any process at a step, known to all at the next step, without waiting for a device."""
+
+    def __init__(self) -> None:
+        self._highest = jax.pmap(lambda x: jax.lax.pmax(x, DATA_AXIS), axis_name=DATA_AXIS, out_axes=None)
+        self._pending: Any = None
+
+    def update(self, number: int) -> int:
+        """Called by all processes at the same steps; returns the same in all of them, to a process that is alone at once."""
+        if jax.process_count() == 1:
+            return number
+        before, self._pending = self._pending, self._highest(np.full(jax.local_device_count(), number, np.int32))
+        return 0 if before is None else int(before)
 
 
 def split_over_devices(batch: Tree, steps: int = 1) -> Tree:

@@ -60,14 +60,15 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_folder.lock_run(experiment, workdir))
         checkpoints = stack.enter_context(run_folder.open_checkpoints(settings, workdir))
-        processes.agree(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())  # a file server may show an old listing
+        processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())  # listings may be old
         if (checkpoints.latest_step() or 0) >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
             return Outcome.ALREADY_DONE
-        summaries = processes.together(lambda: Summaries(workdir / "tensorboard" if processes.first() else None))
+        is_first = jax.process_index() == 0
+        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None))
         stack.enter_context(summaries)
         first = checkpoints.latest_step() or 0
-        progress = stack.enter_context(Progress(first, settings.steps, shown=processes.first()))
+        progress = stack.enter_context(Progress(first, settings.steps, shown=is_first))
         stop = stack.enter_context(stop_signals())
         batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
 
@@ -81,7 +82,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         runtime.give_back_freed_memory()
-        watch, vote = MetricsWatch(), processes.DelayedMax()
+        watch, highest_reason = MetricsWatch(), devices.DelayedMax()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
@@ -91,7 +92,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             watch.add(step, metrics)
             last = step == settings.steps
             # Once, a signal may come at any line; and in all processes alike.
-            reason = vote.cast(SIGNALLED if stop else OUT_OF_TIME if time.monotonic() > deadline else 0)
+            reason = highest_reason.update(SIGNALLED if stop else OUT_OF_TIME if time.monotonic() > deadline else 0)
             signalled, out_of_time = reason == SIGNALLED, reason == OUT_OF_TIME
             if step % settings.log_every == 0 or 0 <= step - first - EARLY_STEPS < at_once or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
@@ -119,13 +120,13 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
     return pipeline.training_batches(
         experiment.dataset.directory,
         experiment.holes,
-        batch_size=settings.batch_size * settings.steps_per_dispatch // processes.count(),
+        batch_size=settings.batch_size * settings.steps_per_dispatch // jax.process_count(),
         seed=settings.seed,
         mirror=settings.mirror,
         threads=settings.threads,
         prefetch=settings.prefetch,
-        process=processes.index(),
-        processes=processes.count(),
+        process=jax.process_index(),
+        processes=jax.process_count(),
     )
 
 
@@ -201,7 +202,7 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
     state = devices.replicated_like(initial.shapes)
     frozen = devices.replicated_like(experiment.features.params)
     mapped = devices.map_over_devices(partial(train_steps, update))
-    if processes.count() > 1:
+    if jax.process_count() > 1:
         return mapped
     start = time.monotonic()
     compiled = mapped.lower(state, frozen, batch).compile()

@@ -38,7 +38,7 @@ def make_validation(
 
     def validate(step: int, state: TrainState) -> dict[str, float]:
         predict = network.bind(*generator_variables(state))
-        results = processes.gather_lists(list(task.results(predict, share, lambda i: processes.number(i) in shown)))
+        results = processes.gather_lists(list(task.results(predict, share, lambda i: processes.global_index(i) in shown)))
         scores = reports.mean_over_subjects(task.subject_scores(results))
 
         def draw() -> None:
@@ -48,7 +48,7 @@ def make_validation(
             figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
 
         summaries.scalars(step, scores, prefix="validation/")
-        processes.by_first(draw)
+        processes.run_on_first(draw)
         text = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         logging.info("validation  step %d: %s", step, text)
         return scores

@@ -3,6 +3,9 @@
 import dataclasses
 import hashlib
 import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel
@@ -11,8 +14,9 @@ import pytest
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import preparation, records
-from ipmedgan_jax.data.preparation import prepare
+from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.data import preparation, prepared_folder, records
+from ipmedgan_jax.data.preparation import prepare, prepare_shard
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.imaging import nifti, scans
 from ipmedgan_jax.imaging.grids import PLANES
@@ -110,6 +114,90 @@ def test_records_of_oblong_voxels_have_square_pixels_and_their_intensities_in_th
     settings = dataclasses.replace(settings, fit="scale", resample_mm=0.0)
     dataset = prepare(settings, paths, tmp_path / "unresampled", progress=False)
     assert dataset.volumes["sub-1"].spacing_mm == (1.0, 4.0, 3.0)  # columns, rows, slices
+
+
+# ------------------------------------------------------------------ in shards
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_shards_in_any_order_make_what_one_process_makes(scan_paths, tmp_path):
+    prepare(SMALL, scan_paths, tmp_path / "whole", progress=False)
+    missing = [prepare_shard(SMALL, scan_paths, tmp_path / "out", Shard(i, 3), progress=False) for i in (2, 0, 1)]
+    assert missing == [6, 3, 0]
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_shards_may_begin_and_end_at_once(scan_paths, tmp_path):
+    prepare(SMALL, scan_paths, tmp_path / "whole", progress=False)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            folder = tmp_path / f"out{_}"
+            work = [pool.submit(prepare_shard, SMALL, scan_paths, folder, Shard(i, 4), progress=False) for i in range(4)]
+            assert 0 in [each.result() for each in work]
+            assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_a_shard_that_was_killed_is_run_again(scan_paths, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert prepare_shard(SMALL, scan_paths, out, Shard(0, 2), progress=False) == 4
+    made, write = [], records.write_shard
+
+    def dies_at_the_third(path, slices):
+        if len(made) == 2:
+            (path.parent / f".{path.name}.unfinished").write_bytes(b"half")
+            raise KeyboardInterrupt
+        made.append(path)
+        write(path, slices)
+
+    monkeypatch.setattr(records, "write_shard", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_shard(dataclasses.replace(SMALL, workers=1), scan_paths, out, Shard(1, 2), progress=False)
+    monkeypatch.setattr(records, "write_shard", write)
+    assert not (out / "dataset.json").exists()
+    assert prepare_shard(SMALL, scan_paths, out, Shard(0, 2), progress=False) == 2
+    times = {path: path.stat().st_mtime_ns for path in made}
+    assert prepare_shard(SMALL, scan_paths, out, Shard(1, 2), progress=False) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == times
+    assert len(records.load_dataset(out).volumes) == 8
+    assert not (out / "dataset.json.partial").exists()
+
+
+def test_without_a_shard_all_that_is_missing_is_made(scan_paths, tmp_path):
+    prepare_shard(SMALL, scan_paths, tmp_path / "out", Shard(1, 3), progress=False)
+    assert len(prepare(SMALL, scan_paths, tmp_path / "out", progress=False).volumes) == 8
+    assert prepare_shard(SMALL, scan_paths, tmp_path / "out", Shard(1, 3), progress=False) == 0
+
+
+def test_shards_of_other_settings_or_files_are_refused(scan_paths, tmp_path):
+    prepare_shard(SMALL, scan_paths, tmp_path / "out", Shard(0, 3), progress=False)
+    with pytest.raises(UserError, match="prepared with fit 'crop_or_pad', now it is 'scale'"):
+        prepare_shard(dataclasses.replace(SMALL, fit="scale"), scan_paths, tmp_path / "out", Shard(1, 3), progress=False)
+    with pytest.raises(UserError, match="from other files than these 6: give all shards the same --input"):
+        prepare_shard(SMALL, scan_paths[:6], tmp_path / "out", Shard(1, 3), progress=False)
+    assert len(prepare(SMALL, scan_paths[:6], tmp_path / "out", progress=False).volumes) == 6
+
+
+def test_settings_are_there_before_any_record(scan_paths, tmp_path, monkeypatch):
+    seen, write = [], records.write_shard
+
+    def watched(path, slices):
+        seen.append(prepared_folder._read_json(tmp_path / "out" / "dataset.json.partial"))
+        write(path, slices)
+
+    monkeypatch.setattr(records, "write_shard", watched)
+    prepare_shard(SMALL, scan_paths, tmp_path / "out", Shard(0, 3), progress=False)
+    assert len(seen) == 3
+    assert all(SMALL.recorded().items() <= settings.items() for settings in seen)
+
+
+def test_the_command_says_what_other_shards_have_still_to_make(scan_paths, tmp_path):
+    command = [sys.executable, "-m", "ipmedgan_jax.prepare", "--config=configs/small.py", "--config.data.image_size=32"]
+    command += [f"--input={tmp_path}/in/**/*.nii.gz", f"--output={tmp_path}/out", "--shard=2/3"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}/out: this shard is done; the others have 5 of 8 volumes still to make\n"
 
 
 def test_a_mask_among_the_scans_is_named(scan_paths, tmp_path):

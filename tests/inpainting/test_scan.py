@@ -22,7 +22,6 @@ from ipmedgan_jax import inpaint
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
-from ipmedgan_jax.distributed.crew import Crew
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
@@ -491,16 +490,16 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"planes": []}, "--planes=: wanted some of axial, coronal, sagittal, each once"),
+        ({"planes": []}, "--planes=: expected some of axial, coronal, sagittal, each once"),
         ({"planes": ["axial", "axial"]}, "each once"),
-        ({"mask_labels": ["1", "a"]}, "--mask_labels=1,a: wanted whole numbers above 0"),
-        ({"mask_labels": ["0"]}, "wanted whole numbers above 0"),
+        ({"mask_labels": ["1", "a"]}, "--mask_labels=1,a: expected whole numbers above 0"),
+        ({"mask_labels": ["0"]}, "expected whole numbers above 0"),
         ({"dilate_mm": float("nan")}, "--dilate_mm=nan"),
-        ({"mask": None}, "wanted one of --mask, --mask_above_hu and --finder"),
-        ({"finder": "runs/finder"}, "wanted one of --mask, --mask_above_hu and --finder"),
+        ({"mask": None}, "expected one of --mask, --mask_above_hu and --finder"),
+        ({"finder": "runs/finder"}, "expected one of --mask, --mask_above_hu and --finder"),
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
         ({"samples": 1}, "at least 2"),
-        ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: wanted a .nii or .nii.gz file"),
+        ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: expected a .nii or"),
         ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
         ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
     ],
@@ -525,12 +524,12 @@ def command(monkeypatch, **given):
             },
         ),
     )
-    monkeypatch.setattr(inpaint.meeting, "define_flags", lambda: None)  # alone
+    monkeypatch.setattr(inpaint.ranks, "flags", inpaint.flags)
     inpaint.define_flags()
     values.mark_as_parsed()
     for name, value in given.items():
         values[name].value = value
-    inpaint.fill_all(Crew())
+    inpaint.fill()
 
 
 def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
@@ -547,6 +546,35 @@ def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
     assert (report["mask_labels"], report["dilated_mm"], report["slices"]) == ([4], 1.0, 4)
     assert report["mask_voxels"] > square().sum()
     assert not changed[~mask_files.dilate(square(), 1.0, (1.0, 1.0, 1.0))].any()
+
+
+def test_shards_fill_their_own_images_and_answer_for_them_alone(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(load, "load", lambda *_: made.append(1) or generator())
+    (tmp_path / "in").mkdir()
+    for i in range(4):
+        write(tmp_path / "in" / f"sub-{i}_scan.nii.gz", ramp())
+        write(tmp_path / "in" / f"sub-{i}_mask.nii.gz", square().astype(float), dtype=np.uint8)
+    write(tmp_path / "in" / "sub-4_scan.nii.gz", ramp())  # without a mask
+    (tmp_path / "in" / "sub-1_scan.nii.gz").write_bytes(b"damaged")
+    given = {"image": f"{tmp_path}/in", "mask": f"{tmp_path}/in", "output": f"{tmp_path}/out"}
+    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+        command(monkeypatch, **given, shard="1/3")  # images 0 and 3, and the one without a mask
+    assert written_subjects(tmp_path / "out") == ["sub-0", "sub-3"]
+    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+        command(monkeypatch, **given, shard="2/3")  # the damaged one
+    command(monkeypatch, **given, shard="3/3")
+    assert written_subjects(tmp_path / "out") == ["sub-0", "sub-2", "sub-3"]
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert len(made) == 3
+    command(monkeypatch, **given, shard="3/3")  # again: nothing to do, and nothing is loaded
+    assert len(made) == 3
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
+    assert capsys.readouterr().out.count("slices filled") == 3
+
+
+def written_subjects(folder):
+    return sorted(path.name.partition("_")[0] for path in folder.glob("*.nii.gz"))
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -1,0 +1,174 @@
+"""The folder of a preparation, which several processes may fill without knowing of each other.
+
+It holds `<split>/<volume id>.arrayrecord` with a receipt `<volume id>.json` beside it, written after it. A volume whose
+receipt names the same source (SHA-256) is not made again. `dataset.json.partial` holds the settings until all volumes are
+there and `dataset.json` is written.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from absl import logging
+
+import ipmedgan_jax
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.data import records
+from ipmedgan_jax.imaging.settings import PreparationSettings
+
+PARTIAL_FILE = records.DATASET_FILE + ".partial"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file and its place in the output."""
+
+    path: Path
+    subject: str
+    split: str
+    name: str  # volume id
+
+    def record_file(self, directory: Path) -> Path:
+        return directory / self.split / (self.name + records.SHARD_SUFFIX)
+
+
+def open_folder(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
+    """Makes the folders, and leaves the settings there before any record, for those who come later to compare.
+
+    UserError where something else was prepared there, or, of several shards, where another was given other files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _claim(settings, sources, directory, shard)
+    for split in records.SPLITS:
+        (directory / split).mkdir(exist_ok=True)
+
+
+def _claim(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
+    if _is_finished(directory):
+        _check_finished(settings, sources, directory)
+        return
+    partial = directory / PARTIAL_FILE
+    # In this order: records are written after the settings, which are removed after `dataset.json` is written.
+    if any(directory.glob(f"*/*{records.SHARD_SUFFIX}")) and not partial.is_file() and not _is_finished(directory):
+        raise UserError(f"{directory}: holds records of unknown settings; choose another output, or delete it")
+    content = settings.recorded() | {"files": _digest(sources)}
+    if files.create_json(partial, content):
+        return
+    earlier = _read_json(partial)
+    if not earlier and _is_finished(directory):  # meanwhile, by another
+        _check_finished(settings, sources, directory)
+        return
+    _check_same(settings, earlier, directory)
+    if shard.count == 1:
+        files.write_json(partial, content)
+    elif earlier.get("files", content["files"]) != content["files"]:
+        raise UserError(
+            f"{directory}: is being prepared from other files than these {len(sources)}: give all shards the same --input, "
+            "or prepare these without --shard"
+        )
+
+
+def _is_finished(directory: Path) -> bool:
+    return (directory / records.DATASET_FILE).is_file()
+
+
+def _check_finished(settings: PreparationSettings, sources: Sequence[Source], directory: Path) -> None:
+    """UserError unless the finished dataset is of these settings and volumes."""
+    try:
+        finished = records.load_dataset(directory)
+    except UserError as error:
+        raise UserError(f"{error}; delete {directory} first") from error
+    _check_same(settings, finished.settings, directory)
+    if set(finished.volumes) != {source.name for source in sources}:
+        raise UserError(
+            f"{directory}: holds a finished dataset of {len(finished.volumes)} volumes, not the same as the "
+            f"{len(sources)} given; choose another output, or delete it"
+        )
+
+
+def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
+    for name, value in settings.recorded().items():
+        if earlier.get(name) != value:
+            raise UserError(
+                f"{directory}: was prepared with {name} {earlier.get(name)!r}, now it is {value!r}; "
+                "choose another output, or delete it"
+            )
+
+
+def _digest(sources: Sequence[Source]) -> str:
+    """The same for the same volumes in the same splits, wherever their files lie."""
+    names = sorted((source.name, source.split, source.subject) for source in sources)
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
+def read_receipt(source: Source, directory: Path) -> records.PreparedVolume | None:
+    """What was made of a source; None where that is not (all) there."""
+    path = source.record_file(directory)
+    try:
+        volume = records.PreparedVolume.from_json(_read_json(path.with_suffix(".json")))
+    except TypeError:
+        return None
+    return volume if volume.subject == source.subject and path.is_file() == (volume.slices > 0) else None
+
+
+def _read_json(path: Path) -> dict:
+    """A JSON object; an empty one where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def finish(
+    settings: PreparationSettings,
+    sources: Sequence[Source],
+    volumes: Mapping[str, records.PreparedVolume],
+    directory: Path,
+) -> None:
+    """Writes `dataset.json` of all `volumes`, by volume id. Two processes that do so at once write the same."""
+    dataset = records.Dataset(
+        directory=directory,
+        modality=settings.modality,
+        image_size=settings.image_size,
+        volumes=dict(volumes),
+        settings=settings.recorded(),
+        package_version=ipmedgan_jax.__version__,
+    )
+    _check_slices(dataset)
+    _warn_of_copies(dataset)
+    _remove_strays(sources, directory)
+    records.save_dataset(dataset)
+    (directory / PARTIAL_FILE).unlink(missing_ok=True)
+
+
+def _remove_strays(sources: Sequence[Source], directory: Path) -> None:
+    """Removes records that an interrupted preparation of other files left: their subjects may now be split otherwise."""
+    expected = {source.record_file(directory) for source in sources}
+    for split in records.SPLITS:
+        for path in (directory / split).glob(f"*{records.SHARD_SUFFIX}"):
+            if path not in expected:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _check_slices(dataset: records.Dataset) -> None:
+    for split, count in dataset.slices.items():
+        if not count:
+            raise UserError(
+                f"{dataset.directory}: no slice of the {split} split has data.min_foreground "
+                f"({dataset.settings['min_foreground']:g}) of foreground; lower it, or data.foreground_level"
+            )
+
+
+def _warn_of_copies(dataset: records.Dataset) -> None:
+    """The same scan under two names could be trained on and tested on."""
+    seen: dict[str, records.PreparedVolume] = {}
+    for volume in dataset.volumes.values():
+        first = seen.setdefault(volume.sha256, volume)
+        if first.subject != volume.subject:
+            logging.warning("%s and %s are the same file, of two subjects", first.source, volume.source)

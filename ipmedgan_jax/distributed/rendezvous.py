@@ -1,0 +1,102 @@
+"""The check, before JAX starts, that all processes have come and agree.
+
+JAX's coordination service cannot do it: where a process is missing, or two have one rank, it aborts the others without naming
+which, and its key-value store opens only when all are there. So process 0 first hears from all by XML-RPC, on its own port.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+from xmlrpc import client, server
+
+import ipmedgan_jax
+from ipmedgan_jax.core.errors import BAD_INPUT, TRY_AGAIN, UserError
+
+TIMEOUT_S = int(os.environ.get("IPMEDGAN_START_TIMEOUT_S", "50"))
+"""Seconds that processes wait for each other."""
+
+
+def check(coordinator: str, count: int, rank: int, settings: Mapping[str, Any]) -> None:
+    """Returns when all have come with equal settings and code; else UserError, in all of them."""
+    values = {**settings, "--processes": count, "the code of ipmedgan_jax": code_digest()}
+    report = json.dumps({"id": secrets.token_hex(8), "rank": rank, "host": socket.gethostname(), "values": values})
+    socket.setdefaulttimeout(5)  # a stranger who says nothing, or a machine that is off, holds up no one for longer
+    try:
+        problem, exit_code = (_ask if rank else _answer)(coordinator, count, report)
+    finally:
+        socket.setdefaulttimeout(None)
+    if problem:
+        raise UserError(problem, exit_code)
+
+
+def code_digest() -> str:
+    """Of all modules of the package: processes that run other code make another network, or none."""
+    root, digest = Path(ipmedgan_jax.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _answer(coordinator: str, count: int, own: str) -> tuple[str, int]:
+    """Process 0: hears the others; judges when all have come, or the time is over; waits until they have the answer."""
+    port, deadline = int(coordinator.rpartition(":")[2]), time.monotonic() + TIMEOUT_S
+    reports, answer, told = [own], list[Any](), {own}
+
+    def report(text: Any) -> Any:
+        if text not in reports and "values" in json.loads(text):
+            reports.append(text)
+        told.update([text] if answer else [])
+        return answer
+
+    try:
+        listener = server.SimpleXMLRPCServer(("", port), logRequests=False)
+    except OSError as error:
+        raise UserError(f"port {port}: cannot be used ({error.strerror}); give another --coordinator", TRY_AGAIN) from error
+    with listener:
+        listener.timeout = 0.2
+        listener.register_function(report)
+        while len(reports) < count and time.monotonic() < deadline:
+            listener.handle_request()
+        answer += judge([json.loads(text) for text in reports], count)
+        deadline = time.monotonic() + 10
+        while len(told) < len(reports) and time.monotonic() < deadline:
+            listener.handle_request()
+    return answer[0], answer[1]
+
+
+def judge(reports: list[dict[str, Any]], count: int) -> tuple[str, int]:
+    """What is wrong with what the processes say, process 0 first, and the exit code; "" where all is well."""
+    hosts: dict[int, str] = {}
+    for report in reports:
+        name, first, values = f"process {report['rank']} on {report['host']}", reports[0]["values"], report["values"]
+        if differing := sorted(key for key in first.keys() | values.keys() if first.get(key) != values.get(key)):
+            return f"{name} differs from process 0 in {', '.join(differing)}", BAD_INPUT
+        if report["rank"] in hosts:
+            return f"{name} has the --process_id of another on {hosts[report['rank']]}: give each its own", BAD_INPUT
+        hosts[report["rank"]] = report["host"]
+    if missing := ", ".join(str(rank) for rank in range(count) if rank not in hosts):
+        return f"process {missing} of {count} did not come within {TIMEOUT_S} s; nothing was started", TRY_AGAIN
+    return "", 0
+
+
+def _ask(coordinator: str, count: int, own: str) -> tuple[str, int]:
+    """Any other process: tells process 0 about itself, again and again, until that has the answer."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            answer: Any = client.ServerProxy(f"http://{coordinator}").report(own)
+            if answer:
+                return answer[0], answer[1]
+            deadline = max(deadline, time.monotonic() + 10)
+        except (OSError, HTTPException, client.Error, ExpatError) as error:
+            if time.monotonic() > deadline:
+                return f"process 0 at {coordinator} cannot be reached ({error})", TRY_AGAIN
+        time.sleep(0.2)

@@ -1,0 +1,80 @@
+"""The scans of one call of `inpaint`: one, or all that a folder or a pattern names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from absl import logging
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder
+from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
+from ipmedgan_jax.inpainting.model import Generator
+from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Images and masks (no masks: found in the images), each a file, a folder or a pattern; and where outputs go."""
+
+    image: str
+    mask: str | None
+    output: Path
+    mask_output: Path | None = None
+    overwrite: bool = False
+
+
+def fill_cohort(
+    cohort: Cohort,
+    filling: Filling,
+    shard: Shard,
+    load: Callable[[], Generator],
+    load_finder: Callable[[Generator], LoadedFinder] | None = None,
+) -> None:
+    """Fills this shard's images. Of several, those whose outputs exist are left as they are.
+
+    Networks are loaded when there is something to do. UserError where an image of this shard cannot be filled, after all
+    others have been; an image without a mask is the first shard's.
+    """
+    jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
+    several = len(jobs) + len(problems) > 1
+    if several and cohort.mask_output is not None:
+        raise UserError(f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(problems)}")
+    problems = problems if shard.index == 0 else []
+    jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
+    if several and not cohort.overwrite:
+        for job in jobs:
+            if job.done:
+                logging.info("%s: exists, left as it is", job.output)
+        jobs = [job for job in jobs if not job.done]
+    for job in jobs:
+        check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0)
+    if jobs:
+        generator = load()
+        if load_finder is not None:
+            filling = replace(filling, mask=replace(filling.mask, finder=load_finder(generator)))
+        problems += _fill_all(generator, jobs, filling, several=several)
+    for problem in problems:
+        logging.error("%s", problem)
+    if problems:
+        raise UserError(f"{len(problems)} image(s) were not filled, see above")
+
+
+def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
+    """A mask that was found is written beside the output, unless another place is given."""
+    return replace(job, mask_output=cohort.mask_output or (job.beside if finding else None))
+
+
+def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
+    """Says what was filled; returns why others could not be. UserError where the one image cannot."""
+    problems = []
+    for job in jobs:
+        try:
+            report = inpaint_file(generator, job, filling)
+            print(f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled")
+        except UserError as error:
+            if not several:
+                raise
+            problems.append(str(error))
+    return problems
