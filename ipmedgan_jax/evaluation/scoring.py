@@ -97,7 +97,7 @@ def batch_scores(
     corners = hole[:, :2]
     of_hole = metrics.scores(*(masking.crop(x, corners, hole_size)[..., 0] for x in (filled, known)))
     of_image = metrics.scores(filled[..., 0], known[..., 0])
-    maps: list[Any] = [net.apply({"params": params}, masking.crop_round(x, hole, hole_size)) for x in (inpainted, image)]
+    maps: list[Any] = [net.apply({"params": params}, masking.crop_window(x, hole, hole_size)) for x in (inpainted, image)]
     deepest = jnp.stack([each[-1].mean((1, 2)) for each in maps], axis=1)
     return of_hole | {"vgg_distance": vgg_distance(*maps)}, of_image, deepest
 

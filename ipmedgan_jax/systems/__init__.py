@@ -1,1 +1,1 @@
-"""One file per published system: its networks, what its discriminators see, its losses."""
+"""Systems, one file each: the networks, what the discriminators see, and the generator's loss. And what they share."""

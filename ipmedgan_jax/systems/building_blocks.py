@@ -1,4 +1,4 @@
-"""What systems are put together from: the config's settings as plain values, and the networks that several of them share."""
+"""What systems are built from: the config's settings as plain values, and the networks that several systems share."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,14 +10,15 @@ from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 from ipmedgan_jax.networks.vgg19 import VGG19
 
 LOCAL_LAYERS = 2
-"""Stride-2 layers of a local discriminator: 34x34 patches, as the paper."""
+"""Stride-2 layers of a local discriminator: patches of 34x34 pixels, as in the paper."""
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """`config.loss`: weights of a generator's terms, and how they are taken. configs/base.py explains each.
+    """`config.loss`: the weights of the generator's loss terms, and how the terms are computed.
 
-    A weight of 0 leaves its term out. A config that was saved before a weight existed has the default here.
+    configs/base.py explains each setting. A weight of 0 omits its term. A config that was saved before a weight existed gets
+    the default given here.
     """
 
     adversarial: float = 0.0
@@ -32,14 +33,18 @@ class LossSettings:
     l1_region: str = "hole"
 
     def without(self, *terms: str) -> "LossSettings":
-        """These settings with the weights of some terms at 0."""
+        """Returns these settings with the weights of the named terms set to 0."""
         zeros: dict[str, Any] = dict.fromkeys(terms, 0.0)
         return replace(self, **zeros)
 
 
 @dataclass(frozen=True)
 class BuildingBlocks:
-    """Sizes in pixels, what stands in the hole (`fill`), settings, makers of networks; widths are first layers' channels."""
+    """The settings that systems are made with, and makers of the networks that they share.
+
+    Sizes are in pixels; a width is the number of channels of a network's first layer; `fill` is the value that the context
+    image has in the hole.
+    """
 
     image_size: int
     hole_size: int
@@ -59,18 +64,18 @@ class BuildingBlocks:
     vgg19: VGG19
 
     def check_window(self, system: str) -> None:
-        """Networks that halve a window of twice the hole's side to 4x4 cannot take every hole: UserError for those."""
+        """Raises UserError for a hole whose window, of twice its side, cannot be halved down to 4x4 or exceeds the image."""
         if self.hole_size & (self.hole_size - 1) or 2 * self.hole_size > self.image_size:
             raise UserError(
-                f"config.holes.size is {self.hole_size}: {system} needs a power of two, at most half of data.image_size, "
-                f"{self.image_size}"
+                f"config.holes.size is {self.hole_size}: expected a power of two for {system}, at most half of "
+                f"data.image_size, {self.image_size}"
             )
 
     def check_patches(self, layers: int) -> None:
-        """UserError where a patch discriminator of so many layers has no logit of the image."""
+        """Raises UserError if a patch discriminator with `layers` stride-2 layers has no logit for an image of this size."""
         if self.image_size < 3 * 2**layers:
             raise UserError(
-                f"config.discriminator.layers is {layers}: leaves no logit of {self.image_size} pixels, take fewer layers"
+                f"config.discriminator.layers is {layers}: leaves no logit for {self.image_size} pixels; take fewer layers"
             )
 
     def casnet(self) -> CasNet:

@@ -1,11 +1,12 @@
-"""Fills that learn nothing, one of each family that a kept library has, on one slice.
+"""Classical fills, which learn nothing: one of each family that a maintained library offers.
 
-The mean of the surroundings (the floor); diffusion (Telea, Navier-Stokes: OpenCV; biharmonic: scikit-image; Laplace's
-equation: SciPy); interpolation (radial basis functions: SciPy); copying of the image's own structures (shift map: OpenCV).
+The families are the mean of the surroundings (the baseline that all others must beat); diffusion (Telea and Navier-Stokes
+with OpenCV, biharmonic with scikit-image, Laplace's equation with SciPy); interpolation (radial basis functions with SciPy);
+and copying of the image's own structures (shift map with OpenCV).
 
-`FILLS[name](image, mask)` takes an image [H, W] float32 in [-1, 1] and a mask [H, W] that is true where pixels are
-removed, and returns the inpainted image, bit-equal outside the mask. No fill can see a removed pixel: the hole is
-black before it is called. UserError where the mask has another shape or leaves no pixel to go by.
+`FILLS[name](image, mask)` takes one slice `[H, W]`, float32 in [-1, 1], and a mask `[H, W]` that is true where pixels are
+removed. It returns the inpainted image, bit-equal to the slice outside the mask. No fill can see a removed pixel, because
+the hole is set to black first. UserError if the mask has another shape, or leaves no known pixel.
 """
 
 from collections.abc import Callable
@@ -24,63 +25,67 @@ from ipmedgan_jax.data.holes import context_image
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 BLACK = -1.0
-"""What stands in the hole while a fill is computed."""
+"""Value of the hole in the context that a fill receives."""
 
 RING = 3
-"""Pixels: the width of the ring whose mean `surround_mean` takes."""
+"""Pixels: width of the ring of known pixels that `surround_mean` averages and `rbf` interpolates from."""
 
 RADIUS = 3
-"""Pixels: the neighbourhood that OpenCV's fills look at round each removed pixel."""
+"""Pixels: radius of the neighbourhood that OpenCV's fills use for each removed pixel."""
 
 
 def _surround_mean(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mean of a 3-px ring round the removed pixels: the floor every other fill has to clear."""
+    """The mean of the 3-pixel ring around the removed pixels: the baseline that every other fill must beat."""
     ring = binary_dilation(mask, structure=np.ones((3, 3), bool), iterations=RING) & ~mask
     return np.full_like(context, context[ring].mean(dtype=np.float64))
 
 
 def _telea(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fast marching (Telea, 2004); OpenCV 5.0 fills a flat 64 px hole up to 7 grey levels too bright."""
+    """Fast marching (Telea, 2004). OpenCV 5.0 fills a 64-pixel hole in a flat image up to 7 grey levels too bright."""
     return _opencv(context, mask, cv2.INPAINT_TELEA)
 
 
 def _navier_stokes(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Isophotes carried on as by a fluid (Bertalmio et al., 2001)."""
+    """Isophotes continued into the hole by the Navier-Stokes equations of a fluid (Bertalmio et al., 2001)."""
     return _opencv(context, mask, cv2.INPAINT_NS)
 
 
 def _biharmonic(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The surface whose bilaplacian vanishes (Damelin and Hoang, 2018), clipped to the range of the known pixels.
 
-    The equation reaches 2 px beyond the hole, so `split_into_regions`, which solves it on each hole with a margin of
-    2 px, gives what the whole image would; in float64, because the bilaplacian of a large hole is ill-conditioned.
+    The equation uses pixels up to 2 pixels from the hole. So `split_into_regions`, which solves each hole with a margin of 2
+    pixels, gives the result of the complete image. It runs in float64 because the bilaplacian of a large hole is
+    ill-conditioned.
     """
     return inpaint_biharmonic(context.astype(np.float64), mask, split_into_regions=True)
 
 
 def _laplace(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Where heat comes to rest: every removed pixel is the mean of its neighbours (Laplace's equation), in float64."""
+    """Laplace's equation (steady-state heat): every removed pixel is the mean of its neighbours, in float64.
+
+    For each removed pixel: (number of neighbours) * value - (sum of removed neighbours) = (sum of known neighbours).
+    """
     count = int(mask.sum())
-    number = np.full(mask.shape, -1)
-    number[mask] = np.arange(count)
-    neighbours, known = np.zeros(count), np.zeros(count)
+    index = np.full(mask.shape, -1)  # of each removed pixel; -1 for known ones
+    index[mask] = np.arange(count)
+    neighbours, known_sum = np.zeros(count), np.zeros(count)
     pairs = []
-    for axis, shift in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        here, there, values = (np.moveaxis(each, axis, 0)[::shift] for each in (number, number, context))
-        here, there, values = here[1:], there[:-1], values[:-1]
-        inside, beyond = here >= 0, there < 0
-        neighbours += np.bincount(here[inside], minlength=count)
-        known += np.bincount(here[inside & beyond], values[inside & beyond], minlength=count)
-        pairs.append(np.stack([here[inside & ~beyond], there[inside & ~beyond]]))
-    places = np.concatenate(pairs, axis=1)
-    linked = sparse.csr_array((np.ones(places.shape[1]), tuple(places)), shape=(count, count))
+    for axis, direction in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        pixel, neighbour, value = (np.moveaxis(array, axis, 0)[::direction] for array in (index, index, context))
+        pixel, neighbour, value = pixel[1:], neighbour[:-1], value[:-1]
+        removed, next_to_known = pixel >= 0, neighbour < 0
+        neighbours += np.bincount(pixel[removed], minlength=count)
+        known_sum += np.bincount(pixel[removed & next_to_known], value[removed & next_to_known], minlength=count)
+        pairs.append(np.stack([pixel[removed & ~next_to_known], neighbour[removed & ~next_to_known]]))
+    entries = np.concatenate(pairs, axis=1)
+    adjacency = sparse.csr_array((np.ones(entries.shape[1]), tuple(entries)), shape=(count, count))
     filled = context.astype(np.float64)
-    filled[mask] = spsolve((sparse.diags_array(neighbours) - linked).tocsc(), known)
+    filled[mask] = spsolve((sparse.diags_array(neighbours) - adjacency).tocsc(), known_sum)
     return filled
 
 
 def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Thin-plate spline through the known pixels of a 3-px ring, each hole by its own, clipped to their range."""
+    """Thin-plate spline through the known pixels of a 3-pixel ring, for each hole separately, clipped to their range."""
     filled = context.astype(np.float64)
     labels, count = label(mask, structure=np.ones((3, 3)))
     for hole in range(1, count + 1):
@@ -92,9 +97,10 @@ def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels copied from elsewhere by a few dominant offsets between alike patches (He and Sun, 2012), 8 bit.
+    """Pixels copied by a few dominant offsets between similar patches of the image (He and Sun, 2012), in 8 bits.
 
-    On a head before black air many of those offsets are the air's: a third of the pixels it copies into FLAIR are black.
+    In a slice of a head surrounded by black air, many of these offsets come from the air: a third of the pixels that it
+    copies into FLAIR are black.
     """
     grey, filled = _eight_bit(context), np.zeros(context.shape, np.uint8)
     cv2.setRNGSeed(0)
@@ -107,19 +113,19 @@ def _eight_bit(context: np.ndarray) -> np.ndarray:
 
 
 def _opencv(context: np.ndarray, mask: np.ndarray, method: int) -> np.ndarray:
-    """OpenCV's fill of the context rounded to 8 bit: its float32 path returns garbage in OpenCV 5.0."""
+    """OpenCV's fill of the context, rounded to 8 bits because the float32 path of OpenCV 5.0 returns garbage."""
     return cv2.inpaint(_eight_bit(context), mask.astype(np.uint8), RADIUS, method) / 127.5 - 1
 
 
-def _safely(fill: Fill) -> Fill:
-    """`fill`, shown the context alone, and its values taken in the hole alone."""
+def _restrict_to_hole(fill: Fill) -> Fill:
+    """Wraps `fill` so that it sees only the context, and changes only the hole."""
 
     def inpaint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask = np.asarray(mask, bool)
         if mask.shape != image.shape or image.ndim != 2:
-            raise UserError(f"mask: the image's shape {image.shape}, two-dimensional, wanted, got {mask.shape}")
+            raise UserError(f"mask: expected the image's shape {image.shape}, two-dimensional, got {mask.shape}")
         if mask.all():
-            raise UserError("mask: at least one known pixel wanted, but it removes the whole slice")
+            raise UserError("mask: expected at least one known pixel, but it removes the whole slice")
         if not mask.any():
             return image.copy()
         context = context_image(image, mask, BLACK)
@@ -130,12 +136,12 @@ def _safely(fill: Fill) -> Fill:
 
 
 FILLS: dict[str, Fill] = {
-    "surround_mean": _safely(_surround_mean),
-    "telea": _safely(_telea),
-    "navier_stokes": _safely(_navier_stokes),
-    "biharmonic": _safely(_biharmonic),
-    "laplace": _safely(_laplace),
-    "rbf": _safely(_rbf),
-    "shift_map": _safely(_shift_map),
+    "surround_mean": _restrict_to_hole(_surround_mean),
+    "telea": _restrict_to_hole(_telea),
+    "navier_stokes": _restrict_to_hole(_navier_stokes),
+    "biharmonic": _restrict_to_hole(_biharmonic),
+    "laplace": _restrict_to_hole(_laplace),
+    "rbf": _restrict_to_hole(_rbf),
+    "shift_map": _restrict_to_hole(_shift_map),
 }
-"""Every classical fill by the name `evaluate --system` takes."""
+"""All classical fills, by the names that `evaluate --system` takes."""

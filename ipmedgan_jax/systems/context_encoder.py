@@ -1,9 +1,9 @@
-"""The context encoder, CE (Pathak et al., arXiv 1604.07379), as the code that the ip-MedGAN paper used has it.
+"""The context encoder, CE (Pathak et al., arXiv 1604.07379), as in the code that the ip-MedGAN paper used.
 
-CE fills a 64x64 hole in the middle of a 128x128 picture; how the ip-MedGAN paper took it to 256x256 slices with a hole
-anywhere is not known. Here it sees the window of twice the hole's side round the hole, at the slice's own resolution,
-shifted where it would leave the slice; what it returns belongs in the hole. Where the window has been shifted the hole is
-not in its middle, and the window alone tells the network so.
+CE fills a 64x64 hole in the middle of a 128x128 image. How the ip-MedGAN paper applied it to 256x256 slices with a hole
+anywhere is not known. Here CE sees the window of twice the hole's side around the hole, at the slice's own resolution, and
+returns the hole. The window is shifted so that it stays inside the slice. The hole of a shifted window is not in its middle;
+the network has only the window itself to learn this from.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,11 @@ from ipmedgan_jax.systems.building_blocks import BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 BAND = 7 / 64
-"""Share of the hole's side: width of the band along its border whose errors count ten times."""
+"""Width of the band along the hole's border whose errors count ten times, as a share of the hole's side."""
 
 
 def make(blocks: BuildingBlocks) -> "ContextEncoderSystem":
+    """Makes CE. UserError for a hole size that its networks do not take."""
     blocks.check_window("the context encoder")
     return ContextEncoderSystem(
         WindowFill(ContextEncoder(blocks.width, blocks.normalise, blocks.dtype), blocks.hole_size),
@@ -34,7 +35,7 @@ def make(blocks: BuildingBlocks) -> "ContextEncoderSystem":
 
 
 class WindowFill(nn.Module):
-    """`net` on the window round each hole, its answer put into the context.
+    """Runs `net` on the window around each hole, and writes its output into the context.
 
     (Contexts `[B, H, W, 1]`, holes `[B, 4]`) -> `[B, H, W, 1]`.
     """
@@ -43,8 +44,8 @@ class WindowFill(nn.Module):
     hole_size: int
 
     @nn.compact
-    def __call__(self, seen: tuple[Array, Array], train: bool) -> Array:
-        context, holes = seen
+    def __call__(self, x: tuple[Array, Array], train: bool) -> Array:
+        context, holes = x
         window = 2 * self.hole_size
         corners = masking.window_corners(holes, self.hole_size, window, context.shape[1])
         return masking.place(context, self.net(masking.crop(context, corners, window), train), holes[:, :2])
@@ -52,7 +53,7 @@ class WindowFill(nn.Module):
 
 @dataclass(frozen=True)
 class ContextEncoderSystem:
-    """The system. Its loss has a `reconstruction` and an `adversarial` term; the discriminator `local` sees the hole."""
+    """The system: a `reconstruction` and an `adversarial` term, and the discriminator `local`, which sees the hole alone."""
 
     generator: WindowFill
     discriminators: Mapping[str, nn.Module]
@@ -77,10 +78,10 @@ class ContextEncoderSystem:
 
 
 def overlap_reconstruction_loss(fake: Array, real: Array) -> Array:
-    """Mean over images of ||error in the band|| + ||error inside it|| / 10, for holes `[B, h, h, 1]`.
+    """||error in the border's band|| + ||error inside the band|| / 10, for holes `[B, h, h, 1]`, averaged over images.
 
-    Norms, sqrt(1e-5 + sum of squares), where the paper has squares: the cited code's reading. The band is 7 of 64 pixels
-    wide, and as much of other sizes.
+    The norms are sqrt(1e-5 + sum of squares), as in the cited code; the paper has the squares. The band is 7 pixels wide in a
+    hole of 64, and in proportion for other sizes.
     """
     side = fake.shape[1]
     band = np.ones((side, side, 1), bool)
@@ -88,7 +89,7 @@ def overlap_reconstruction_loss(fake: Array, real: Array) -> Array:
     band[width:-width, width:-width] = False
     squares = jnp.square(fake.astype(jnp.float32) - real.astype(jnp.float32))
 
-    def norm(where: np.ndarray) -> Array:
-        return jnp.sqrt(1e-5 + squares.sum((1, 2, 3), where=np.broadcast_to(where[None], squares.shape))).mean()
+    def norm(region: np.ndarray) -> Array:
+        return jnp.sqrt(1e-5 + squares.sum((1, 2, 3), where=np.broadcast_to(region[None], squares.shape))).mean()
 
     return norm(band) + norm(~band) / 10

@@ -1,6 +1,6 @@
-"""A U-Net that finds damage: which pixels no longer show what was there. Not in the paper, which names it as future work.
+"""A U-Net that finds damage: pixels that no longer show the anatomy. Not in the paper, which names it as future work.
 
-Its batches hold damaged slices and, as shape of a hole that is the whole slice, what is damaged. It fills nothing.
+It fills nothing. Its batches hold damaged slices; the hole is the complete slice, and `hole_mask` marks the damaged pixels.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def make(blocks: BuildingBlocks) -> "DamageFinder":
 
 @dataclass(frozen=True)
 class DamageFinder:
-    """The system. Its generator's output are logits `[B, H, W, 1]` of each pixel's being damaged."""
+    """The system; its generator returns one logit per pixel, `[B, H, W, 1]`, that the pixel is damaged."""
 
     generator: nn.Module
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -32,14 +32,17 @@ class DamageFinder:
         return self
 
     def generator_input(self, batch: Batch) -> Array:
-        """The damaged slice as it is: what is wrong with it is to be seen."""
+        """Returns the damaged slice unchanged, because the network must see the damage to find it."""
         return batch.image
 
     def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         raise KeyError(f"the finder has no discriminator {name!r}")
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
-        """Cross entropy, which says how sure to be, and the Dice loss, which does not mind how small the damage is."""
+        """Returns the terms `cross_entropy` and `dice`.
+
+        The cross entropy calibrates the likelihoods. The Dice loss counts small damage as much as large damage.
+        """
         return {
             "cross_entropy": Term(1.0, losses.pixel_cross_entropy(output, batch.mask)),
             "dice": Term(1.0, losses.dice_loss(jax.nn.sigmoid(output.astype(jnp.float32)), batch.mask)),

@@ -1,14 +1,14 @@
-"""GLCIC (Iizuka et al., SIGGRAPH 2017), as published, and as the code that the ip-MedGAN paper used (github tadax/glcic).
+"""GLCIC (Iizuka et al., SIGGRAPH 2017): as published, and as in the code that the ip-MedGAN paper used (github tadax/glcic).
 
 | | as published | as cited |
 |---|---|---|
-| the generator minimises | squared error in the hole + 0.0004 adversarial | squared error alone: D learns apart |
-| it sees | image with its mean in the hole, and the mask | image with 0 in the hole |
+| generator's loss | squared error in the hole + 0.0004 * adversarial loss | squared error alone; D is trained apart |
+| generator's input | image with its mean in the hole, and the mask | image with 0 in the hole |
 | optimiser | Adadelta | Adam 1e-3 |
 | phases | generator, discriminator, both: 18, 2 and 80 % | generator, then both |
 
-As published the hole holds the training set's mean colour; here each image's own mean over its known pixels, so that a
-trained network needs no number beside its weights.
+As published, the hole holds the training set's mean colour. Here it holds each image's own mean over its known pixels, so
+that a trained network needs no number beside its weights.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
 def make(blocks: BuildingBlocks) -> "GLCIC":
-    """As published."""
+    """Makes GLCIC as published. UserError for a hole size that its networks do not take."""
     return _make(blocks, fill=None, sees_mask=True)
 
 
 def make_cited(blocks: BuildingBlocks) -> "GLCIC":
-    """As the code that the ip-MedGAN paper used."""
+    """Makes GLCIC as in the code that the ip-MedGAN paper used. UserError for a hole size that its networks do not take."""
     return _make(blocks, fill=blocks.fill, sees_mask=False)
 
 
@@ -48,12 +48,12 @@ def _make(blocks: BuildingBlocks, *, fill: float | None, sees_mask: bool) -> "GL
 
 @dataclass(frozen=True)
 class GLCIC:
-    """The system; its discriminator `joint` sees the image with its hole filled, and the window of twice the hole's side.
+    """The system. Its discriminator `joint` sees the inpainted image, and its window of twice the hole's side.
 
     Attributes:
-      fill: what stands in the hole; None: the mean of the image's known pixels.
-      sees_mask: the mask is a second channel of the generator's input.
-      loss: with `adversarial` at 0 the generator learns nothing from the discriminator.
+      loss: with an `adversarial` weight of 0 the generator learns nothing from the discriminator.
+      fill: the context's value in the hole; None for the mean of the image's known pixels.
+      sees_mask: adds the mask as a second channel to the generator's input.
     """
 
     generator: nn.Module
@@ -67,12 +67,12 @@ class GLCIC:
         return replace(self, loss=self.loss.without("adversarial"))
 
     def generator_input(self, batch: Batch) -> Array:
-        context = self._mean_filled(batch) if self.fill is None else batch.context(self.fill)
+        context = self._fill_with_mean(batch) if self.fill is None else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
     def discriminator_input(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
-        whole = batch.inpainted(image)
-        return whole, masking.crop_round(whole, batch.hole, self.hole_size)
+        inpainted = batch.inpainted(image)
+        return inpainted, masking.crop_window(inpainted, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         squares = jnp.square(output - batch.image)
@@ -81,7 +81,7 @@ class GLCIC:
             terms["adversarial"] = Term(self.loss.adversarial, losses.adversarial_loss(discriminate("joint", output)[0]))
         return terms
 
-    def _mean_filled(self, batch: Batch) -> Array:
+    def _fill_with_mean(self, batch: Batch) -> Array:
         known = 1.0 - batch.mask
         mean = (batch.image * known).sum((1, 2, 3), keepdims=True) / known.sum((1, 2, 3), keepdims=True)
         return jnp.where(batch.mask > 0, mean, batch.image)

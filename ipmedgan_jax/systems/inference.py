@@ -1,4 +1,4 @@
-"""A trained network as a function of NumPy batches: fills at test, and damage found."""
+"""A trained network as a function of NumPy arrays: one that fills holes, one that finds damage."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ipmedgan_jax.systems.interface import Batch, System, Tree
 
 
 class LearnedInpaint:
-    """A system's generator as an `Inpaint`, compiled once whatever the weights."""
+    """A system's generator as an `Inpaint` function, compiled once for any weights."""
 
     def __init__(self, system: System):
         @jax.jit
@@ -22,12 +22,12 @@ class LearnedInpaint:
         self.inpainted = inpainted
 
     def bind(self, params: Tree, statistics: Tree) -> Inpaint:
-        """With these weights, and running averages where the generator has them."""
+        """Returns the function for these parameters, and running statistics if the generator has them."""
         return lambda batch: np.asarray(self.inpainted(params, statistics, Batch(**batch)))
 
 
 class LearnedFind:
-    """A finder's network as a `Find`, compiled once whatever the weights."""
+    """A finder's network as a `Find` function, compiled once for any weights."""
 
     def __init__(self, system: System):
         @jax.jit
@@ -38,4 +38,5 @@ class LearnedFind:
         self.likelihood = likelihood
 
     def bind(self, params: Tree, statistics: Tree) -> Find:
+        """Returns the function for these parameters, and running statistics if the network has them."""
         return lambda images: np.asarray(self.likelihood(params, statistics, images))

@@ -1,4 +1,7 @@
-"""What a system is: the batch it gets, the networks it has, its loss's terms.
+"""The interface of a system: the batch it receives, the networks it has, and the terms of its generator's loss.
+
+A system is a generator, its discriminators and a loss. `update.py` trains any object with the members of `System`;
+`unet.py` and `ipmedgan.py` are a short and a complete example.
 
 Shapes: images `[B, H, W, 1]` in [-1, 1], holes `[B, 4]`; B is one device's share of the batch.
 """
@@ -19,10 +22,17 @@ Tree = Any
 
 
 Metrics = dict[str, Array]
+"""Scalars by name, for example `loss/generator/style`."""
 
 
 class Batch(struct.PyTreeNode):
-    """Complete slices and the holes to be cut in them: boxes, or shapes `[B, h, w]` in boxes, 1 where pixels are removed."""
+    """Complete slices, and the pixels to remove from each.
+
+    Attributes:
+      image: `[B, H, W, 1]` in [-1, 1].
+      hole: `[B, 4]`, boxes `[row, column, height, width]` in pixels.
+      hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
+    """
 
     image: Array
     hole: Array
@@ -40,40 +50,49 @@ class Batch(struct.PyTreeNode):
         return context_image(self.image, self.mask > 0, fill)
 
     def inpainted(self, output: Array) -> Array:
-        """`output` in the hole; elsewhere the image, bit for bit."""
+        """`output` in the hole; the image, bit for bit, elsewhere."""
         return jnp.where(self.mask > 0, output.astype(self.image.dtype), self.image)
 
 
 class Discriminate(Protocol):
-    """A discriminator's verdict on `image`: logits `[B, h, w]` and feature maps."""
+    """Runs discriminator `name` on `image` `[B, H, W, 1]`, real or fake; returns logits `[B, h, w]` and feature maps."""
 
     def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
 
 
 class Term(struct.PyTreeNode):
-    """One term of a generator's loss: its value without its weight."""
+    """One term of the generator's loss: its weight, and its value before weighting."""
 
     weight: float = struct.field(pytree_node=False)
     value: Array
 
 
 class System(Protocol):
-    """What a published system is: networks, what its discriminators are shown, and its generator's loss."""
+    """A method that can be trained: its networks, what its discriminators see, and its generator's loss."""
 
     @property
-    def generator(self) -> nn.Module: ...
+    def generator(self) -> nn.Module:
+        """The network that makes the output from `generator_input`."""
 
     @property
-    def discriminators(self) -> Mapping[str, nn.Module]: ...
+    def discriminators(self) -> Mapping[str, nn.Module]:
+        """The discriminators by name; empty if the system has none."""
 
     def without_discriminators(self) -> "System":
-        """The same, without what the generator learns from its discriminators."""
+        """Returns this system without the generator's adversarial terms."""
 
     def generator_input(self, batch: Batch) -> Tree:
-        """What the generator sees, an array or a tuple of them; never a removed pixel."""
+        """Returns what the generator sees: an array, or a tuple of arrays. If the system fills, it holds no removed pixel."""
 
     def discriminator_input(self, name: str, batch: Batch, image: Array) -> Tree:
-        """What discriminator `name` is shown of `image`, the batch's own (real) or the generator's output (fake)."""
+        """Returns what discriminator `name` sees of `image`: the batch's image (real) or the generator's output (fake)."""
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
-        """The loss's terms by name; `frozen` are weights that never learn (VGG-19)."""
+        """Returns the terms of the generator's loss by name.
+
+        Args:
+          frozen: weights that are never trained (VGG-19).
+          batch: the images and their holes.
+          output: what the generator returned for the batch, `[B, H, W, 1]`.
+          discriminate: runs a discriminator on the output or on the batch's image.
+        """

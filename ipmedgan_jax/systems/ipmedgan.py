@@ -1,7 +1,8 @@
 """ip-MedGAN (Armanious et al., arXiv 1810.06621), and MedGAN (arXiv 1806.06397), which is ip-MedGAN with lambda_2 = 0.
 
-A CasNet fills the context image; a 70x70 PatchGAN judges the whole image beside its context, a 34x34 one the hole alone;
-style over VGG-19 features and the perceptual term over the global discriminator's features complete the loss (Eq. 5).
+A CasNet fills the context image. The global discriminator, a 70x70 PatchGAN, sees the complete image and its context; the
+local discriminator, a 34x34 PatchGAN, sees the hole alone. The loss (Eq. 5) adds to the two adversarial terms a style term
+on VGG-19 features and a perceptual term on the global discriminator's features.
 """
 
 from collections.abc import Mapping
@@ -20,14 +21,15 @@ from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
 
 
 def make(blocks: BuildingBlocks) -> "IpMedGAN":
-    """ip-MedGAN; with a local weight of 0, MedGAN. UserError for sizes that leave a discriminator no logit."""
+    """Makes ip-MedGAN, or MedGAN if `loss.local` is 0. UserError for sizes that leave a discriminator no logit."""
     loss, layers = blocks.loss, blocks.discriminator_layers
     blocks.check_patches(layers)
     discriminators = {"global": blocks.patch_discriminator(layers)}
     if loss.local:
         if blocks.hole_size % 2**LOCAL_LAYERS:
             raise UserError(
-                f"config.holes.size is {blocks.hole_size}: the local discriminator wants a multiple of {2**LOCAL_LAYERS}"
+                f"config.holes.size is {blocks.hole_size}: expected a multiple of {2**LOCAL_LAYERS} for the local "
+                "discriminator"
             )
         discriminators["local"] = blocks.patch_discriminator(LOCAL_LAYERS)
     return IpMedGAN(
@@ -37,15 +39,16 @@ def make(blocks: BuildingBlocks) -> "IpMedGAN":
 
 @dataclass(frozen=True)
 class IpMedGAN:
-    """The system; a weight of 0 leaves its term, and the network only that term needs, out.
+    """The system. A weight of 0 omits its term, and the network that only this term needs.
 
     Attributes:
-      discriminators: `global`, conditional on the context, and, unless `loss.local` is 0, `local`.
-      loss: `adversarial`, `local`, `style`, `perceptual` are lambda_1 .. lambda_4 of Eq. 5. `perceptual_layers` are
-        lambda_p0 .. lambda_pB of Eq. 4, `style_layers` lambda_s1 .. lambda_sN of Eq. 3; the papers do not give them, 1 is
-        second-hand. D's features are taken after the activation, which is not known either. `reconstruction` weighs the
-        mean absolute error in the hole, which the paper does not have.
-      sees_mask: the mask is a second channel of the generator's input; in the paper it is not.
+      discriminators: `global`, conditional on the context; and `local`, unless `loss.local` is 0.
+      loss: `adversarial`, `local`, `style` and `perceptual` are lambda_1 .. lambda_4 of Eq. 5. `perceptual_layers` are
+        lambda_p0 .. lambda_pB of Eq. 4, `style_layers` are lambda_s1 .. lambda_sN of Eq. 3; the papers do not state them,
+        and 1 is second-hand. Nor do they state where D's features are taken; here it is after the activation.
+        `reconstruction` weighs the mean absolute error in the hole, a term that the paper does not have.
+      fill: the context's value in the hole.
+      sees_mask: adds the mask as a second channel to the generator's input; the paper's generator does not see it.
     """
 
     generator: nn.Module

@@ -1,16 +1,16 @@
-"""ip-MedGAN plus: ip-MedGAN's parts with what inpainting has learned since. This project's own, not a published system.
+"""ip-MedGAN plus: ip-MedGAN's networks with later methods of inpainting. This project's own, not a published system.
 
 | | ip-MedGAN | here |
 |---|---|---|
-| what losses and discriminators see | the generator's output | the inpainted image: what is delivered |
+| losses and discriminators see | the generator's output | the inpainted image, which is the result that is delivered |
 | the generator sees | the context | the context and the mask (Yu et al., 2018) |
-| what it makes | the image | what a smooth fill of the hole lacks (`masks.smooth_fill`) |
-| start | all losses at once | the L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
-| pixels | none but Eq. 4's first layer | L1 in the hole throughout |
-| local discriminator | 34x34 patches of the hole | the same patches of the window of twice its side, beside the mask |
-| global discriminator | beside the context | beside the mask |
-| D's features | Eq. 4, a sum | their mean: feature matching (Wang et al., 2018) |
-| VGG-19 | Eq. 3, of the whole image | Eq. 3 and the features' own distance (Zhang et al., 2018), of that window |
+| the generator makes | the image | the difference from a smooth fill of the hole (`masking.smooth_fill`) |
+| start of training | all losses at once | L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
+| pixel loss | layer 0 of Eq. 4 only | L1 in the hole throughout |
+| local discriminator | 34x34 patches of the hole | 34x34 patches of the window of twice the hole's side, with the mask |
+| global discriminator | with the context | with the mask |
+| perceptual term | sum over D's features (Eq. 4) | mean over D's features: feature matching (Wang et al., 2018) |
+| VGG-19 terms | style (Eq. 3) of the complete image | style and feature distance (Zhang et al., 2018) of that window |
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from ipmedgan_jax.systems.losses import vgg_distance
 
 
 def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
-    """UserError for sizes that leave a discriminator no logit."""
+    """Makes ip-MedGAN plus. UserError for sizes that leave a discriminator no logit."""
     blocks.check_patches(blocks.discriminator_layers)
     return IpMedGANPlus(
         generator=Refinement(blocks.casnet()) if blocks.smooth_start else blocks.casnet(),
@@ -49,9 +49,14 @@ def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
 
 @dataclass(frozen=True)
 class IpMedGANPlus:
-    """The system. `hole_size` is the side of the hole in pixels.
+    """The system.
 
-    `smooth_start`: the generator is shown a smooth fill and adds to it; else `fill` stands in the hole, and it makes its own.
+    Attributes:
+      hole_size: side of the hole in pixels.
+      fill: the context's value in the hole, unless `smooth_start`.
+      sees_mask: adds the mask as a second channel to the generator's input.
+      smooth_start: the generator sees a smooth fill of the hole and adds to it. Otherwise it sees `fill` in the hole and
+        makes the image itself.
     """
 
     generator: nn.Module
@@ -64,7 +69,7 @@ class IpMedGANPlus:
     loss: LossSettings
 
     def without_discriminators(self) -> "IpMedGANPlus":
-        """Pixels alone."""
+        """Returns this system with its pixel loss alone."""
         return replace(self, loss=self.loss.without("adversarial", "local", "perceptual", "content", "style"))
 
     def generator_input(self, batch: Batch) -> Array:
@@ -73,26 +78,28 @@ class IpMedGANPlus:
 
     def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
         pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
-        return pair if name == "global" else masking.crop_round(pair, batch.hole, self.hole_size)
+        return pair if name == "global" else masking.crop_window(pair, batch.hole, self.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
         terms = {"reconstruction": Term(self.loss.reconstruction, error)}
-        matched = []
+        feature_losses = []
         for name, weight in (("global", self.loss.adversarial), ("local", self.loss.local)):
             if weight:
                 logits, features = discriminate(name, output)
                 _, real_features = lax.stop_gradient(discriminate(name, batch.image))
-                even = [1 / len(features)] * len(features)
                 terms[name] = Term(weight, losses.adversarial_loss(logits))
-                matched.append(losses.perceptual_loss(features, real_features, weights=even, reduction="mean"))
-        if matched:
-            terms["perceptual"] = Term(self.loss.perceptual, sum(matched, jnp.zeros(())) / len(matched))
+                equal_weights = [1 / len(features)] * len(features)
+                feature_losses.append(
+                    losses.perceptual_loss(features, real_features, weights=equal_weights, reduction="mean")
+                )
+        if feature_losses:
+            terms["perceptual"] = Term(self.loss.perceptual, sum(feature_losses, jnp.zeros(())) / len(feature_losses))
         return terms | (self._vgg19_terms(frozen, batch, output) if self.loss.content or self.loss.style else {})
 
     def _vgg19_terms(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
         maps: list[Any] = [
-            self.vgg19.apply({"params": frozen}, masking.crop_round(image, batch.hole, self.hole_size))
+            self.vgg19.apply({"params": frozen}, masking.crop_window(image, batch.hole, self.hole_size))
             for image in (batch.inpainted(output), batch.image)
         ]
         fake, real = maps[0], lax.stop_gradient(maps[1])

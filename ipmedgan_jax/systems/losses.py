@@ -1,6 +1,7 @@
-"""The paper's losses: pure functions of arrays, one equation each (Armanious et al., arXiv 1810.06621).
+"""Losses: pure functions of arrays. Equations are those of the ip-MedGAN paper (Armanious et al., arXiv 1810.06621).
 
-Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. Every loss is a float32 scalar: a mean over the batch.
+Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. A loss is a float32 scalar, averaged over the batch,
+unless its docstring says otherwise.
 """
 
 from collections.abc import Sequence
@@ -12,86 +13,92 @@ from jax import Array
 
 
 def binary_cross_entropy(logits: Array, label: float) -> Array:
-    """Mean over patches and images of the cross entropy between sigmoid(logits) and one label, 1 real or 0 fake."""
+    """Cross entropy between sigmoid(logits) and one label (1 real, 0 fake), averaged over patches and images."""
     logits = logits.astype(jnp.float32)
     return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
 
 
 def pixel_cross_entropy(logits: Array, mask: Array) -> Array:
-    """Mean over all pixels of the cross entropy between sigmoid(logits) and the mask, both `[B, H, W, 1]`."""
+    """Cross entropy between sigmoid(logits) and the mask, both `[B, H, W, 1]`, averaged over all pixels."""
     return optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), mask).mean()
 
 
 def dice_loss(likelihood: Array, mask: Array) -> Array:
-    """1 - Dice of the whole batch of likelihoods and masks, `[B, H, W, 1]`, smoothed by a pixel (Milletari et al., 2016)."""
+    """1 - Dice coefficient of likelihoods and masks, both `[B, H, W, 1]` (Milletari et al., 2016).
+
+    The sums run over all pixels of the batch. One pixel is added to numerator and denominator, so two empty masks cost 0.
+    """
     overlap, total = (likelihood * mask).sum(), likelihood.sum() + mask.sum()
     return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
 
 
 def discriminator_loss(real_logits: Array, fake_logits: Array) -> Array:
-    """What a discriminator minimises in Eq. 1 (global) and Eq. 2 (local); halved, as pix2pix does."""
+    """The discriminator's loss in Eq. 1 (global) and Eq. 2 (local), halved as in pix2pix."""
     return 0.5 * (binary_cross_entropy(real_logits, 1.0) + binary_cross_entropy(fake_logits, 0.0))
 
 
 def adversarial_loss(fake_logits: Array) -> Array:
-    """What the generator minimises in Eq. 1 and Eq. 2: label 1 on fakes, the non-saturating form (pix2pix)."""
+    """The generator's loss in Eq. 1 and Eq. 2, in the non-saturating form of pix2pix: cross entropy with label 1 on fakes."""
     return binary_cross_entropy(fake_logits, 1.0)
 
 
 def gram_matrix(features: Array) -> Array:
-    """`[B, h, w, d] -> [B, d, d]`: F F^T / (h w d), in float32."""
+    """Gram matrices F F^T / (h w d) of feature maps, in float32: `[B, h, w, d] -> [B, d, d]`."""
     batch, height, width, depth = features.shape
     flat = features.astype(jnp.float32).reshape(batch, height * width, depth)
     return jnp.einsum("bnc,bnd->bcd", flat, flat) / (height * width * depth)
 
 
 def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:
-    """Eq. 3: sum over layers of weight / (4 d^2) * squared Frobenius norm of the Gram matrices' difference.
+    """Eq. 3: the sum over layers of weight / (4 d^2) * squared Frobenius norm of the Gram matrices' difference.
 
     Args:
-      fake, real: VGG-19 feature maps of the two images, one for each weight.
+      fake, real: VGG-19 feature maps of the two images, one map per layer.
+      weights: one weight per layer.
 
     Raises:
-      ValueError: layers and weights are not equally many, or the maps of a layer differ in shape.
+      ValueError: the numbers of layers and weights differ, or a layer's two maps differ in shape.
     """
     _check_layers(fake, real, weights)
     total = jnp.zeros(())
-    for weight, a, b in zip(weights, fake, real, strict=True):
-        difference = jnp.square(gram_matrix(a) - gram_matrix(b)).sum((1, 2)).mean()
-        total += weight / (4 * a.shape[-1] ** 2) * difference
+    for weight, fake_map, real_map in zip(weights, fake, real, strict=True):
+        difference = jnp.square(gram_matrix(fake_map) - gram_matrix(real_map)).sum((1, 2)).mean()
+        total += weight / (4 * fake_map.shape[-1] ** 2) * difference
     return total
 
 
 def perceptual_loss(
     fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float], reduction: str = "sum"
 ) -> Array:
-    """Eq. 4: sum over layers of weight * L1 norm of the difference; layer 0 is the image, the others are D's features.
+    """Eq. 4: the sum over layers of weight * L1 norm of the difference between the fake's and the real's maps.
 
     Args:
-      reduction: `sum` over a map's elements, which the bare norm of Eq. 4 is and which grows with the image's size, or
-        their `mean`. Either way a mean over the batch.
+      fake, real: in Eq. 4 the image as layer 0, then the discriminator's feature maps.
+      weights: one weight per layer.
+      reduction: `sum` over a map's elements, the plain norm of Eq. 4, which grows with the image's size; or their `mean`.
+        Both are averaged over the batch.
 
     Raises:
-      ValueError: another reduction, layers and weights not equally many, or the maps of a layer differ in shape.
+      ValueError: unknown reduction, the numbers of layers and weights differ, or a layer's two maps differ in shape.
     """
     _check_layers(fake, real, weights)
     if reduction not in ("sum", "mean"):
         raise ValueError(f"perceptual_reduction must be sum or mean, got {reduction!r}")
     total = jnp.zeros(())
-    for weight, a, b in zip(weights, fake, real, strict=True):
-        total += weight * l1_loss(a, b) * (a[0].size if reduction == "sum" else 1)
+    for weight, fake_map, real_map in zip(weights, fake, real, strict=True):
+        total += weight * l1_loss(fake_map, real_map) * (fake_map[0].size if reduction == "sum" else 1)
     return total
 
 
 def l1_loss(fake: Array, real: Array) -> Array:
-    """Mean absolute difference over all elements, in float32."""
+    """Mean absolute difference over all elements, in float32. ValueError if the shapes differ."""
     if fake.shape != real.shape:
         raise ValueError(f"shapes differ: {fake.shape} and {real.shape}")
     return jnp.abs(fake.astype(jnp.float32) - real.astype(jnp.float32)).mean()
 
 
 def mean_in_hole(errors: Array, mask: Array) -> Array:
-    """Mean of `[B, H, W, 1]` over the pixels where the mask, of the same shape, is 1."""
+    """Mean of `errors` over the pixels where the mask is 1; both `[B, H, W, 1]`, ValueError if the shapes differ."""
     if errors.shape != mask.shape:
         raise ValueError(f"shapes differ: {errors.shape} and {mask.shape}")
     return (errors.astype(jnp.float32) * mask).sum() / mask.sum()
@@ -100,24 +107,25 @@ def mean_in_hole(errors: Array, mask: Array) -> Array:
 def _check_layers(fake: Sequence[Array], real: Sequence[Array], weights: Sequence[float]) -> None:
     if not len(fake) == len(real) == len(weights):
         raise ValueError(f"{len(weights)} layer weights for {len(fake)} and {len(real)} feature maps")
-    for a, b in zip(fake, real, strict=True):
-        if a.shape != b.shape:
-            raise ValueError(f"feature maps differ in shape: {a.shape} and {b.shape}")
+    for fake_map, real_map in zip(fake, real, strict=True):
+        if fake_map.shape != real_map.shape:
+            raise ValueError(f"feature maps differ in shape: {fake_map.shape} and {real_map.shape}")
 
 
 def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array]) -> jax.Array:
-    """LPIPS with unit weights (Zhang et al., 2018, Eq. 1), of feature maps [B, h, w, C], one a layer -> [B].
+    """LPIPS with unit weights (Zhang et al., 2018, Eq. 1) of feature maps `[B, h, w, C]`, one per layer: returns `[B]`.
 
-    Each pixel's features are scaled to unit length; squared differences are added up over channels, averaged over
-    pixels, and added up over layers. 0 for equal features; at most 2 a layer where features are not negative.
+    Each pixel's feature vector is scaled to unit length. Squared differences are summed over channels, averaged over
+    pixels, and summed over layers. The distance is 0 for equal features, and at most 2 per layer for features that are not
+    negative.
     """
     layers = [
-        jnp.mean(jnp.sum(jnp.square(_unit_length(a) - _unit_length(b)), axis=-1), axis=(1, 2))
+        jnp.mean(jnp.sum(jnp.square(_scale_to_unit_length(a) - _scale_to_unit_length(b)), axis=-1), axis=(1, 2))
         for a, b in zip(features_a, features_b, strict=True)
     ]
     return jnp.sum(jnp.stack(layers), axis=0)
 
 
-def _unit_length(features: jax.Array) -> jax.Array:
-    """Features [B, h, w, C] with every pixel's vector scaled to length 1; a zero vector stays zero."""
+def _scale_to_unit_length(features: jax.Array) -> jax.Array:
+    """Scales every pixel's feature vector in `[B, h, w, C]` to length 1; a zero vector stays zero."""
     return features / (jnp.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)

@@ -1,7 +1,7 @@
-"""Where pixels are removed: boxes chosen on the host (NumPy), masks, contexts and crops on the device (JAX).
+"""Masks, smooth fills and crops of holes, on the device (JAX). `data/holes.py` chooses the holes on the host.
 
-A hole is the box `[row, column, height, width]` in pixels, int32; a batch of them `[B, 4]`. A mask is 1 where pixels are
-removed. Images: `[B, H, W, C]`.
+A hole is the box `[row, column, height, width]` in pixels, int32; a batch of holes is `[B, 4]`. A mask is 1 where pixels are
+removed. Images are `[B, H, W, C]`.
 """
 
 import jax
@@ -9,16 +9,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 RELAXATIONS = 8
-"""Rounds at each scale of a smooth fill."""
-
-# ------------------------------------------------------------------ on the host
-
-
-# ------------------------------------------------------------------ on the device
+"""Jacobi iterations at each scale of a smooth fill."""
 
 
 def hole_masks(holes: Array, height: int, width: int) -> Array:
-    """`[B, 4] -> [B, height, width, 1]` float32: 1 in the hole, 0 elsewhere."""
+    """Masks of the holes, 1 in the hole and 0 elsewhere: `[B, 4] -> [B, height, width, 1]`, float32."""
     rows, columns = jnp.arange(height).reshape(1, -1), jnp.arange(width).reshape(1, -1)
     top, left, tall, wide = (holes[:, i : i + 1] for i in range(4))
     in_rows = (rows >= top) & (rows < top + tall)
@@ -27,65 +22,68 @@ def hole_masks(holes: Array, height: int, width: int) -> Array:
 
 
 def smooth_fill(images: Array, masks: Array) -> Array:
-    """The images `[B, H, W, C]` with what is masked filled smoothly from all around; the rest as it is. H, W: powers of two.
+    """Fills the masked pixels smoothly from the known ones and leaves the rest unchanged. H and W are powers of two.
 
-    Pull-push (Gortler et al., 1996): known pixels are averaged to ever coarser images until no pixel is without a known one,
-    and what is unknown is interpolated back from those, scale by scale. At each scale it is then brought nearer to the mean
-    of its neighbours (Laplace's equation) in a few rounds of Jacobi's method: on FLAIR half a decibel better than without,
-    and than biharmonic fills (holes with lesions' outlines, validation subjects).
+    Pull-push (Gortler et al., 1996): the known pixels are averaged to coarser and coarser images until every pixel has a
+    value; the unknown pixels are then interpolated back from these, scale by scale. At each scale a few Jacobi iterations
+    move the unknown pixels towards the mean of their neighbours (Laplace's equation). On FLAIR this is half a decibel better
+    than without the iterations, and than biharmonic fills (holes with lesions' outlines, validation subjects).
+
+    Args:
+      images, masks: `[B, H, W, C]` and `[B, H, W, 1]`.
     """
     weights = 1.0 - masks
     levels = [(images * weights, weights)]
     while min(levels[-1][0].shape[1:3]) > 1:
-        sums, weights = (_mean_of_four(x) for x in levels[-1])
-        full = jnp.minimum(1.0, 4 * weights)  # one known pixel of four is enough to go by
-        levels.append((sums * full / jnp.maximum(weights, 1e-6), full))
+        sums, weights = (_average_pool_2x2(x) for x in levels[-1])
+        confidence = jnp.minimum(1.0, 4 * weights)  # one known pixel of four gives the coarser pixel its full weight
+        levels.append((sums * confidence / jnp.maximum(weights, 1e-6), confidence))
     filled, weights = levels.pop()
     filled = filled / jnp.maximum(weights, 1e-6)
     for sums, weights in reversed(levels):
         filled = sums + (1 - weights) * jax.image.resize(filled, sums.shape, "linear")
         for _ in range(RELAXATIONS):
-            filled = sums + (1 - weights) * _mean_of_neighbours(filled)
+            filled = sums + (1 - weights) * _average_neighbours(filled)
     return jnp.where(masks > 0, filled, images)
 
 
-def _mean_of_neighbours(x: Array) -> Array:
-    """Of the four; beyond the border lies the border."""
+def _average_neighbours(x: Array) -> Array:
+    """Each pixel's mean over its four neighbours; the image is padded with its border pixels."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    upright = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
-    return (upright + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]) / 4
+    vertical = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
+    return (vertical + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]) / 4
 
 
-def _mean_of_four(x: Array) -> Array:
+def _average_pool_2x2(x: Array) -> Array:
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 def crop(images: Array, corners: Array, size: int) -> Array:
-    """Cuts a square out of each image: `[B, H, W, C]`, corners `[B, 2]` -> `[B, size, size, C]`."""
+    """Cuts one square out of each image: `[B, H, W, C]`, corners `[B, 2]` -> `[B, size, size, C]`."""
 
-    def one(image: Array, corner: Array) -> Array:
+    def crop_image(image: Array, corner: Array) -> Array:
         return lax.dynamic_slice(image, (corner[0], corner[1], 0), (size, size, image.shape[-1]))
 
-    return jax.vmap(one)(images, corners)
+    return jax.vmap(crop_image)(images, corners)
 
 
 def place(images: Array, patches: Array, corners: Array) -> Array:
-    """The images `[B, H, W, C]` with each one's patch `[B, h, w, C]` at its corner `[B, 2]`."""
+    """Writes one patch into each image: `[B, H, W, C]`, patches `[B, h, w, C]`, corners `[B, 2]` -> `[B, H, W, C]`."""
 
-    def one(image: Array, patch: Array, corner: Array) -> Array:
+    def place_patch(image: Array, patch: Array, corner: Array) -> Array:
         return lax.dynamic_update_slice(image, patch.astype(image.dtype), (corner[0], corner[1], 0))
 
-    return jax.vmap(one)(images, patches, corners)
+    return jax.vmap(place_patch)(images, patches, corners)
 
 
-def crop_round(images: Array, holes: Array, hole_size: int) -> Array:
-    """The square of twice the hole's side round each hole, at most the whole image: `[B, side, side, C]`."""
+def crop_window(images: Array, holes: Array, hole_size: int) -> Array:
+    """Crops the window of twice the hole's side around each hole, at most the complete image: `[B, side, side, C]`."""
     size = images.shape[1]
     window = min(2 * hole_size, size)
     return crop(images, window_corners(holes, hole_size, window, size), window)
 
 
 def window_corners(holes: Array, hole_size: int, window: int, image_size: int) -> Array:
-    """Corners `[B, 2]` of the square window round each square hole, shifted where it would leave the image."""
+    """Corners `[B, 2]` of the square window around each square hole, shifted so that it stays inside the image."""
     return jnp.clip(holes[:, :2] + hole_size // 2 - window // 2, 0, image_size - window)

@@ -1,4 +1,4 @@
-"""Every system by name. A new system is one file beside this one and one line here."""
+"""All systems by name. A new system needs one file beside this one, and one line here."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ SYSTEMS: dict[str, Callable[[BuildingBlocks], System]] = {
     "glcic_cited": glcic.make_cited,
     "unet": unet.make,
 }
-"""Every system that learns to fill, by name."""
+"""Makers of the systems that learn to fill holes, by name."""
 
 
 FINDERS: dict[str, Callable[[BuildingBlocks], System]] = {"finder": finder.make}
-"""Those that learn to find what is to be filled."""
+"""Makers of the systems that learn to find what is to be filled, by name."""

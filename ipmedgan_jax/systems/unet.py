@@ -1,6 +1,7 @@
 """A plain U-Net trained with L1 alone: one U-block of the CasNet, no discriminator.
 
-Not in the paper: the check that data, loop and scores are right, and the baseline that won the 2024 BraTS inpainting task.
+It is not in the paper. It serves to check that data, training loop and scores are right, and as the baseline that won the
+2024 BraTS inpainting task.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ def make(blocks: BuildingBlocks) -> "UNet":
 
 @dataclass(frozen=True)
 class UNet:
-    """The system. `loss.l1_region` is where the mean absolute error is taken: the `hole`, or the whole `image`."""
+    """The system. `loss.l1_region` says where the mean absolute error is taken: in the `hole`, or in the complete `image`."""
 
     generator: nn.Module
     loss: LossSettings

@@ -195,10 +195,10 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"normalisation__statistics": "layer"}, "config.normalisation.statistics is 'layer'"),
         ({"loss__perceptual_reduction": "max"}, "config.loss.perceptual_reduction is 'max'"),
         ({"train__dtype": "float16"}, "config.train.dtype is 'float16'"),
-        ({"holes__size": 18}, "config.holes.size is 18: the local discriminator wants a multiple of 4"),
+        ({"holes__size": 18}, "config.holes.size is 18: expected a multiple of 4 for the local discriminator"),
         (
             {"discriminator__layers": 4, "loss__perceptual_layers": (1.0,) * 6},
-            "config.discriminator.layers is 4: leaves no logit of 32 pixels",
+            "config.discriminator.layers is 4: leaves no logit for 32 pixels",
         ),
         ({"optimiser__b1": 1.5}, "config.optimiser.b1 is 1.5: wanted 0 to 0.999999"),
         ({"train__steps_per_dispatch": 3}, "config.train.steps is 4: wanted a multiple of train.steps_per_dispatch, 3"),

@@ -1,4 +1,4 @@
-"""Classical fills: what they may see, what they may change, and that they fill."""
+"""Classical fills see only known pixels, change only removed pixels, and fill them."""
 
 import numpy as np
 import pytest
@@ -44,9 +44,9 @@ def test_no_fill_sees_the_removed_pixels(name, removed, image, mask):
 
 
 @pytest.mark.parametrize("name", FILLS)
-def test_a_flat_surrounding_is_carried_on(name, mask, image):
+def test_a_flat_image_is_filled_with_its_value(name, mask, image):
     flat = np.full_like(image, 0.2)
-    grey_levels = 6 if name == "telea" else 0.51  # OpenCV's Telea drifts upwards as it marches; 8 bit rounds
+    grey_levels = 6 if name == "telea" else 0.51  # OpenCV's Telea drifts upwards as it marches; 8 bits round
     assert FILLS[name](flat, mask) == pytest.approx(flat, abs=grey_levels / 127.5)
 
 
@@ -69,8 +69,8 @@ def test_smooth_fills_beat_the_mean_of_the_surroundings(image):
 
 def test_biharmonic_fill_of_a_window_equals_that_of_the_whole_image(image, mask):
     context = np.where(mask, -1.0, image.astype(np.float64))
-    wanted = inpaint_biharmonic(context, mask, split_into_regions=False)
-    assert FILLS["biharmonic"](image, mask) == pytest.approx(wanted, abs=1e-6)
+    expected = inpaint_biharmonic(context, mask, split_into_regions=False)
+    assert FILLS["biharmonic"](image, mask) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_laplace_fill_is_the_mean_of_its_neighbours(image, mask):

@@ -1,4 +1,4 @@
-"""Equations 1 to 5 by hand, at extremes, and in meaning."""
+"""Losses: values by hand, behaviour at extremes, and meaning."""
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def test_style_loss_divides_by_4_d_squared_and_is_a_mean_over_images():
     assert float(losses.style_loss([fake], [jnp.zeros_like(fake)], weights=[1.0])) == pytest.approx(0.25 / 2)
 
 
-def test_style_does_not_depend_on_where_things_are():
+def test_style_does_not_depend_on_position():
     a = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
     assert float(losses.style_loss([a], [jnp.flip(a, (1, 2))], weights=[1.0])) == pytest.approx(0, abs=1e-9)
 
@@ -82,7 +82,7 @@ def test_bfloat16_features_give_float32_losses():
     assert losses.perceptual_loss(a, a, weights=[1.0]).dtype == jnp.float32
 
 
-def test_another_reduction_is_refused():
+def test_an_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="perceptual_reduction must be sum or mean, got 'median'"):
         losses.perceptual_loss([], [], weights=[], reduction="median")
 

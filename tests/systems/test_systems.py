@@ -1,4 +1,4 @@
-"""What every system of Table I has in common, and what each one's loss and phases say."""
+"""Systems: what all of them have in common, the loss of each, and the phases of a run."""
 
 import itertools
 from dataclasses import fields, replace
@@ -42,7 +42,7 @@ def batch():
 
 
 def fill(system, batch):
-    """The output of a fresh generator."""
+    """Returns the output of a freshly initialised generator."""
 
     @jax.jit
     def output(batch):
@@ -70,7 +70,7 @@ def test_every_system_fills_holes_wherever_they_are(name, make, batch):
 
 @pytest.mark.parametrize("name", ["context_encoder", "glcic"])
 def test_discriminators_tell_real_from_fake_in_twenty_steps(name, make, batch):
-    """On fixed fakes; the generator rests."""
+    """The generator does not learn, so the fakes are fixed."""
     system = make(name)
     update = Update(system, optax.sgd(0.0), optax.adam(2e-3), generator_learns=False)
     state = jax.jit(partial(init_state, update, image_size=SIZE))(jax.random.key(0))
@@ -93,11 +93,11 @@ def test_discriminators_tell_real_from_fake_in_twenty_steps(name, make, batch):
 def test_the_context_encoder_s_band_counts_ten_times_as_much():
     real = jnp.zeros((1, 64, 64, 1))
     inside, border = (real.at[0, row, 32, 0].set(1.0) for row in (32, 6))
-    quiet = 2 * 1e-5**0.5
-    assert float(overlap_reconstruction_loss(border, real)) == pytest.approx(1 + quiet / 20, rel=1e-3)
-    assert float(overlap_reconstruction_loss(inside, real)) == pytest.approx(0.1 + quiet / 2, rel=1e-3)
+    zero_norm = 1e-5**0.5  # what a region without error costs
+    assert float(overlap_reconstruction_loss(border, real)) == pytest.approx(1 + zero_norm / 10, rel=1e-3)
+    assert float(overlap_reconstruction_loss(inside, real)) == pytest.approx(0.1 + zero_norm, rel=1e-3)
     just_inside = real.at[0, 7, 32, 0].set(1.0)
-    assert float(overlap_reconstruction_loss(just_inside, real)) == pytest.approx(0.1 + quiet / 2, rel=1e-3)
+    assert float(overlap_reconstruction_loss(just_inside, real)) == pytest.approx(0.1 + zero_norm, rel=1e-3)
 
 
 def test_the_context_encoder_s_loss_has_a_finite_gradient_at_a_perfect_fill():
@@ -114,20 +114,20 @@ def test_the_context_encoder_changes_nothing_but_the_hole(make, batch):
     assert not np.allclose(np.asarray(output)[~known], system.fill)
 
 
-def test_glcic_sees_its_mean_and_the_mask_and_the_cited_one_neither(make, batch):
-    seen = make("glcic").generator_input(batch)
+def test_published_glcic_sees_the_mean_and_the_mask_and_cited_glcic_neither(make, batch):
+    published = make("glcic").generator_input(batch)
     known = np.asarray(batch.mask)[0] == 0
-    assert seen.shape == (2, SIZE, SIZE, 2)
-    np.testing.assert_array_equal(seen[..., 1:], batch.mask)
-    assert np.asarray(seen[0, ..., :1])[~known] == pytest.approx(batch.image[0][known].mean(), abs=1e-5)
+    assert published.shape == (2, SIZE, SIZE, 2)
+    np.testing.assert_array_equal(published[..., 1:], batch.mask)
+    assert np.asarray(published[0, ..., :1])[~known] == pytest.approx(batch.image[0][known].mean(), abs=1e-5)
     cited = make("glcic_cited").generator_input(batch)
     assert cited.shape == batch.image.shape
     assert (np.asarray(cited)[0][~known] == 0).all()
 
 
-def test_glcic_s_discriminator_is_shown_the_pasted_image_and_the_window_round_its_hole(make, batch):
-    whole, window = make("glcic").discriminator_input("joint", batch, jnp.full(batch.image.shape, 0.5))
-    np.testing.assert_array_equal(whole, batch.inpainted(jnp.full(batch.image.shape, 0.5)))
+def test_glcic_s_discriminator_sees_the_inpainted_image_and_the_window_around_its_hole(make, batch):
+    inpainted, window = make("glcic").discriminator_input("joint", batch, jnp.full(batch.image.shape, 0.5))
+    np.testing.assert_array_equal(inpainted, batch.inpainted(jnp.full(batch.image.shape, 0.5)))
     assert window.shape == (2, 2 * HOLE, 2 * HOLE, 1)
 
 
@@ -156,15 +156,17 @@ def test_ipmedgan_can_learn_from_pixels_and_the_mask(make, batch):
 
 
 class TwoLayers(nn.Module):
-    """In the place of VGG-19, which takes long."""
+    """Stands in for VGG-19, which takes long."""
 
     def __call__(self, image):
         return image, jnp.concatenate([image, image**2], axis=-1)
 
 
-def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
+def test_ipmedgan_plus_takes_its_losses_on_the_inpainted_image(make, batch):
     system = make("ipmedgan_plus")
-    outside = jnp.where(batch.mask > 0, batch.image, 0.77)  # right in the hole, wrong where it will not be used
+    outside = jnp.where(
+        batch.mask > 0, batch.image, 0.77
+    )  # correct in the hole, wrong elsewhere, where the output is not used
 
     def discriminate(name, image):
         return jnp.zeros((2, 1, 1)), (system.discriminator_input(name, batch, image),)
@@ -180,18 +182,18 @@ def test_ipmedgan_plus_judges_what_is_delivered(make, batch):
     assert system.discriminator_input("local", batch, outside).shape == (2, 2 * HOLE, 2 * HOLE, 2)
 
 
-def test_a_smooth_start_is_what_the_generator_adds_to(make, batch):
+def test_the_generator_adds_to_the_smooth_fill(make, batch):
     system = make("ipmedgan_plus", generator__smooth_start=True)
-    shown = system.generator_input(batch)
-    np.testing.assert_array_equal(shown[..., :1], masking.smooth_fill(batch.image, batch.mask))
+    x = system.generator_input(batch)
+    np.testing.assert_array_equal(x[..., :1], masking.smooth_fill(batch.image, batch.mask))
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))
-    np.testing.assert_array_equal(shown, system.generator_input(changed))
-    np.testing.assert_array_equal(Refinement(Silent()).apply({}, shown, train=False), shown[..., :1])
+    np.testing.assert_array_equal(x, system.generator_input(changed))
+    np.testing.assert_array_equal(Refinement(Zeros()).apply({}, x, train=False), x[..., :1])
     assert isinstance(system.generator, Refinement)
 
 
-class Silent(nn.Module):
-    """A network that has nothing to add."""
+class Zeros(nn.Module):
+    """A network whose output is zero."""
 
     def __call__(self, x, train):
         return jnp.zeros_like(x[..., :1])
@@ -212,7 +214,7 @@ def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
 
 @pytest.mark.slow
 def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(tiny_config, tmp_path):
-    """The context encoder: of the systems with a discriminator the quickest to compile."""
+    """Uses the context encoder, the quickest to compile of the systems with a discriminator."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     shares = {"train__generator_alone": 0.25, "train__discriminators_alone": 0.25}
     built = build.build(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
@@ -241,11 +243,11 @@ def moved(before, after):
     return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
 
 
-# ------------------------------------------------------------------ one more system
+# ------------------------------------------------------------------ a new system
 
 
 @pytest.mark.slow
-def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
+def test_a_new_system_needs_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setitem(SYSTEMS, "mine", unet.make)
     monkeypatch.setitem(_CHOICES, "system", tuple(SYSTEMS))
     built = build.build(tiny_config("mine", loss__reconstruction=1.0))
@@ -257,7 +259,7 @@ def test_one_more_system_is_one_entry_of_the_table(tiny_config, tmp_path, monkey
 @pytest.mark.parametrize("size", [24, 32])
 def test_a_hole_that_a_system_cannot_take_is_refused_by_its_key(name, size, make):
     with pytest.raises(
-        UserError, match=rf"config\.holes\.size is {size}: .* needs a power of two, at most half of data\.image_size"
+        UserError, match=rf"config\.holes\.size is {size}: expected a power of two for .*, at most half of data\.image_size"
     ):
         make(name, holes__size=size)
 

@@ -1,4 +1,4 @@
-"""What one update may and may not do, on tiny networks."""
+"""One update on tiny networks: what it changes and what it leaves unchanged."""
 
 import functools
 from dataclasses import replace
@@ -37,7 +37,7 @@ from ipmedgan_jax.training import devices
 SIZE, HOLE = 32, 16
 
 WEIGHTS = LossSettings(adversarial=0.8, local=0.2, perceptual=1e-4, perceptual_layers=(1.0,) * 4)
-"""The paper's, without style: VGG-19 would be most of the program."""
+"""The paper's weights, without the style term, because VGG-19 would be most of the compiled program."""
 
 
 def ipmedgan(statistics="example", **weights):
@@ -71,7 +71,7 @@ def init(update):
 
 
 def run(update, batch, devices=1, state=None, count=1, frozen=None):
-    """`count` updates mapped over so many devices."""
+    """Runs `count` updates, mapped over `devices` devices."""
     if state is None:
         state = init(update)
     mapped = jax.pmap(
@@ -117,11 +117,11 @@ def test_known_pixels_come_out_bit_equal():
     assert (inpainted[~known] == 0.5).all()
 
 
-def test_the_local_discriminator_is_shown_the_hole_and_the_global_one_context_and_image():
+def test_the_local_discriminator_sees_the_hole_and_the_global_one_context_and_image():
     system, batch = ipmedgan(), make_batch()
     row, column = batch.hole[1, :2]
-    shown = system.discriminator_input("local", batch, batch.image)
-    np.testing.assert_array_equal(shown[1], batch.image[1, row : row + HOLE, column : column + HOLE])
+    hole = system.discriminator_input("local", batch, batch.image)
+    np.testing.assert_array_equal(hole[1], batch.image[1, row : row + HOLE, column : column + HOLE])
     pair = system.discriminator_input("global", batch, batch.image)
     np.testing.assert_array_equal(pair[..., 1:], batch.image)
     np.testing.assert_array_equal(pair[..., :1], system.generator_input(batch))
@@ -131,23 +131,23 @@ def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_r
     update, batch = make_update(ipmedgan("batch")), make_batch()
     before = init(update)
 
-    def parts(state, batch):
+    def step_each_side(state, batch):
         output, pullback, statistics = run_generator(update.system, state.generator, batch, jax.random.key(0))
-        per = {
+        per_discriminator = {
             name: discriminator_gradients(update.system, name, net, batch, output)
             for name, net in state.discriminators.items()
         }
-        after_d, _ = step_discriminators(update, state, per)
+        after_d, _ = step_discriminators(update, state, per_discriminator)
         gradient, _ = output_gradient(update.system, after_d.discriminators, {}, batch, output)
         after_g, _ = step_generator(update, after_d, pullback(gradient)[0], statistics)
         return after_d, after_g
 
-    mapped = jax.pmap(parts, axis_name=DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=jax.devices()[:1])
+    mapped = jax.pmap(step_each_side, axis_name=DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=jax.devices()[:1])
     after_d, after_g = mapped(before, jax.tree.map(lambda x: x[None], batch))
     jax.tree.map(np.testing.assert_array_equal, after_d.generator, before.generator)
     jax.tree.map(np.testing.assert_array_equal, after_g.discriminators, after_d.discriminators)
-    for moved, old in ((after_d.discriminators, before.discriminators), (after_g.generator, before.generator)):
-        assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(old), strict=True))
+    for after, old in ((after_d.discriminators, before.discriminators), (after_g.generator, before.generator)):
+        assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(old), strict=True))
 
 
 @pytest.mark.slow
@@ -193,17 +193,17 @@ def test_batch_statistics_agree_over_devices_too():
 
 
 @pytest.mark.slow
-def test_accumulated_parts_give_the_whole_batch_s_update():
+def test_accumulated_micro_batches_give_the_full_batch_s_update():
     batch = make_batch(4)
-    whole, whole_metrics = run(make_update(ipmedgan()), batch, count=2)
-    parts, parts_metrics = run(make_update(ipmedgan(), accumulate=2), batch, count=2)
-    assert_close(whole.generator, parts.generator)
-    assert_close(whole.discriminators, parts.discriminators)
-    assert_close(whole_metrics, parts_metrics, rtol=1e-3, atol=1e-5)
+    full, full_metrics = run(make_update(ipmedgan()), batch, count=2)
+    accumulated, accumulated_metrics = run(make_update(ipmedgan(), accumulate=2), batch, count=2)
+    assert_close(full.generator, accumulated.generator)
+    assert_close(full.discriminators, accumulated.discriminators)
+    assert_close(full_metrics, accumulated_metrics, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_dropout_noise_is_new_at_every_step_and_the_same_when_it_is_done_again():
+def test_dropout_noise_is_new_at_every_step_and_the_same_when_a_step_is_repeated():
     system = replace(ipmedgan(perceptual=0.0), generator=CasNet(1, 2, dropout=0.5))
     update, batch = make_update(system, optax.sgd(0.0)), make_batch()
     before = init(update)
@@ -214,8 +214,8 @@ def test_dropout_noise_is_new_at_every_step_and_the_same_when_it_is_done_again()
     assert second == again
 
 
-def test_no_key_is_used_twice_in_parts_with_dropout_and_more_generator_updates():
-    """Traced only: `jax_debug_key_reuse` looks then."""
+def test_no_key_is_used_twice_in_micro_batches_with_dropout_and_more_generator_updates():
+    """Tracing is enough: `jax_debug_key_reuse` checks the keys then."""
     system = replace(ipmedgan(), generator=CasNet(1, 2, dropout=0.5))
     update = make_update(system, accumulate=2, generator_updates=2)
     state = jax.eval_shape(functools.partial(init_state, update, image_size=SIZE), jax.random.key(0))
@@ -286,9 +286,9 @@ def test_every_layer_has_its_own_weight_in_eq_3():
 
     batch = make_batch(2)
     image, output = batch.image, jnp.zeros(batch.image.shape)
-    alone = style(1.0, 0.0, 0.0, 0.0, 0.0)  # the Gram matrix goes with the square of the map, Eq. 3 with its fourth power
-    assert style(0.0, 0.0, 0.0, 0.0, 1.0) == pytest.approx(5**4 * alone, rel=1e-5)
-    assert style(1.0, 0.0, 0.5, 0.0, 0.0) == pytest.approx((1 + 0.5 * 3**4) * alone, rel=1e-5)
+    first = style(1.0, 0.0, 0.0, 0.0, 0.0)  # the Gram matrix scales with the square of the map, Eq. 3 with its fourth power
+    assert style(0.0, 0.0, 0.0, 0.0, 1.0) == pytest.approx(5**4 * first, rel=1e-5)
+    assert style(1.0, 0.0, 0.5, 0.0, 0.0) == pytest.approx((1 + 0.5 * 3**4) * first, rel=1e-5)
 
 
 def test_the_generator_s_loss_is_the_weighted_sum_of_eq_5():
@@ -318,12 +318,12 @@ def test_the_u_net_s_loss_is_the_mean_absolute_error_of_its_region(region):
     assert float(value) == pytest.approx(error[mask].mean() if region == "hole" else error.mean(), rel=1e-5)
 
 
-def test_the_u_net_has_no_discriminator_to_show_anything():
+def test_the_u_net_has_no_discriminator():
     with pytest.raises(KeyError, match="no discriminator 'global'"):
         UNet(CasNet(1, 2), LossSettings()).discriminator_input("global", make_batch(), make_batch().image)
 
 
-def test_the_step_is_traced_once_for_a_shape_and_gives_up_the_state_passed_in():
+def test_the_step_is_traced_once_per_shape_and_donates_the_state_passed_in():
     update, traces = make_update(ipmedgan()), []
 
     def counted(*arguments):
