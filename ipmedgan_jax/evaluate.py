@@ -37,7 +37,7 @@ def main() -> None:
     if system is not None and config is None:
         raise UserError("--system needs --config, which says what data to score it on")
     built = processes.run_on_all(
-        lambda: build.build(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
+        lambda: build.build_experiment(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
     )
     processes.assert_equal(prepared_data=built.dataset.fingerprint)
     if system is None:

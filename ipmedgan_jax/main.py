@@ -28,11 +28,11 @@ def main() -> None:
 
     workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
     if flags.FLAGS.dry_run:
-        for line in dry_run.estimate(build.build(flags.FLAGS.config), workdir):
+        for line in dry_run.estimate(build.build_experiment(flags.FLAGS.config), workdir):
             print(line, flush=True)
         return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
-    built = processes.run_on_all(lambda: build.build(flags.FLAGS.config))
+    built = processes.run_on_all(lambda: build.build_experiment(flags.FLAGS.config))
     processes.assert_equal(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
     outcome = loop.train(built, workdir)
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):

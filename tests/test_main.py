@@ -34,7 +34,7 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
-    monkeypatch.setattr(build, "build", lambda config: built)
+    monkeypatch.setattr(build, "build_experiment", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)
     monkeypatch.setattr(evaluate_run, "evaluate_run", lambda *_: evaluated.append(1))
     with pytest.raises(Stopped) if code else contextlib.nullcontext() as caught:

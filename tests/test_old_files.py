@@ -47,7 +47,7 @@ def demo_run(folder, steps):
     config.update_from_flattened_dict(
         {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     )
-    return build.build(config.lock())
+    return build.build_experiment(config.lock())
 
 
 def latest(built, workdir):

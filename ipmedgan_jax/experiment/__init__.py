@@ -1,1 +1,1 @@
-"""From a config to what runs, and a run on disk. The only readers of a ConfigDict."""
+"""Experiments built from configs, and runs on disk. Only this package and the commands read a ConfigDict."""

@@ -1,4 +1,4 @@
-"""From a config to what runs: the system, its update, its data and settings. The only module that reads a ConfigDict."""
+"""Builds an experiment from a config: the system, its update, its data and its settings."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,17 +10,17 @@ from ml_collections import ConfigDict
 
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.pipeline import HoleSettings
-from ipmedgan_jax.experiment.checks import check
+from ipmedgan_jax.experiment.checks import check_config
 from ipmedgan_jax.experiment.datasets import find_dataset, lesion_shapes
 from ipmedgan_jax.experiment.saved_config import DATASET, as_json
 from ipmedgan_jax.experiment.settings import (
     EvaluationSettings,
     TrainingSettings,
-    _training_settings,
     evaluation_settings,
     hole_settings,
     loss_settings,
     preparation_settings,
+    training_settings,
 )
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.networks.layers import Normalise
@@ -33,12 +33,12 @@ from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.update import Update
 
 ADADELTA_RHO, ADADELTA_EPSILON = 0.95, 1e-6
-"""Zeiler's own (arXiv 1212.5701)."""
+"""Values of the Adadelta paper (Zeiler, arXiv 1212.5701)."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training, up to and with step `last`."""
+    """A phase of training: the update of each step, up to and including step `last`."""
 
     last: int
     update: Update
@@ -52,7 +52,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs, built from its config. Phases are in order; the last one's update has all networks learn."""
+    """Everything that a run needs, built from its config.
+
+    Phases are in order. In the last phase's update all networks learn.
+    """
 
     name: str
     system: System
@@ -72,11 +75,11 @@ class Experiment:
 
     @property
     def uses_ema(self) -> bool:
-        """Whether what fills images at test is the moving average of the generator."""
+        """Whether the moving average of the generator fills images at test time."""
         return self.phases[-1].update.average_decay > 0
 
     def describe_data(self) -> dict[str, Any]:
-        """For metrics.json: what was scored."""
+        """Returns `data` of metrics.json: the slices that were scored, and the VGG-19 weights of the VGG distance."""
         split = self.evaluation.split
         return {
             "directory": str(self.dataset.directory),
@@ -90,7 +93,7 @@ class Experiment:
         }
 
     def describe_holes(self) -> dict[str, Any]:
-        """For metrics.json: which holes."""
+        """Returns `holes` of metrics.json: the settings of the evaluation holes."""
         return {
             "size": self.holes.size,
             "min_foreground": self.holes.evaluation_min_foreground,
@@ -98,19 +101,22 @@ class Experiment:
         }
 
     def describe_damage(self) -> dict[str, Any]:
-        """For metrics.json of a finder: which damage."""
+        """Returns `damage` of a finder's metrics.json: the settings of the simulated damage."""
         settings = asdict(self.holes.damage) if self.holes.damage else {}
         lists = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return {"seed": self.holes.evaluation_seed, **lists}
 
 
-def build(config: ConfigDict) -> Experiment:
-    """Reads the config, checks it, finds the data and the VGG-19 weights. UserError for what cannot be run."""
-    check(config)
+def build_experiment(config: ConfigDict) -> Experiment:
+    """Checks the config, then finds the data and the VGG-19 weights and builds the experiment.
+
+    Raises UserError if the config cannot be run.
+    """
+    check_config(config)
     dataset = find_dataset(config)
     features = feature_network(config)
     system = make_system(config, features.net)
-    training = _training_settings(config, dataset.slices["train"])
+    training = training_settings(config, dataset.slices["train"])
     return Experiment(
         name=config.system,
         system=system,
@@ -127,7 +133,7 @@ def build(config: ConfigDict) -> Experiment:
 
 @dataclass(frozen=True)
 class Inference:
-    """What filling scans with a run needs of its config: no data, no weights of VGG-19."""
+    """The parts of a run's config that filling scans needs; neither data nor VGG-19 weights."""
 
     name: str
     system: System
@@ -141,8 +147,8 @@ class Inference:
 
 
 def build_inference(config: ConfigDict) -> Inference:
-    """Reads and checks the config of a run whose generator is to be used. UserError for what cannot be run."""
-    check(config)
+    """Checks the config of a run and builds what filling scans needs. Raises UserError if the config cannot be run."""
+    check_config(config)
     return Inference(
         name=config.system,
         system=make_system(config, VGG19("caffe")),
@@ -160,7 +166,7 @@ def build_inference(config: ConfigDict) -> Inference:
 
 
 def make_system(config: ConfigDict, vgg19: VGG19) -> System:
-    """The system named by `config.system`; no weights, no data."""
+    """Returns the system that `config.system` names; it has neither weights nor data."""
     return (SYSTEMS | FINDERS)[config.system](_building_blocks(config, vgg19))
 
 
@@ -180,7 +186,7 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
         smooth_start=generator.smooth_start,
         discriminator_width=discriminator.width,
         discriminator_layers=discriminator.layers,
-        # parent=None: a template that every network copies, wherever it is made.
+        # parent=None: every network copies this template, wherever the network is made.
         normalise=Normalise(statistics.statistics, statistics.momentum, dtype=dtype, parent=None),
         dtype=dtype,
         loss=loss_settings(config),
@@ -189,16 +195,17 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
 
 
 def make_update(config: ConfigDict, system: System) -> Update:
-    """The update in which both sides learn.
+    """Returns the update in which the generator and its discriminators learn.
 
-    With `optimiser.rate_batch` learning rates are proportional to the batch (Goyal et al., arXiv 1706.02677, section 2.1).
+    With `optimiser.rate_batch` learning rates are proportional to the batch size (Goyal et al., arXiv 1706.02677, section
+    2.1).
     """
     train, rate = config.train, config.optimiser.learning_rate
-    times = train.batch_size / (config.optimiser.rate_batch or train.batch_size)
+    scale = train.batch_size / (config.optimiser.rate_batch or train.batch_size)
     return Update(
         system,
-        _optimiser(config, times * rate),
-        _optimiser(config, times * (config.optimiser.discriminator_rate or rate)),
+        _make_optimiser(config, scale * rate),
+        _make_optimiser(config, scale * (config.optimiser.discriminator_rate or rate)),
         train.generator_updates,
         train.accumulate,
         train.ema,
@@ -206,17 +213,23 @@ def make_update(config: ConfigDict, system: System) -> Update:
 
 
 def make_phases(config: ConfigDict, update: Update, steps: int) -> tuple[Phase, ...]:
-    """The generator alone, its discriminators alone, then both: shares of the run, whole dispatches, none of no step."""
-    train, at_once = config.train, config.train.steps_per_dispatch
-    alone = replace(update, system=update.system.without_discriminators(), discriminators_learn=False)
+    """Splits a run of `steps` into phases: the generator alone, the discriminators alone, then both.
+
+    `train.generator_alone` and `train.discriminators_alone` are shares of the run. Each phase ends on a whole dispatch. A
+    phase that has no step is left out.
+    """
+    train, per_dispatch = config.train, config.train.steps_per_dispatch
+    generator_alone = replace(update, system=update.system.without_discriminators(), discriminators_learn=False)
+    discriminators_alone = replace(update, generator_learns=False)
     ends = [train.generator_alone, train.generator_alone + train.discriminators_alone]
-    first, second = (round(share * steps / at_once) * at_once for share in ends)
-    phases = (Phase(first, alone), Phase(second, replace(update, generator_learns=False)), Phase(steps, update))
+    first, second = (round(share * steps / per_dispatch) * per_dispatch for share in ends)
+    phases = (Phase(first, generator_alone), Phase(second, discriminators_alone), Phase(steps, update))
     starts = (0, first, second)
     return tuple(phase for start, phase in zip(starts, phases, strict=True) if phase.last > start)
 
 
-def _optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
+def _make_optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
+    """Returns the optimiser that `config.optimiser` names, with this learning rate."""
     settings = config.optimiser
     if settings.name == "adadelta":
         return optax.adadelta(rate, rho=ADADELTA_RHO, eps=ADADELTA_EPSILON)
@@ -226,16 +239,7 @@ def _optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
 
 
 def feature_network(config: ConfigDict) -> FeatureNetwork:
-    """VGG-19 as `vgg19.weights` names it; read, or fetched on its first use."""
+    """Returns VGG-19 with the weights that `vgg19.weights` names; published weights are fetched on first use."""
     weights = vgg19_weights.resolve(config.vgg19.weights)
     net = VGG19(weights.preprocessing, dtype=jnp.dtype(config.train.dtype))
     return FeatureNetwork(net, jax.tree.map(jnp.asarray, weights.params), weights.source)
-
-
-# ------------------------------------------------------------------ data
-
-
-# ------------------------------------------------------------------ settings
-
-
-# ------------------------------------------------------------------ the config as a file

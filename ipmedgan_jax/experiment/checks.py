@@ -1,4 +1,4 @@
-"""Settings that cannot be run are refused before anything starts, each by its key."""
+"""Checks of a config before anything starts: a setting that cannot be run raises an error that names its key."""
 
 import math
 from collections.abc import Mapping
@@ -19,51 +19,54 @@ FINDING_SCORES = ("dice", "sensitivity", "precision")
 VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance")
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError for the first setting that cannot be run, naming the key."""
+def check_config(config: ConfigDict) -> None:
+    """Raises UserError for the first setting that cannot be run; the message names its key."""
     for key, allowed in _CHOICES.items():
-        if _at(config, key) not in allowed:
-            raise UserError(f"config.{key} is {_at(config, key)!r}: wanted one of {', '.join(allowed)}")
-    _check_image_size(config.data.image_size)
+        if _value_at(config, key) not in allowed:
+            raise UserError(f"config.{key} is {_value_at(config, key)!r}: expected one of {', '.join(allowed)}")
+    check_image_size(config.data.image_size)
     if not 16 <= config.holes.size <= config.data.image_size:
-        raise UserError(f"config.holes.size is {config.holes.size}: wanted 16 to data.image_size, {config.data.image_size}")
+        raise UserError(f"config.holes.size is {config.holes.size}: expected 16 to data.image_size, {config.data.image_size}")
     holes = config.holes
-    _check_shares(config, "holes", KINDS)
-    _check_shares(config, "damage", DAMAGES)
+    _check_kinds(config, "holes", KINDS)
+    _check_kinds(config, "damage", DAMAGES)
     if config.train.best not in (FINDING_SCORES if config.system in FINDERS else VALIDATION_SCORES):
         choices = ", ".join(FINDING_SCORES if config.system in FINDERS else VALIDATION_SCORES)
         best = config.train.best
         raise UserError(f"config.train.best is {best!r}, which {config.system} does not report; choose one of {choices}")
     if not 1 <= holes.smallest <= holes.size:
-        raise UserError(f"config.holes.smallest is {holes.smallest}: wanted 1 to holes.size, {holes.size}")
+        raise UserError(f"config.holes.smallest is {holes.smallest}: expected 1 to holes.size, {holes.size}")
     for key, (low, high) in _RANGES.items():
-        if not low <= _at(config, key) <= high:
-            wanted = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
-            raise UserError(f"config.{key} is {_at(config, key)}: wanted {wanted}")
+        if not low <= _value_at(config, key) <= high:
+            expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+            raise UserError(f"config.{key} is {_value_at(config, key)}: expected {expected}")
     for key, weight in config.loss.items():
         if isinstance(weight, float) and not 0 <= weight < math.inf:
-            raise UserError(f"config.loss.{key} is {weight}: wanted at least 0")
+            raise UserError(f"config.loss.{key} is {weight}: expected at least 0")
     if config.train.generator_alone + config.train.discriminators_alone >= 1:
-        raise UserError("config.train.generator_alone and discriminators_alone: wanted less than 1 in all")
-    # The image and each of D's feature maps; one of each of VGG-19's.
+        raise UserError("config.train.generator_alone and discriminators_alone: expected a sum below 1")
+    # Perceptual weights: the image and each of D's feature maps. Style weights: each of VGG-19's feature maps.
     counts = {"perceptual_layers": config.discriminator.layers + 2, "style_layers": len(FEATURES)}
     for key, count in counts.items():
         if len(config.loss[key]) != count:
-            raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: wanted {count}")
-    at_once = config.train.steps_per_dispatch
+            raise UserError(f"config.loss.{key} has {len(config.loss[key])} weights: expected {count}")
+    per_dispatch = config.train.steps_per_dispatch
     for key in ("train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every"):
-        if _at(config, key) % at_once:
-            raise UserError(f"config.{key} is {_at(config, key)}: wanted a multiple of train.steps_per_dispatch, {at_once}")
+        if (steps := _value_at(config, key)) % per_dispatch:
+            raise UserError(f"config.{key} is {steps}: expected a multiple of train.steps_per_dispatch, {per_dispatch}")
 
 
-def _check_shares(config: ConfigDict, group: str, known: Mapping[str, Any]) -> None:
-    """Kinds that there are, and a share for each. No kinds of damage stand for those of the modality."""
+def _check_kinds(config: ConfigDict, group: str, known: Mapping[str, Any]) -> None:
+    """Raises UserError unless the group's kinds are known and each has a share.
+
+    Without shares all kinds are drawn alike. Without kinds of damage those of the modality are simulated.
+    """
     kinds, shares = config[group].kinds, config[group].shares
     if any(kind not in known for kind in kinds) or (group == "holes" and not kinds):
-        raise UserError(f"config.{group}.kinds is {tuple(kinds)}: wanted some of {', '.join(known)}")
+        raise UserError(f"config.{group}.kinds is {tuple(kinds)}: expected some of {', '.join(known)}")
     count = len(kinds or KINDS_BY_MODALITY[config.modality])
     if len(shares) not in (0, count) or (shares and not 0 < sum(shares) < math.inf):
-        raise UserError(f"config.{group}.shares is {tuple(shares)}: wanted a share for each of {count} kinds")
+        raise UserError(f"config.{group}.shares is {tuple(shares)}: expected a share for each of {count} kinds")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -110,15 +113,16 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "train.generator_alone": (0, 0.999999),
     "train.discriminators_alone": (0, 0.999999),
 }
-"""Lowest and highest value of the numbers that nothing else would refuse in time."""
+"""Lowest and highest value of the numbers that no later check would refuse in time."""
 
 
-def _at(config: ConfigDict, key: str) -> Any:
-    """The value of a dotted key."""
+def _value_at(config: ConfigDict, key: str) -> Any:
+    """Returns the value of a dotted key."""
     group, _, name = key.rpartition(".")
     return (config[group] if group else config)[name]
 
 
-def _check_image_size(size: int) -> None:
+def check_image_size(size: int) -> None:
+    """Raises UserError unless the networks take images of `size` pixels."""
     if size < 32 or size & (size - 1):
-        raise UserError(f"config.data.image_size is {size}: wanted a power of two of at least 32")
+        raise UserError(f"config.data.image_size is {size}: expected a power of two of at least 32")

@@ -1,9 +1,9 @@
-"""The flag --config: a shipped config by its name, or a file, with the keys that the user changed.
+"""The flag --config: a shipped config by its name, or a config file, with changes of single keys.
 
   --config=small  --config=small:unet  --config=configs/ct.py  --config=/home/me/mine.py:glcic  --config.train.steps=400
 
-A config is a Python file with `get_config(system)`. Files of one's own start from the shipped ones:
-`from ipmedgan_jax.configs import base`. UserError, in one line, for whatever cannot be read.
+A config is a Python file that defines `get_config(system)`. A user's own config starts from a shipped one:
+`from ipmedgan_jax.configs import base`. A config that cannot be read raises UserError.
 """
 
 import ast
@@ -22,10 +22,10 @@ from ipmedgan_jax import configs
 from ipmedgan_jax.core.command import ShowFlag
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
-from ipmedgan_jax.experiment.saved_config import flat
+from ipmedgan_jax.experiment.saved_config import flattened
 
 FOLDER = Path(configs.__file__).parent
-"""Where the shipped configs are."""
+"""Folder of the shipped configs."""
 
 
 def _no_config() -> dict[str, Any]:
@@ -33,19 +33,24 @@ def _no_config() -> dict[str, Any]:
 
 
 def define(what: str = "the settings, and the system", saved: Callable[[], dict[str, Any]] = _no_config) -> None:
-    """Defines --config and --print_config; `saved` reads the nested dict of a command that can do without --config."""
+    """Defines --config and --print_config.
+
+    Args:
+      what: the beginning of --config's help.
+      saved: returns the nested dict that --print_config prints without --config, for a command that does not need it.
+    """
     config_flags.DEFINE_config_file("config", None, _help(what))
     flags.FLAGS["config"].parser = _Parser()
 
     def text() -> str:
-        found = flat(flags.FLAGS.config.to_dict() if flags.FLAGS.config else saved())
+        found = flattened(flags.FLAGS.config.to_dict() if flags.FLAGS.config else saved())
         return "\n".join(f"{key} = {value!r}" for key, value in found.items())
 
     flags.DEFINE_flag(ShowFlag("print_config", text, "print every setting, with the changed ones, and exit"))
 
 
 def given() -> str:
-    """The flag's value as the user typed it."""
+    """Returns the flag's value as the user typed it."""
     return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
@@ -61,14 +66,14 @@ class _Parser(flags.ArgumentParser):
 
 
 def shipped() -> dict[str, Path]:
-    """The shipped configs by name."""
+    """Returns the files of the shipped configs by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"}
 
 
 def find(name: str) -> Path:
-    """The config's file: a shipped config by its name, or a path.
+    """Returns the file of a config: a shipped config by its name, or a path.
 
-    Where there is no file `configs/NAME.py`, it means the shipped one.
+    The path `configs/NAME.py` names the shipped config if there is no such file. Raises UserError if there is neither.
     """
     known, path = shipped(), Path(name).expanduser()
     if name in known:
@@ -85,7 +90,10 @@ def find(name: str) -> Path:
 
 
 def load(path: Path, *system: str) -> ConfigDict:
-    """What the file's `get_config` returns, locked: a key that is not there cannot be set."""
+    """Returns the config that the file's `get_config` makes, locked so that no new key can be set.
+
+    Raises UserError if the file cannot be run or does not return a ConfigDict.
+    """
     loader = importlib.machinery.SourceFileLoader("ipmedgan_config", str(path))
     module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path)))
     try:
@@ -102,7 +110,7 @@ def load(path: Path, *system: str) -> ConfigDict:
 
 
 def check_keys(config: ConfigDict, arguments: Sequence[str]) -> None:
-    """UserError for a --config.KEY of the command line that the config does not have, with the nearest that it has."""
+    """Raises UserError for a --config.KEY on the command line that the config does not have; suggests the nearest key."""
     known = list(_keys(config.to_dict()))
     for argument in arguments:
         found = re.match(r"--?(?:no)?config\.([^=]+)", argument)
@@ -114,7 +122,7 @@ def check_keys(config: ConfigDict, arguments: Sequence[str]) -> None:
 
 
 def _keys(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted: of values and of groups."""
+    """Yields the dotted keys of values and of groups."""
     for key, value in nested.items():
         yield prefix + key
         if isinstance(value, Mapping):
@@ -122,7 +130,7 @@ def _keys(nested: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _help(what: str) -> str:
-    """With the shipped configs, each with the beginning of its docstring."""
+    """Returns the help of --config, which lists the shipped configs with the beginnings of their docstrings."""
     lines = [f"{what}: a shipped config or a file; --config.KEY=VALUE changes a setting. Shipped configs:"]
     for name, path in shipped().items():
         description = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -1,4 +1,4 @@
-"""A run's folder: `config.json`, `data.json` (what it was trained on), `checkpoints/`; whose it is, and its generator."""
+"""Run folders: locking, `config.json`, `data.json` (the training data), `checkpoints/`, and restoring the generator."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ from absl import logging
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.experiment.build import Experiment, Inference, build, build_inference
+from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_added_keys
 from ipmedgan_jax.experiment.settings import TrainingSettings
@@ -26,18 +26,19 @@ CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
 
 LEASE_S = 150
-"""How long a file server may keep the locks of a machine that died."""
+"""Seconds for which a file server may keep the locks of a machine that died."""
 
-SEEN_S = 60
-"""How long another machine may go on seeing an older state of a folder."""
+STALE_VIEW_S = 60
+"""Seconds for which another machine may still see an older state of a folder."""
 
 
 @contextlib.contextmanager
 def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder; writes `config.json` and `data.json`, or checks that the run
-    there is this config's.
+    """Locks the folder against other runs, checks that a run in it has this config, and writes its JSON files.
 
-    A folder without a checkpoint has nothing to lose: it takes any config.
+    `config.json` and `data.json` are written. A folder without a checkpoint has nothing to lose, so it accepts any config.
+    Raises UserError, in all processes, if another run holds the lock, if the folder has a run of another config or cannot
+    be written, or if the processes do not see the same folder.
     """
     with contextlib.ExitStack() as stack:
         token = processes.gather(secrets.token_hex(8))[0]
@@ -47,7 +48,10 @@ def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
 
 
 def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextlib.ExitStack) -> None:
-    """The same, until the stack is closed; of several processes the first does it for all, and leaves the token there."""
+    """Does the first process's part of `lock_run`: locks until `stack` is closed, and writes `token` to the lock file.
+
+    The token tells the other processes that they see the same folder.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((workdir / "lock").open("a+"))
@@ -55,7 +59,7 @@ def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextl
         lock.truncate(0)
         lock.write(token)
         lock.flush()
-        if any(each.name.isdigit() for each in (workdir / "checkpoints").glob("*")):
+        if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         files.write_json(workdir / CONFIG_FILE, experiment.config)
         files.write_json(workdir / DATA_FILE, experiment.dataset.training_data())
@@ -64,8 +68,8 @@ def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextl
 
 
 def _check_shared(workdir: Path, token: str) -> None:
-    """UserError where this process sees another folder than the one with the token."""
-    deadline = time.monotonic() + SEEN_S
+    """Waits until this process sees the token in the folder. UserError if it does not within `STALE_VIEW_S`."""
+    deadline = time.monotonic() + STALE_VIEW_S
     while True:
         with contextlib.suppress(OSError):
             if (workdir / "lock").read_text() == token:
@@ -76,9 +80,9 @@ def _check_shared(workdir: Path, token: str) -> None:
 
 
 def _lock(file: IO[str], workdir: Path) -> None:
-    """Locks the open file until it is closed; UserError where another run has it.
+    """Locks the open file until it is closed. UserError if another run holds the lock.
 
-    A run of several machines waits for a while: a file server keeps the lock of a machine that died.
+    A run of several processes first waits for up to `LEASE_S`: a file server keeps the lock of a machine that died.
     """
     deadline = time.monotonic() + (LEASE_S if jax.process_count() > 1 else 0)
     try:
@@ -98,7 +102,10 @@ def _lock(file: IO[str], workdir: Path) -> None:
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The nested dict of a run's `config.json`."""
+    """Returns a run's `config.json` as nested dicts, with the keys that it is too old for.
+
+    Raises UserError if the file is missing or damaged.
+    """
     path = workdir / CONFIG_FILE
     try:
         saved = json.loads(path.read_text())
@@ -112,31 +119,35 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
-    """What the run in the folder was built from; its data are in `data_dir`, or where they were."""
-    with _of_this_version(workdir):
+    """Builds the experiment of the run in the folder; its data are in `data_dir`, by default where they were in training.
+
+    Raises UserError if the config is missing, damaged or of another version, or cannot be run.
+    """
+    with _config_errors(workdir):
         saved = read_config(workdir)
         if data_dir:
             saved["data"]["dir"] = data_dir
-        return build(from_json(saved))
+        return build_experiment(from_json(saved))
 
 
 def read_inference(workdir: Path) -> Inference:
-    """What its generator needs to fill scans."""
-    with _of_this_version(workdir):
+    """Builds the parts of the run that filling scans needs. Raises UserError as `read_experiment` does."""
+    with _config_errors(workdir):
         return build_inference(from_json(read_config(workdir)))
 
 
 def read_training_data(workdir: Path) -> dict[str, Any]:
-    """The training scans of a run, by its `data.json`; empty where it is older than that file."""
+    """Returns a run's `data.json`, which describes its training scans; empty for a run older than that file."""
     path = workdir / DATA_FILE
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); move it away to go on without what it says") from error
+        raise UserError(f"{path}: damaged ({error}); move it away to continue without it") from error
 
 
 @contextlib.contextmanager
-def _of_this_version(workdir: Path) -> Iterator[None]:
+def _config_errors(workdir: Path) -> Iterator[None]:
+    """Turns errors about a config's keys and values into a UserError: another version of the package wrote the config."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -146,7 +157,10 @@ def _of_this_version(workdir: Path) -> Iterator[None]:
 
 
 def check_same_run(experiment: Experiment, workdir: Path) -> None:
-    """Raises UserError where the run in the folder is of another config than this."""
+    """Raises UserError if the run in the folder has another config or other data than the experiment.
+
+    Keys that may change when a run resumes are not compared.
+    """
     if differing := differing_keys(read_config(workdir), experiment.config):
         if differing == [DATASET]:
             raise UserError(
@@ -157,11 +171,15 @@ def check_same_run(experiment: Experiment, workdir: Path) -> None:
 
 
 def open_checkpoints(settings: TrainingSettings | Inference, workdir: Path, *, create: bool = True) -> Checkpoints:
+    """Opens the run's `checkpoints/`. Without `create` nothing is written, and a missing folder raises UserError."""
     return Checkpoints(workdir / "checkpoints", keep=settings.keep, best=settings.best, create=create)
 
 
 def chosen_step(checkpoints: Checkpoints, choice: str) -> int:
-    """The `best` step by validation, or the `latest`; the latest too where none was validated. UserError without a step."""
+    """Returns the `best` step by validation score, or the `latest`; the latest too if no step was validated.
+
+    Raises UserError if there is no checkpoint.
+    """
     latest, best = checkpoints.latest_step(), checkpoints.best_step()
     if latest is None:
         raise UserError(f"{checkpoints.directory.parent}: has no checkpoint yet; train it with python -m ipmedgan_jax.main")
@@ -171,10 +189,10 @@ def chosen_step(checkpoints: Checkpoints, choice: str) -> int:
 def restore_generator(
     system: System, image_size: int, *, uses_ema: bool, checkpoints: Checkpoints, step: int
 ) -> tuple[Tree, Tree]:
-    """Parameters and running statistics that fill images at test; nothing else of the checkpoint is read.
+    """Returns the parameters and running statistics that fill images at test time; reads no other part of the checkpoint.
 
     Args:
-      averaged: the run keeps moving averages of them (`train.ema`), which are then what is restored.
+      uses_ema: the run keeps moving averages of them (`train.ema`); these are restored.
     """
     params, statistics = jax.eval_shape(lambda: init_generator(system, jax.random.key(0), image_size))
     name = "average" if uses_ema else "generator"
@@ -183,4 +201,5 @@ def restore_generator(
 
 
 def parameter_count(params: Tree) -> int:
+    """Returns the number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

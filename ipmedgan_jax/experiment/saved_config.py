@@ -1,4 +1,4 @@
-"""The config as a file, and which keys may change when a run resumes."""
+"""Configs as JSON files: reading, writing, and which keys may change when a run resumes."""
 
 import json
 from dataclasses import fields
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ipmedgan_jax.systems.building_blocks import LossSettings
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
-"""Keys of a run's length: free, unless its phases are shares of it."""
+"""Keys of a run's length. They may change when a run resumes, unless its phases are shares of its length."""
 
 
 KEYS_FREE_ON_RESUME = (
@@ -17,16 +17,18 @@ KEYS_FREE_ON_RESUME = (
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
 )
-"""Keys, or groups of keys, that a run may be resumed with other values of: they do not change what a step computes. The data
-may lie elsewhere, but must be the same (`DATASET`)."""
+"""Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
+
+The data may lie in another folder, but must be the same (`DATASET`).
+"""
 
 
 DATASET = "dataset"
-"""Key of `config.json` beside the config's own: the fingerprint of the prepared data."""
+"""Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
 
 def as_json(config: ConfigDict) -> dict[str, Any]:
-    """Plain nested dicts and lists, as `config.json` holds them."""
+    """Returns the config as nested dicts and lists, as `config.json` holds it."""
     return json.loads(json.dumps(config.to_dict()))
 
 
@@ -49,11 +51,11 @@ ADDED_KEYS = {
     "optimiser.rate_batch": 0,
     "train.mirror": False,
 }
-"""Keys that were added after the first runs, and what a run without them did."""
+"""Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
 
 
 def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
-    """A `config.json` of any age, with the keys that it is too old for."""
+    """Returns the content of a `config.json` of any age, completed with the keys that were added after it was written."""
     completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     for key, value in ADDED_KEYS.items():
         group, _, name = key.partition(".")
@@ -66,32 +68,33 @@ KEYS_OF_ONE_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetc
 
 
 def shared_settings(config: ConfigDict) -> dict[str, Any]:
-    """Flat: what all processes of a run must agree on."""
-    return {key: value for key, value in flat(as_json(config)).items() if key not in KEYS_OF_ONE_PROCESS}
+    """Returns the settings, `{"train.steps": 3}`, that all processes of a run must agree on."""
+    return {key: value for key, value in flattened(as_json(config)).items() if key not in KEYS_OF_ONE_PROCESS}
 
 
 def from_json(saved: dict[str, Any]) -> ConfigDict:
-    """The config of a `config.json`; lists become the tuples they were."""
+    """Returns the locked config of a `config.json`; lists become tuples, as in the config that was saved."""
     return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()
 
 
 def _with_tuples(value: Any) -> Any:
+    """Turns the lists in nested dicts into tuples."""
     if isinstance(value, dict):
-        return {key: _with_tuples(each) for key, each in value.items()}
+        return {key: _with_tuples(entry) for key, entry in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"train": {"steps": 3}}` as `{"train.steps": 3}`."""
+def flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"steps": 3}}` -> `{"train.steps": 3}`."""
     items: dict[str, Any] = {}
     for key, value in nested.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        items |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return items
 
 
 def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """Keys with other values, among those a run may not be resumed with other values of."""
-    a, b = flat(saved), flat(current)
-    in_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
-    free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (in_phases and key in LENGTH_KEYS))
+    """Returns the keys, in order, whose values differ and may not change when a run resumes."""
+    a, b = flattened(saved), flattened(current)
+    has_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
+    free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (has_phases and key in LENGTH_KEYS))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

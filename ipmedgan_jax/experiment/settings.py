@@ -1,4 +1,4 @@
-"""A config's groups as plain dataclasses."""
+"""Converts groups of a config to dataclasses of settings, which the other packages take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from ipmedgan_jax.data.damage import KINDS_BY_MODALITY, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
 from ipmedgan_jax.data.pipeline import HoleSettings
-from ipmedgan_jax.experiment.checks import _check_image_size
+from ipmedgan_jax.experiment.checks import check_image_size
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.registry import FINDERS
@@ -18,7 +18,10 @@ from ipmedgan_jax.systems.registry import FINDERS
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long to train and how often to look; steps throughout, `minutes` of wall time (0: no limit)."""
+    """How long to train, and how often to log, validate and save.
+
+    Lengths and intervals count steps; `minutes` is wall time (0: no limit). configs/base.py explains each key.
+    """
 
     steps: int
     minutes: float
@@ -38,6 +41,8 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
+    """Which slices and checkpoint to evaluate, and how; configs/base.py explains each key."""
+
     split: str
     batch_size: int
     checkpoint: str
@@ -46,19 +51,19 @@ class EvaluationSettings:
 
 
 def loss_settings(config: ConfigDict) -> LossSettings:
-    """`config.loss` key by key; `perceptual` is rescaled to the image's size where the config says so."""
+    """Returns `config.loss`; rescales `perceptual` to the image size if `perceptual_scale_by_size` says so."""
     loss = config.loss
     values: dict[str, Any] = {key: tuple(loss[key]) if key.endswith("_layers") else loss[key] for key in loss}
     if values.pop("perceptual_scale_by_size") and loss.perceptual_reduction == "sum":
-        # A sum over elements grows with the image; lambda_4 is the paper's at its 256 pixels.
+        # A sum over elements grows with the image; the paper's lambda_4 is for its images of 256 pixels.
         values["perceptual"] *= (256 / config.data.image_size) ** 2
     return LossSettings(**values)
 
 
 def preparation_settings(config: ConfigDict) -> PreparationSettings:
-    """What `prepare` does with volumes. UserError for an image size that no network here takes."""
+    """Returns the settings of `prepare`. Raises UserError for an image size that the networks do not take."""
     data = config.data
-    _check_image_size(data.image_size)
+    check_image_size(data.image_size)
     return PreparationSettings(
         modality=config.modality,
         image_size=data.image_size,
@@ -78,7 +83,7 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
 
 
 def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> HoleSettings:
-    """`lesions`: real shapes, for the kind of that name."""
+    """Returns the settings of holes and of simulated damage; `lesions` are the real shapes of the kind `lesion`."""
     holes = config.holes
     shapes = ShapeSettings(
         kinds=tuple(holes.kinds),
@@ -99,6 +104,7 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> Hol
 
 
 def damage_settings(config: ConfigDict) -> DamageSettings:
+    """Returns the settings of simulated damage; without kinds, those of the modality."""
     damage = config.damage
     kinds = tuple(damage.kinds) or KINDS_BY_MODALITY[config.modality]
     return DamageSettings(
@@ -111,16 +117,21 @@ def damage_settings(config: ConfigDict) -> DamageSettings:
     )
 
 
-def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
+def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
+    """Returns the settings of training on `slices` slices.
+
+    `train.steps`, or else `train.images`, or else `train.epochs` sets the length. The last two are rounded to whole
+    dispatches, at least one.
+    """
     train = config.train
-    at_once = train.steps_per_dispatch
+    per_dispatch = train.steps_per_dispatch
     images = train.images or train.epochs * slices
-    dispatches = max(1, round(images / train.batch_size / at_once))
+    dispatches = max(1, round(images / train.batch_size / per_dispatch))
     return TrainingSettings(
-        steps=train.steps or dispatches * at_once,
+        steps=train.steps or dispatches * per_dispatch,
         minutes=train.minutes,
         batch_size=train.batch_size,
-        steps_per_dispatch=at_once,
+        steps_per_dispatch=per_dispatch,
         seed=config.seed,
         mirror=train.mirror,
         threads=config.data.threads,
@@ -135,6 +146,7 @@ def _training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
 
 
 def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
+    """Returns `config.evaluation`."""
     evaluation = config.evaluation
     return EvaluationSettings(
         evaluation.split, evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples

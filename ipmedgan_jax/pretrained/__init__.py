@@ -1,1 +1,1 @@
-"""VGG-19's published weights: fetched, verified, converted."""
+"""Published VGG-19 weights: fetching, verifying and converting them."""

@@ -1,11 +1,11 @@
-"""Tensors out of files that `torch.save` wrote, without PyTorch and without running what a file asks for.
+"""Reads tensors from files of `torch.save`, without PyTorch and without running any code that a file names.
 
-A pickle may call anything that it can name. The reader here lets it name ordered dictionaries, tensors, parameters and
-storages, each replaced by a record of our own, and refuses the file at any other name. The two layouts:
+A pickle may call anything that it can name. This reader allows ordered dictionaries, tensors, parameters and storages,
+stands its own records in for the last three, and refuses a file that names anything else. A file has one of two layouts:
 
 - zip archive (since PyTorch 1.6): `NAME/data.pkl` holds the structure, `NAME/data/KEY` the raw bytes of each storage;
 - legacy stream: pickles of a magic number, the version, the byte order, the structure and the list of storage keys,
-  then for each key the number of elements (int64) and the raw bytes.
+  then, for each key, the number of elements (int64) and the raw bytes.
 """
 
 import io
@@ -21,7 +21,7 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""What a legacy stream starts with: the pickled magic number."""
+"""First bytes of a legacy stream: the pickled magic number."""
 
 STORAGES = {
     "ByteStorage": "<u1",
@@ -33,20 +33,20 @@ STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
 }
-"""torch's storage classes and what their elements are to NumPy."""
+"""NumPy's element type for each of torch's storage classes."""
 
-_DAMAGE = (
+_READ_ERRORS = (
     *(pickle.PickleError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError),
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
 )
-"""What truncated or altered bytes can end in, in pickle, zipfile and NumPy."""
+"""Exceptions that pickle, zipfile and NumPy raise for truncated or altered bytes."""
 
 
 def read_tensors(stream: BinaryIO, *, name: str) -> dict[str, np.ndarray]:
-    """The tensors of a saved state dict, by name; entries that are not tensors are left out.
+    """Returns the tensors of a saved state dict by name; entries that are not tensors are left out.
 
-    Reads either layout from the start of a seekable `stream`. UserError, beginning with `name`, for a file that is
-    damaged, that is not a dict, or that names anything but tensors.
+    Reads either layout from the start of a seekable `stream`. Raises UserError, which begins with `name`, if the file is
+    damaged, does not hold a dict, or names anything but tensors.
     """
     try:
         if stream.read(2) == b"PK":
@@ -57,13 +57,15 @@ def read_tensors(stream: BinaryIO, *, name: str) -> dict[str, np.ndarray]:
         if not isinstance(structure, dict):
             raise pickle.UnpicklingError(f"it holds a {type(structure).__name__}, not a dict of tensors")
         tensors = {key: value.data if isinstance(value, _Parameter) else value for key, value in structure.items()}
-        return {key: _lay_out(value, storages) for key, value in tensors.items() if isinstance(value, _Tensor)}
-    except _DAMAGE as error:
+        return {key: _tensor_view(value, storages) for key, value in tensors.items() if isinstance(value, _Tensor)}
+    except _READ_ERRORS as error:
         raise UserError(f"{name}: not a readable PyTorch file: {error or type(error).__name__}") from error
 
 
 @dataclass(frozen=True)
 class _Storage:
+    """A storage that the pickle names: NumPy's element type, and the key of its bytes."""
+
     dtype: str
     key: str
 
@@ -76,7 +78,7 @@ class _Tensor:
 
 
 class _Parameter:
-    """A tensor that was trained: torch before 0.4 saved whole parameters in a state dict."""
+    """A parameter in a state dict: torch before 0.4 saved parameters there, not their tensors."""
 
     data: _Tensor | None
 
@@ -91,7 +93,10 @@ class _Parameter:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names that a state dict needs, and no other; imports nothing. `storages` are those met, in order."""
+    """Resolves the names that a state dict needs and refuses all others; imports nothing.
+
+    `storages` lists the storages in the order in which the pickle names them.
+    """
 
     def __init__(self, stream: BinaryIO, name: str):
         super().__init__(stream)
@@ -102,7 +107,7 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return lambda *args: _Tensor(*args)  # fresh: a pickle may set attributes on what it is given
+            return lambda *args: _Tensor(*args)  # a new function each time: a pickle may set attributes on it
         if (module, name) == ("torch.nn.parameter", "Parameter"):
             return _Parameter
         if module == "torch" and name in STORAGES:
@@ -149,8 +154,8 @@ def _read_legacy(stream: BinaryIO, name: str) -> tuple[Any, dict[_Storage, np.nd
     return structure, storages
 
 
-def _lay_out(tensor: _Tensor, storages: dict[_Storage, np.ndarray]) -> np.ndarray:
-    """The tensor as a read-only view of its storage, which it must not leave."""
+def _tensor_view(tensor: _Tensor, storages: dict[_Storage, np.ndarray]) -> np.ndarray:
+    """Returns the tensor as a read-only view of its storage. UnpicklingError if it reaches outside the storage."""
     storage = storages[tensor.storage]
     steps = [(size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True)]
     if min(tensor.offset, *tensor.shape, *tensor.stride, 0) < 0 or tensor.offset + sum(steps) >= storage.size:

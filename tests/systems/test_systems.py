@@ -203,13 +203,14 @@ class Zeros(nn.Module):
 
 
 def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
-    built = build.build(tiny_config("glcic", train__steps=100, train__steps_per_dispatch=2, train__checkpoint_every=100))
+    config = tiny_config("glcic", train__steps=100, train__steps_per_dispatch=2, train__checkpoint_every=100)
+    built = build.build_experiment(config)
     assert [(phase.name, phase.last) for phase in built.phases] == [
         ("the generator alone", 18),
         ("the discriminators alone", 20),
         ("both sides", 100),
     ]
-    assert [phase.name for phase in build.build(tiny_config("unet")).phases] == ["both sides"]
+    assert [phase.name for phase in build.build_experiment(tiny_config("unet")).phases] == ["both sides"]
 
 
 @pytest.mark.slow
@@ -217,7 +218,7 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
     """Uses the context encoder, the quickest to compile of the systems with a discriminator."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     shares = {"train__generator_alone": 0.25, "train__discriminators_alone": 0.25}
-    built = build.build(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
+    built = build.build_experiment(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
     loop.train(built, whole)
     loop.train(replace(built, training=replace(built.training, steps=4)), parts)
     loop.train(built, parts)
@@ -250,7 +251,7 @@ def moved(before, after):
 def test_a_new_system_needs_one_entry_of_the_table(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setitem(SYSTEMS, "mine", unet.make)
     monkeypatch.setitem(_CHOICES, "system", tuple(SYSTEMS))
-    built = build.build(tiny_config("mine", loss__reconstruction=1.0))
+    built = build.build_experiment(tiny_config("mine", loss__reconstruction=1.0))
     loop.train(built, tmp_path)
     assert evaluate_run(built, tmp_path)["system"] == "mine"
 

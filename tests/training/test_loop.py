@@ -48,11 +48,11 @@ def assert_same_bits(a, b):
 
 
 def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_config, tmp_path):
-    straight = build.build(tiny_config(train__ema=0.9, train__steps=3))
+    straight = build.build_experiment(tiny_config(train__ema=0.9, train__steps=3))
     assert loop.train(straight, tmp_path / "straight") is Outcome.FINISHED
     plans = [{"train__steps": 1}, {"train__minutes": 1e-9}, {}, {}]  # made longer, out of time, to the end, once more
     outcomes = [
-        loop.train(build.build(tiny_config(**{"train__ema": 0.9, "train__steps": 3} | plan)), tmp_path / "stopped")
+        loop.train(build.build_experiment(tiny_config(**{"train__ema": 0.9, "train__steps": 3} | plan)), tmp_path / "stopped")
         for plan in plans
     ]
     assert outcomes == [Outcome.FINISHED, Outcome.OUT_OF_TIME, Outcome.FINISHED, Outcome.ALREADY_DONE]
@@ -64,7 +64,7 @@ def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_
 
 @pytest.mark.slow
 def test_several_steps_in_a_dispatch_are_the_same_steps(tiny_config, tmp_path):
-    one, two = (build.build(tiny_config(train__steps_per_dispatch=n, train__steps=4)) for n in (1, 2))
+    one, two = (build.build_experiment(tiny_config(train__steps_per_dispatch=n, train__steps=4)) for n in (1, 2))
     loop.train(one, tmp_path / "one")
     loop.train(two, tmp_path / "two")
     (state, _), (other, _) = (final_state(built, tmp_path / name) for built, name in ((one, "one"), (two, "two")))
@@ -74,7 +74,7 @@ def test_several_steps_in_a_dispatch_are_the_same_steps(tiny_config, tmp_path):
 
 
 def test_ctrl_c_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch):
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     add = loop.MetricsWatch.add
 
     def signalled(self, step, metrics):
@@ -106,7 +106,7 @@ def test_a_second_ctrl_c_ends_at_once():
 
 @pytest.mark.slow
 def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
-    built = build.build(tiny_config(loss__style=1e-4))
+    built = build.build_experiment(tiny_config(loss__style=1e-4))
     with caplog.at_level(logging.INFO, "absl"):
         loop.train(built, tmp_path)
     for line in (
@@ -135,7 +135,7 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
 
 
 def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_path):
-    built = build.build(tiny_config())
+    built = build.build_experiment(tiny_config())
     report = evaluate_classical(built, "surround_mean", tmp_path)
     errors = []
     for each in pipeline.evaluation_slices(built.dataset.directory, "test", built.holes):
@@ -149,7 +149,7 @@ def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_
 
 
 def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tmp_path):
-    built = build.build(tiny_config(evaluation__split="validation"))
+    built = build.build_experiment(tiny_config(evaluation__split="validation"))
     report = evaluate_classical(built, "surround_mean", tmp_path)
     assert (report["data"]["split"], report["data"]["subjects"]) == ("validation", ["sub-003"])
     assert "sub-004" not in (tmp_path / "evaluation" / "slices.csv").read_text()
@@ -165,21 +165,21 @@ def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeyp
 
     monkeypatch.setattr(scoring, "SliceScore", noted)
     for system in ("telea", "biharmonic"):
-        evaluate_classical(build.build(tiny_config("unet")), system, tmp_path)
+        evaluate_classical(build.build_experiment(tiny_config("unet")), system, tmp_path)
     half = len(seen) // 2
     assert half
     assert seen[:half] == seen[half:]
 
 
 def test_evaluation_holes_depend_neither_on_the_system_nor_on_the_seed_of_training(tiny_config):
-    here = build.build(tiny_config()).holes
+    here = build.build_experiment(tiny_config()).holes
     for name in ("unet", "medgan"):
-        other = build.build(tiny_config(name, seed=7, holes__min_foreground=0.0)).holes
+        other = build.build_experiment(tiny_config(name, seed=7, holes__min_foreground=0.0)).holes
         assert dataclasses.replace(other, min_foreground=here.min_foreground) == here
 
 
 def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkeypatch):
-    built = build.build(
+    built = build.build_experiment(
         tiny_config("unet", train__steps=6, train__validate_every=1, train__checkpoint_every=1, train__keep=1)
     )
     made = validation.make_validation
@@ -192,12 +192,12 @@ def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkey
     loop.train(built, tmp_path)
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 6]
     assert evaluate_run(built, tmp_path)["step"] == 2
-    latest = build.build(tiny_config("unet", train__steps=6, evaluation__checkpoint="latest", train__keep=1))
+    latest = build.build_experiment(tiny_config("unet", train__steps=6, evaluation__checkpoint="latest", train__keep=1))
     assert evaluate_run(latest, tmp_path)["step"] == 6
 
 
 def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet", train__ema=0.999))
+    built = build.build_experiment(tiny_config("unet", train__ema=0.999))
     loop.train(built, tmp_path)
     state, _ = final_state(built, tmp_path)
     params, _ = restored(built, tmp_path, 4)
@@ -207,7 +207,7 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
 
 
 def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet", normalisation__statistics="batch"))
+    built = build.build_experiment(tiny_config("unet", normalisation__statistics="batch"))
     loop.train(built, tmp_path)
     _, statistics = restored(built, tmp_path, 4)
     means = [leaf for path, leaf in jax.tree.leaves_with_path(statistics) if path[-1].key == "mean"]
@@ -230,7 +230,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
         return step
 
     monkeypatch.setattr(loop, "compile_update", poisoned)
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     with pytest.raises(
         UserError, match=r"step 3: loss/generator/poisoned is nan; .* start again in another --workdir"
     ) as caught:
@@ -240,16 +240,16 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
 
 
 def test_a_folder_of_another_config_is_refused_and_left_alone(tiny_config, tmp_path):
-    begin(build.build(tiny_config("unet")), tmp_path)
+    begin(build.build_experiment(tiny_config("unet")), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"is the run of another config: optimiser\.learning_rate, seed differ"):
-        loop.train(build.build(tiny_config("unet", optimiser__learning_rate=1.0, seed=5)), tmp_path)
+        loop.train(build.build_experiment(tiny_config("unet", optimiser__learning_rate=1.0, seed=5)), tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
-    begin(build.build(tiny_config("unet")), tmp_path)
-    other = build.build(tiny_config("unet", data__dir="", phantom__subjects=4, phantom__slices=2))
+    begin(build.build_experiment(tiny_config("unet")), tmp_path)
+    other = build.build_experiment(tiny_config("unet", data__dir="", phantom__subjects=4, phantom__slices=2))
     with pytest.raises(UserError, match=r"is a run on other data than .*choose another --workdir"):
         loop.train(other, tmp_path)
     with pytest.raises(UserError, match="is a run on other data than"):
@@ -258,20 +258,21 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
 
 def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
     shutil.copytree(phantom_data, tmp_path / "moved")
-    begin(build.build(tiny_config("unet")), tmp_path / "run")
-    run_folder.check_same_run(build.build(tiny_config("unet", data__dir=str(tmp_path / "moved"))), tmp_path / "run")
+    begin(build.build_experiment(tiny_config("unet")), tmp_path / "run")
+    moved = build.build_experiment(tiny_config("unet", data__dir=str(tmp_path / "moved")))
+    run_folder.check_same_run(moved, tmp_path / "run")
     assert run_folder.read_experiment(tmp_path / "run", str(tmp_path / "moved")).dataset.directory == tmp_path / "moved"
 
 
 def test_a_folder_without_checkpoint_takes_another_config(tiny_config, tmp_path):
     for seed in (0, 1):
-        built = build.build(tiny_config("unet", seed=seed))
+        built = build.build_experiment(tiny_config("unet", seed=seed))
         with run_folder.lock_run(built, tmp_path):
             assert run_folder.read_config(tmp_path) == built.config
 
 
 def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     begin(built, tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json: not found"):
@@ -279,24 +280,24 @@ def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     with run_folder.lock_run(built, tmp_path):
         with pytest.raises(UserError, match="another process is training there"):
             loop.train(built, tmp_path)
 
 
 def test_a_folder_of_the_same_name_on_another_machine_is_told(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "SEEN_S", 0)
+    monkeypatch.setattr(run_folder, "STALE_VIEW_S", 0)
     (tmp_path / "lock").write_text("of an earlier run")
     with pytest.raises(UserError, match="all processes must see one --workdir"):
         run_folder._check_shared(tmp_path, "token")
-    with run_folder.lock_run(build.build(tiny_config("unet")), tmp_path):
+    with run_folder.lock_run(build.build_experiment(tiny_config("unet")), tmp_path):
         run_folder._check_shared(tmp_path, (tmp_path / "lock").read_text())
         assert (tmp_path / "lock").read_text() != "of an earlier run"
 
 
 def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     begin(built, tmp_path)
     with pytest.raises(UserError, match="holds a trained run, whose scores would be lost"):
         evaluate_classical(built, "telea", tmp_path)
@@ -305,22 +306,22 @@ def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
 def test_an_evaluation_that_cannot_be_written_is_named(tiny_config, tmp_path):
     (tmp_path / "evaluation").touch()
     with pytest.raises(UserError, match=r"evaluation: cannot be written \(File exists\)"):
-        evaluate_classical(build.build(tiny_config("unet")), "surround_mean", tmp_path)
+        evaluate_classical(build.build_experiment(tiny_config("unet")), "surround_mean", tmp_path)
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(tiny_config, tmp_path):
     with pytest.raises(UserError, match=r"batch_size 6 does not divide over 4 device.*nearest sizes 4 or 8"):
-        loop.train(build.build(tiny_config(train__batch_size=6)), tmp_path)
+        loop.train(build.build_experiment(tiny_config(train__batch_size=6)), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tiny_config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/run: cannot be written \(Not a directory\): choose another --workdir"):
-        loop.train(build.build(tiny_config("unet")), tmp_path / "file" / "run")
+        loop.train(build.build_experiment(tiny_config("unet")), tmp_path / "file" / "run")
 
 
 def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet", train__minutes=1e-9))
+    built = build.build_experiment(tiny_config("unet", train__minutes=1e-9))
     loop.train(built, tmp_path)
     for path in (tmp_path / "checkpoints" / "1" / "state").rglob("*"):
         if path.is_file() and path.stat().st_size > 200:
@@ -332,7 +333,7 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
 
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet"))
+    built = build.build_experiment(tiny_config("unet"))
     with run_folder.lock_run(built, tmp_path):
         (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="has no checkpoint yet"):
@@ -341,7 +342,7 @@ def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
 
 def test_a_folder_without_run_cannot_be_evaluated(tiny_config, tmp_path):
     with pytest.raises(UserError, match=r"config.json: not found; --workdir must name a run"):
-        evaluate_run(build.build(tiny_config("unet")), tmp_path)
+        evaluate_run(build.build_experiment(tiny_config("unet")), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
@@ -358,12 +359,12 @@ def test_a_config_file_of_another_version_is_named(tmp_path):
 
 
 def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
-    built = build.build(tiny_config("medgan"))
+    built = build.build_experiment(tiny_config("medgan"))
     begin(built, tmp_path)
     assert run_folder.read_experiment(tmp_path).config == built.config
 
 
 def test_no_place_for_validation_holes_is_said_before_training(tiny_config, tmp_path):
-    built = build.build(tiny_config("unet", holes__size=32, holes__evaluation_min_foreground=1.0))
+    built = build.build_experiment(tiny_config("unet", holes__size=32, holes__evaluation_min_foreground=1.0))
     with pytest.raises(UserError, match=r"no validation slice has a place for a hole"):
         loop.train(built, tmp_path)
