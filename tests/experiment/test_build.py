@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import base, ct, mri, small
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
-from ipmedgan_jax.experiment import build, saved_config
+from ipmedgan_jax.experiment import build, datasets, saved_config
 from ipmedgan_jax.experiment.checks import _RANGES, check
 from ipmedgan_jax.experiment.datasets import find_dataset
 from ipmedgan_jax.experiment.saved_config import ADDED_KEYS
@@ -174,9 +174,9 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     monkeypatch.setattr(ConfigDict, "__getitem__", noted)
     monkeypatch.setattr(build, "as_json", lambda config: {})
     monkeypatch.setattr(build, "check", lambda config: None)  # looking is not using
-    monkeypatch.setattr(build.phantom, "write_phantoms", lambda *_, **__: [])
-    monkeypatch.setattr(build.preparation, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(build.records, "load_dataset", lambda _: dataset)
+    monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda *_, **__: [])
+    monkeypatch.setattr(datasets.preparation, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(datasets.records, "load_dataset", lambda _: dataset)
     unused = set(saved_config.flat(base.get_config().to_dict()))
     for system in SYSTEMS | FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
