@@ -1,11 +1,13 @@
 """The whole suite runs on four CPU devices, with shape and key mistakes turned into errors."""
 
 import os
+import shutil
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -43,21 +45,40 @@ def cache_folder(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def phantom_data(tmp_path_factory):
     """Four small CT phantoms, prepared at 32x32: two subjects to train on, one to validate on, one to test on."""
-    from ipmedgan_jax.data import phantom, preparation
+    folder = tmp_path_factory.mktemp("phantom")
+    return _prepared(folder, _phantoms(folder, subjects=4), validation=("sub-003",), test=("sub-004",))
+
+
+@pytest.fixture(scope="session")
+def repeated_scan_data(tmp_path_factory):
+    """Five such phantoms with two subjects to validate on; of one of them there are two files, of the same voxels."""
+    folder = tmp_path_factory.mktemp("repeated")
+    paths = _phantoms(folder, subjects=5)
+    again = paths[2].with_name("sub-003_run-2_ct.nii.gz")
+    shutil.copy(paths[2], again)
+    return _prepared(folder, [*paths, again], validation=("sub-003", "sub-004"), test=("sub-005",))
+
+
+def _phantoms(folder, subjects):
+    from ipmedgan_jax.data import phantom
+
+    return phantom.write_phantoms(
+        folder / "nifti", "ct", subjects=subjects, slices=6, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0)
+    )
+
+
+def _prepared(folder, paths, *, validation, test):
+    from ipmedgan_jax.data import preparation
     from ipmedgan_jax.imaging.settings import PreparationSettings
 
-    folder = tmp_path_factory.mktemp("phantom")
-    paths = phantom.write_phantoms(
-        folder / "nifti", "ct", subjects=4, slices=6, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0)
-    )
     settings = PreparationSettings(
         modality="ct",
         image_size=32,
         fit="scale",
         resample_mm=0.0,
         foreground_level=1 / 6,
-        validation_subjects=("sub-003",),
-        test_subjects=("sub-004",),
+        validation_subjects=validation,
+        test_subjects=test,
     )
     preparation.prepare(settings, paths, folder / "prepared", progress=False)
     return folder / "prepared"
@@ -96,3 +117,20 @@ def tiny_config(phantom_data):
         return config.lock()
 
     return make
+
+
+@pytest.fixture
+def without_vgg19():
+    """A function experiment -> that experiment with the image itself in the place of VGG-19's features, which take long."""
+    import flax.linen as nn
+
+    from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
+
+    class Pixels(nn.Module):
+        dtype: str = "float32"
+
+        @nn.compact
+        def __call__(self, image):
+            return (image,)
+
+    return lambda built: replace(built, features=FeatureNetwork(Pixels(), {}, "pixels"))

@@ -77,8 +77,14 @@ def test_the_same_names_and_seed_give_the_same_hole_and_others_another():
         return evaluation_rng(*names).integers(0, 1 << 30)
 
     assert draw(0, "sub-01", "a", 3) == draw(0, "sub-01", "a", 3)
-    others = {draw(0, "sub-01", "a", 3), draw(1, "sub-01", "a", 3), draw(0, "sub-02", "a", 3), draw(0, "sub-01", "a", 4)}
-    assert len(others) == 4
+    names = [
+        (0, "sub-01", "a", 3),
+        (1, "sub-01", "a", 3),
+        (0, "sub-02", "a", 3),
+        (0, "sub-01", "b", 3),
+        (0, "sub-01", "a", 4),
+    ]
+    assert len({draw(*each) for each in names}) == 5
 
 
 def test_masks_and_crops_are_of_the_same_pixels():

@@ -3,21 +3,23 @@
 import collections
 import contextlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline, records
+from ipmedgan_jax.data.damage import INTACT, DamageSettings
 
 HOLES = pipeline.HoleSettings(
     size=16, foreground=-2 / 3, min_foreground=0.0, evaluation_min_foreground=0.3, evaluation_seed=0
 )
 
 
-def batches(directory, **options):
+def batches(directory, holes=HOLES, **options):
     settings = {"batch_size": 2, "seed": 0, "threads": 2, "prefetch": 4} | options
-    return contextlib.closing(pipeline.training_batches(directory, HOLES, **settings))
+    return contextlib.closing(pipeline.training_batches(directory, holes, **settings))
 
 
 def take(directory, count, **options):
@@ -79,6 +81,16 @@ def test_a_place_in_the_order_is_one_for_any_number_of_processes(phantom_data):
         np.testing.assert_array_equal(next(second)["image"], expected["image"][1::2])
 
 
+def test_training_holes_have_the_share_of_foreground_that_is_asked_for(phantom_data):
+    def lowest_share(min_foreground):
+        taken = take(phantom_data, 24, batch_size=1, holes=replace(HOLES, min_foreground=min_foreground))
+        foreground = [batch["image"][0, ..., 0] > HOLES.foreground for batch in taken]
+        corners = [batch["hole"][0, :2] for batch in taken]
+        return min(pixels[r : r + 16, c : c + 16].mean() for pixels, (r, c) in zip(foreground, corners, strict=True))
+
+    assert lowest_share(0.0) < 0.6 <= lowest_share(0.6)
+
+
 def test_about_half_of_the_slices_are_mirrored_left_to_right(phantom_data):
     as_they_are, mirrored = (take(phantom_data, 10, mirror=mirror) for mirror in (False, True))
     pairs = list(zip(*(np.concatenate([each["image"] for each in taken]) for taken in (as_they_are, mirrored)), strict=True))
@@ -128,6 +140,22 @@ def test_evaluation_holes_are_the_same_every_time_and_have_enough_foreground(pha
         np.testing.assert_array_equal(a.hole, b.hole)
         row, column, height, width = a.hole
         assert (a.image[row : row + height, column : column + width] > HOLES.foreground).mean() >= 0.3
+
+
+def test_two_scans_of_a_subject_have_holes_and_damage_of_their_own(repeated_scan_data):
+    damage = DamageSettings(("void",), (1.0,), 0.0, 16, 8, HOLES.foreground)
+    finder = replace(HOLES, damage=damage)
+    for slices, of in (
+        (pipeline.evaluation_slices(repeated_scan_data, "validation", HOLES), lambda each: tuple(each.hole)),
+        (pipeline.damaged_slices(repeated_scan_data, "validation", finder), lambda each: each.mask.tobytes()),
+    ):
+        found = {}
+        for each in slices:
+            if getattr(each, "kind", "") != INTACT:
+                found.setdefault(each.record.volume, []).append(of(each))
+        first, again = found["sub-003_ct"], found["sub-003_run-2_ct"]
+        assert len(first) == len(again) > 3
+        assert first != again
 
 
 def test_evaluation_holes_do_not_depend_on_how_many_slices_are_taken(phantom_data):

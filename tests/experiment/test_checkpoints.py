@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.experiment.checkpoints import Checkpoints
+from ipmedgan_jax.evaluation import detection, metrics, reports
+from ipmedgan_jax.experiment.checkpoints import HIGHER_IS_BETTER, Checkpoints
+from ipmedgan_jax.experiment.checks import FINDING_SCORES, VALIDATION_SCORES
 
 STATE = {"x": np.arange(3.0)}
 
@@ -13,7 +15,7 @@ def steps_in(folder):
     return sorted(int(path.name) for path in folder.iterdir())
 
 
-@pytest.mark.parametrize(("best", "expected"), [("psnr", 2), ("vgg_distance", 1)])
+@pytest.mark.parametrize(("best", "expected"), [("psnr", 2), ("ssim", 2), ("vgg_distance", 1)])
 def test_the_best_step_has_the_highest_psnr_or_the_lowest_distance(tmp_path, best, expected):
     with Checkpoints(tmp_path, keep=1, best=best) as checkpoints:
         for step, value in ((1, 0.1), (2, 0.9), (3, 0.5)):
@@ -21,6 +23,23 @@ def test_the_best_step_has_the_highest_psnr_or_the_lowest_distance(tmp_path, bes
     with Checkpoints(tmp_path, keep=1, best=best) as again:
         assert again.best_step() == expected
     assert steps_in(tmp_path) == [expected, 3]
+
+
+def test_a_perfect_fill_is_better_than_a_bad_one_by_every_score_of_fills():
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32)).astype(np.float32)
+    perfect, bad = (metrics.scores(fill, image) for fill in (image, np.clip(image + 30, 0, 255)))
+    assert perfect.keys() | {"vgg_distance"} == set(VALIDATION_SCORES)
+    for name in perfect:
+        assert (float(perfect[name][0]) > float(bad[name][0])) is (name in HIGHER_IS_BETTER), name
+    assert "vgg_distance" not in HIGHER_IS_BETTER
+
+
+def test_damage_found_is_better_than_damage_missed_by_every_score_of_finders():
+    perfect, bad = (
+        reports.mean_over_subjects(detection.subject_scores([detection.Count("a", "void", *pixels, 0.1)]))
+        for pixels in ((9, 0, 0), (4, 5, 5))
+    )
+    assert all(perfect[name] > bad[name] and name in HIGHER_IS_BETTER for name in FINDING_SCORES)
 
 
 def test_a_step_without_scores_is_never_the_best_and_is_deleted_when_newer_ones_come(tmp_path):

@@ -23,7 +23,7 @@ from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import SYSTEMS
-from ipmedgan_jax.systems.update import Update, init_generator, init_state, train_step
+from ipmedgan_jax.systems.update import Update, init_generator, init_state, output_gradient, train_step
 from ipmedgan_jax.training import loop
 
 SIZE, HOLE = 32, 16
@@ -88,6 +88,40 @@ def test_discriminators_tell_real_from_fake_in_twenty_steps(name, make, batch):
     (only,) = system.discriminators
     assert float(metrics[f"logit/real/{only}"]) > float(metrics[f"logit/fake/{only}"]) + 0.5
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.generator.params))
+
+
+class Only:
+    """A system whose loss is one term of another's."""
+
+    def __init__(self, system, name):
+        self._system, self._name = system, name
+
+    def __getattr__(self, attribute):
+        return getattr(self._system, attribute)
+
+    def generator_loss(self, *arguments):
+        return {self._name: self._system.generator_loss(*arguments)[self._name].replace(weight=1.0)}
+
+
+@pytest.mark.parametrize(
+    ("name", "term"),
+    [
+        *(("ipmedgan", "adversarial"), ("ipmedgan", "local"), ("ipmedgan_plus", "global"), ("ipmedgan_plus", "local")),
+        *(("context_encoder", "adversarial"), ("glcic", "adversarial")),
+    ],
+)
+def test_the_generator_learns_from_each_discriminator(name, term, make, batch):
+    system = make(name)
+    if hasattr(system, "vgg19"):
+        system = replace(system, vgg19=TwoLayers())
+    only = Only(system, term)
+    state = jax.jit(partial(init_state, Update(system, optax.sgd(0.0), optax.sgd(0.0)), image_size=SIZE))(jax.random.key(0))
+    mapped = jax.vmap(lambda output: output_gradient(only, state.discriminators, {}, batch, output), axis_name="data")
+    descend, output = jax.jit(mapped), 0.5 * batch.image[None]
+    gradient, before = descend(output)
+    assert float(jnp.abs(gradient).max()) > 0
+    _, after = descend(output - 0.1 * gradient / jnp.abs(gradient).max())
+    assert float(after[f"loss/generator/{term}"][0]) < float(before[f"loss/generator/{term}"][0])
 
 
 def test_the_context_encoder_s_band_counts_ten_times_as_much():

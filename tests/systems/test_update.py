@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,8 @@ from ipmedgan_jax.systems.ipmedgan import IpMedGAN
 from ipmedgan_jax.systems.unet import UNet
 from ipmedgan_jax.systems.update import (
     Average,
+    NetState,
+    TrainState,
     Update,
     apply,
     discriminator_gradients,
@@ -150,6 +153,21 @@ def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_r
         assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(old), strict=True))
 
 
+def test_each_side_learns_with_its_own_optimiser():
+    update = Update(ipmedgan(), optax.sgd(1.0), optax.sgd(10.0))
+    weight, gradient = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
+    generator, net = (NetState(weight, {}, made.init(weight)) for made in (update.optimiser, update.discriminator_optimiser))
+    before = TrainState(jnp.int32(0), jax.random.key(0), generator, {"global": net}, None)
+
+    def step(_):
+        after, _ = step_discriminators(update, before, {"global": (gradient, {}, {})})
+        after, _ = step_generator(update, after, gradient, {})
+        return after.generator.params["w"], after.discriminators["global"].params["w"]
+
+    generator, net = jax.vmap(step, axis_name=DATA_AXIS)(jnp.zeros(1))
+    assert (float(generator[0]), float(net[0])) == (-1.0, -10.0)
+
+
 @pytest.mark.slow
 def test_the_generator_s_loss_is_that_of_the_updated_discriminators():
     system, batch = ipmedgan(), make_batch()
@@ -212,6 +230,29 @@ def test_dropout_noise_is_new_at_every_step_and_the_same_when_a_step_is_repeated
     )
     assert first != second
     assert second == again
+
+
+class Noise(nn.Module):
+    """A generator that drops half of the pixels."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        scale = self.param("scale", nn.initializers.ones, (1, 1, 1, 1))
+        return nn.Dropout(0.5, deterministic=not train)(scale * x)
+
+
+def test_every_device_has_dropout_noise_of_its_own():
+    """Two devices that see the same image: their mean loss is that of one alone if they draw the same noise."""
+    update, batch = make_update(UNet(Noise(), LossSettings(reconstruction=1.0))), make_batch(1)
+    state = init(update)
+
+    def loss(devices):
+        copies = jax.tree.map(lambda x: np.stack([x] * devices), batch)
+        step = jax.vmap(functools.partial(train_step, update), (None, None, 0), axis_name=DATA_AXIS)
+        return float(jax.jit(step)(state, {}, copies)[1]["loss/generator/l1"][0])
+
+    assert loss(1) == loss(1)
+    assert loss(1) != pytest.approx(loss(2), rel=1e-4)
 
 
 def test_no_key_is_used_twice_in_micro_batches_with_dropout_and_more_generator_updates():

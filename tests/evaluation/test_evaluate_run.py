@@ -1,0 +1,50 @@
+"""What `evaluate` takes from the config: whose slices, how many at once, how many are shown, how often subjects are drawn."""
+
+import pytest
+
+from ipmedgan_jax.evaluation import figures, reports, scoring
+from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
+from ipmedgan_jax.experiment import build
+
+
+@pytest.fixture
+def evaluated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
+    """A function (**changes) -> experiment and metrics.json of the fill by the surroundings' mean."""
+
+    def evaluate(**changes):
+        config = tiny_config("unet", data__dir=str(repeated_scan_data), evaluation__split="validation", **changes)
+        built = without_vgg19(build.build_experiment(config))
+        return built, evaluate_classical(built, "surround_mean", tmp_path)
+
+    return evaluate
+
+
+def test_intervals_are_of_as_many_resamples_as_the_config_says(evaluated, tmp_path):
+    _, report = evaluated(evaluation__bootstrap=77)
+    means = [float(row["hole_mse"]) for row in reports.read_rows(tmp_path / "evaluation" / "subjects.csv")]
+    assert len(means) == 2
+    found = report["region"]["hole"]["mse"]["ci95"]
+    assert list(found) == pytest.approx(reports.bootstrap_interval(means, resamples=77))
+
+
+def test_as_many_examples_are_shown_as_the_config_says_with_the_fill_value_in_the_hole(evaluated, monkeypatch):
+    rows = []
+    monkeypatch.setattr(figures, "example_row", lambda names, **images: images)
+    monkeypatch.setattr(figures, "example_grid", lambda shown, *_, **__: rows.extend(shown))
+    built, _ = evaluated(evaluation__examples=5, holes__fill=0.5)
+    assert len(rows) == 5
+    for row in rows:
+        assert row["context"][row["hole"][0], row["hole"][1]] == built.fill == 0.5
+
+
+def test_as_many_slices_are_filled_at_once_as_the_config_says(evaluated, monkeypatch):
+    sizes = []
+
+    def noted(fill):
+        inpaint = classical(fill)
+        return lambda batch: sizes.append(len(batch["image"])) or inpaint(batch)
+
+    classical = scoring.classical_inpaint
+    monkeypatch.setattr(scoring, "classical_inpaint", noted)
+    evaluated(evaluation__batch_size=5)
+    assert sizes == [5] * 4  # 18 slices, the last batch filled up
