@@ -80,5 +80,5 @@ def used_memory(compiled: Any) -> str:
         most = statistics_of_device["peak_bytes_in_use"]
     else:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    plan = "" if planned is None else f"{planned:.2f} GiB a device as compiled; "
-    return f"{plan}{most / 2**30:.2f} GiB at most in use by {'a device' if statistics_of_device else 'the process'} so far"
+    plan = "" if planned is None else f"{planned:.3g} GiB a device as compiled; "
+    return f"{plan}{most / 2**30:.3g} GiB at most in use by {'a device' if statistics_of_device else 'the process'} so far"

@@ -366,5 +366,5 @@ def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
 
 def test_no_place_for_validation_holes_is_said_before_training(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet", holes__size=32, holes__evaluation_min_foreground=1.0))
-    with pytest.raises(UserError, match=r"no validation slice has a place for a hole"):
+    with pytest.raises(UserError, match=r"validation subjects: no slice has a place for a hole"):
         loop.train(built, tmp_path)

@@ -1,0 +1,72 @@
+"""The wheel: what is in it, and that it works from any folder without the clone beside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ipmedgan_jax
+
+ROOT = Path(__file__).parents[1]
+WHEEL = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+
+
+def run(*arguments, cwd, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy: what an earlier build left in the clone would get into it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("ipmedgan_jax", "configs"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    run("-m", *WHEEL, "--wheel-dir", str(folder), str(source), cwd=folder)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_package_the_configs_and_the_licence_and_no_more(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {f"ipmedgan_jax/{path.relative_to(ROOT / 'ipmedgan_jax')}" for path in (ROOT / "ipmedgan_jax").rglob("*.py")}
+    configs = {f"ipmedgan_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    inside = {name for name in names if ".dist-info/" not in name}
+    assert inside == sources | configs | {"ipmedgan_jax/py.typed"}
+    info = f"ipmedgan_jax-{ipmedgan_jax.__version__}.dist-info"
+    assert f"{info}/licenses/LICENSE" in names
+    assert b"ipmedgan = ipmedgan_jax.cli:main" in zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt")
+
+
+def test_what_the_wheel_installs_works_from_any_folder(wheel, tmp_path):
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    (tmp_path / "own.py").write_text("from ipmedgan_jax.configs.ct import get_config\n")
+
+    def console(*arguments):
+        command = f"import sys, ipmedgan_jax.cli as cli; assert cli.__file__.startswith({str(installed)!r}); cli.main()"
+        return run("-c", command, *arguments, cwd="/", PYTHONPATH=str(installed), PYTHONSAFEPATH="1")
+
+    assert console("--version") == f"ipmedgan {ipmedgan_jax.__version__}\n"
+    assert "--mask_above_hu" in console("inpaint", "--help")
+    settings = console("train", "--config=demo:unet", "--config.train.steps=4", "--print_config").splitlines()
+    assert {"train.steps = 4", "system = 'unet'", "data.image_size = 64"} <= set(settings)
+    for config in ("configs/ct.py", "ct", str(tmp_path / "own.py")):
+        assert "modality = 'ct'" in console("prepare", f"--config={config}", "--print_config").splitlines()
