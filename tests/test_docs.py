@@ -116,27 +116,18 @@ def test_scripts_exist_and_take_their_options(page):
 @pages
 def test_flags_and_settings_named_in_the_text_exist(page):
     """Code spans that begin with `--`, and those that are a dotted key of the config."""
-    known = set(FLAGS_OF_OTHERS)
-    for module in (*MODULES.values(), *(f"benchmarks.{path.stem}" for path in (ROOT / "benchmarks").glob("*.py"))):
-        known |= defined(module if "." in module else f"ipmedgan_jax.{module}")
-    scripts = "".join(path.read_text() for path in (ROOT / "launch").glob("*.sh"))
-    known |= set(re.findall(r"--(\w+)=", scripts))
+    sources = [*(ROOT / "ipmedgan_jax").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "launch").glob("*.sh")]
+    code = "".join(path.read_text() for path in sources)
+    known = (
+        set(re.findall(r'DEFINE_\w+\(\s*(?:\w+\()?"(\w+)"', code)) | set(re.findall(r"--(\w+)=\*\)", code)) | FLAGS_OF_OTHERS
+    )
     config = base.get_config()
     for span in re.findall(r"`([^`\n]+)`", prose(page)):
         for name in re.findall(r"(?:^| )--([a-z][\w-]*)", span):
             assert name in known, span
         for group, key in re.findall(r"(?:^|--config\.)([a-z]\w*)\.(\w+)(?==|$)", span):
-            if group in config and key not in ("py", "md"):
+            if group in config and key not in ("py", "md", "json"):
                 assert key in config[group], span
-
-
-def defined(module):
-    """Names of a command's flags."""
-    found = importlib.import_module(module)
-    before = set(flags.FLAGS)
-    with flagsaver.flagsaver():
-        getattr(found, "define_flags", lambda: None)()
-        return set(flags.FLAGS) - before
 
 
 @pages
@@ -171,4 +162,6 @@ def test_the_front_pages_results_are_those_of_the_table():
         for cell, metric in zip(cells.split(" | "), ("ssim", "psnr", "vgg_distance", "kid"), strict=True):
             row = rows[system, metric]
             decimals = 2 if metric == "psnr" else 3
-            assert cell == "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*(float(row[k]) for k in ("mean", "low", "high")), d=decimals)
+            assert cell == "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(
+                *(float(row[k]) for k in ("mean", "low", "high")), d=decimals
+            )
