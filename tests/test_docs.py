@@ -1,0 +1,167 @@
+"""The front page and the docs: links, length, and the commands, flags, settings, names and numbers in them are true."""
+
+import ast
+import csv
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from ipmedgan_jax.configs import base
+from ipmedgan_jax.core.program import MODULES
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "launch/README.md", ROOT / "benchmarks/README.md"]
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+
+LONGEST = 130
+"""Lines of the front page."""
+
+FLAGS_OF_OTHERS = {"signal", "gpus-per-task", "shm-size", "help", "version"}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+# ------------------------------------------------------------------ reading a page
+
+
+def prose(page):
+    """The text without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def shell_lines(page):
+    """The words of each line in a fenced block without a language; comments left out, continued lines joined."""
+    for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
+def command_of(words):
+    """(module, flags) of a line that runs a command of this project; None for other lines."""
+    if words[:1] == ["ipmedgan"] and words != ["ipmedgan", "--version"]:
+        return f"ipmedgan_jax.{MODULES[words[1]]}", words[2:]
+    for i, word in enumerate(words):
+        if word == "-m" and words[i + 1].startswith(("ipmedgan_jax.", "benchmarks.")):
+            return words[i + 1], words[i + 2 :]
+        if word in ("launch/slurm.sbatch", "launch/local.sh"):
+            return "ipmedgan_jax.main", words[i + 1 :]
+    return None
+
+
+# ------------------------------------------------------------------ tests
+
+
+def test_the_front_page_fits():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST
+
+
+@pages
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    assert links
+    for link in links:
+        if not link.startswith(("http://", "https://")):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_front_page_links_to_every_page():
+    front = (ROOT / "README.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in front, page
+
+
+@pages
+def test_commands_take_their_flags(page, monkeypatch):
+    """Config files are loaded and values parsed; nothing is run."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT)
+    for words in shell_lines(page):
+        if command := command_of(words):
+            module, arguments = command
+            monkeypatch.setattr(sys, "argv", [module, *arguments])
+            with flagsaver.flagsaver():
+                importlib.import_module(module).define_flags()
+                flags.FLAGS(sys.argv)
+                if "config" in flags.FLAGS:
+                    assert flags.FLAGS.config is None or flags.FLAGS.config.system, words
+
+
+@pages
+def test_scripts_exist_and_take_their_options(page):
+    for words in shell_lines(page):
+        for i, word in enumerate(words):
+            if word.startswith("launch/") and not word.endswith("Dockerfile"):
+                script = (ROOT / word).read_text() + (ROOT / "launch/runs.sh").read_text()
+                for option in words[i + 1 :]:
+                    name = option.partition("=")[0]
+                    known = not option.startswith("--") or f"{name}=" in script or name.startswith("--config.")
+                    assert known or word.endswith((".sbatch", "local.sh")), words
+
+
+@pages
+def test_flags_and_settings_named_in_the_text_exist(page):
+    """Code spans that begin with `--`, and those that are a dotted key of the config."""
+    sources = [*(ROOT / "ipmedgan_jax").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "launch").glob("*.sh")]
+    code = "".join(path.read_text() for path in sources)
+    known = (
+        set(re.findall(r'DEFINE_\w+\(\s*(?:\w+\()?"(\w+)"', code)) | set(re.findall(r"--(\w+)=\*\)", code)) | FLAGS_OF_OTHERS
+    )
+    config = base.get_config()
+    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+        for name in re.findall(r"(?:^| )--([a-z][\w-]*)", span):
+            assert name in known, span
+        for group, key in re.findall(r"(?:^|--config\.)([a-z]\w*)\.(\w+)(?==|$)", span):
+            if group in config and key not in ("py", "md", "json"):
+                assert key in config[group], span
+
+
+@pages
+def test_files_and_names_of_the_code_exist(page):
+    """Table rows of a path and of names in it, and paths in code spans."""
+    package = ROOT / "ipmedgan_jax"
+    for path, names in re.findall(r"\| `([\w/]+\.py)` \| ((?:`[\w.]+`(?:, )?)+) \|", page.read_text()):
+        known = names_in(package / path)
+        for name in re.findall(r"`([\w.]+)`", names):
+            assert name in known, f"{path}: {name}"
+    for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|sh|md|yaml|sbatch))`", prose(page)):
+        assert (ROOT / path).exists() or (package / path).exists() or (page.parent / path).exists(), path
+
+
+def names_in(path):
+    """Functions, classes and methods of a module."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
+
+
+def test_the_front_pages_results_are_those_of_the_table():
+    with (ROOT / "results/flair_small/table.csv").open() as file:
+        rows = {(row["system"], row["metric"]): row for row in csv.DictReader(file) if row["region"] == "hole"}
+    printed = re.findall(r"^\| (.+?) \| (\d.*\]) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(printed) == 6
+    for system, cells in printed:
+        for cell, metric in zip(cells.split(" | "), ("ssim", "psnr", "vgg_distance", "kid"), strict=True):
+            row = rows[system, metric]
+            decimals = 2 if metric == "psnr" else 3
+            assert cell == "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(
+                *(float(row[k]) for k in ("mean", "low", "high")), d=decimals
+            )
