@@ -134,3 +134,34 @@ def test_configs_import_ml_collections_only():
             if isinstance(node, ast.ImportFrom):
                 assert node.module in {"ml_collections", "ipmedgan_jax.configs"}
             assert not isinstance(node, ast.Import)
+
+
+RETIRED = {
+    *("crew", "Crew", "meeting", "meet", "part", "Place", "Line", "patience", "beat", "hear"),
+    *("together", "by_first", "agree", "number", "Vote", "claim", "seen", "finds", "any_shape", "averaged", "clean"),
+    *("alone", "judge", "Judge", "Parts", "finding", "cautions", "frames", "Finder", "Grid"),
+    *("YOUNGER", "MAY_CHANGE", "LENGTH", "OF_MODALITY", "LIKELY", "SURE", "generators"),
+}
+"""Names that only this project's history explains; ../shared/STYLE.md has the field's terms for them."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_defined_under_a_retired_name(module):
+    """Modules, functions, classes, constants and fields; not local variables."""
+    defined = {module.rpartition(".")[2]}
+    for node in ast.walk(ast.parse(source_of(module))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        if isinstance(node, ast.ClassDef | ast.Module):
+            for statement in node.body:
+                targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+                defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+    assert not defined & RETIRED
+    assert module.rpartition(".")[2] not in {"fills", "whole", "shown"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_numpy_s_random_generators_are_called_rng(module):
+    for node in ast.walk(ast.parse(source_of(module))):
+        if isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation) == "np.random.Generator":
+            assert node.arg == "rng"

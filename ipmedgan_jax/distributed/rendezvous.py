@@ -65,14 +65,14 @@ def _answer(coordinator: str, count: int, own: str) -> tuple[str, int]:
         listener.register_function(report)
         while len(reports) < count and time.monotonic() < deadline:
             listener.handle_request()
-        answer += judge([json.loads(text) for text in reports], count)
+        answer += first_disagreement([json.loads(text) for text in reports], count)
         deadline = time.monotonic() + 10
         while len(told) < len(reports) and time.monotonic() < deadline:
             listener.handle_request()
     return answer[0], answer[1]
 
 
-def judge(reports: list[dict[str, Any]], count: int) -> tuple[str, int]:
+def first_disagreement(reports: list[dict[str, Any]], count: int) -> tuple[str, int]:
     """What is wrong with what the processes say, process 0 first, and the exit code; "" where all is well."""
     hosts: dict[int, str] = {}
     for report in reports:

@@ -74,7 +74,7 @@ def report(rank, host, **values):
     ],
 )
 def test_what_is_wrong_is_said_with_the_process_and_its_machine(other, message):
-    said, exit_code = rendezvous.judge([report(0, "a", seed=0, code="x"), other], 2)
+    said, exit_code = rendezvous.first_disagreement([report(0, "a", seed=0, code="x"), other], 2)
     assert (said, exit_code) == (message, BAD_INPUT if message else 0)
 
 
