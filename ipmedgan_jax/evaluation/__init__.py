@@ -1,1 +1,1 @@
-"""Scores of fills and of found damage, reports, comparisons and figures."""
+"""Scores of fills and of found damage, with reports, comparisons of runs, and figures."""

@@ -1,8 +1,7 @@
-"""Evaluated runs side by side: reading and checking them, the tables, the figure and the scatter.
+"""Writes a comparison of evaluated runs: tables, a figure of fills, and a plot of the subjects' scores.
 
-A run is checked against itself (its slices' scores must add up to its subjects' and its report's) and against the first
-(the same data, holes and slices): what is compared is what was scored. All means are over subjects, but for KID, which
-weighs pairs of slices.
+All means are over subjects, except KID, which averages pairs of slices. `evaluated_runs` reads the runs and checks that they
+can be compared.
 """
 
 from collections.abc import Sequence
@@ -15,24 +14,23 @@ from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
 from ipmedgan_jax.evaluation.comparison_tables import difference_table, group_table, hole_table, image_table, paper_table
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
-# ------------------------------------------------------------------ reading
-
-
-# ------------------------------------------------------------------ tables
-
-
-# ------------------------------------------------------------------ files
-
 
 def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: int, caption: str) -> None:
-    """Writes table.md, table.csv, table.tex, figure.png and subjects.png."""
+    """Writes table.md, table.csv, table.tex, figure.png and subjects.png into the folder `output`.
+
+    Args:
+      runs: the runs, in the order of the rows.
+      reference: the run from which paired differences are taken; None leaves their table out.
+      cases: number of rows of figure.png.
+      caption: text behind the heading of table.md.
+    """
     output.mkdir(parents=True, exist_ok=True)
     tables = [hole_table(runs)]
     if reference is not None and len(runs) > 1:
         tables.append(difference_table(runs, reference))
     tables += [group_table(runs), image_table(runs)]
-    if beside := paper_table(runs):
-        tables.append(beside)
+    if printed := paper_table(runs):
+        tables.append(printed)
     sections = [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
     files.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections]))
     files.write_text(output / "table.tex", "\n".join(table.latex() for table in tables))
@@ -42,6 +40,7 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: in
 
 
 def _header(runs: Sequence[Run], caption: str) -> str:
+    """Returns the first line of table.md: what was scored, and the caption."""
     report = runs[0].report
     data, holes = report["data"], report["holes"]
     return (
@@ -51,13 +50,13 @@ def _header(runs: Sequence[Run], caption: str) -> str:
 
 
 def _csv_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row a system, region and metric."""
+    """Returns the rows of table.csv: one for each run, region and metric."""
     rows = []
     for run in runs:
         for region in reports.REGIONS:
             for metric, estimate in run.report["region"][region].items():
                 if isinstance(estimate, dict):
                     low, high = estimate["ci95"] or ("", "")
-                    figures_of_it = {"mean": estimate["mean"], "low": low, "high": high}
-                    rows.append({"system": run.label, "region": region, "metric": metric} | figures_of_it)
+                    values = {"mean": estimate["mean"], "low": low, "high": high}
+                    rows.append({"system": run.label, "region": region, "metric": metric} | values)
     return rows

@@ -1,4 +1,4 @@
-"""Figures of evaluated runs: fills side by side, and every subject's scores."""
+"""Figures of evaluated runs: fills side by side, and the scores of every subject."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,29 +8,30 @@ from ipmedgan_jax.evaluation import figures
 from ipmedgan_jax.evaluation.dot_plot import Panel, dot_plot
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
-SCATTERED = (("SSIM", "ssim"), ("PSNR (dB)", "psnr"), ("VGG distance", "vgg_distance"))
+PANELS = (("SSIM", "ssim"), ("PSNR (dB)", "psnr"), ("VGG distance", "vgg_distance"))
+"""Panels of subjects.png: title, metric."""
 
 
 def figure(runs: Sequence[Run], path: Path, *, cases: int) -> None:
-    """The paper's Fig. 2: a row a case; context, each system's fill, and the image."""
+    """Writes a figure like the paper's Fig. 2: a row for each slice, with context, each system's fill, and the image."""
     first = runs[0].fills
     rows = []
     for example in range(min(cases, len(first.shown))):
-        which = int(first.shown[example])
-        image, hole = first.image[example], first.hole[which]
+        index = int(first.shown[example])
+        image, hole = first.image[example], first.hole[index]
         context = context_image(image, box_mask(hole, image.shape), -1.0)
-        filled = [(run.label, first.inpainted(example, run.fills.fill[which])) for run in runs]
+        filled = [(run.label, first.inpainted(example, run.fills.fill[index])) for run in runs]
         tiles = (("context", context), *filled, ("image", image))
-        caption = (str(first.subject[which]), f"slice {int(first.index[which])}")
+        caption = (str(first.subject[index]), f"slice {int(first.index[index])}")
         rows.append(figures.Row(caption, tiles, (int(hole[0]), int(hole[1]), int(hole[2]), int(hole[3]))))
     figures.example_grid(rows, path, tile=192)
 
 
 def scatter(runs: Sequence[Run], path: Path) -> None:
-    """Each subject's mean in each system, one dot each, and the mean over subjects."""
+    """Writes a dot plot: each system's mean for each subject, and its mean over subjects."""
     panels = [
         Panel(f"{title}, in the hole", tuple(run.per_subject(metric) for run in runs))
-        for title, metric in SCATTERED
+        for title, metric in PANELS
         if runs[0].estimate(metric)
     ]
     dot_plot(panels, [run.label for run in runs], path)

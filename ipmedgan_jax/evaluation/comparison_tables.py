@@ -1,4 +1,4 @@
-"""Tables of evaluated runs. All means are over subjects, but for KID, which weighs pairs of slices."""
+"""Tables of evaluated runs. All means are over subjects, except KID, which averages pairs of slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,26 +24,28 @@ PAPER = {
         "ipmedgan": (0.3818, 18.32, 1121.2, 0.9262),
     },
 }
-"""Table I as printed (arXiv 1810.06621): SSIM, PSNR, MSE, UQI; its GLCIC is the cited code's."""
+"""Table I as printed (arXiv 1810.06621): SSIM, PSNR, MSE, UQI. Its GLCIC is that of the cited code."""
 
 
-BESIDE_PAPER = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 1), ("UQI", "uqi_sewar", 4))
+PAPER_COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 1), ("UQI", "uqi_sewar", 4))
+"""Columns beside the printed Table I: heading, metric, decimals."""
 
 
-PAIRED = (*reports.COLUMNS[:4], ("VGG", "vgg_distance", 4))
-"""Columns of the paired differences."""
+PAIRED_COLUMNS = (*reports.COLUMNS[:4], ("VGG", "vgg_distance", 4))
+"""Columns of the paired differences: heading, metric, decimals."""
 
 
 GROUPS = ((0.0, 0.75), (0.75, 0.95), (0.95, 1.0 + 1e-9))
-"""Shares of foreground in a hole, from and below: holes at the head's edge, mostly and wholly inside it."""
+"""Ranges of a hole's share of foreground, upper bounds excluded: at the head's edge, mostly and wholly inside the head."""
 
 
 RESAMPLES = 2000
+"""Bootstrap samples of an interval."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, a sentence on how to read it, a heading and rows of text."""
+    """A table of text: title, note on how to read it, heading and rows."""
 
     title: str
     note: str
@@ -54,7 +56,7 @@ class Table:
         return f"{reports.markdown_table([self.heading, *self.rows])}\n"
 
     def latex(self) -> str:
-        """A booktabs table."""
+        """Returns the table for LaTeX with the package booktabs."""
         lines = [" & ".join(map(_latex, row)) + r" \\" for row in (self.heading, *self.rows)]
         body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
         columns = "l" + "r" * (len(self.heading) - 1)
@@ -65,6 +67,7 @@ class Table:
 
 
 def hole_table(runs: Sequence[Run]) -> Table:
+    """Returns the scores in the hole, with each run's training length, parameters and seconds a slice."""
     heading = ("system", *(title for title, _, _ in reports.COLUMNS), "trained on", "parameters", "s/slice")
     return Table(
         "In the hole",
@@ -83,16 +86,17 @@ def hole_table(runs: Sequence[Run]) -> Table:
 
 
 def _costs(run: Run) -> tuple[str, str, str]:
-    """Slices trained on, parameters, seconds a slice."""
+    """Returns a run's cells: slices trained on, parameters, seconds a slice."""
     seen, parameters, seconds = (run.report[key] for key in ("images_seen", "parameters", "seconds_per_slice"))
     return (f"{seen:,}" if seen else "-", f"{parameters / 1e6:.2f} M" if parameters else "-", f"{seconds or 0:.2g}")
 
 
 def image_table(runs: Sequence[Run]) -> Table:
+    """Returns the scores in the whole image."""
     columns = reports.COLUMNS[:5]
     return Table(
         "In the whole image",
-        "The fill in its place, everything else as it was: mostly known pixels.",
+        "The fill in the hole, the image elsewhere: most pixels are known.",
         ("system", *(title for title, _, _ in columns)),
         tuple(
             (run.label, *(reports.cell(run.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
@@ -102,66 +106,66 @@ def image_table(runs: Sequence[Run]) -> Table:
 
 
 def paper_table(runs: Sequence[Run]) -> Table | None:
-    """Beside the printed Table I; None where no system of it was run."""
+    """Returns the scores beside the paper's printed ones; None if none of its systems is among the runs."""
     modality = runs[0].report["data"]["modality"]
     printed = PAPER.get(modality, {})
-    beside = [run for run in runs if run.system in printed]
-    if not beside:
+    systems_of_paper = [run for run in runs if run.system in printed]
+    if not systems_of_paper:
         return None
     heading = ["system"]
-    for title, _, _ in BESIDE_PAPER:
+    for title, _, _ in PAPER_COLUMNS:
         heading += [title, f"{title}, printed"]
 
     def row(run: Run) -> tuple[str, ...]:
         cells = [run.label]
-        for (_, metric, decimals), value in zip(BESIDE_PAPER, printed[run.system], strict=True):
+        for (_, metric, decimals), value in zip(PAPER_COLUMNS, printed[run.system], strict=True):
             cells += [reports.cell(run.estimate(metric), decimals), f"{value:.{decimals}f}"]
         return tuple(cells)
 
     return Table(
         f"Beside the paper's Table I ({modality.upper()})",
-        "Other data, other subjects, other holes and another length of training: the printed numbers are there to be looked "
-        "at, not compared with. UQI here is the formula of the package sewar, the reading that the printed ones fit.",
+        "Other data, other subjects, other holes and another length of training: the printed numbers are shown for "
+        "orientation, not for comparison. UQI here is the formula of the package sewar, which fits the printed values.",
         tuple(heading),
-        tuple(map(row, beside)),
+        tuple(map(row, systems_of_paper)),
     )
 
 
 def difference_table(runs: Sequence[Run], reference: Run) -> Table:
-    """Each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
+    """Returns each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
     others = [run for run in runs if run is not reference]
-    columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED}
+    columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED_COLUMNS}
     rows = []
     for i, run in enumerate(others):
         cells = [run.label]
-        for _, metric, decimals in PAIRED:
+        for _, metric, decimals in PAIRED_COLUMNS:
             estimate, p = columns[metric][i]
             cells.append(f"{reports.cell(estimate, decimals, signed=True)}{'' if p is None else f', p {_p_text(p)}'}")
         rows.append(tuple(cells))
     return Table(
         f"Paired differences from {reference.label}",
-        "The row's score less the reference's, subject by subject: mean and 95 % interval; p of Wilcoxon's signed-rank test "
-        "over subjects, two-sided, corrected after Holm over the rows of a column.",
-        ("system", *(title for title, _, _ in PAIRED)),
+        "The row's score minus the reference's, subject by subject: mean and 95 % interval; p of Wilcoxon's two-sided "
+        "signed-rank test over subjects, with Holm's correction over the rows of a column.",
+        ("system", *(title for title, _, _ in PAIRED_COLUMNS)),
         tuple(rows),
     )
 
 
 def _differences(others: Sequence[Run], reference: Run, metric: str) -> list[tuple[dict[str, Any], float | None]]:
-    """For each run: the mean difference with its interval, and Holm's p (None for fewer than two subjects)."""
+    """Returns, for each run, the mean difference with its interval, and Holm's p (None for fewer than two subjects)."""
     differences = [run.per_subject(metric) - reference.per_subject(metric) for run in others]
     estimates = [
-        {"mean": float(each.mean()), "ci95": reports.bootstrap_interval(each.tolist(), resamples=RESAMPLES)}
-        for each in differences
+        {"mean": float(paired.mean()), "ci95": reports.bootstrap_interval(paired.tolist(), resamples=RESAMPLES)}
+        for paired in differences
     ]
     if not differences or len(differences[0]) < 2:
         return [(estimate, None) for estimate in estimates]
-    raw = [float(wilcoxon(each).pvalue) if np.any(each) else 1.0 for each in differences]
-    return list(zip(estimates, holm(raw), strict=True))
+    p_values = [float(wilcoxon(paired).pvalue) if np.any(paired) else 1.0 for paired in differences]
+    return list(zip(estimates, holm(p_values), strict=True))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction (1979): p values of a family, each valid for all of it."""
+    """Returns a family's p values after Holm's correction (1979); each is valid for the whole family."""
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
@@ -170,7 +174,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def group_table(runs: Sequence[Run]) -> Table:
-    """PSNR and VGG distance by the hole's share of foreground."""
+    """Returns PSNR and VGG distance by the hole's share of foreground."""
     columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
     counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
@@ -185,7 +189,7 @@ def group_table(runs: Sequence[Run]) -> Table:
 
     return Table(
         "By the hole's share of foreground",
-        "Holes at the head's edge, mostly inside it, and inside it; in brackets the number of holes.",
+        "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets.",
         ("system", *heading),
         tuple(
             (run.label, *(value(run, low, high, metric, decimals) for low, high, _, metric, decimals in columns))

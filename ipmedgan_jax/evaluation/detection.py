@@ -1,7 +1,7 @@
-"""Damage found in slices with known, simulated damage, and how well: used by training and by `evaluate`.
+"""The evaluation task of finding damage: slices with known, simulated damage, and the scores of what is found in them.
 
-All scores are of pixels, counted over a subject's slices, intact ones included, and then taken per subject: a subject's Dice
-is that of all its slices together, so that finding damage where there is none costs, and one small spot weighs as it is.
+Scores count pixels over all of a subject's slices, intact ones included, and are taken per subject. A subject's Dice is that
+of all its slices together: damage found where there is none lowers it, and a small spot weighs no more than its pixels.
 """
 
 import statistics
@@ -25,7 +25,7 @@ from ipmedgan_jax.systems.inference import LearnedFind
 
 @dataclass(frozen=True)
 class Count:
-    """Of one slice: pixels rightly found, wrongly found, and missed; its `kind` of damage; seconds that the finding took."""
+    """Counts of one slice: pixels rightly found, wrongly found, and missed; its `kind` of damage; the seconds it took."""
 
     subject: str
     kind: str
@@ -37,7 +37,7 @@ class Count:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """One slice and what was found in it."""
+    """One slice, the likelihood `[H, W]` of damage that was found in it, and the seconds that this took."""
 
     slice: DamagedSlice
     likelihood: np.ndarray
@@ -45,62 +45,71 @@ class Found:
 
     @property
     def mask(self) -> np.ndarray:
+        """The pixels found to be damaged, bool `[H, W]`."""
         return damaged_pixels(self.likelihood)
 
     @property
     def count(self) -> Count:
+        """The pixel counts of the slice."""
         found, true = self.mask, self.slice.mask
-        right, wrong, missed = (int(np.count_nonzero(each)) for each in (found & true, found & ~true, ~found & true))
+        right, wrong, missed = (int(np.count_nonzero(pixels)) for pixels in (found & true, found & ~true, ~found & true))
         return Count(self.slice.record.subject, self.slice.kind, right, wrong, missed, self.seconds)
 
 
 def find_in_slices(find: Find, slices: Iterable[DamagedSlice], *, batch_size: int) -> Iterator[Found]:
-    """In their order."""
+    """Applies `find` to the slices in batches and yields what is found, in the slices' order."""
     for group, padded in in_groups(slices, batch_size):
         start = time.perf_counter()
-        likelihoods = find(np.stack([each.image for each in padded])[..., None])
+        likelihoods = find(np.stack([damaged_slice.image for damaged_slice in padded])[..., None])
         seconds = (time.perf_counter() - start) / batch_size
-        for each, likelihood in zip(group, likelihoods[..., 0], strict=False):
-            yield Found(each, likelihood, seconds)
+        for damaged_slice, likelihood in zip(group, likelihoods[..., 0], strict=False):
+            yield Found(damaged_slice, likelihood, seconds)
 
 
 def subject_scores(counts: Iterable[Count]) -> dict[str, dict[str, float]]:
-    """{subject: {score: value}}: `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind, `slice_specificity`.
+    """Returns {subject: {score: value}}.
 
-    `slice_specificity` is the share of a subject's intact slices in which nothing was found. A score that a subject
-    cannot have is left out.
+    The scores are `dice`, `sensitivity`, `precision`, `dice_KIND` for each kind of damage, and `slice_specificity`, the
+    share of a subject's intact slices in which nothing was found. A score that is not defined for a subject is left out.
     """
     by_subject: dict[str, list[Count]] = {}
-    for each in counts:
-        by_subject.setdefault(each.subject, []).append(each)
+    for count in counts:
+        by_subject.setdefault(count.subject, []).append(count)
     return {subject: _scores(by_subject[subject]) for subject in sorted(by_subject)}
 
 
 def _scores(counts: Sequence[Count]) -> dict[str, float]:
+    """Returns one subject's scores, those that are defined."""
     right, wrong, missed = _sums(counts)
     scores = {
-        "dice": _share(2 * right, 2 * right + wrong + missed),
-        "sensitivity": _share(right, right + missed),
-        "precision": _share(right, right + wrong),
+        "dice": _ratio(2 * right, 2 * right + wrong + missed),
+        "sensitivity": _ratio(right, right + missed),
+        "precision": _ratio(right, right + wrong),
     }
-    for kind in sorted({each.kind for each in counts} - {INTACT}):
-        right, wrong, missed = _sums([each for each in counts if each.kind == kind])
-        scores[f"dice_{kind}"] = _share(2 * right, 2 * right + wrong + missed)
-    intact = [each for each in counts if each.kind == INTACT]
-    scores["slice_specificity"] = _share(sum(not each.wrong for each in intact), len(intact))
+    for kind in sorted({count.kind for count in counts} - {INTACT}):
+        right, wrong, missed = _sums([count for count in counts if count.kind == kind])
+        scores[f"dice_{kind}"] = _ratio(2 * right, 2 * right + wrong + missed)
+    intact = [count for count in counts if count.kind == INTACT]
+    scores["slice_specificity"] = _ratio(sum(not count.wrong for count in intact), len(intact))
     return {name: value for name, value in scores.items() if value is not None}
 
 
 def _sums(counts: Sequence[Count]) -> tuple[int, int, int]:
-    return sum(each.right for each in counts), sum(each.wrong for each in counts), sum(each.missed for each in counts)
+    """Adds up the pixels rightly found, wrongly found, and missed."""
+    return (
+        sum(count.right for count in counts),
+        sum(count.wrong for count in counts),
+        sum(count.missed for count in counts),
+    )
 
 
-def _share(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
+def _ratio(part: float, total: float) -> float | None:
+    """Returns part / total, or None if the total is 0."""
+    return float(part / total) if total else None
 
 
 def report(counts: Sequence[Count], *, resamples: int, **about: Any) -> dict[str, Any]:
-    """The content of metrics.json; `about` is passed on. UserError without slices."""
+    """Returns the content of metrics.json, with the entries `about`. Raises UserError without slices."""
     if not counts:
         raise UserError("no slice to find damage in, at least one expected (data.dir)")
     by_subject = subject_scores(counts)
@@ -114,7 +123,7 @@ def report(counts: Sequence[Count], *, resamples: int, **about: Any) -> dict[str
 
 
 def table(report: dict[str, Any]) -> str:
-    """A Markdown table of a report's scores."""
+    """Returns a Markdown table of a report's scores."""
     scores = report["region"]["image"]
     return reports.markdown_table([["score", "mean"], *([name, reports.cell(score, 3)] for name, score in scores.items())])
 
@@ -124,7 +133,7 @@ def table(report: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SearchedSlice:
-    """What is kept of a slice: its pixel counts and, of the few that are shown, its row."""
+    """The result of one slice: its pixel counts, and its row of the figure if it is shown."""
 
     count: Count
     row: figures.Row | None
@@ -132,7 +141,7 @@ class SearchedSlice:
 
 @dataclass(frozen=True)
 class DamageFinding:
-    """The task of finding: each slice of a split is searched twice, with simulated damage and as it is."""
+    """The task of finding damage: each slice of a split is searched twice, with simulated damage and intact."""
 
     experiment: Experiment
 
@@ -189,7 +198,7 @@ class DamageFinding:
 
 
 def example_row(found: Found) -> figures.Row:
-    """The damaged slice, the damage, its likelihood, and what was found: right is white, wrong red, missed blue."""
+    """Returns a slice's row: slice, damage, likelihood, and what was found (right is white, wrong red, missed blue)."""
     record, true, image = found.slice.record, found.slice.mask, found.slice.image
     colours = np.zeros((*image.shape, 3), np.uint8)
     colours[found.mask & true] = 255

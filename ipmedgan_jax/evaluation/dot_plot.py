@@ -1,4 +1,4 @@
-"""Dots in panels side by side, a line a name: every subject's score in every system, and the means. Drawn with Pillow."""
+"""Dot plots, drawn with Pillow: a panel for each score, a line for each system, a dot for each subject, and the mean."""
 
 import math
 from collections.abc import Sequence
@@ -11,31 +11,31 @@ from PIL import Image, ImageDraw
 from ipmedgan_jax.evaluation.figures import font
 
 PAGE, INK, GRID, DOT = (255, 255, 255), (0, 0, 0), (226, 226, 226), (59, 111, 182)
-"""RGB."""
+"""RGB: background, text and axes, grid lines, dots."""
 
 OPACITY = 0.45
-"""Of a dot: where several lie on each other it is darker."""
+"""Opacity of a dot: overlapping dots are darker."""
 
 LINE, PANEL, GAP, MARGIN, AXIS = 56, 480, 36, 20, 60
-"""Pixels: a name's height, a panel's width, between panels, round the page, below the panels."""
+"""Pixels: height of a line, width of a panel, gap between panels, margin of the page, space below the panels."""
 
 TICK, RADIUS, MEAN = 5, 4.5, (3, 28)
-"""Pixels: length of a tick, radius of a dot, width and height of the mark of a mean."""
+"""Pixels: length of a tick, radius of a dot, width and height of a mean's bar."""
 
 FINER = 2
-"""Drawn this many times larger and then reduced, which smooths edges."""
+"""Scale of the drawing before it is reduced, which smooths edges."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The axis's title, and of each name the values `[n]`; those that are NaN are not drawn."""
+    """One panel: the title of its axis, and the values `[n]` of each line. NaN is not drawn."""
 
     title: str
     values: tuple[np.ndarray, ...]
 
 
 def dot_plot(panels: Sequence[Panel], names: Sequence[str], path: Path) -> None:
-    """Writes a PNG; a panel's axis spans its values."""
+    """Writes a PNG with the panels side by side, a line for each name. A panel's axis spans its values."""
     labels = font(18 * FINER)
     left = MARGIN + math.ceil(max(labels.getlength(name) for name in names) / FINER) + 2 * TICK
     width = left + len(panels) * (PANEL + GAP) - GAP + MARGIN
@@ -49,7 +49,7 @@ def dot_plot(panels: Sequence[Panel], names: Sequence[str], path: Path) -> None:
 
 
 def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:
-    """Round numbers in [low, high], 1, 2 or 5 times a power of ten apart."""
+    """Returns the round numbers in [low, high]; their distance is 1, 2 or 5 times a power of ten."""
     smallest = (high - low) / at_most
     power = 10.0 ** math.floor(math.log10(smallest))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= smallest)
@@ -57,12 +57,16 @@ def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:
 
 
 def span(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The lowest and the highest value, and a little more on either side."""
+    """Returns the range of an axis: the lowest and the highest finite value, widened on each side.
+
+    The margin is 5 % of their distance, or of their size if they are equal. Without a finite value the range is [0, 1],
+    widened.
+    """
     finite = np.concatenate(values)
     finite = finite[np.isfinite(finite)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    more = 0.05 * (high - low) or max(0.05 * abs(high), 1e-3)
-    return float(low - more), float(high + more)
+    margin = 0.05 * (high - low) or max(0.05 * abs(high), 1e-3)
+    return float(low - margin), float(high + margin)
 
 
 def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
@@ -95,7 +99,7 @@ def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
 
 
 def _draw_dot(page: Image.Image, middle: tuple[float, float]) -> None:
-    """Mixes the colour of a dot into the page."""
+    """Blends the colour of a dot into the page."""
     x, y = _scaled(middle)
     size = round(2 * RADIUS * FINER)
     mask = Image.new("L", (size + 1, size + 1))

@@ -1,6 +1,6 @@
-"""A run, or a classical fill, evaluated on the test or validation subjects.
+"""Evaluates a run, or a classical fill, on the test or validation subjects.
 
-Each process evaluates its share of the slices. The first process writes what all have found.
+Each process evaluates its share of the slices. The first process writes the results of all.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import figures, scoring
 from ipmedgan_jax.evaluation.filling import HoleFilling
-from ipmedgan_jax.evaluation.tasks import Task, task_of
+from ipmedgan_jax.evaluation.tasks import Task, make_task
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.classical import FILLS
@@ -24,7 +24,10 @@ from ipmedgan_jax.systems.interface import Tree
 
 
 def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
-    """Evaluates a run's best or latest checkpoint (`evaluation.checkpoint`); returns the content of metrics.json."""
+    """Evaluates a run's best or latest checkpoint (`evaluation.checkpoint`) and returns the content of metrics.json.
+
+    Raises UserError if the run has another config or no checkpoint, or if the results cannot be written.
+    """
 
     def restore() -> tuple[int, Tree, Tree]:
         run_folder.check_same_run(experiment, workdir)
@@ -38,7 +41,7 @@ def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
     step, params, statistics = processes.run_on_all(restore)
     processes.assert_equal(checkpoint=step)
     logging.info("evaluating step %d", step)
-    task = task_of(experiment)
+    task = make_task(experiment)
     predict = task.network().bind(params, statistics)
     about = {
         "step": step,
@@ -49,7 +52,10 @@ def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
 
 
 def evaluate_classical(experiment: Experiment, system: str, workdir: Path) -> dict[str, Any]:
-    """Evaluates a classical fill; returns the content of metrics.json."""
+    """Evaluates the classical fill `system` and returns the content of metrics.json.
+
+    Raises UserError if the folder holds a trained run, or if the results cannot be written.
+    """
     if (workdir / run_folder.CONFIG_FILE).exists():
         raise UserError(f"{workdir}: holds a trained run, whose scores would be lost; choose another --workdir")
     task = HoleFilling(experiment, system)
@@ -57,12 +63,14 @@ def evaluate_classical(experiment: Experiment, system: str, workdir: Path) -> di
 
 
 def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, workdir: Path, **about: Any) -> dict[str, Any]:
-    """Evaluates `predict` on all slices of the split and writes `WORKDIR/evaluation`; `about` goes into the report.
+    """Evaluates `predict` on all slices of the split, writes `WORKDIR/evaluation`, and returns the content of metrics.json.
 
-    The few slices of examples.png are evenly spread, whatever their scores.
+    The entries `about` go into the report. The slices of examples.png are spread evenly over the split, whatever their
+    scores.
     """
     directory, split = workdir / "evaluation", experiment.evaluation.split
-    _write_on_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)  # before the work, not after it
+    # First of all: a folder that cannot be written must not cost a whole evaluation.
+    _write_on_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
     shown = set(pipeline.spread(task.count(split), experiment.evaluation.examples))
 
     def evaluate_share() -> list[Any]:
@@ -84,7 +92,7 @@ def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, wo
 
 
 def _write_on_first(write: Callable[[], None], directory: Path) -> None:
-    """The first process writes to the folder, and all wait for it. UserError, in all, where it cannot."""
+    """Lets the first process write to the folder while the others wait. Raises UserError, in all, if it cannot write."""
 
     def work() -> None:
         try:

@@ -1,7 +1,7 @@
-"""Evaluated runs, read and checked.
+"""Reads evaluated runs and checks that they can be compared.
 
-A run is checked against itself (its slices' scores must add up to its subjects' and its report's) and against the first
-(the same data, holes and slices): what is compared is what was scored.
+A run must agree with itself: its slices' scores must give its subjects' and its report's means. It must also agree with the
+first run: the same data, holes and slices must have been scored.
 """
 
 import csv
@@ -33,12 +33,12 @@ TITLES = {
     "ipmedgan": "ip-MedGAN",
     "ipmedgan_plus": "ip-MedGAN plus (ours)",
 }
-"""Systems as tables name them."""
+"""Names of systems in tables and figures."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One evaluated run: its report (metrics.json), scores and fills. `label` is what tables and figures call it."""
+    """One evaluated run: its report (metrics.json), scores and fills. `label` is its name in tables and figures."""
 
     folder: Path
     label: str
@@ -51,16 +51,17 @@ class Run:
         return self.report["system"]
 
     def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
-        """Each subject's mean, subjects in order of name; NaN where the metric was not taken."""
+        """Returns each subject's mean `[subjects]`, in order of name; NaN if the metric was not taken."""
         means = reports.subject_means(self.scores, region).values()
         return np.array([subject.get(metric, math.nan) for subject in means])
 
     def estimate(self, metric: str, region: str = "hole") -> dict[str, Any] | None:
+        """Returns the report's {"mean", "ci95"} of a metric, None if it was not taken."""
         return self.report["region"][region].get(metric)
 
 
 def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs that can be compared, in the order given, and why others cannot."""
+    """Reads the runs that can be compared, in the order of the folders; also returns the reasons why others cannot."""
     runs: list[Run] = []
     left_out: list[str] = []
     for folder in folders:
@@ -71,11 +72,11 @@ def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
             runs.append(run)
         except UserError as error:
             left_out.append(str(error))
-    return _told_apart(runs), left_out
+    return _label_uniquely(runs), left_out
 
 
 def read(folder: Path) -> Run:
-    """UserError for files that are missing, damaged, or do not agree with each other."""
+    """Reads one evaluated run. Raises UserError if its files are missing, damaged, or do not agree with each other."""
     directory = folder / "evaluation"
     path = directory / "metrics.json"
     try:
@@ -93,19 +94,20 @@ def read(folder: Path) -> Run:
     except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{directory}: damaged or of another version ({error}); evaluate the run again") from error
     filled = saved_fills.read(directory / saved_fills.FILE)
-    if [(score.subject, score.volume, score.index) for score in scores] != _names(filled):
+    if [(score.subject, score.volume, score.index) for score in scores] != _slice_names(filled):
         raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")
     return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
 
 
-def _names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
+def _slice_names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
+    """Returns subject, volume and index of each slice."""
     return [(str(s), str(v), int(i)) for s, v, i in zip(filled.subject, filled.volume, filled.index, strict=True)]
 
 
 def _check_sums(
     report: dict[str, Any], scores: Sequence[reports.SliceScore], subjects: Sequence[dict[str, str]], directory: Path
 ) -> None:
-    """Slices' scores must give the subjects' means, and those the report's."""
+    """Raises UserError unless the slices' scores give the subjects' means, and those the report's."""
     if report["slices"] != len(scores) or report["subjects"] != len(subjects):
         raise UserError(f"{directory}: metrics.json counts other slices or subjects than the tables; evaluate the run again")
     for region in reports.REGIONS:
@@ -123,20 +125,23 @@ def _check_sums(
 
 
 def _check_same(first: Run, run: Run) -> None:
-    """The same data, the same holes."""
+    """Raises UserError unless both runs were scored on the same data and holes, with the same metrics."""
     for what, key in (("data", "fingerprint"), ("weights of the VGG distance", "vgg19")):
         if first.report["data"][key] != run.report["data"][key]:
             raise UserError(f"{run.folder}: scored with other {what} than {first.folder}")
-    metrics = [set(each.report["region"]["hole"]) for each in (first, run)]
-    if metrics[0] != metrics[1]:
+    if first.report["region"]["hole"].keys() != run.report["region"]["hole"].keys():
         raise UserError(f"{run.folder}: scored with other metrics than {first.folder}")
-    places = [[(s.subject, s.volume, s.index, s.hole) for s in each.scores] for each in (first, run)]
-    if places[0] != places[1]:
+    if _holes(first) != _holes(run):
         raise UserError(f"{run.folder}: scored on other holes than {first.folder}")
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """Runs of one system get their folders' names too."""
+def _holes(run: Run) -> list[tuple]:
+    """Returns subject, volume, index and hole of each slice."""
+    return [(score.subject, score.volume, score.index, score.hole) for score in run.scores]
+
+
+def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
+    """Adds the folder's name to the label of each run whose system occurs more than once."""
     labels = [run.label for run in runs]
     return [
         Run(run.folder, f"{run.label} ({run.folder.name})", run.report, run.scores, run.fills)
@@ -147,9 +152,9 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
 
 
 def find_reference(runs: Sequence[Run], name: str) -> Run | None:
-    """The run of that folder's name, or of that system; None where there is none."""
-    for wanted in (lambda run: run.folder.name == name, lambda run: run.system == name):
+    """Returns the run whose folder has this name, else the first of this system, else None."""
+    for is_reference in (lambda run: run.folder.name == name, lambda run: run.system == name):
         for run in runs:
-            if wanted(run):
+            if is_reference(run):
                 return run
     return None

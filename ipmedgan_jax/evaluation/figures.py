@@ -1,6 +1,6 @@
 """Pictures of slices and their fills, drawn with Pillow: a run's examples, systems side by side, TensorBoard's images.
 
-Images are float [H, W] in [-1, 1], shown as 0..255; differences are float [H, W] of the same unit.
+Images are float [H, W] in [-1, 1] and are shown as 0..255. Differences are float [H, W] in the unit of the images.
 """
 
 import math
@@ -13,25 +13,25 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 BACKGROUND, INK, FAINT, OUTLINE = (17, 19, 24), (236, 238, 242), (150, 156, 168), (255, 176, 32)
-"""RGB: page, titles and first caption lines, further lines, the hole's outline."""
+"""RGB: page, titles and first lines of captions, further lines of captions, the hole's outline."""
 
 DIFFERENCE_RANGE = 64
-"""Grey levels of 0..255 that a difference of full colour stands for: fixed, so that figures can be compared."""
+"""Difference, in grey levels of 0..255, that is drawn in full colour; fixed so that figures can be compared."""
 
 DIFFERENCE_TITLE = f"difference (blue -{DIFFERENCE_RANGE} .. +{DIFFERENCE_RANGE} red)"
 
 BLUE, RED = np.array([40.0, 130.0, 255.0]), np.array([255.0, 75.0, 50.0])
-"""RGB of too dark and too bright by `DIFFERENCE_RANGE` grey levels or more."""
+"""RGB where a fill is too dark and too bright by `DIFFERENCE_RANGE` grey levels or more."""
 
 GAP, MARGIN = 8, 20
-"""Pixels between tiles, and round the page."""
+"""Pixels: gap between tiles, margin of the page."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One slice of a figure: the caption's lines, (title, image) tiles, and the hole [row, column, height, width].
+    """One row of a figure, for one slice: lines of the caption, (title, image) tiles, the hole [row, column, height, width].
 
-    Tiles are greys [H, W] in [-1, 1] or colours [H, W, 3] uint8, all of one size.
+    Tiles are grey [H, W] in [-1, 1] or colour [H, W, 3] uint8, all of one size.
     """
 
     caption: tuple[str, ...]
@@ -47,7 +47,7 @@ def example_row(
     inpainted: np.ndarray,
     hole: tuple[int, int, int, int] | None = None,
 ) -> Row:
-    """The row of examples.png: the slice, what the system was given, what it made of it, and how far that is off."""
+    """Returns a row of examples.png: the slice, its context, the inpainted image, and its difference from the slice."""
     tiles = (
         ("image", image),
         ("context", context),
@@ -58,9 +58,9 @@ def example_row(
 
 
 def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int = 256) -> None:
-    """Writes a PNG of one row a slice, its tiles `tile` pixels high, the titles of the first row above the columns.
+    """Writes a PNG with one row for each slice, tiles `tile` pixels high, and the tiles' titles above the columns.
 
-    The same titles, and so as many tiles, are wanted in every row: ValueError otherwise.
+    Raises ValueError unless all rows have the same titles.
     """
     titles = _titles(rows)
     height, width = rows[0].tiles[0][1].shape[:2]
@@ -89,7 +89,7 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
 
 
 def image_grid(images: Sequence[np.ndarray], *, columns: int = 4) -> np.ndarray:
-    """Images [H, W] of one size, row by row, 2 black pixels between them -> uint8 [H', W']."""
+    """Arranges images [H, W] of one size row by row, 2 black pixels between them -> uint8 [H', W']."""
     height, width = images[0].shape
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
@@ -102,18 +102,18 @@ def image_grid(images: Sequence[np.ndarray], *, columns: int = 4) -> np.ndarray:
 
 
 def save_image(pixels: np.ndarray, path: Path) -> None:
-    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG."""
+    """Writes uint8 pixels [H, W] or [H, W, 3] as a PNG; creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
 
 def grey_levels(image: np.ndarray) -> np.ndarray:
-    """[-1, 1] -> uint8 0..255, values beyond clipped."""
+    """[-1, 1] -> uint8 0..255; values outside are clipped."""
     return np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def difference_colours(inpainted: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Where a fill is too bright (red) or too dark (blue), black where it is right: [H, W] -> uint8 [H, W, 3].
+    """Colours a fill's errors: red where too bright, blue where too dark, black where right; [H, W] -> uint8 [H, W, 3].
 
     Full colour stands for `DIFFERENCE_RANGE` grey levels of 0..255 or more.
     """
@@ -122,17 +122,17 @@ def difference_colours(inpainted: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _titles(rows: Sequence[Row]) -> list[str]:
-    """The column titles that all rows share."""
+    """Returns the column titles. Raises ValueError unless all rows have the same."""
     titles = [name for name, _ in rows[0].tiles]
     for row in rows:
         found = [name for name, _ in row.tiles]
         if found != titles:
-            raise ValueError(f"tiles {titles} wanted in every row, got {found} in {row.caption}")
+            raise ValueError(f"expected tiles {titles} in every row, got {found} in {row.caption}")
     return titles
 
 
 def _tile(pixels: np.ndarray, size: tuple[int, int], hole: tuple[int, int, int, int] | None) -> Image.Image:
-    """One image scaled to `size` (width, height), the hole outlined just outside its pixels."""
+    """Scales one image to `size` (width, height) and outlines the hole just outside its pixels."""
     levels = pixels if pixels.dtype == np.uint8 else grey_levels(pixels)
     height, width = levels.shape[:2]
     resampling = Image.Resampling.NEAREST if size[1] % height == 0 else Image.Resampling.LANCZOS
@@ -148,7 +148,7 @@ def _tile(pixels: np.ndarray, size: tuple[int, int], hole: tuple[int, int, int, 
 def _draw_caption(
     draw: ImageDraw.ImageDraw, lines: Sequence[str], middle: tuple[float, float], font: ImageFont.FreeTypeFont
 ) -> None:
-    """Lines of text, their block centred on the height of `middle`; the first stands out."""
+    """Draws lines of text, centred on the height of `middle`; the first line stands out."""
     x, y = middle
     for index, line in enumerate(lines):
         offset = (index - (len(lines) - 1) / 2) * 22
@@ -156,10 +156,10 @@ def _draw_caption(
 
 
 def _fitting_font(text: str, size: float, width: float) -> ImageFont.FreeTypeFont:
-    """The font of `size`, or of the smaller size at which `text` is `width` pixels wide."""
+    """Returns the font of `size`, or of the smaller size at which `text` is `width` pixels wide."""
     return font(min(size, size * width / font(size).getlength(text)))
 
 
 def font(size: float) -> ImageFont.FreeTypeFont:
-    """Pillow's own font; every wheel of Pillow has the FreeType that it needs."""
+    """Returns Pillow's own font; every wheel of Pillow has the FreeType that it needs."""
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))

@@ -1,4 +1,4 @@
-"""The task of filling: each slice of a split has one hole, and the fill is scored against what was there."""
+"""The evaluation task of filling: each slice of a split has one hole, whose fill is scored against the slice's own pixels."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +14,17 @@ from ipmedgan_jax.data.pipeline import EvaluationSlice
 from ipmedgan_jax.evaluation import figures, metrics, reports, saved_fills, scoring
 from ipmedgan_jax.evaluation.figures import Row
 from ipmedgan_jax.evaluation.reports import SliceScore
-from ipmedgan_jax.evaluation.scoring import Scored
+from ipmedgan_jax.evaluation.scoring import ScoredSlice
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.inference import LearnedInpaint
 
 
 @dataclass(frozen=True, eq=False)
 class FilledSlice:
-    """What is kept of a scored slice: its fill `[h, w]` and features `[2, 512]`; image `[H, W]` and row of the few shown."""
+    """The result of one slice: its scores, fill `[h, w]` and features `[2, 512]`.
+
+    Slices that are shown also keep their image `[H, W]` and their row of the figure; for the others both are None.
+    """
 
     score: SliceScore
     seconds: float
@@ -33,7 +36,7 @@ class FilledSlice:
 
 @dataclass(frozen=True)
 class HoleFilling:
-    """The task. `system` names what fills: the experiment's own system, or a classical fill."""
+    """The task of filling. `system` names what fills: the experiment's own system, or a classical fill."""
 
     experiment: Experiment
     system: str
@@ -110,7 +113,8 @@ class HoleFilling:
         return f"{reports.table([report])}\n{report['slices']} holes of {report['subjects']} {split} subject(s)"
 
 
-def _example_row(filled: Scored, fill_value: float) -> Row:
+def _example_row(filled: ScoredSlice, fill_value: float) -> Row:
+    """Returns the slice's row of examples.png."""
     score = filled.score
     return figures.example_row(
         (score.subject, f"slice {score.index}", f"{score.hole_scores['psnr']:.1f} dB in the hole"),

@@ -1,8 +1,8 @@
-"""How close a fill is to the truth: SSIM, PSNR, MSE, MAE, two readings of UQI, and a distance of VGG features.
+"""Image metrics of fills: SSIM, PSNR, MSE, MAE, two readings of UQI, and the kernel distance of VGG features.
 
-All scores take two patches [B, H, W] of grey levels on 0..255, the inpainted one and the true one, and return [B]
-float32. A patch is whatever region is asked about, a hole or the whole slice: nothing here knows of masks, but for
-the last function, which repeats the BraTS inpainting challenge's scores.
+All scores but the last two compare two patches [B, H, W] of grey levels on 0..255, the inpainted and the true one, and
+return [B] float32. A patch is a hole or a whole slice. Only `referee_scores`, which repeats the scores of the BraTS
+inpainting challenge, takes a mask.
 """
 
 from collections.abc import Sequence
@@ -12,49 +12,50 @@ import jax.numpy as jnp
 import numpy as np
 
 PEAK = 255.0
-"""Grey levels: the largest value, and the data range of SSIM and PSNR."""
+"""Grey levels: the largest value; also the data range of SSIM and PSNR."""
 
 PSNR_CAP = 100.0
-"""dB given to a fill whose PSNR is higher, a perfect one included: a mean over slices has to stay finite."""
+"""dB: the highest PSNR of a fill, also of a perfect one. Without a cap a mean over slices could be infinite."""
 
 SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
-"""Pixels: half the width of SSIM's 11x11 Gaussian window, and its standard deviation."""
+"""Pixels: radius of SSIM's 11x11 Gaussian window, and its standard deviation."""
 
 UQI_WINDOW = 8
-"""Pixels: the side of UQI's square window."""
+"""Pixels: side of UQI's square window."""
 
 MIN_PATCH = 2 * SSIM_RADIUS + 1
-"""Pixels: the smallest side of a patch that has an SSIM."""
+"""Pixels: smallest side of a patch for which SSIM is defined."""
 
 
 def mse(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """Mean squared error, squared grey levels."""
+    """Computes the mean squared error, in squared grey levels."""
     _check_patches(inpainted, image)
     return jnp.mean(jnp.square(inpainted - image), axis=(1, 2))
 
 
 def mae(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """Mean absolute error, grey levels."""
+    """Computes the mean absolute error, in grey levels."""
     _check_patches(inpainted, image)
     return jnp.mean(jnp.abs(inpainted - image), axis=(1, 2))
 
 
 def psnr(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """10 log10(255^2 / MSE) in dB, at most `PSNR_CAP`."""
+    """Computes the PSNR, 10 log10(255^2 / MSE) in dB, at most `PSNR_CAP`."""
     return psnr_of_mse(mse(inpainted, image))
 
 
 def psnr_of_mse(squared_error: jax.Array) -> jax.Array:
-    """The PSNR in dB, at most `PSNR_CAP`, of mean squared errors of any shape."""
+    """Converts mean squared errors of any shape to PSNR in dB, at most `PSNR_CAP`."""
     floor = PEAK**2 / 10 ** (PSNR_CAP / 10)
     return 10 * jnp.log10(PEAK**2 / jnp.maximum(squared_error, floor))
 
 
 @jax.jit
 def ssim(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """Mean structural similarity (Wang et al., 2004): Gaussian window 11x11, sigma 1.5, K1 .01, K2 .03, L 255.
+    """Computes the mean structural similarity (Wang et al., 2004).
 
-    Population covariance; the mean is over the windows that lie inside the patch. The same as scikit-image's
+    Gaussian window 11x11, sigma 1.5, K1 .01, K2 .03, L 255, population covariance. The mean is over the windows that lie
+    inside the patch. Equals scikit-image's
     `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)`.
     """
     _check_patches(inpainted, image, at_least=MIN_PATCH)
@@ -63,11 +64,11 @@ def ssim(inpainted: jax.Array, image: jax.Array) -> jax.Array:
 
 @jax.jit
 def uqi(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """Universal quality index (Wang and Bovik, 2002): 8x8 window, step 1, mean over the windows inside the patch.
+    """Computes the universal quality index (Wang and Bovik, 2002): 8x8 windows, step 1, mean over those inside the patch.
 
-    `4 cov mean_a mean_b / ((var_a + var_b) (mean_a^2 + mean_b^2))`; as in the authors' own `img_qi.m`, where both
-    windows are flat only the luminance factor `2 mean_a mean_b / (mean_a^2 + mean_b^2)` is left, and two black
-    windows score 1.
+    A window's index is `4 cov mean_a mean_b / ((var_a + var_b) (mean_a^2 + mean_b^2))`. As in the authors' `img_qi.m`, two
+    flat windows are compared by the luminance factor `2 mean_a mean_b / (mean_a^2 + mean_b^2)` alone, and two black windows
+    score 1.
     """
     _check_patches(inpainted, image, at_least=UQI_WINDOW)
     mean_a, mean_b, variance_a, variance_b, covariance = _moments(inpainted, image, _box_window())
@@ -76,12 +77,11 @@ def uqi(inpainted: jax.Array, image: jax.Array) -> jax.Array:
 
 @jax.jit
 def uqi_sewar(inpainted: jax.Array, image: jax.Array) -> jax.Array:
-    """UQI as the PyPI package `sewar` (0.4) computes it, the reading that Table I of the paper fits.
+    """Computes UQI as the PyPI package `sewar` (0.4) does; Table I of the paper fits this reading.
 
-    The authors' code adds up the N = 64 pixels of a window and divides by nothing; sewar puts means where those sums
-    belong, so that `N E[ab] - mean_a mean_b` stands for the covariance, and 63/64 of it is luminance. It also leaves
-    out the last row and column of windows. Two black windows score 1; no other window has a vanishing denominator, so
-    nothing is NaN.
+    The authors' formula has sums over the N = 64 pixels of a window. sewar puts means in their places, so that
+    `N E[ab] - mean_a mean_b` stands for the covariance, and 63/64 of it is luminance. It also leaves out the last row and
+    column of windows. Two black windows score 1. No other window has a vanishing denominator, so no score is NaN.
     """
     _check_patches(inpainted, image, at_least=UQI_WINDOW + 1)
     inside = [moment[:, :-1, :-1] for moment in _moments(inpainted, image, _box_window())]
@@ -94,7 +94,7 @@ def uqi_sewar(inpainted: jax.Array, image: jax.Array) -> jax.Array:
 
 @jax.jit
 def scores(inpainted: jax.Array, image: jax.Array) -> dict[str, jax.Array]:
-    """The six scores of patches [B, H, W] of at least 11x11 pixels, each [B], by the names that metrics.json has."""
+    """Computes the six scores of patches [B, H, W] of at least 11x11 pixels, each [B], by their names in metrics.json."""
     return {
         "ssim": ssim(inpainted, image),
         "psnr": psnr(inpainted, image),
@@ -108,12 +108,16 @@ def scores(inpainted: jax.Array, image: jax.Array) -> dict[str, jax.Array]:
 def kernel_inception_distance(
     features: np.ndarray, subjects: Sequence[str]
 ) -> tuple[float, tuple[float, float] | None] | None:
-    """KID (Binkowski et al., 2018) over VGG features `[N, 2, D]` of fills and truths, with its 95 % interval.
+    """Computes the KID (Binkowski et al., 2018) of VGG features `[N, 2, D]` of fills and truths, with its 95 % interval.
 
-    The squared maximum mean discrepancy for the kernel (x . y / D + 1)^3, of features scaled so that the truths' mean
-    x . x / D is 1. A fill and its truth, and slices of one subject, are no independent draws: only pairs of different
-    subjects are averaged over, which leaves the estimate unbiased, at 0 for equal distributions and below it by chance. The
-    interval is the jackknife's over subjects (1.96 standard errors), None for two; one subject has no estimate.
+    KID is the squared maximum mean discrepancy for the kernel (x . y / D + 1)^3. The features are scaled so that the truths'
+    mean x . x / D is 1. A fill and its truth are not independent draws, and neither are slices of one subject, so only pairs
+    of different subjects are averaged. The estimate stays unbiased: 0 is expected for equal distributions, and chance can
+    make it negative.
+
+    Returns:
+      The estimate and its interval, 1.96 standard errors of the jackknife over subjects to each side. The interval is None
+      for two subjects; one subject has no estimate.
     """
     names = sorted(set(subjects))
     if len(names) < 2:
@@ -139,13 +143,16 @@ def kernel_inception_distance(
 
 @jax.jit
 def referee_scores(inpainted: jax.Array, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-    """The BraTS inpainting challenge's in-mask `ssim`, `mse` and `psnr` of one stack of slices [S, H, W] -> scalars.
+    """Computes the BraTS inpainting challenge's in-mask `ssim`, `mse` and `psnr` of a stack of slices [S, H, W] -> scalars.
 
-    `mask` is boolean and true where pixels were removed; intensities may be in any unit in which air is 0 and nothing
-    is negative (CT: HU + 1024). As PyPI `inpainting` 0.0.12 does it: both images are black outside the mask; clipped
-    to the 0.5 and 99.5 percentiles of the context, holes being 0 in it, and scaled to [0, 1]; SSIM maps of the
-    slices, reflected at their borders, with the data range of the whole stack, averaged over the mask; MSE over the
-    mask, and PSNR for a range of 1, capped.
+    `mask` is boolean and true where pixels were removed. Intensities may have any unit in which air is 0 and no value is
+    negative (CT: HU + 1024). The steps are those of PyPI `inpainting` 0.0.12:
+
+    - both images are set to 0 outside the mask, clipped to the 0.5 and 99.5 percentiles of the context, in which holes are
+      0, and scaled to [0, 1];
+    - `ssim` is the mean over the mask of the slices' SSIM maps; slices are reflected at their borders, and the data range is
+      that of the whole stack;
+    - `mse` is the mean over the mask, and `psnr` is for a range of 1, at most `PSNR_CAP`.
     """
     low, high = jnp.percentile(jnp.where(mask, 0.0, image), jnp.array([0.5, 99.5]))
     low = jnp.maximum(low, 0.0)
@@ -167,7 +174,7 @@ def referee_scores(inpainted: jax.Array, image: jax.Array, mask: jax.Array) -> d
 
 
 def _ssim_map(a: jax.Array, b: jax.Array, data_range: float | jax.Array) -> jax.Array:
-    """SSIM of every 11x11 window of [B, H, W] -> [B, H - 10, W - 10] (Wang et al., 2004, Eq. 13)."""
+    """Computes SSIM of every 11x11 window of [B, H, W] -> [B, H - 10, W - 10] (Wang et al., 2004, Eq. 13)."""
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_a, mean_b, variance_a, variance_b, covariance = _moments(a, b, _gaussian_window())
     luminance = (2 * mean_a * mean_b + c1) / (jnp.square(mean_a) + jnp.square(mean_b) + c1)
@@ -175,7 +182,7 @@ def _ssim_map(a: jax.Array, b: jax.Array, data_range: float | jax.Array) -> jax.
 
 
 def _quality(mean_a: jax.Array, mean_b: jax.Array, spread: jax.Array, product: jax.Array) -> jax.Array:
-    """UQI's map: (2 product / spread) times the luminance factor, each factor 1 where its denominator is 0."""
+    """Computes UQI's map: (2 product / spread) times the luminance factor; a factor is 1 where its denominator is 0."""
     squares = jnp.square(mean_a) + jnp.square(mean_b)
     structure = jnp.where(spread == 0, 1.0, 2 * product / jnp.where(spread == 0, 1.0, spread))
     luminance = jnp.where(squares == 0, 1.0, 2 * mean_a * mean_b / jnp.where(squares == 0, 1.0, squares))
@@ -183,11 +190,14 @@ def _quality(mean_a: jax.Array, mean_b: jax.Array, spread: jax.Array, product: j
 
 
 def _moments(a: jax.Array, b: jax.Array, window: np.ndarray) -> tuple[jax.Array, ...]:
-    """Means, variances and covariance of every window of a and b [B, H, W], weighted by `window` [k, k] of sum 1.
+    """Computes means, variances and covariance of every window of a and b [B, H, W], weighted by `window` [k, k] of sum 1.
 
-    Returns mean_a, mean_b, variance_a, variance_b, covariance, each [B, H - k + 1, W - k + 1]. Pixels are taken
-    relative to the one in the middle of their window: float32 then loses nothing to cancellation, and a flat window's
-    variance is exactly 0. Sums of shifted images instead of a convolution, because a GPU may run that in TF32.
+    Pixels are taken relative to the pixel in the middle of their window: float32 then loses nothing to cancellation, and a
+    flat window's variance is exactly 0. Shifted images are added up instead of convolved, because a GPU may run a
+    convolution in TF32.
+
+    Returns:
+      mean_a, mean_b, variance_a, variance_b, covariance, each [B, H - k + 1, W - k + 1].
     """
     size = window.shape[0]
     rows, columns = a.shape[1] - size + 1, a.shape[2] - size + 1
@@ -208,20 +218,20 @@ def _moments(a: jax.Array, b: jax.Array, window: np.ndarray) -> tuple[jax.Array,
 
 
 def _gaussian_window() -> np.ndarray:
-    """SSIM's window [11, 11], of sum 1."""
+    """Returns SSIM's window [11, 11], of sum 1."""
     profile = np.exp(-0.5 * (np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) / SSIM_SIGMA) ** 2)
     window = np.outer(profile, profile)
     return window / window.sum()
 
 
 def _box_window() -> np.ndarray:
-    """UQI's window [8, 8], of sum 1."""
+    """Returns UQI's window [8, 8], of sum 1."""
     return np.full((UQI_WINDOW, UQI_WINDOW), 1 / UQI_WINDOW**2)
 
 
 def _check_patches(inpainted: jax.Array, image: jax.Array, *, at_least: int = 1) -> None:
-    """ValueError unless both are [B, H, W] of one shape with sides of `at_least` pixels."""
+    """Raises ValueError unless both are [B, H, W] of one shape with sides of `at_least` pixels."""
     if inpainted.shape != image.shape or image.ndim != 3:
-        raise ValueError(f"two patches [B, H, W] of one shape wanted, got {inpainted.shape} and {image.shape}")
+        raise ValueError(f"expected two patches [B, H, W] of one shape, got {inpainted.shape} and {image.shape}")
     if min(image.shape[1:]) < at_least:
-        raise ValueError(f"patches of at least {at_least}x{at_least} pixels wanted (holes.size), got {image.shape}")
+        raise ValueError(f"expected patches of at least {at_least}x{at_least} pixels (holes.size), got {image.shape}")

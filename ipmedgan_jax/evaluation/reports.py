@@ -1,8 +1,8 @@
-"""From the scores of single slices to metrics.json: means and 95 % intervals over subjects.
+"""Reports: metrics.json, tables and CSV files from the scores of slices, with means and 95 % intervals over subjects.
 
-Slices of one subject are not independent, so every figure is a mean of subjects' means, and every interval comes of
-drawing subjects, not slices. Units are the scores' own: 0..255 grey levels for mse and mae, dB for psnr, HU for
-mae_hu.
+Slices of one subject are not independent, so every mean is a mean of subjects' means, and every interval comes from
+resampling subjects, not slices. Scores keep their units: 0..255 grey levels for mae, their squares for mse, dB for psnr, HU
+for mae_hu.
 """
 
 import csv
@@ -23,10 +23,10 @@ from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP
 REGIONS = ("hole", "image")
 
 Estimate = tuple[float, tuple[float, float] | None]
-"""A value and its 95 % interval, None where there is none."""
+"""A value and its 95 % interval, or None without an interval."""
 
 BOOTSTRAP_SEED = 0
-"""Fixed, so that the same scores have the same intervals."""
+"""Seed of the bootstrap, fixed so that equal scores have equal intervals."""
 
 COLUMNS = (
     ("SSIM", "ssim", 4),
@@ -37,14 +37,14 @@ COLUMNS = (
     ("VGG", "vgg_distance", 4),
     ("KID", "kid", 4),
 )
-"""The table's columns: heading, metric, decimals."""
+"""Columns of the table: heading, metric, decimals."""
 
 
 @dataclass(frozen=True)
 class SliceScore:
     """One slice's scores by metric, in its hole [row, column, height, width] and in the whole image.
 
-    `foreground` is the share of the hole that is not air.
+    `foreground` is the share of the hole that is not air. `index` is the slice's index in its volume.
     """
 
     subject: str
@@ -56,12 +56,12 @@ class SliceScore:
     image_scores: dict[str, float]
 
     def region(self, name: str) -> dict[str, float]:
-        """The scores in `hole` or `image`."""
+        """Returns the scores in the region `hole` or `image`."""
         return self.hole_scores if name == "hole" else self.image_scores
 
 
 def subject_means(scores: Sequence[SliceScore], region: str) -> dict[str, dict[str, float]]:
-    """Each subject's mean of each metric over its slices: {subject: {metric: mean}}, subjects in order of name."""
+    """Averages each metric over each subject's slices: {subject: {metric: mean}}, subjects in order of name."""
     by_subject: dict[str, list[dict[str, float]]] = {}
     for score in sorted(scores, key=lambda score: score.subject):
         by_subject.setdefault(score.subject, []).append(score.region(region))
@@ -72,33 +72,33 @@ def subject_means(scores: Sequence[SliceScore], region: str) -> dict[str, dict[s
 
 
 def mean_over_subjects(subject_scores: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Each score's mean over the subjects that have it."""
-    return {name: float(np.mean(values)) for name, values in _columns(subject_scores).items()}
+    """Averages each score over the subjects that have it."""
+    return {name: float(np.mean(values)) for name, values in _values_by_score(subject_scores).items()}
 
 
 def estimates(subject_scores: dict[str, dict[str, float]], *, resamples: int) -> dict[str, dict[str, Any]]:
-    """{score: {"mean", "ci95"}} over the subjects that have the score."""
+    """Returns {score: {"mean", "ci95"}} over the subjects that have the score."""
     return {
         name: {"mean": float(np.mean(values)), "ci95": bootstrap_interval(values, resamples=resamples)}
-        for name, values in _columns(subject_scores).items()
+        for name, values in _values_by_score(subject_scores).items()
     }
 
 
-def _columns(subject_scores: dict[str, dict[str, float]]) -> dict[str, list[float]]:
-    """Each score's values, of the subjects that have it."""
-    columns: dict[str, list[float]] = {}
+def _values_by_score(subject_scores: dict[str, dict[str, float]]) -> dict[str, list[float]]:
+    """Returns {score: its values of the subjects that have it}."""
+    by_score: dict[str, list[float]] = {}
     for scores in subject_scores.values():
         for name, value in scores.items():
-            columns.setdefault(name, []).append(value)
-    return columns
+            by_score.setdefault(name, []).append(value)
+    return by_score
 
 
 def bootstrap_interval(
     per_subject_values: Sequence[float], *, resamples: int, seed: int = BOOTSTRAP_SEED
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap (Efron, 1979): the 2.5 and 97.5 percentiles of the means of resampled subjects.
+    """Computes the percentile bootstrap (Efron, 1979): the 2.5 and 97.5 percentiles of the means of resampled subjects.
 
-    None for fewer than two subjects: one subject says nothing about how subjects differ.
+    Returns None for fewer than two subjects: one subject says nothing about how subjects differ.
     """
     values = np.asarray(per_subject_values, np.float64)
     if len(values) < 2:
@@ -121,14 +121,23 @@ def report(
     parameters: int = 0,
     images_seen: int = 0,
 ) -> dict[str, Any]:
-    """What metrics.json holds; `data` and `holes` say what was scored and are passed on.
+    """Returns the content of metrics.json.
 
-    `parameters` are the generator's, `images_seen` the slices it was trained on, each as often as it was; 0 where nothing
-    learns.
+    Each region has {metric: {"mean", "ci95": [low, high]}}, where ci95 is null for a single subject, and `psnr_of_mean_mse`
+    in dB. Unlike the mean PSNR, a few perfect slices cannot raise that value.
 
-    Each region has {metric: {"mean", "ci95": [low, high]}}, ci95 null for a single subject, and `psnr_of_mean_mse` in
-    dB, which, unlike the mean PSNR, a few perfect slices cannot lift. UserError without slices, or for a score that
-    is not finite.
+    Args:
+      scores: one entry for each slice.
+      system: what filled the slices.
+      step: training step of the checkpoint; None where nothing learns.
+      data, holes: descriptions of what was scored, copied into the report.
+      seconds_per_slice: time of one fill.
+      resamples: number of bootstrap samples.
+      kid: kernel distance and its interval, a score of the holes.
+      parameters: number of the generator's parameters; 0 where nothing learns.
+      images_seen: number of training slices, repetitions included; 0 where nothing learns.
+
+    Raises UserError without slices, or for a score that is not finite.
     """
     if not scores:
         raise UserError(f"{system}: no slice to score, at least one expected (data.dir, holes.evaluation_min_foreground)")
@@ -151,12 +160,12 @@ def report(
 
 
 def write_report(directory: Path, report: dict[str, Any], scores: Sequence[SliceScore]) -> None:
-    """Writes `slices.csv`, `subjects.csv` (a row each) and, last, `metrics.json`, each atomically."""
+    """Writes `slices.csv` (a row for each slice), `subjects.csv` (for each subject) and, last, `metrics.json`, atomically."""
     write_tables(directory, report, slices=[_slice_row(score) for score in scores], subjects=_subject_rows(scores))
 
 
 def write_tables(directory: Path, report: dict[str, Any], **tables: Sequence[dict[str, Any]]) -> None:
-    """Writes each table's rows as `NAME.csv` and, last, the report as `metrics.json`, each atomically."""
+    """Writes each table as `NAME.csv` and, last, the report as `metrics.json`, each file atomically."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
         files.write_text(directory / f"{name}.csv", csv_text(rows))
@@ -164,18 +173,18 @@ def write_tables(directory: Path, report: dict[str, Any], **tables: Sequence[dic
 
 
 def read_slices(path: Path) -> list[SliceScore]:
-    """What `slices.csv` holds. KeyError or ValueError where it is not whole."""
-    return [_from_row(row) for row in read_rows(path)]
+    """Reads `slices.csv`. Raises KeyError or ValueError if it is incomplete."""
+    return [_parse_slice_row(row) for row in read_rows(path)]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a heading."""
+    """Reads the rows of a CSV file with a heading."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table, aligned for the terminal too: a row a system, means in the hole with their 95 % intervals."""
+    """Returns a Markdown table, aligned for the terminal: a row for each system, means in the hole with 95 % intervals."""
     rows = [["system", *(heading for heading, _, _ in COLUMNS)]]
     for entry in reports:
         hole = entry["region"]["hole"]
@@ -184,7 +193,7 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the heading."""
+    """Returns an aligned Markdown table of the rows; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = "-|-".join("-" * width for width in widths)
@@ -192,7 +201,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[str, Any]:
-    """One region of metrics.json from its subjects' means."""
+    """Returns one region of metrics.json from its subjects' means."""
     summary: dict[str, Any] = estimates(means, resamples=resamples)
     if "mse" in summary:
         summary["psnr_of_mean_mse"] = _psnr_of_mean_mse(summary["mse"]["mean"])
@@ -200,12 +209,12 @@ def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[s
 
 
 def _psnr_of_mean_mse(mean_mse: float) -> float:
-    """dB, at most `PSNR_CAP`."""
+    """Converts a mean squared error to PSNR in dB, at most `PSNR_CAP`."""
     return min(10 * math.log10(PEAK**2 / mean_mse), PSNR_CAP) if mean_mse > 0 else PSNR_CAP
 
 
 def _check_scores(scores: Sequence[SliceScore]) -> None:
-    """Every slice has the same metrics, and every score is a finite number."""
+    """Raises ValueError unless every slice has the same metrics, and UserError unless every score is finite."""
     for region in REGIONS:
         expected = scores[0].region(region).keys()
         for score in scores:
@@ -218,13 +227,15 @@ def _check_scores(scores: Sequence[SliceScore]) -> None:
 
 
 def _slice_row(score: SliceScore) -> dict[str, Any]:
+    """Returns a slice's row of `slices.csv`; `_parse_slice_row` is the inverse."""
     row, column, height, width = score.hole
     where = {"subject": score.subject, "volume": score.volume, "slice": score.index, "row": row, "column": column}
     scores = {f"{region}_{metric}": value for region in REGIONS for metric, value in score.region(region).items()}
     return where | {"height": height, "width": width, "foreground": score.foreground} | scores
 
 
-def _from_row(row: dict[str, str]) -> SliceScore:
+def _parse_slice_row(row: dict[str, str]) -> SliceScore:
+    """Returns the scores of a row of `slices.csv`."""
     regions = [
         {key.removeprefix(f"{region}_"): float(value) for key, value in row.items() if key.startswith(f"{region}_")}
         for region in REGIONS
@@ -234,7 +245,7 @@ def _from_row(row: dict[str, str]) -> SliceScore:
 
 
 def _subject_rows(scores: Sequence[SliceScore]) -> list[dict[str, Any]]:
-    """Each subject's slices, then its mean of every metric in the hole and in the image."""
+    """Returns the rows of `subjects.csv`: a subject's number of slices, and its means in the hole and in the image."""
     means = {region: subject_means(scores, region) for region in REGIONS}
     return [
         {"subject": subject, "slices": sum(score.subject == subject for score in scores)}
@@ -244,7 +255,7 @@ def _subject_rows(scores: Sequence[SliceScore]) -> list[dict[str, Any]]:
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """A heading and the rows; a row that lacks a column has an empty cell there."""
+    """Returns the rows as CSV with a heading; a row that lacks a column has an empty cell there."""
     text = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n", restval="")
@@ -254,7 +265,7 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def cell(entry: dict[str, Any] | None, decimals: int, *, signed: bool = False) -> str:
-    """`mean [low, high]`, `mean` where there is no interval, `-` where the metric was not taken."""
+    """Formats an estimate: `mean [low, high]`, `mean` without an interval, `-` if the metric was not taken."""
     if entry is None:
         return "-"
     numbers = [f"{value:{'+' if signed else ''}.{decimals}f}" for value in (entry["mean"], *(entry["ci95"] or ()))]

@@ -1,4 +1,4 @@
-"""What a system filled in, kept beside its scores: `fills.npz`, for figures and for other people's metrics."""
+"""A system's fills, saved beside its scores as `fills.npz`, for figures and for other people's metrics."""
 
 import zipfile
 import zlib
@@ -16,7 +16,11 @@ FILE = "fills.npz"
 
 @dataclass(frozen=True, eq=False)
 class Fills:
-    """Every scored slice's names, hole `[N, 4]` and fill `[N, h, w]` in [-1, 1]; of a few, `shown`, the image `[n, H, W]`."""
+    """The fills of N scored slices, and the images of n of them.
+
+    `subject`, `volume` and `index` `[N]` name the slices; `hole` is `[N, 4]`, `fill` `[N, h, w]` in [-1, 1]. `shown` `[n]`
+    are the positions of the slices whose image `[n, H, W]` is kept.
+    """
 
     subject: np.ndarray
     volume: np.ndarray
@@ -27,24 +31,24 @@ class Fills:
     image: np.ndarray
 
     def __post_init__(self) -> None:
-        """ValueError for arrays that do not belong together."""
-        lengths = {len(each) for each in (self.subject, self.volume, self.index, self.hole, self.fill)}
+        """Raises ValueError for arrays that do not belong together."""
+        lengths = {len(array) for array in (self.subject, self.volume, self.index, self.hole, self.fill)}
         if len(lengths) != 1 or len(self.shown) != len(self.image) or any(self.shown >= len(self.fill)):
             raise ValueError("arrays of different lengths")
         if any((hole[2], hole[3]) != self.fill.shape[1:] for hole in self.hole):
             raise ValueError("holes and fills of different sizes")
 
     def inpainted(self, example: int, fill: np.ndarray | None = None) -> np.ndarray:
-        """The whole image of one of the few, `[H, W]`, with its hole filled by this system's fill or another's."""
-        which = self.shown[example]
-        row, column, height, width = self.hole[which]
+        """Returns the inpainted image `[H, W]` of the kept image number `example`, with this system's fill or another's."""
+        position = self.shown[example]
+        row, column, height, width = self.hole[position]
         inpainted = self.image[example].copy()
-        inpainted[row : row + height, column : column + width] = self.fill[which] if fill is None else fill
+        inpainted[row : row + height, column : column + width] = self.fill[position] if fill is None else fill
         return inpainted
 
 
 class Writer:
-    """Collects fills, one slice after the other."""
+    """Collects the fills of slices and writes them to a file."""
 
     def __init__(self) -> None:
         self._scores: list[SliceScore] = []
@@ -53,7 +57,7 @@ class Writer:
         self._images: list[np.ndarray] = []
 
     def add(self, score: SliceScore, fill: np.ndarray, *, image: np.ndarray | None = None) -> None:
-        """One slice's fill `[h, w]`; with its image `[H, W]` if it is to be shown whole."""
+        """Adds one slice's fill `[h, w]`, with its image `[H, W]` if it is to be shown."""
         if image is not None:
             self._shown.append(len(self._scores))
             self._images.append(image.astype(np.float32))
@@ -61,7 +65,7 @@ class Writer:
         self._fills.append(fill.astype(np.float32))
 
     def write(self, path: Path) -> None:
-        """Writes the file, whole or not at all."""
+        """Writes the file atomically."""
         with files.atomic_file(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -76,7 +80,7 @@ class Writer:
 
 
 def read(path: Path) -> Fills:
-    """UserError for a file that is missing or damaged."""
+    """Reads `fills.npz`. Raises UserError if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""What a network is evaluated on: holes to fill, or damage to find. Validation and `evaluate` know tasks by this protocol."""
+"""The protocol of an evaluation task: filling holes, or finding damage. Validation and `evaluate` use tasks through it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,53 +12,54 @@ from ipmedgan_jax.systems.interface import Tree
 
 
 class Network(Protocol):
-    """A network whose weights are still to be given: `bind` returns the function of NumPy batches that is evaluated."""
+    """A network without weights: `bind` adds them and returns the function of NumPy batches that is evaluated."""
 
     def bind(self, params: Tree, statistics: Tree) -> Callable[..., Any]: ...
 
 
 class Result(Protocol):
-    """What is kept of one slice. `row` shows it; None for a slice that is not shown."""
+    """The result of one slice. `row` is its row of a figure, None for a slice that is not shown."""
 
     @property
     def row(self) -> Row | None: ...
 
 
 class Task(Protocol):
-    """One way to evaluate. Slices are of one split; results are in the slices' order."""
+    """An evaluation task. Slices belong to one split; results have the order of the slices."""
 
     @property
     def title(self) -> str:
-        """The heading of examples.png."""
+        """Heading of examples.png."""
 
     @property
     def no_slices(self) -> str:
-        """What to tell a user whose split has no slice to evaluate."""
+        """Message for a split that has no slice to evaluate."""
 
     def network(self) -> Network:
-        """The system's network, not yet with weights."""
+        """Returns the system's network, without weights."""
 
     def count(self, split: str) -> int:
-        """How many slices `slices` gives at most."""
+        """Returns the largest number of slices that `slices` can yield."""
 
-    def slices(self, split: str, *, at_most: int | None = None) -> Iterator[Any]: ...
+    def slices(self, split: str, *, at_most: int | None = None) -> Iterator[Any]:
+        """Yields the split's slices in order; with `at_most`, no more than that number, evenly spread over the split."""
 
     def results(self, predict: Callable[..., Any], slices: Iterable[Any], is_shown: Callable[[int], bool]) -> Iterator[Any]:
-        """Evaluates the slices. `is_shown(i)` says whether the i-th of these slices gets a row."""
+        """Evaluates the slices and yields their results. `is_shown(i)` tells whether the i-th of them gets a row."""
 
     def subject_scores(self, results: Iterable[Any]) -> dict[str, dict[str, float]]:
-        """{subject: {score: mean over the subject's slices}}."""
+        """Returns {subject: {score: value over the subject's slices}}."""
 
     def report(self, results: Sequence[Any], **about: Any) -> dict[str, Any]:
-        """The content of metrics.json; `about` is passed on. UserError without results."""
+        """Returns the content of metrics.json, with the entries `about`. Raises UserError without results."""
 
     def write(self, directory: Path, report: dict[str, Any], results: Sequence[Any]) -> None:
         """Writes the tables and, last, metrics.json."""
 
     def summary(self, report: dict[str, Any]) -> str:
-        """A table for the terminal, and a line on what was evaluated."""
+        """Returns a table for the terminal and a line that says what was evaluated."""
 
 
-def task_of(experiment: Experiment) -> Task:
-    """The task that the experiment's system learns."""
+def make_task(experiment: Experiment) -> Task:
+    """Returns the task that the experiment's system is trained for."""
     return DamageFinding(experiment) if experiment.is_finder else HoleFilling(experiment, experiment.name)

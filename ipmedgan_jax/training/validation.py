@@ -10,7 +10,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import figures, reports
-from ipmedgan_jax.evaluation.tasks import task_of
+from ipmedgan_jax.evaluation.tasks import make_task
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.interface import Tree
 from ipmedgan_jax.systems.update import TrainState
@@ -28,7 +28,7 @@ def make_validation(
     Scores are means over subjects of their means over slices. Each process evaluates its share of the slices; all get all
     scores. UserError where the validation subjects have no slice to evaluate.
     """
-    task = task_of(experiment)
+    task = make_task(experiment)
     slices = list(task.slices("validation", at_most=experiment.training.validation_slices))
     if not slices:
         raise UserError(f"validation subjects: {task.no_slices}")

@@ -1,4 +1,4 @@
-"""Runs side by side: what is compared, what is refused, and what the tables say."""
+"""Comparisons of runs: which runs are compared, which are refused, and the content of the tables."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from ipmedgan_jax.experiment import build
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Three evaluated runs on the same made-up slices; each subject is filled the worse the higher its number."""
+    """Three evaluated runs on the same made-up slices; the error of the fills grows with the subject's number."""
     root = tmp_path_factory.mktemp("runs")
     for system, error in (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0)):
         make_run(root / system, system, error)
@@ -60,7 +60,7 @@ def runs_of(folders, *names):
     return found
 
 
-def test_slices_survive_their_file(folders):
+def test_scores_of_slices_are_read_back_from_their_file(folders):
     (run,) = runs_of(folders, "telea")
     assert len(run.scores) == 16
     assert run.scores[3].foreground == 0.8
@@ -68,7 +68,7 @@ def test_slices_survive_their_file(folders):
     assert run.fills.inpainted(0).shape == (32, 32)
 
 
-def test_the_tables_say_what_the_reports_say(folders):
+def test_the_tables_have_the_numbers_of_the_reports(folders):
     runs = runs_of(folders, "telea", "glcic_cited", "ipmedgan")
     table = comparison_tables.hole_table(runs)
     assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited", "ip-MedGAN"]
@@ -86,7 +86,7 @@ def test_differences_are_paired_and_tested_over_subjects(folders):
     difference = runs[1].per_subject("mse") - runs[0].per_subject("mse")
     cell = dict(zip(table.heading, table.rows[0], strict=True))["MSE"]
     assert cell.startswith(f"+{difference.mean():.1f} [+")
-    assert cell.endswith("p .016")  # all of 8 subjects alike: 2 / 2^8, twice after Holm
+    assert cell.endswith("p .016")  # all 8 subjects have the same sign: 2 / 2^8, doubled by Holm
     uqi = dict(zip(table.heading, table.rows[0], strict=True))["UQI"]
     assert uqi == "+0.0000 [+0.0000, +0.0000], p 1.000"
 
@@ -96,7 +96,7 @@ def test_holm_s_correction_by_hand():
     assert comparison_tables.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_groups_by_foreground_take_each_hole_once(folders):
+def test_each_hole_is_in_one_group_by_foreground(folders):
     runs = runs_of(folders, "telea", "ipmedgan")
     table = comparison_tables.group_table(runs)
     assert [name.split(", ")[1] for name in table.heading[1::2]] == ["below 75% (6)", "75% to 95% (6)", "95% and more (4)"]
@@ -104,7 +104,7 @@ def test_groups_by_foreground_take_each_hole_once(folders):
     assert table.rows[0][1].startswith(f"{np.mean(first):.2f}")
 
 
-def test_the_paper_s_numbers_stand_beside_sewar_s_uqi(folders):
+def test_the_paper_s_printed_uqi_stands_beside_sewar_s_uqi(folders):
     table = comparison_tables.paper_table(runs_of(folders, "ipmedgan", "telea"))
     (row,) = table.rows
     cells = dict(zip(table.heading, row, strict=True))
@@ -114,7 +114,7 @@ def test_the_paper_s_numbers_stand_beside_sewar_s_uqi(folders):
     assert comparison_tables.paper_table(runs_of(folders, "telea")) is None
 
 
-def test_files_are_written_and_read_by_others(folders, tmp_path):
+def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
     runs = runs_of(folders, "telea", "ipmedgan")
     comparison.write(runs, tmp_path / "out", reference=runs[1], cases=2, caption="Trained on nothing.")
     text = (tmp_path / "out" / "table.md").read_text()
@@ -122,9 +122,9 @@ def test_files_are_written_and_read_by_others(folders, tmp_path):
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert len(titles) == 5
     rows = reports.read_rows(tmp_path / "out" / "table.csv")
-    wanted = runs[1].report["region"]["image"]["mse"]["mean"]
+    expected = runs[1].report["region"]["image"]["mse"]["mean"]
     (found,) = (r for r in rows if (r["system"], r["region"], r["metric"]) == ("ip-MedGAN", "image", "mse"))
-    assert float(found["mean"]) == wanted
+    assert float(found["mean"]) == expected
     assert (tmp_path / "out" / "table.tex").read_text().count(r"\toprule") == 5
     with Image.open(tmp_path / "out" / "figure.png") as picture:
         assert picture.width > 4 * 192  # context, two systems, image
@@ -132,7 +132,7 @@ def test_files_are_written_and_read_by_others(folders, tmp_path):
         assert picture.width > 300
 
 
-def test_two_runs_of_one_system_go_by_their_folders(folders, tmp_path):
+def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path):
     make_run(tmp_path / "without_style", "ipmedgan", 12.0)
     runs, _ = evaluated_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
@@ -141,7 +141,7 @@ def test_two_runs_of_one_system_go_by_their_folders(folders, tmp_path):
     assert evaluated_runs.find_reference(runs, "medgan") is None
 
 
-# ------------------------------------------------------------------ what is left out
+# ------------------------------------------------------------------ runs that are left out
 
 
 def tampered(folders, tmp_path, edit):
@@ -194,7 +194,7 @@ def fewer_slices(directory):
         (lambda d: shutil.rmtree(d), r"metrics\.json: not found"),
     ],
 )
-def test_a_run_that_does_not_hold_together_is_named_and_left_out(edit, reason, folders, tmp_path):
+def test_a_run_whose_files_do_not_agree_is_named_and_left_out(edit, reason, folders, tmp_path):
     found = tampered(folders, tmp_path, edit)
     assert "tampered" in found
     assert re.search(reason, found)
@@ -208,14 +208,14 @@ def test_a_run_that_does_not_hold_together_is_named_and_left_out(edit, reason, f
         ({"subjects": 7}, "scored on other holes than"),
     ],
 )
-def test_a_run_on_something_else_is_named_and_left_out(changes, reason, folders, tmp_path):
+def test_a_run_on_other_data_or_holes_is_named_and_left_out(changes, reason, folders, tmp_path):
     other = make_run(tmp_path / "other", "telea", 20.0, **changes)
     runs, left_out = evaluated_runs.read_all([folders / "ipmedgan", other])
     assert len(runs) == 1
     assert f"{other}: {reason}" in left_out[0]
 
 
-def test_a_figure_s_row_is_one_slice_whatever_each_run_kept_whole(folders, tmp_path):
+def test_a_figure_s_row_shows_every_run_s_fill_of_one_slice(folders, tmp_path):
     first, second = runs_of(folders, "ipmedgan", "telea")
     which = first.fills.shown[2]
     row, column, height, width = first.fills.hole[which]
@@ -245,7 +245,7 @@ def flags_of(monkeypatch):
     return give
 
 
-def test_the_command_goes_on_without_a_missing_run_and_ends_with_an_error(folders, tmp_path, flags_of, capsys):
+def test_the_command_compares_the_other_runs_if_one_is_missing_and_ends_with_an_error(folders, tmp_path, flags_of, capsys):
     flags_of(tmp_path / "out")
     with pytest.raises(UserError, match="1 of 3 runs left out"):
         compare.main([str(folders / "ipmedgan"), str(tmp_path / "nowhere"), str(folders / "telea")])
@@ -266,7 +266,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
         compare.main([str(folders / "telea")])
 
 
-def test_what_evaluate_writes_can_be_compared(tiny_config, tmp_path):
+def test_runs_that_evaluate_wrote_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
         evaluate_classical(build.build_experiment(tiny_config()), system, tmp_path / system)
     runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])

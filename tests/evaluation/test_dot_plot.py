@@ -1,4 +1,4 @@
-"""Dots of scores: where they are drawn, and what the axis says."""
+"""Dot plots: positions of dots and means, and ticks of the axis."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_an_axis_of_one_value_or_none_has_a_width(values):
     assert len(ticks(low, high)) >= 2
 
 
-def test_a_value_is_a_dot_at_its_place_and_the_mean_a_bar(tmp_path):
+def test_each_value_is_drawn_as_a_dot_and_the_mean_as_a_bar(tmp_path):
     dot_plot([Panel("score", (np.array([0.0, 1.0]), np.array([0.5, math.nan])))], ["a", "b"], tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         pixels = np.asarray(picture).astype(int)

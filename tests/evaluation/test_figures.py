@@ -1,4 +1,4 @@
-"""Figures: what stands where, and in which colour."""
+"""Figures: positions of tiles, colours, and refusals."""
 
 import numpy as np
 import pytest
@@ -36,8 +36,8 @@ def test_tiles_are_enlarged_without_touching_their_grey_levels_and_the_hole_is_o
     with Image.open(tmp_path / "examples.png") as picture:
         pixels = np.asarray(picture)
     last = pixels[-128 - figures.MARGIN : -figures.MARGIN, -128 - figures.MARGIN : -figures.MARGIN]
-    assert (last[64:, 64:][20:] == 0).all()  # right outside the hole
-    assert (last[40, 60] == [255, 75, 50]).all()  # too bright by as much as is shown
+    assert (last[64:, 64:][20:] == 0).all()  # no difference outside the hole
+    assert (last[40, 60] == [255, 75, 50]).all()  # too bright by more than the largest difference shown
     assert (last[31, 47:81] == figures.OUTLINE).all()
     assert (last[:, :47] == 0).all()
 
@@ -53,7 +53,7 @@ def test_systems_stand_side_by_side(image, tmp_path):
 
 def test_rows_with_other_columns_are_refused(image, tmp_path):
     other = figures.Row(("sub-02",), (("image", image),))
-    with pytest.raises(ValueError, match=r"wanted in every row, got \['image'\] in \('sub-02',\)"):
+    with pytest.raises(ValueError, match=r"in every row, got \['image'\] in \('sub-02',\)"):
         figures.example_grid([row(image), other], tmp_path / "examples.png")
 
 
@@ -64,7 +64,7 @@ def test_differences_are_red_where_too_bright_and_blue_where_too_dark():
     np.testing.assert_array_equal(colours, [[[255, 75, 50], [0, 0, 0], [40, 130, 255]]])
 
 
-def test_image_grid_lays_images_out_row_by_row():
+def test_image_grid_arranges_images_row_by_row():
     grid = figures.image_grid([np.full((4, 6), value) for value in (-1.0, 0.0, 3.0)], columns=2)
     assert (grid.shape, grid.dtype) == ((10, 14), np.uint8)
     assert grid[0, 0] == 0

@@ -1,4 +1,4 @@
-"""Scores against the libraries that define them, literal readings of their definitions, and values known by hand."""
+"""Metrics against the libraries that define them, against literal readings of their definitions, and by hand."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FLAIR = Path(__file__).parents[3] / "shared" / "data" / "flair_lgg"
 
 
 def structured_slices() -> np.ndarray:
-    """Grey levels [3, 96, 80] with air, flat tissue, edges and texture."""
+    """Returns grey levels [3, 96, 80] with air, flat tissue, edges and texture."""
     row, column = np.mgrid[:96, :80]
     head = (row - 48) ** 2 / 40**2 + (column - 40) ** 2 / 32**2 < 1
     texture = 90 + 40 * np.sin(row / 3) * np.cos(column / 5)
@@ -29,10 +29,10 @@ def structured_slices() -> np.ndarray:
 
 
 def real_slices() -> np.ndarray:
-    """Grey levels [3, 256, 256] of a FLAIR volume."""
+    """Returns grey levels [3, 256, 256] of a FLAIR volume."""
     path = FLAIR / "sub-002" / "anat" / "sub-002_FLAIR.nii.gz"
     if not path.exists():
-        pytest.skip(f"no real slices: {path} is not there")
+        pytest.skip(f"no real slices: {path} is missing")
     return np.asarray(nib.load(path).dataobj)[..., 6:15:4].transpose(2, 0, 1).astype(np.float32)
 
 
@@ -42,7 +42,7 @@ def image(request: pytest.FixtureRequest) -> np.ndarray:
 
 
 def damaged(image: np.ndarray) -> np.ndarray:
-    """The image with noise, a shift, and a flat square, on 0..255."""
+    """Returns the image with noise, a shift and a flat square, on 0..255."""
     noise = np.random.default_rng(0).normal(0, 12, image.shape)
     inpainted = np.clip(np.roll(image, 1, axis=2) + noise, 0, 255).astype(np.float32)
     inpainted[:, 20:50, 20:50] = 77.0
@@ -64,12 +64,12 @@ def test_ssim_keeps_its_precision_on_bright_nearly_flat_patches():
     b = 250 + np.random.default_rng(1).normal(0, 0.01, (1, 64, 64)).astype(np.float32)
     a = b + np.float32(0.01)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    wanted = structural_similarity(a[0].astype(float), b[0].astype(float), **options)
-    assert metrics.ssim(a, b)[0] == pytest.approx(wanted, abs=1e-6)
+    expected = structural_similarity(a[0].astype(float), b[0].astype(float), **options)
+    assert metrics.ssim(a, b)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def literal_uqi(a: np.ndarray, b: np.ndarray) -> float:
-    """Wang and Bovik's `img_qi.m`, window by window."""
+    """Computes UQI window by window, as Wang and Bovik's `img_qi.m` does."""
     found = []
     for row in range(a.shape[0] - 7):
         for column in range(a.shape[1] - 7):
@@ -145,17 +145,17 @@ def test_vgg_distance_refuses_features_of_unequal_depth():
 
 
 def test_patches_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match="of one shape wanted"):
+    with pytest.raises(ValueError, match=r"expected two patches \[B, H, W\] of one shape"):
         metrics.mse(jnp.zeros((2, 16, 16)), jnp.zeros((1, 16, 16)))
 
 
 def test_patches_smaller_than_the_window_are_refused():
-    with pytest.raises(ValueError, match="at least 11x11 pixels wanted"):
+    with pytest.raises(ValueError, match="expected patches of at least 11x11 pixels"):
         metrics.ssim(jnp.zeros((1, 10, 10)), jnp.zeros((1, 10, 10)))
 
 
 def test_in_mask_scores_equal_a_literal_reading_of_the_challenge(image):
-    """Its normalisation: percentiles of the image without the hole, then 0..1; SSIM over the hole's pixels of the map."""
+    """The challenge scales by percentiles of the image without the hole to 0..1, and averages SSIM's map over the hole."""
     mask = np.zeros(image.shape, bool)
     mask[:, 20:52, 30:62] = True
     inpainted = np.where(mask, damaged(image), image)

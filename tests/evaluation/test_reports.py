@@ -1,4 +1,4 @@
-"""Reports: what is averaged over what, and what the files hold."""
+"""Reports: means and intervals over subjects, and the content of the files."""
 
 import csv
 import json
@@ -50,7 +50,7 @@ def test_report_has_the_keys_of_metrics_json():
     assert set(found["region"]["hole"]["mse"]) == {"mean", "ci95"}
 
 
-def test_psnr_of_the_mean_mse_is_not_lifted_by_a_perfect_slice():
+def test_psnr_of_the_mean_mse_is_not_raised_by_a_perfect_slice():
     found = make_report(SCORES)["region"]["hole"]["psnr_of_mean_mse"]
     assert found == pytest.approx(10 * math.log10(255**2 / 40))
     assert make_report([slice_score("a", 0, 0.0)])["region"]["hole"]["psnr_of_mean_mse"] == 100
@@ -63,12 +63,12 @@ def test_bootstrap_interval_is_that_of_a_mean_of_normal_values():
     assert (values.mean() - low, high - values.mean()) == pytest.approx((half_width, half_width), rel=0.1)
 
 
-def test_bootstrap_interval_repeats_itself():
+def test_bootstrap_interval_is_fixed_by_its_seed():
     first, again, other = (reports.bootstrap_interval([1, 2, 5, 9], resamples=99, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
 
 
-def test_equal_subjects_leave_no_doubt():
+def test_equal_subjects_have_an_interval_of_width_zero():
     assert reports.bootstrap_interval([3.0, 3.0, 3.0], resamples=10) == (3.0, 3.0)
 
 
@@ -79,7 +79,7 @@ def test_one_subject_has_no_interval(tmp_path):
     assert written["region"]["hole"]["mse"] == {"mean": 6.0, "ci95": None}
 
 
-def test_what_is_written_is_what_was_reported(tmp_path):
+def test_the_files_hold_the_report(tmp_path):
     found = make_report(SCORES)
     reports.write_report(tmp_path / "evaluation", found, SCORES)
     written = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
@@ -95,7 +95,7 @@ def test_subjects_csv_has_one_row_a_subject(tmp_path):
     assert [row["subject"] for row in rows] == ["a", "b", "c"]
 
 
-def test_table_is_aligned_and_says_what_was_not_taken():
+def test_table_is_aligned_and_marks_metrics_that_were_not_taken():
     one = [slice_score("a", 0, 12.0, ssim=0.5)]
     lines = reports.table([make_report(SCORES), make_report(one, system="ipmedgan")]).splitlines()
     assert len({len(line) for line in lines}) == 1

@@ -1,4 +1,4 @@
-"""What is scored: fills that never saw the hole, on the windows the scores' names promise."""
+"""Scoring: fills never see the removed pixels, and each score is taken on its window."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from ipmedgan_jax.systems.registry import SYSTEMS
 
 
 class Copy:
-    """A generator that hands back the image it is shown."""
+    """A generator that returns the image it is shown."""
 
     hole_size = 16
 
@@ -25,7 +25,7 @@ class Copy:
 
 
 class Pixels:
-    """Stands for VGG-19: its features are the pixels, beside a constant that keeps their length from 0."""
+    """Stands in for VGG-19: its features are the pixels and a constant, which keeps their length above 0."""
 
     def clone(self, **_):
         return self
