@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid, in_plane
@@ -104,6 +104,18 @@ def test_where_nothing_is_to_be_stretched_nothing_changes(shape, spacing, seed):
         assert grid.to_pixels(slices) is slices
         assert grid.to_voxels(slices) is slices
         assert (grid.pixel_shape, grid.pixel_spacing_mm) == (shape, (spacing, spacing))
+
+
+@property_test
+@given(grid=GRIDS, axis=st.sampled_from([0, 1]))
+def test_a_ramp_comes_back_where_it_came_from(grid, axis):
+    """All but the outer quarters, where values beyond the outermost samples' middles are theirs."""
+    assume(min(grid.shape[axis], grid.pixel_shape[axis], grid.shape[axis] * grid.spacing_mm[axis] / 3) > 8)
+    along = np.arange(grid.shape[axis], dtype=np.float32)
+    slices = np.broadcast_to(along[:, None] if axis == 0 else along, (1, *grid.shape))
+    middle = tuple(slice(length // 4, length - length // 4) for length in grid.shape)
+    back = grid.to_voxels(grid.to_pixels(slices))
+    np.testing.assert_allclose(back[0][middle], slices[0][middle], atol=1e-3)
 
 
 @property_test

@@ -42,6 +42,7 @@ def listed(folder: Path, text: str) -> list[str]:
         ("{}/b, {}/a/*,,{}/**/sub-3*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz", "sub-3_T1w.nii.gz"]),
         ("{}/none*, {}/b/*_T1w.nii.gz", ["sub-3_T1w.nii.gz"]),
         ("{}/**/sub-[1,3]_FLAIR*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz"]),
+        ("{}/**/sub-[1,3]_FLAIR*,{}/*/*T1w*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz", "sub-3_T1w.nii.gz"]),
     ],
 )
 def test_files_folders_patterns_and_lists_are_sorted_each_file_once(folder, text, names):

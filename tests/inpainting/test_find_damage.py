@@ -1,0 +1,64 @@
+"""A finder, and a generator, are shown a scan's slices as `prepare` made records of them."""
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.data import records
+from ipmedgan_jax.data.preparation import prepare
+from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder, find_in_volume
+from ipmedgan_jax.inpainting.model import Trained
+from tests.inpainting.test_scan import constant, fill_volume, write
+
+
+@pytest.fixture
+def scan_paths(tmp_path):
+    """Bright boxes off the middle, on air of -300 HU: brighter than the window's low end."""
+    paths = []
+    for s in (1, 2, 3):
+        array = np.full((40, 22, 5), -300.0)
+        array[14:36, 5:20] = np.random.default_rng(s).integers(0, 900, (22, 15, 5))
+        paths.append(write(tmp_path / f"sub-{s}.nii.gz", array, spacing=(0.8, 1.4, 2.0)))
+    return paths
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resample_mm": 0.0},
+        {"resample_mm": 0.0, "fit": "scale"},
+        {"resample_mm": 2.0},
+        {"resample_mm": 2.0, "fit": "scale"},
+        {"resample_mm": 2.0, "image_size": 12},
+    ],
+)
+def test_what_prepare_makes_and_what_a_network_is_shown_are_the_same_pixels(scan_paths, tmp_path, changes):
+    settings = PreparationSettings("ct", **({"image_size": 32, "foreground_level": 0.3, "min_foreground": 0.0} | changes))
+    prepare(settings, scan_paths, tmp_path / "out", progress=False)
+    (path,) = records.shard_paths(tmp_path / "out", "test")
+    made = list(records.read_shard(path))
+    volume, searched = scans.read_volume(tmp_path / f"{path.stem}.nii.gz"), []
+
+    def find(images):
+        searched.extend(images[..., 0])
+        return np.zeros_like(images)
+
+    find_in_volume(LoadedFinder("finder", 1, "", settings, 5, find), volume)
+    assert len(made) == len(searched) == 5
+    for record, image in zip(made, searched, strict=True):
+        np.testing.assert_allclose(record.image(), image, atol=1e-3)  # a record's whole numbers are 2 / 3000 apart
+    assert made[0].image().min() == pytest.approx(2 * 700 / 3000 - 1, abs=1e-3)  # padding and air alike
+
+    shown, mask = [], np.zeros(volume.array.shape, bool)
+    mask[25, 12, 2] = True
+
+    def fill(batch):
+        shown.append(batch)
+        return constant(0.0)(batch)
+
+    fill_volume(fill, Trained(settings, 4, trained_on_any_shape=True, batch_size=1), volume, mask)
+    (row, column, height, width), image = shown[0]["hole"][0], shown[0]["image"][0, ..., 0]
+    near = np.zeros(image.shape, bool)
+    near[max(row - 1, 0) : row + height + 1, max(column - 1, 0) : column + width + 1] = True
+    np.testing.assert_allclose(image[~near], made[2].image()[~near], atol=1e-3)
