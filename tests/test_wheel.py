@@ -70,3 +70,9 @@ def test_what_the_wheel_installs_works_from_any_folder(wheel, tmp_path):
     assert {"train.steps = 4", "system = 'unet'", "data.image_size = 64"} <= set(settings)
     for config in ("configs/ct.py", "ct", str(tmp_path / "own.py")):
         assert "modality = 'ct'" in console("prepare", f"--config={config}", "--print_config").splitlines()
+
+
+def test_every_file_that_names_the_version_names_this_one():
+    version = ipmedgan_jax.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
