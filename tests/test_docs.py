@@ -3,6 +3,7 @@
 import ast
 import csv
 import importlib
+import importlib.util
 import re
 import shlex
 import sys
@@ -140,6 +141,16 @@ def test_files_and_names_of_the_code_exist(page):
             assert name in known, f"{path}: {name}"
     for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|sh|md|yaml|sbatch))`", prose(page)):
         assert (ROOT / path).exists() or (package / path).exists() or (page.parent / path).exists(), path
+
+
+@pages
+def test_programs_import_what_exists(page):
+    for program in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}"), alias.name
 
 
 def names_in(path):
