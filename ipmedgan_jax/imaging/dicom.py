@@ -1,8 +1,7 @@
 """A DICOM series as a volume, and back: the extra `dicom` (pydicom).
 
-One folder is one series of single-frame images of one patient position. Read, its slices are stacked along their normal.
-Written again, every dataset is what it was but for the pixels that were filled, and for what says that it is one of another,
-derived series.
+One folder holds one series of single-frame images. Reading stacks its slices along their normal. Writing changes the filled
+pixels of every dataset, and the attributes that make it part of a new, derived series; everything else stays.
 """
 
 import copy
@@ -79,7 +78,7 @@ class DicomSeries:
         return [(float(d.get("RescaleSlope", 1) or 1), float(d.get("RescaleIntercept", 0) or 0)) for d in self.datasets]
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the series with other values at some voxels to a folder that does not exist: all of it, or nothing.
+        """Writes the series with other values at some voxels to a folder that does not exist, atomically.
 
         Args:
           where: bool, of the stored shape.
@@ -142,7 +141,7 @@ def read(folder: Path) -> DicomSeries:
     for dataset, path in slices:
         _check(dataset, path)
     normal = np.cross(*np.array(slices[0][0].ImageOrientationPatient, float).reshape(2, 3))
-    slices.sort(key=lambda each: float(_position(each[0]) @ normal))
+    slices.sort(key=lambda pair: float(_position(pair[0]) @ normal))
     _check_together(folder, [dataset for dataset, _ in slices])
     series = DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
     try:
@@ -217,11 +216,11 @@ def _mark_derived(changed: Any, source: Any, series: str, description: str) -> N
 
 def is_series(path: Path) -> bool:
     """Whether a folder holds DICOM files."""
-    return path.is_dir() and any(_has_preamble(each) for each in _first_files(path))
+    return path.is_dir() and any(_has_preamble(file) for file in _first_files(path))
 
 
 def _first_files(folder: Path) -> Iterator[Path]:
-    return (each for each in sorted(folder.iterdir())[:20] if each.is_file())
+    return (path for path in sorted(folder.iterdir())[:20] if path.is_file())
 
 
 def _has_preamble(path: Path) -> bool:

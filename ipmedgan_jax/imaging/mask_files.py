@@ -17,7 +17,7 @@ _SAME_PLACE = 1e-2
 
 
 def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:
-    """The voxels to be filled, bool and canonical `[X, Y, Z]`, and what is to be said about them.
+    """The voxels to be filled, bool and canonical `[X, Y, Z]`, and notes for the user.
 
     Of a mask on another grid, every voxel of the scan that it touches. UserError for a mask without a voxel in the volume,
     one of many labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.

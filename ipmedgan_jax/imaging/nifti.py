@@ -1,7 +1,7 @@
-"""NIfTI files as bytes: read within what the header promises, and written so that only chosen voxels differ.
+"""NIfTI files as bytes: read as far as the header promises, and written so that only chosen voxels differ.
 
-nibabel reads the header. The rest is kept as it lies in the file, so that a file written again has the same header,
-extensions, and stored voxels, bit for bit, but for the voxels that were given new values.
+nibabel reads the header. The rest is kept as it is in the file: a file written again has the same header, extensions and
+stored voxels, bit for bit, except the voxels that were given new values.
 """
 
 import gzip
@@ -67,7 +67,7 @@ class NiftiFile:
         return bool(self.header["qform_code"] > 0 or self.header["sform_code"] > 0)
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the file with other values at some voxels, whole or not at all.
+        """Writes the file with other values at some voxels, atomically.
 
         Args:
           where: bool, of the stored shape.
@@ -119,7 +119,7 @@ def read(path: Path | str) -> NiftiFile:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file's content, compressed if its name says so: whole, or not at all."""
+    """Writes a file's content, compressed if its name ends in .gz, atomically."""
     if path.name.endswith(".gz"):
         content = gzip.compress(content, _COMPRESSION, mtime=0)
     with files.atomic_file(path) as unfinished:

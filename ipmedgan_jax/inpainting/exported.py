@@ -45,7 +45,7 @@ def write(
         jax.ShapeDtypeStruct((count, 4), jnp.int32),
         jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
     ]
-    abstract = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in weights]
+    abstract = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights]
     folder = folder.resolve()
     if folder.exists():
         raise UserError(f"{folder}: exists; choose another --output")
@@ -53,7 +53,7 @@ def write(
     try:
         with files.atomic_folder(folder) as unfinished:
             (unfinished / PROGRAM_FILE).write_bytes(written)
-            arrays: dict[str, Any] = {str(i): np.asarray(each) for i, each in enumerate(weights)}
+            arrays: dict[str, Any] = {str(i): np.asarray(weight) for i, weight in enumerate(weights)}
             np.savez(unfinished / WEIGHTS_FILE, **arrays)
             (unfinished / CARD_FILE).write_text(card)
             description = {
@@ -91,7 +91,7 @@ def read(folder: Path) -> Generator:
         preparation = PreparationSettings(fields["preparation"]["modality"], fields["preparation"]["image_size"])
         trained = Trained(**fields | {"preparation": preparation.as_recorded(fields["preparation"])})
         size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
-        if [each.shape for each in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
+        if [array.shape for array in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
             raise ValueError("the program is for images or holes of other sizes")
         name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
     except FileNotFoundError as error:

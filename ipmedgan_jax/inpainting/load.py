@@ -10,7 +10,7 @@ from ipmedgan_jax.inpainting.model import Generator
 def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     """The generator of a run, or of a folder that `ipmedgan_jax.export` wrote, for which no training code is imported."""
     if (workdir is None) == (model is None):
-        raise UserError("wanted either --workdir or --model")
+        raise UserError("expected either --workdir or --model")
     if model is not None:
         from ipmedgan_jax.inpainting import exported
 

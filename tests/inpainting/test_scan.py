@@ -501,7 +501,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"samples": 1}, "at least 2"),
         ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: expected a .nii or"),
         ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
-        ({"image": "x.nii", "output": "y.nii"}, "wanted either --workdir or --model"),
+        ({"image": "x.nii", "output": "y.nii"}, "expected either --workdir or --model"),
     ],
 )
 def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
