@@ -1,4 +1,4 @@
-"""What launch/slurm.sbatch does when its run ends, with stand-ins for SLURM's own commands."""
+"""What launch/slurm.sbatch does when its run ends, with stand-ins for SLURM's own commands; what Kubernetes is told."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).parents[1] / "launch" / "slurm.sbatch"
 
@@ -82,3 +83,16 @@ def test_the_run_is_started_with_the_job_s_arguments_and_a_file_for_its_last_wor
     started = (tmp_path / "started").read_text().split()
     assert started[-3:-1] == ["ipmedgan_jax.main", "--config=x"]
     assert started[-1] == f"{tmp_path}/.failed-7-0"
+
+
+def test_the_pods_of_a_job_know_how_many_they_are():
+    folder = SCRIPT.parent / "kubernetes"
+    job = yaml.safe_load((folder / "prepare.yaml").read_text())["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert job["completions"] == job["parallelism"] == int(environment["JOB_COMPLETIONS"])
+    (group,) = yaml.safe_load((folder / "run.yaml").read_text())["spec"]["replicatedJobs"]
+    job = group["template"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert job["completions"] == job["parallelism"]
+    assert f"--processes={job['completions']}" in container["args"]

@@ -17,17 +17,12 @@ from ipmedgan_jax.core.errors import BAD_INPUT, UserError
 
 T = TypeVar("T")
 
-HEARTBEAT_S = 30
-"""Seconds without a sign of life after which JAX ends the others."""
+HEARTBEAT_S = 30  # without a sign of life, after which JAX ends the other processes
 
 
 def start(settings: Mapping[str, Any]) -> None:
-    """Joins the other processes; does nothing where flags and environment name none.
-
-    UserError, in all of them, where `settings` or the code differ, or where one does not come in time.
-    """
-    place = ranks.given_place()
-    if place is None:
+    """Joins the processes that flags or environment name. UserError, in all, where they differ or one is missing."""
+    if (place := ranks.given_place()) is None:
         return
     from ipmedgan_jax.distributed import rendezvous
 
@@ -42,14 +37,13 @@ def start(settings: Mapping[str, Any]) -> None:
         heartbeat_timeout_seconds=HEARTBEAT_S,
         shutdown_timeout_seconds=HEARTBEAT_S,
     )
-    rank, count = jax.process_index(), jax.process_count()
+    rank, sizes = jax.process_index(), Counter(device.process_index for device in jax.devices())
     if rank:
         logging.set_verbosity(logging.WARNING)  # the first one says what is to be said of the run
-    devices = Counter(device.process_index for device in jax.devices())
-    host = socket.gethostname()
-    logging.warning("process     %d of %d on %s: %d device(s) of %d", rank, count, host, devices[rank], devices.total())
-    if len(set(devices.values())) > 1:
-        raise UserError(f"the processes have {', '.join(map(str, devices.values()))} devices: expected as many in each")
+    described = rank, jax.process_count(), socket.gethostname(), sizes[rank], sizes.total()
+    logging.warning("process     %d of %d on %s: %d device(s) of %d", *described)
+    if len(set(sizes.values())) > 1:
+        raise UserError(f"the processes have {', '.join(map(str, sizes.values()))} devices: expected as many in each")
 
 
 def gather(value: T) -> list[T]:
