@@ -70,7 +70,7 @@ def test_help_explains_and_succeeds(module):
         (("main",), "--config is missing"),
         (("prepare",), "--config, --input, --output are missing"),
         (("main", "--config=configs/nowhere.py", "--workdir=x"), "configs/nowhere.py: no such file; shipped are base, ct"),
-        (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "config.system is 'medgam': wanted one of"),
+        (("main", "--config=configs/ct.py:medgam", "--workdir=x"), "config.system is 'medgam': expected one of"),
         (
             ("main", "--config=ct", "--config.train.step=3"),
             "config.train.step: no such key; did you mean config.train.steps?",
