@@ -17,13 +17,14 @@ from ipmedgan_jax.configs import base
 from ipmedgan_jax.core.program import MODULES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "launch/README.md", ROOT / "benchmarks/README.md"]
+OTHERS = ("CONTRIBUTING.md", "launch/README.md", "benchmarks/README.md")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *map(ROOT.joinpath, OTHERS)]
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 
 LONGEST = 130
 """Lines of the front page."""
 
-FLAGS_OF_OTHERS = {"signal", "gpus-per-task", "shm-size", "help", "version"}
+FLAGS_OF_OTHERS = {"array", "check", "signal", "gpus-per-task", "shm-size", "help", "version"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
@@ -123,7 +124,7 @@ def test_flags_and_settings_named_in_the_text_exist(page):
         set(re.findall(r'DEFINE_\w+\(\s*(?:\w+\()?"(\w+)"', code)) | set(re.findall(r"--(\w+)=\*\)", code)) | FLAGS_OF_OTHERS
     )
     config = base.get_config()
-    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+    for span in re.findall(r"`([^`\n]+)`", prose(page).replace("NAME", "")):
         for name in re.findall(r"(?:^| )--([a-z][\w-]*)", span):
             assert name in known, span
         for group, key in re.findall(r"(?:^|--config\.)([a-z]\w*)\.(\w+)(?==|$)", span):
@@ -139,7 +140,7 @@ def test_files_and_names_of_the_code_exist(page):
         known = names_in(package / path)
         for name in re.findall(r"`([\w.]+)`", names):
             assert name in known, f"{path}: {name}"
-    for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|sh|md|yaml|sbatch))`", prose(page)):
+    for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|sh|md|yaml|sbatch))`", prose(page).replace("NAME", "*")):
         assert (ROOT / path).exists() or (package / path).exists() or (page.parent / path).exists(), path
 
 
