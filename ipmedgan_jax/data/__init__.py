@@ -1,1 +1,1 @@
-"""From NIfTI volumes to batches on the device: volumes, records, pipeline, phantom."""
+"""From volumes to training batches: preparation, records, holes, damage, the input pipeline and the phantom."""

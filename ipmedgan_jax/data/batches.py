@@ -1,4 +1,4 @@
-"""What a batch of slices is on the host, and the two kinds of functions that take one."""
+"""Batches of slices on the host, and the types of the functions that fill holes or find damage in them."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 Inpaint = Callable[[dict[str, Any]], np.ndarray]
-"""A batch, as `data.pipeline` has them -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's outside the holes."""
+"""A batch of `data.pipeline` -> inpainted images `[B, H, W, 1]`, bit-equal to the batch's images outside the holes."""
 
 
 Find = Callable[[np.ndarray], np.ndarray]
-"""Slices `[B, H, W, 1]` in [-1, 1] -> how likely each pixel is damaged, of the same shape, 0 to 1."""
+"""Slices `[B, H, W, 1]` in [-1, 1] -> the likelihood, 0 to 1, that a pixel is damaged, in the shape of the slices."""
 
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ NumpyBatch = dict[str, Any]
 
 
 def in_groups(items: Iterable[T], size: int) -> Iterator[tuple[list[T], list[T]]]:
-    """Items in groups of `size`, each beside itself at full size: the last repeats its last item."""
+    """Yields the items in groups of `size`, each as (group, padded); `padded` repeats the last item to reach `size`."""
     iterator = iter(items)
     while group := list(itertools.islice(iterator, size)):
         yield group, group + group[-1:] * (size - len(group))

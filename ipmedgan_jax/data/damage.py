@@ -1,7 +1,7 @@
-"""Simulated damage, for training a network that finds it: signal voids (MRI), metal with streaks (CT), cut-off heads.
+"""Simulated damage, to train a network that finds it: signal voids (MRI), metal with streaks (CT), cut-off heads.
 
-Images: `[H, W]` float32 in [-1, 1]; damage is made after the intensity window. A mask is bool `[H, W]`, true where the image
-no longer shows what was there.
+Images are `[H, W]`, float32 in [-1, 1]; damage is simulated after the intensity window. A mask is bool `[H, W]`, true where
+the image no longer shows the anatomy.
 """
 
 from collections.abc import Callable
@@ -15,26 +15,30 @@ from skimage.filters import apply_hysteresis_threshold
 from ipmedgan_jax.data import hole_shapes
 
 VISIBLE = 0.1
-"""Of [-1, 1]: a change so large is damage."""
+"""Smallest change, in units of [-1, 1], that counts as damage."""
 
 BLUR = 1.5
-"""Pixels: standard deviation over which changes are averaged for that."""
+"""Pixels: standard deviation of the Gaussian that averages changes before they are compared with `VISIBLE`."""
 
 INTACT = "intact"
-"""What stands for a kind where there is no damage."""
+"""The kind of a slice without damage."""
 
-PROJECTED = 128
-"""Pixels: metal is projected, and its streaks are made, at this size."""
+PROJECTION_SIZE = 128
+"""Pixels: side of the image in which metal is projected and its streaks are computed."""
 
 ANGLES = np.arange(0.0, 180.0, 1.5)
-"""Degrees: directions of the projections."""
+"""Degrees: angles of the projections."""
 
 
 @dataclass(frozen=True)
 class DamageSettings:
-    """Kinds and their shares; `intact`: the share of slices left as they are.
+    """Kinds of damage and how often each is drawn.
 
-    `size` and `smallest` are of voids, in pixels; `foreground` is the image value above which a pixel is not air.
+    Attributes:
+      kinds, shares: kinds and their relative frequencies.
+      intact: share of slices that stay without damage.
+      size, smallest: largest and smallest size of voids, in pixels.
+      foreground: image value above which a pixel is not air.
     """
 
     kinds: tuple[str, ...]
@@ -46,13 +50,17 @@ class DamageSettings:
 
 
 def simulate(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray, str]:
-    """The image with a random kind of damage, its mask, and the kind; as it is where it shows nothing but air."""
+    """Returns the image with damage of a random kind, the mask of the damage, and the kind.
+
+    The image is returned unchanged, with an empty mask and the kind `INTACT`, for the share `settings.intact` of the calls,
+    and if it shows only air.
+    """
     kind = hole_shapes.choose(rng, settings.kinds, settings.shares)
     head = find_head(image, settings.foreground)
     if rng.random() < settings.intact or not head.any():
         return image, np.zeros(image.shape, bool), INTACT
     damaged, lost = KINDS[kind](rng, image, head, settings)
-    # Not single streaks or grains: where, all round a pixel, the image has changed visibly.
+    # The blur excludes single streaks and grains: the image must have changed visibly all around a pixel.
     changed = gaussian_filter(np.abs(damaged - image), BLUR) > VISIBLE
     mask = binary_fill_holes(lost | (changed & head))
     return damaged.astype(np.float32), mask, kind if mask.any() else INTACT
@@ -61,8 +69,8 @@ def simulate(rng: np.random.Generator, image: np.ndarray, settings: DamageSettin
 def _void(
     rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """No signal round metal, and a rim that is bright in two directions: a dipole's field moves signal there."""
-    outline = _placed(rng, head, settings, metal=False)
+    """A signal void around metal, with a rim that is bright in two directions, where a dipole's field moves the signal."""
+    outline = _draw_outline(rng, head, settings, metal=False)
     core = gaussian_filter(outline.astype(np.float32), rng.uniform(0.6, 1.5))
     rim = np.clip(gaussian_filter(core, rng.uniform(1.5, 3.5)) - core, 0, None)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -76,8 +84,8 @@ def _void(
 def _metal(
     rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One to three pieces as bright as the window has it, and what beam hardening and lost photons in them do to the rest."""
-    pieces = [_placed(rng, head, settings, metal=True) for _ in range(rng.integers(1, 4))]
+    """One to three pieces at the window's upper end, and streaks from their beam hardening and photon starvation."""
+    pieces = [_draw_outline(rng, head, settings, metal=True) for _ in range(rng.integers(1, 4))]
     metal = np.any(pieces, axis=0)
     streaks = _streaks(rng, metal)
     strongest = max(float(np.percentile(np.abs(streaks[~metal]), 99.5)), 1e-9)
@@ -90,7 +98,7 @@ def _metal(
 def _cut(
     rng: np.random.Generator, image: np.ndarray, head: np.ndarray, settings: DamageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A field of view that ends before the head does, at one side."""
+    """A field of view that cuts the head off on one side."""
     turns = int(rng.integers(4))
     damaged, head = np.rot90(image, turns).copy(), np.rot90(head, turns)
     rows = np.flatnonzero(head.any(1))
@@ -107,96 +115,100 @@ KINDS: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray, DamageSe
     "metal": _metal,
     "cut": _cut,
 }
-"""(rng, image, head, settings) -> the damaged image, and where what was there is gone whatever the image shows."""
+"""(rng, image, head, settings) -> the damaged image, and a mask of pixels that are damaged even if they changed little."""
 
 KINDS_BY_MODALITY = {"mri": ("void", "cut"), "ct": ("metal", "cut")}
-"""The kinds that each modality has."""
+"""The kinds of damage of each modality."""
 
 
 def find_head(image: np.ndarray, foreground: float) -> np.ndarray:
-    """The largest connected thing that is no air, with the air in it; bool `[H, W]`, empty where there is none.
+    """The mask of the head: the largest connected object that is not air, with the air inside it.
 
-    Noise and ghosts round a head may be brighter than `foreground`, so the level is at least half of Otsu's way from air (-1)
-    to tissue, on an image that is a little blurred. Thin things (a head-rest, wires) are parted from it, and dark clefts
-    (the skull's base) closed.
+    Noise and ghosts around a head may be brighter than `foreground`. So the threshold is at least halfway from air (-1) to
+    Otsu's threshold, on a slightly blurred image. Opening removes thin objects (a head-rest, wires); closing fills dark
+    clefts (the skull's base).
+
+    Returns:
+      bool `[H, W]`, empty if the image shows only air.
     """
     smooth = cv2.GaussianBlur(image, (0, 0), 1.0)
     otsu, _ = cv2.threshold(((smooth + 1) * 127.5).astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     tissue = (smooth > max(foreground, otsu / 2 / 127.5 - 1)).astype(np.uint8)
     solid = cv2.morphologyEx(tissue, cv2.MORPH_OPEN, _disc(len(image) // 40))
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(solid)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(solid)
     areas = statistics[1:, cv2.CC_STAT_AREA]
     if not len(areas):
         return np.zeros(image.shape, bool)
     cleft = len(image) // 12
-    largest = np.pad(parts == 1 + int(np.argmax(areas)), cleft).astype(np.uint8)
+    largest = np.pad(labels == 1 + int(np.argmax(areas)), cleft).astype(np.uint8)
     closed = cv2.morphologyEx(largest, cv2.MORPH_CLOSE, _disc(cleft))
     return binary_fill_holes(closed[cleft:-cleft, cleft:-cleft])
 
 
 def _disc(diameter: int) -> np.ndarray:
-    """A structuring element of an odd number of pixels."""
+    """A round structuring element; an even diameter is increased by one pixel."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter | 1, diameter | 1))
 
 
-def _placed(rng: np.random.Generator, head: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
-    """An outline round a random pixel of the head; one of metal is a quarter as large."""
+def _draw_outline(rng: np.random.Generator, head: np.ndarray, settings: DamageSettings, *, metal: bool) -> np.ndarray:
+    """Mask of a random outline around a random pixel of the head, `[H, W]`; a piece of metal has a quarter of the size."""
     size, smallest = (max(3, length // 4) if metal else length for length in (settings.size, settings.smallest))
     kinds = hole_shapes.ShapeSettings(("blob", "ellipse"), (2.0, 1.0), size, min(smallest, size))
     inside = np.argwhere(head)
     row, column = inside[int(rng.integers(len(inside)))] + size - size // 2
     padded = np.pad(np.zeros(head.shape, bool), size)
     padded[row : row + size, column : column + size] = hole_shapes.draw(rng, kinds)
-    placed = padded[size:-size, size:-size]
-    placed[tuple(inside[0])] |= not placed.any()
-    return placed
+    outline = padded[size:-size, size:-size]
+    outline[tuple(inside[0])] |= not outline.any()  # never empty, because `_void` divides by its sum
+    return outline
 
 
 # ------------------------------------------------------------------ streaks
 
 
 def _streaks(rng: np.random.Generator, metal: np.ndarray) -> np.ndarray:
-    """The change that metal's too weak and too noisy projections make, `[H, W]`, of no particular scale.
+    """The change that metal makes in the image by errors of its projections, `[H, W]`, in arbitrary units.
 
-    A ray through more metal than its low energies survive is measured as if there were less: what is missing grows with the
-    square of its way. Where hardly a photon is left, noise grows with it. Back-projected, that is dark and bright streaks.
+    Beam hardening: metal absorbs a ray's low energies, so the ray is measured as if it had passed less metal; the deficit
+    grows with the square of the path length. Photon starvation: where hardly a photon is left, noise grows with the deficit.
+    Back-projection turns both into dark and bright streaks.
     """
-    small = cv2.resize(metal.astype(np.float32), (PROJECTED, PROJECTED), interpolation=cv2.INTER_AREA)
-    way = project(small)
-    missing = way**2 * (1 + gaussian_filter(rng.normal(0, 0.3, way.shape), 1))
-    streaks = back_project(-gaussian_filter(missing, (0, 0.7)).astype(np.float32))
+    small = cv2.resize(metal.astype(np.float32), (PROJECTION_SIZE, PROJECTION_SIZE), interpolation=cv2.INTER_AREA)
+    path_length = project(small)
+    deficit = path_length**2 * (1 + gaussian_filter(rng.normal(0, 0.3, path_length.shape), 1))
+    streaks = back_project(-gaussian_filter(deficit, (0, 0.7)).astype(np.float32))
     return cv2.resize(streaks, metal.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def project(image: np.ndarray) -> np.ndarray:
-    """Parallel-beam projections of a square image at `ANGLES`: `[angles, side]`, sums over pixels."""
-    return np.stack([_turned(image, angle).sum(0) for angle in ANGLES])
+    """Parallel-beam projections (sums over pixels) of a square image at `ANGLES`: `[side, side] -> [angles, side]`."""
+    return np.stack([_rotate(image, angle).sum(0) for angle in ANGLES])
 
 
 def back_project(projections: np.ndarray) -> np.ndarray:
-    """Filtered back-projection with a ramp filter (Kak and Slaney, 1988, ch. 3): `[angles, side]` -> `[side, side]`."""
+    """Filtered back-projection with a ramp filter (Kak and Slaney, 1988, ch. 3): `[angles, side] -> [side, side]`."""
     side = projections.shape[1]
     frequencies = np.fft.rfft(projections, 2 * side, axis=1) * np.fft.rfftfreq(2 * side)
     filtered = np.fft.irfft(frequencies, axis=1)[:, :side].astype(np.float32)
-    smeared = [_turned(np.tile(row, (side, 1)), -angle) for row, angle in zip(filtered, ANGLES, strict=True)]
+    smeared = [_rotate(np.tile(row, (side, 1)), -angle) for row, angle in zip(filtered, ANGLES, strict=True)]
     return np.sum(smeared, axis=0) * np.float32(np.pi / len(ANGLES))
 
 
-def _turned(image: np.ndarray, degrees: float) -> np.ndarray:
-    """Turned about its middle."""
+def _rotate(image: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotates a square image about its centre."""
     middle = (image.shape[0] - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
     return cv2.warpAffine(image, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR)
 
 
 LOW_THRESHOLD = 0.5
-"""From where on a pixel is taken for damaged, in a part that is somewhere `HIGH_THRESHOLD`."""
+"""Likelihood above which a pixel counts as damaged, if its component exceeds `HIGH_THRESHOLD` somewhere."""
 
 
 HIGH_THRESHOLD = 0.95
-"""What a part must reach: most of what is found in intact slices does not. (Chosen on validation subjects.)"""
+"""Likelihood that a component must reach; most of those in intact slices do not. Chosen on validation subjects."""
 
 
 def damaged_pixels(likelihood: np.ndarray) -> np.ndarray:
-    """What is taken for damaged of one slice's `[H, W]` likelihood, bool."""
+    """The mask of damaged pixels from the likelihoods of one slice, by hysteresis thresholding: `[H, W]` -> bool `[H, W]`."""
     return apply_hysteresis_threshold(likelihood, LOW_THRESHOLD, HIGH_THRESHOLD)

@@ -1,7 +1,7 @@
 """Shapes of training holes, drawn on the host: bool `[size, size]` in a hole's box, true where pixels are removed.
 
-Each function of `KINDS` draws one that fits into the box, at most `size` and, but for thin ones, at least `smallest` pixels
-across, in the middle of the array; `draw` then moves it about.
+Each function of `KINDS` draws one shape in the middle of the box. Its extent is at most `size` pixels and, except for thin
+shapes, at least `smallest` pixels. `draw` then moves the shape to a random place in the box.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,14 @@ Shape = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class ShapeSettings:
-    """Kinds and their shares; sizes in pixels; `lesions`: real ones to draw from, bool `[h, w]` each."""
+    """Kinds of shapes and how often each is drawn.
+
+    Attributes:
+      kinds, shares: kinds and their relative frequencies.
+      size: side of the box, in pixels.
+      smallest: smallest extent of a shape, in pixels.
+      lesions: masks of real lesions to draw from, each bool `[h, w]`.
+    """
 
     kinds: tuple[str, ...]
     shares: tuple[float, ...]
@@ -26,67 +33,67 @@ class ShapeSettings:
 
 
 def draw(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """One shape of a random kind, anywhere in the box; never empty."""
+    """Draws one shape of a random kind at a random place in the box; never an empty one."""
     shape = KINDS[choose(rng, settings.kinds, settings.shares)](rng, settings)
     if not shape.any():
         return _square(rng, settings)
-    return _moved(rng, shape)
+    return _move_randomly(rng, shape)
 
 
 def choose(rng: np.random.Generator, kinds: Sequence[str], shares: Sequence[float]) -> str:
-    """One of the kinds, each as often as its share of all shares."""
+    """Draws one of the kinds; the shares are relative frequencies and need not sum to 1."""
     weights = np.array(shares, float)
     return kinds[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _square(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """The whole box: the paper's hole."""
+    """The complete box, which is the paper's hole."""
     return np.ones((settings.size, settings.size), bool)
 
 
 def _smaller_square(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    side = _length(rng, settings)
+    side = _draw_length(rng, settings)
     return _box(settings.size, side, side)
 
 
 def _rectangle(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    return _box(settings.size, _length(rng, settings), _length(rng, settings))
+    return _box(settings.size, _draw_length(rng, settings), _draw_length(rng, settings))
 
 
 def _ellipse(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """Of any direction."""
+    """An ellipse of random axes and orientation."""
     angle = rng.uniform(0, np.pi)
-    along, across = (_length(rng, settings) / 2 for _ in range(2))
-    y, x = _from_middle(settings.size)
+    semi_axes = [_draw_length(rng, settings) / 2 for _ in range(2)]
+    y, x = _centred_coordinates(settings.size)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    return (u / along) ** 2 + (v / across) ** 2 <= 1
+    return (u / semi_axes[0]) ** 2 + (v / semi_axes[1]) ** 2 <= 1
 
 
 def _strokes(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """One to four bent strokes of a brush, as free-form inpainting has them (Yu et al., 2019)."""
+    """One to four bent brush strokes, as in free-form inpainting (Yu et al., 2019)."""
     canvas = np.zeros((settings.size, settings.size), np.uint8)
     for _ in range(rng.integers(1, 5)):
         width = int(rng.integers(2, max(3, settings.size // 5)))
-        place = rng.uniform(width / 2, settings.size - width / 2, 2)
+        start = rng.uniform(width / 2, settings.size - width / 2, 2)
         angle = rng.uniform(0, 2 * np.pi)
         for _ in range(rng.integers(2, 6)):
             angle += rng.normal(0, 0.8)
             step = rng.uniform(0.15, 0.4) * settings.size
-            there = np.clip(place + step * np.array([np.cos(angle), np.sin(angle)]), 0, settings.size - 1)
-            cv2.line(canvas, _pixel(place), _pixel(there), 1, width)
-            cv2.circle(canvas, _pixel(there), width // 2, 1, -1)
-            place = there
+            end = np.clip(start + step * np.array([np.cos(angle), np.sin(angle)]), 0, settings.size - 1)
+            cv2.line(canvas, _round_to_pixel(start), _round_to_pixel(end), 1, width)
+            cv2.circle(canvas, _round_to_pixel(end), width // 2, 1, -1)
+            start = end
     return canvas > 0
 
 
 def _blob(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """A star-shaped outline of a few waves: the void round an implant, a filling or a clip."""
+    """A star-shaped outline of a few waves, like the signal void around an implant, a filling or a clip."""
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     radius = np.ones_like(angles)
     for waves in range(2, 8):
         radius += rng.normal(0, 0.35 / waves) * np.cos(waves * angles + rng.uniform(0, 2 * np.pi))
     radius = np.maximum(radius, 0.2)
-    radius *= _length(rng, settings) / 2 / radius.max()
+    radius *= _draw_length(rng, settings) / 2 / radius.max()
     middle = (settings.size - 1) / 2
     outline = np.stack([middle + radius * np.cos(angles), middle + radius * np.sin(angles)], axis=1)
     canvas = np.zeros((settings.size, settings.size), np.uint8)
@@ -95,7 +102,7 @@ def _blob(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
 
 
 def _lesion(rng: np.random.Generator, settings: ShapeSettings) -> Shape:
-    """A real one, turned, mirrored and scaled by up to a third; what is larger than the box is made to fit."""
+    """A real lesion, rotated, mirrored and scaled by up to a third; one that is larger than the box is shrunk to fit."""
     lesion = settings.lesions[int(rng.integers(len(settings.lesions)))].astype(np.float32)
     lesion = np.rot90(lesion, int(rng.integers(4)))
     lesion = lesion[:, ::-1] if rng.random() < 0.5 else lesion
@@ -119,7 +126,7 @@ KINDS: dict[str, Callable[[np.random.Generator, ShapeSettings], Shape]] = {
 }
 
 
-def _length(rng: np.random.Generator, settings: ShapeSettings) -> int:
+def _draw_length(rng: np.random.Generator, settings: ShapeSettings) -> int:
     return int(rng.integers(settings.smallest, settings.size + 1))
 
 
@@ -130,17 +137,17 @@ def _box(size: int, height: int, width: int) -> Shape:
     return shape
 
 
-def _from_middle(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _centred_coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     return y, x
 
 
-def _pixel(place: np.ndarray) -> tuple[int, int]:
-    return round(float(place[0])), round(float(place[1]))
+def _round_to_pixel(point: np.ndarray) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
 
 
-def _moved(rng: np.random.Generator, shape: Shape) -> Shape:
-    """The shape anywhere in its box, uniformly."""
+def _move_randomly(rng: np.random.Generator, shape: Shape) -> Shape:
+    """Moves the shape to a place in its box, uniform over all places where it fits."""
     shifts = []
     for axis in (0, 1):
         used = np.flatnonzero(shape.any(1 - axis))

@@ -1,4 +1,4 @@
-"""Square holes, chosen on the host (NumPy): where pixels are removed from a slice; and the context image.
+"""Square holes, drawn on the host (NumPy), and the context image.
 
 A hole is the box `[row, column, height, width]` in pixels, int32. A mask is true where pixels are removed.
 """
@@ -12,15 +12,15 @@ import numpy as np
 def random_hole(
     rng: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
 ) -> tuple[np.ndarray, float]:
-    """A square hole, uniform over all places with at least a share `min_foreground` of foreground.
+    """Draws a square hole, uniform over all places whose share of foreground is at least `min_foreground`.
 
     Args:
       foreground: bool `[H, W]`.
       size: side in pixels.
 
     Returns:
-      The hole, and the share of it that is foreground. Where no place has enough, a place with the most there is: the
-      caller decides whether that will do.
+      The hole, and the share of it that is foreground. If no place has enough foreground, the hole is at a place with the
+      most; the caller decides whether to use it.
     """
     if min_foreground <= 0:
         hole = any_hole(rng, foreground.shape, size)
@@ -33,24 +33,25 @@ def random_hole(
 
 
 def any_hole(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> np.ndarray:
-    """A square hole, uniform over all places in an image of this shape, `(H, W)`."""
+    """Draws a square hole, uniform over all places in an image of shape `(H, W)`."""
     row, column = (int(rng.integers(0, length - size + 1)) for length in shape)
     return box(row, column, size)
 
 
 def foreground_shares(foreground: np.ndarray, size: int) -> np.ndarray:
-    """Share of foreground in the square at every place: bool `[H, W]` -> `[H - size + 1, W - size + 1]`."""
+    """Share of foreground in the square hole at every place: bool `[H, W]` -> `[H - size + 1, W - size + 1]`."""
     sums = np.pad(foreground.astype(np.int32), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
     return inside / size**2
 
 
 def box(row: int, column: int, size: int) -> np.ndarray:
+    """The square hole with this corner and side."""
     return np.array([row, column, size, size], np.int32)
 
 
 def box_mask(hole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask of a hole in an image of this shape: bool `[H, W]`."""
+    """The mask of a hole in an image of shape `(H, W)`: bool `[H, W]`."""
     row, column, height, width = hole
     mask = np.zeros(shape, bool)
     mask[row : row + height, column : column + width] = True
@@ -58,12 +59,12 @@ def box_mask(hole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def context_image(image: Any, mask: Any, fill: float) -> Any:
-    """The image with `fill` where pixels are removed; NumPy or JAX arrays, a bool mask of a shape that fits the image's."""
+    """The image with `fill` where pixels are removed. NumPy or JAX arrays; a bool mask that broadcasts to the image."""
     arrays = image.__array_namespace__()
     return arrays.where(mask, arrays.asarray(fill, dtype=image.dtype), image)
 
 
 def evaluation_rng(seed: int, subject: str, volume: str, index: int) -> np.random.Generator:
-    """Random numbers that depend on the slice's names and the seed alone: every system gets the same holes."""
+    """A random generator that depends on the slice's names and the seed alone, so that every system gets the same holes."""
     digest = hashlib.sha256(f"{seed}\0{subject}\0{volume}\0{index}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))

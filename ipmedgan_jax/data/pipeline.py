@@ -1,7 +1,7 @@
-"""Prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
+"""From prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
 
-A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]` float32 in [-1, 1], `hole` `[B, 4]` int32, and, where holes
-are not whole boxes, `shape` `[B, h, w]` uint8, 1 where pixels are removed.
+A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1]; `hole` `[B, 4]`, int32; and, if holes are
+not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed.
 """
 
 import bisect
@@ -24,7 +24,7 @@ from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, eval
 
 
 class Batches:
-    """One process's endless training batches. A place in their order is the same for any number of processes."""
+    """One process's endless training batches. Its state counts the slices of all processes, so their number may change."""
 
     def __init__(self, iterator: grain.DatasetIterator[NumpyBatch], processes: int):
         self._iterator, self._processes = iterator, processes
@@ -33,38 +33,39 @@ class Batches:
         return next(self._iterator)
 
     def get_state(self) -> dict[str, int]:
-        """How many slices all processes have taken."""
+        """The number of slices that all processes together have taken."""
         return {"next_index": self._iterator.get_state()["next_index"] * self._processes}
 
     def set_state(self, state: Mapping[str, int]) -> None:
+        """Continues from a state that `get_state` returned, with any number of processes."""
         self._iterator.set_state({"next_index": state["next_index"] // self._processes})
 
     def close(self) -> None:
-        """Ends the threads that read ahead."""
+        """Stops the threads that read ahead."""
         self._iterator.close()
 
 
 @dataclass(frozen=True)
 class HoleSettings:
-    """Where holes may lie; shares are of the hole's area, `foreground` is the image value above which it is not air."""
+    """Size, place and shape of holes; or the damage that replaces them."""
 
-    size: int
-    foreground: float
-    min_foreground: float
-    evaluation_min_foreground: float
+    size: int  # pixels; side of the box
+    foreground: float  # image value above which a pixel is not air
+    min_foreground: float  # share of a training hole's area that must be foreground
+    evaluation_min_foreground: float  # share of a validation or test hole's area that must be foreground
     evaluation_seed: int
-    shapes: ShapeSettings | None = None  # of training holes; None, and in validation and test: whole boxes
-    damage: DamageSettings | None = None  # instead of holes, for a network that finds it
+    shapes: ShapeSettings | None = None  # of training holes; None: complete boxes, as always in validation and test
+    damage: DamageSettings | None = None  # replaces holes, for a network that finds damage
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSlice:
-    """One slice of validation or test, with its one hole."""
+    """One slice of the validation or test split, with its hole."""
 
     record: records.SliceRecord
     image: np.ndarray  # [H, W] float32 in [-1, 1]
     hole: np.ndarray
-    foreground: float  # share of the hole
+    foreground: float  # share of the hole that is foreground
 
     def context(self, fill: float) -> np.ndarray:
         """The image with `fill` in the hole."""
@@ -73,7 +74,7 @@ class EvaluationSlice:
 
 @dataclass(frozen=True, eq=False)
 class DamagedSlice:
-    """One slice of validation or test with simulated damage, or, of the kind `damage.INTACT`, without."""
+    """One slice of the validation or test split with simulated damage, or without if its kind is `damage.INTACT`."""
 
     record: records.SliceRecord
     image: np.ndarray  # [H, W] float32 in [-1, 1]
@@ -82,9 +83,10 @@ class DamagedSlice:
 
 
 class SliceSource:
-    """The slices of a split by index, across its shards: what Grain calls a random-access source.
+    """A random-access source (Grain) of a split's slices, across its shards.
 
-    UserError for a shard or a record that is missing or damaged.
+    Raises:
+      UserError: a shard or a record is missing or damaged.
     """
 
     def __init__(self, directory: Path | str, split: str):
@@ -104,7 +106,7 @@ class SliceSource:
             )
 
     def _first_damaged(self) -> Path | None:
-        """The first shard that cannot be opened or has another number of records than `dataset.json` says."""
+        """The first shard that cannot be opened, or whose number of records differs from `dataset.json`."""
         starts = [0, *self._ends]
         for path, start, end in zip(self._paths, starts, self._ends, strict=False):
             source = _open([path])
@@ -127,23 +129,23 @@ class SliceSource:
 
 
 def _open(paths: Sequence[Path]) -> Any:
-    """The records of the shards, one after the other; None where one cannot be opened."""
+    """The records of the shards in order; None if a shard cannot be opened."""
     try:
         source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
         len(source)  # opens them
         return source
-    except RuntimeError:  # the library's own word for a file that ends too early
+    except RuntimeError:  # the library raises it for a truncated file
         return None
 
 
 def _allow_open_files(count: int) -> None:
-    """Every shard stays open: raises this process's limit where it is too low, as far as the system lets it."""
-    wanted = count + 256
+    """Raises this process's limit of open files, within the system's limit, because every shard stays open."""
+    needed = count + 256
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
+        if allowed < needed:
             raise UserError(f"{count} shards to keep open, {hard} files allowed: raise the limit with ulimit -Hn")
 
 
@@ -159,12 +161,18 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> Batches:
-    """Endless shuffled batches, a new order and new holes every epoch; of several processes each one's own, of `batch_size`.
+    """Endless shuffled batches for one process, with a new order and new holes in every epoch.
 
-    Which slices and holes come n-th depends on the seed and n alone. Process i takes every `processes`-th from the i-th on,
-    so that what all take together at a step is the same for any number of them, and no slice comes twice in an epoch. With
-    `mirror` left and right are exchanged in about half of the slices. Close the batches when done: they are read ahead in
-    threads.
+    The n-th slice and its hole depend on `seed` and n alone. Process i takes every `processes`-th slice, starting with the
+    i-th. So a step's slices over all processes are the same for any number of processes, and no slice occurs twice in an
+    epoch. Close the batches after use, because threads read ahead.
+
+    Args:
+      batch_size: slices per batch of this process.
+      threads: number of reading threads.
+      prefetch: slices that are read ahead.
+      mirror: exchanges left and right in about half of the slices.
+      process, processes: index of this process, and the number of processes.
     """
 
     def example(record: records.SliceRecord, rng: np.random.Generator) -> NumpyBatch:
@@ -189,13 +197,13 @@ def training_batches(
 
 
 def _damaged_example(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
-    """A damaged slice; its hole is the whole of it, and the hole's shape what is damaged."""
+    """A damaged slice. Its hole is the complete slice, and `hole_mask` marks the damaged pixels."""
     damaged, mask, _ = simulate(rng, image, settings)
     return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "hole_mask": mask.astype(np.uint8)}
 
 
 def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
-    """A training batch of `count` slices, all zeros: its arrays' shapes and types."""
+    """A training batch of `count` slices that are zero, with the shapes and types of real batches."""
     batch: NumpyBatch = {
         "image": np.zeros((count, image_size, image_size, 1), np.float32),
         "hole": np.zeros((count, 4), np.int32),
@@ -209,9 +217,10 @@ def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBat
 def evaluation_slices(
     directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
 ) -> Iterator[EvaluationSlice]:
-    """The split's slices in their order, each with the hole that its names and the seed give it.
+    """Yields the split's slices in order, each with a hole that depends on its names and the seed alone.
 
-    Slices with no place for a hole of enough foreground are passed over. `at_most` takes so many, evenly spread.
+    Slices without a place for a hole with enough foreground are skipped. `at_most` limits the slices to that many, evenly
+    spread.
     """
     source = SliceSource(directory, split)
     count = len(source)
@@ -227,7 +236,10 @@ def evaluation_slices(
 def damaged_slices(
     directory: Path | str, split: str, holes: HoleSettings, *, at_most: int | None = None
 ) -> Iterator[DamagedSlice]:
-    """The split's slices in their order, each with the damage that its names and the seed give it, and as it is."""
+    """Yields the split's slices in order, each with damage that depends on its names and the seed alone, then without.
+
+    `at_most` limits the slices to that many, evenly spread, with and without damage counted.
+    """
     assert holes.damage is not None
     source = SliceSource(directory, split)
     for index in range(len(source)) if at_most is None else spread(len(source), -(-at_most // 2)):
@@ -239,19 +251,14 @@ def damaged_slices(
 
 
 def spread(count: int, at_most: int) -> Sequence[int]:
-    """At most `at_most` of `range(count)`, evenly spread: the same every time."""
+    """At most `at_most` indices of `range(count)`, evenly spread and without randomness."""
     if count <= at_most:
         return range(count)
     return np.linspace(0, count - 1, at_most).round().astype(int).tolist()
 
 
 def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[tuple[list[EvaluationSlice], NumpyBatch]]:
-    """Slices in groups, with their batch."""
+    """Yields the slices in groups, each with its batch; the last batch repeats its last slice to reach `batch_size`."""
     for group, padded in in_groups(slices, batch_size):
-        yield (
-            group,
-            {
-                "image": np.stack([each.image for each in padded])[..., None],
-                "hole": np.stack([each.hole for each in padded]),
-            },
-        )
+        images = np.stack([item.image for item in padded])[..., None]
+        yield group, {"image": images, "hole": np.stack([item.hole for item in padded])}

@@ -1,6 +1,6 @@
-"""Prepared data on disk: a record a slice, an ArrayRecord shard a volume, and `dataset.json`, which describes them.
+"""Prepared data on disk: one record per slice, one ArrayRecord shard per volume, and `dataset.json`, which describes them.
 
-A record is its header's length (uint32), the header (JSON), then the slice's codes (uint16, row by row), little-endian.
+A record is the length of its header (uint32), the header (JSON), and the slice's codes (uint16, row by row), little-endian.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ SHARD_SUFFIX = ".arrayrecord"
 
 _LENGTH = struct.Struct("<I")
 LAST_CODE = 65535
-"""Of the 16 bits that a pixel has."""
+"""Largest code of a pixel; codes have 16 bits."""
 _SHARD_OPTIONS = "group_size:1,zstd:1"  # slices are read at random; zstd's default level is 6 times slower
 
 
 @dataclass(frozen=True, eq=False)
 class SliceRecord:
-    """One axial slice [H, W]; `codes * scale + offset` is its intensity in the source's unit."""
+    """One axial slice `[H, W]`; `codes * scale + offset` are its intensities in the source's unit."""
 
     subject: str
     volume: str
@@ -41,11 +41,11 @@ class SliceRecord:
     codes: np.ndarray  # uint16
 
     def intensities(self) -> np.ndarray:
-        """[H, W] float32 in the source's unit: whole numbers exactly, others to half of `scale`."""
+        """`[H, W]` float32 in the source's unit: exact for whole numbers, otherwise within half of `scale`."""
         return (self.codes * self.scale + self.offset).astype(np.float32)
 
     def image(self) -> np.ndarray:
-        """[H, W] float32 in [-1, 1]: the slice seen through its window."""
+        """`[H, W]` float32 in [-1, 1]: the slice clipped and scaled by its intensity window."""
         low, high = self.window
         gain = 2 / (high - low)
         image = self.codes.astype(np.float32)
@@ -55,9 +55,10 @@ class SliceRecord:
 
 
 def quantise(array: np.ndarray, *, whole: bool) -> tuple[np.ndarray, float, float]:
-    """Codes (uint16), scale and offset of intensities: steps of 1 if they are `whole`, else of 1/65535 of their range.
+    """Quantises intensities; returns codes (uint16), scale and offset.
 
-    Whole-number sources that were interpolated are rounded; ranges wider than 65535 are treated as float.
+    The scale is 1 if the source holds `whole` numbers, which are rounded in case they were interpolated. Otherwise, and for a
+    range wider than 65535, the scale is 1/65535 of the range.
     """
     low, high = float(array.min()), float(array.max())
     if whole and np.rint(high) - np.rint(low) <= LAST_CODE:
@@ -68,7 +69,7 @@ def quantise(array: np.ndarray, *, whole: bool) -> tuple[np.ndarray, float, floa
 
 
 def encode(record: SliceRecord) -> bytes:
-    """The record as bytes; `decode` is the inverse."""
+    """Returns the record as bytes; `decode` is the inverse."""
     header = {
         "subject": record.subject,
         "volume": record.volume,
@@ -83,14 +84,14 @@ def encode(record: SliceRecord) -> bytes:
 
 
 def decode(data: bytes) -> SliceRecord:
-    """The record of `encode`'s bytes; its codes are a read-only view of them. ValueError where they are none."""
+    """Returns the record that `encode` made bytes of, with codes that are a read-only view. ValueError for other bytes."""
     try:
         end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
         header = json.loads(data[_LENGTH.size : end])
         codes = np.frombuffer(data, "<u2", offset=end).reshape(header.pop("shape"))
         return SliceRecord(**header | {"window": tuple(header["window"])}, codes=codes)
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"no record: {error}") from error
+        raise ValueError(f"not a record: {error}") from error
 
 
 def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
@@ -106,20 +107,20 @@ def write_shard(path: Path, records: Iterable[SliceRecord]) -> None:
 
 
 def read_shard(path: Path) -> Iterator[SliceRecord]:
-    """The records of one shard, in order."""
+    """Yields the records of one shard, in order. UserError if the shard is missing or damaged."""
     reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
     try:
         for index in range(reader.num_records()):
             yield decode(reader.read([index])[0])
-        reader.close()  # says where opening or reading failed
+        reader.close()  # raises if opening or reading failed
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: missing or damaged shard ({error}): prepare the data again") from error
 
 
 def shard_paths(directory: Path | str, split: str) -> list[Path]:
-    """The shards of a split, sorted."""
+    """The shards of a split, sorted. UserError if there are none, ValueError for an unknown split."""
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {SPLITS}")
+        raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     paths = sorted((Path(directory) / split).glob(f"*{SHARD_SUFFIX}"))
     if not paths:
         raise UserError(f"{Path(directory) / split}: holds no {SHARD_SUFFIX} files: prepare the data again")
@@ -128,7 +129,7 @@ def shard_paths(directory: Path | str, split: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class PreparedVolume:
-    """One source file and what was made of it."""
+    """One source file, and the records made from it."""
 
     subject: str
     split: str
@@ -138,19 +139,19 @@ class PreparedVolume:
     source_spacing_mm: tuple[float, float, float]  # along X, Y, Z
     spacing_mm: tuple[float, float, float]  # of the slices: columns, rows, slices
     window: tuple[float, float]  # intensities shown as -1 and 1
-    slices: int  # records kept
-    left_out: int  # slices with too little foreground
+    slices: int  # number of slices kept as records
+    left_out: int  # number of slices left out because they have too little foreground
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "PreparedVolume":
-        """From the fields as JSON has them, lists for tuples."""
+        """Makes a volume from the fields as JSON holds them, with lists for tuples."""
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `dataset.json` says."""
+    """The content of `dataset.json`."""
 
     directory: Path
     modality: str
@@ -173,7 +174,7 @@ class Dataset:
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
     def training_data(self) -> dict[str, Any]:
-        """What kind of scans the training split holds: for whoever fills others with what was trained on them."""
+        """Describes the scans of the training split, so that a scan to fill can be compared with them."""
         volumes = [volume for volume in self.volumes.values() if volume.split == "train" and volume.slices]
         return {
             "modality": self.modality,
@@ -188,13 +189,13 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same source files, split and settings, wherever the folder lies."""
+        """A digest of the source files, their splits and the settings; independent of the folder's path."""
         volumes = sorted((name, volume.split, volume.sha256) for name, volume in self.volumes.items())
         return hashlib.sha256(json.dumps([self.settings, volumes], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_dataset(dataset: Dataset) -> None:
-    """Writes `dataset.json`, atomically; its subjects and slices per split are for people, loading recounts them."""
+    """Writes `dataset.json` atomically. Its subjects and slices per split are for readers; loading counts them again."""
     content = {
         "format_version": FORMAT_VERSION,
         "package_version": dataset.package_version,
@@ -209,7 +210,7 @@ def save_dataset(dataset: Dataset) -> None:
 
 
 def load_dataset(directory: Path | str) -> Dataset:
-    """Reads `dataset.json`; UserError where it is missing, damaged or of another format."""
+    """Reads `dataset.json`. UserError if it is missing, damaged or has another format."""
     path = Path(directory) / DATASET_FILE
     if not path.is_file():
         raise UserError(f"{path}: not found; data.dir must name a folder that python -m ipmedgan_jax.prepare finished")
@@ -217,7 +218,7 @@ def load_dataset(directory: Path | str) -> Dataset:
         content = json.loads(path.read_text())
         version = content["format_version"]
         if version != FORMAT_VERSION:
-            raise UserError(f"{path}: is of format {version!r}, this package reads {FORMAT_VERSION}: prepare again")
+            raise UserError(f"{path}: expected format {FORMAT_VERSION}, got {version!r}: prepare the data again")
         return Dataset(
             directory=Path(directory),
             modality=content["modality"],

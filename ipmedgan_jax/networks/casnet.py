@@ -1,6 +1,6 @@
-"""CasNet, the generator of MedGAN and ip-MedGAN: U-Nets in a chain, image to image (MedGAN, arXiv 1806.06397).
+"""CasNet, the generator of MedGAN and ip-MedGAN: a chain of U-Nets from image to image (MedGAN, arXiv 1806.06397).
 
-Images: `[B, size, size, 1]` in [-1, 1], size a power of two.
+Images are `[B, size, size, 1]` in [-1, 1]; size is a power of two.
 """
 
 from typing import Any
@@ -13,13 +13,14 @@ from jax.typing import DTypeLike
 from ipmedgan_jax.networks.layers import Downsample, Normalise, Upsample, leaky_relu, widths
 
 DROPOUT_LAYERS = 3
-"""Decoder layers that pix2pix gives dropout; MedGAN's use of it is not known."""
+"""Number of decoder layers, from the first on, with dropout, as in pix2pix; how MedGAN uses dropout is not known."""
 
 
 class UBlock(nn.Module):
-    """pix2pix's U-Net down to 1x1 and back, skips by concatenation, tanh at its end if `bounded`.
+    """The U-Net of pix2pix, down to 1x1 pixels and back, with skip connections by concatenation.
 
-    Normalised are all layers but the encoder's first, the 1x1 bottleneck (always zero at batch size 1) and the output.
+    All layers are normalised except the encoder's first, the 1x1 bottleneck (which would always be zero at batch size 1) and
+    the output. The output passes through tanh if `bounded`.
     """
 
     width: int = 64
@@ -52,12 +53,12 @@ class UBlock(nn.Module):
 
 
 class CasNet(nn.Module):
-    """`blocks` U-blocks in a chain: each one's 1-channel image is the next one's input.
+    """A chain of `blocks` U-blocks: the 1-channel image that a block returns is the input of the next.
 
     Attributes:
-      stacked: parameters as one tree `blocks` of arrays `[blocks, ...]`, and one block compiled and run `blocks` times, where
-        else there are `block_0` and so on. The same function.
-      remat: a block's activations are computed again for its gradient, not kept.
+      stacked: keeps the parameters in one tree `blocks` of arrays `[blocks, ...]`, and compiles one block that runs `blocks`
+        times. Otherwise each block has a tree of its own, `block_0` and so on. Both forms are the same function.
+      remat: computes a block's activations again for its gradient instead of keeping them.
     """
 
     blocks: int = 6
@@ -70,10 +71,10 @@ class CasNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array, train: bool) -> Array:
-        kind: Any = nn.remat(UBlock, static_argnums=(2,)) if self.remat else UBlock
+        block_class: Any = nn.remat(UBlock, static_argnums=(2,)) if self.remat else UBlock
 
         def block(name: str) -> Any:
-            return kind(self.width, self.dropout, self.normalise, self.dtype, name=name)
+            return block_class(self.width, self.dropout, self.normalise, self.dtype, name=name)
 
         if self.stacked:
             chain = nn.scan(
@@ -89,7 +90,7 @@ class CasNet(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Adds what `net` makes of its input `[B, H, W, C]` to the input's first channel: `[B, H, W, 1]`, clipped to [-1, 1]."""
+    """Adds the output of `net` to the first channel of its input: `[B, H, W, C] -> [B, H, W, 1]`, clipped to [-1, 1]."""
 
     net: nn.Module
 

@@ -1,8 +1,8 @@
-"""GLCIC's networks: completion, and the joint global and local discriminator (Iizuka et al., SIGGRAPH 2017).
+"""GLCIC's networks: the completion network, and the joint global and local discriminator (Iizuka et al., SIGGRAPH 2017).
 
-Images `[B, H, W, C]`, sides powers of two. Every convolution but the last is followed by normalisation and ReLU and so has
-no bias of its own. Strides and dilations are written as plain convolutions of rearranged images: the same sums, whose
-gradients XLA takes fast on every platform.
+Images are `[B, H, W, C]`; their sides are powers of two. Normalisation and ReLU follow every convolution but the last, so
+these convolutions have no bias. Strided and dilated convolutions are written as plain convolutions of rearranged images:
+the sums are equal, and XLA computes their gradients fast on every platform.
 """
 
 from collections.abc import Callable
@@ -19,22 +19,22 @@ from ipmedgan_jax.networks.winograd import conv3x3
 
 DILATIONS = (2, 4, 8, 16)
 
-SMALLEST = 4
-"""Pixels: side of the discriminators' last maps (256 pixels after six stages, a window of 128 after five)."""
+FINAL_SIDE = 4
+"""Pixels: side of the last map of each discriminator branch (256 pixels after six stages, a window of 128 after five)."""
 
-FULLY_CONNECTED = 1024
-"""Features of each discriminator's description at the published width of 64."""
+BRANCH_FEATURES = 1024
+"""Features that each discriminator branch returns at the published width of 64."""
 
 
 def strided_conv(image: Array, kernel: Array) -> Array:
     """Convolution with stride 2 and zero padding k // 2, odd k: `[B, H, W, C]`, `[k, k, C, F]` -> `[B, H/2, W/2, F]`.
 
-    Each 2x2 cell of pixels becomes one pixel of four times the channels, and the kernel, with zeros added to fill whole
-    cells, one of half the side and stride 1.
+    Space-to-depth: each 2x2 cell of pixels becomes one pixel with four times the channels. The kernel, padded with zeros to
+    complete cells, becomes a kernel of half the side and stride 1.
     """
     batch, height, width, channels = image.shape
     reach = kernel.shape[0] // 2
-    before = reach % 2  # zeros above and left until the kernel starts with a cell
+    before = reach % 2  # zeros above and to the left, so that the kernel starts at the border of a cell
     side = (kernel.shape[0] + 1) // 2
     cells = image.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
     kernel = jnp.pad(kernel, ((before, 1 - before), (before, 1 - before), (0, 0), (0, 0)))
@@ -44,22 +44,22 @@ def strided_conv(image: Array, kernel: Array) -> Array:
 
 
 def dilated_conv3x3(image: Array, kernel: Array, dilation: int) -> Array:
-    """3x3 convolution of pixels `dilation` apart, zero padding: `[B, H, W, C] -> [B, H, W, F]`.
+    """3x3 convolution of pixels that lie `dilation` apart, with zero padding: `[B, H, W, C] -> [B, H, W, F]`.
 
-    The image falls into `dilation`^2 that have nothing to do with each other, each convolved as usual; sides that do not
-    divide are padded.
+    The image is split into `dilation`^2 subsampled images, which do not interact, and each is convolved without dilation.
+    Sides that `dilation` does not divide are padded.
     """
     batch, height, width, channels = image.shape
     rows, columns = -(-height // dilation), -(-width // dilation)
     padded = jnp.pad(image, ((0, 0), (0, rows * dilation - height), (0, columns * dilation - width), (0, 0)))
-    apart = padded.reshape(batch, rows, dilation, columns, dilation, channels).transpose(0, 2, 4, 1, 3, 5)
-    convolved = conv3x3(apart.reshape(-1, rows, columns, channels), kernel)
-    together = convolved.reshape(batch, dilation, dilation, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
-    return together.reshape(batch, rows * dilation, columns * dilation, -1)[:, :height, :width]
+    subsampled = padded.reshape(batch, rows, dilation, columns, dilation, channels).transpose(0, 2, 4, 1, 3, 5)
+    convolved = conv3x3(subsampled.reshape(-1, rows, columns, channels), kernel)
+    merged = convolved.reshape(batch, dilation, dilation, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
+    return merged.reshape(batch, rows * dilation, columns * dilation, -1)[:, :height, :width]
 
 
 class _Conv(nn.Module):
-    """A convolution without bias: of stride 2, dilated, or, for 3x3 as well as 5x5 kernels, neither."""
+    """A convolution without bias: with stride 2; dilated (3x3 kernels); or plain (3x3 and 5x5 kernels)."""
 
     features: int
     side: int = 3
@@ -79,7 +79,7 @@ class _Conv(nn.Module):
 
 
 class CompletionNetwork(nn.Module):
-    """Down to a quarter of the side, dilated convolutions there, and up again; tanh. `[B, H, W, C] -> [B, H, W, 1]`."""
+    """Encoder to a quarter of the side, dilated convolutions, decoder, tanh: `[B, H, W, C] -> [B, H, W, 1]`."""
 
     width: int = 64
     normalise: Normalise = Normalise()
@@ -111,10 +111,10 @@ class CompletionNetwork(nn.Module):
 
 
 class JointDiscriminator(nn.Module):
-    """(Whole images `[B, H, W, 1]`, windows round their holes `[B, w, w, 1]`) -> one logit for both together.
+    """Complete images `[B, H, W, 1]` and the windows around their holes `[B, w, w, 1]` -> one logit for both.
 
-    Each is described by 5x5 stride-2 convolutions down to 4x4 pixels and a fully connected layer; a last layer judges the
-    two descriptions.
+    Each input has a branch: 5x5 stride-2 convolutions down to 4x4 pixels, and a fully connected layer. A last layer computes
+    the logit from the features of both branches.
     """
 
     width: int = 64
@@ -122,18 +122,18 @@ class JointDiscriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, shown: tuple[Array, Array], train: bool) -> tuple[Array, tuple[Array, ...]]:
-        """Returns float32 logits `[B, 1, 1]`, and the two descriptions."""
-        descriptions = tuple(
-            _Description(self.width, self.normalise, self.dtype, name=name)(x, train)
-            for name, x in zip(("whole", "window"), shown, strict=True)
+    def __call__(self, images: tuple[Array, Array], train: bool) -> tuple[Array, tuple[Array, ...]]:
+        """Returns float32 logits `[B, 1, 1]`, and the features of the two branches."""
+        features = tuple(
+            _Branch(self.width, self.normalise, self.dtype, name=name)(image, train)
+            for name, image in zip(("whole", "window"), images, strict=True)
         )
-        logits = nn.Dense(1, kernel_init=kernel_init, dtype=self.dtype, name="logit")(jnp.concatenate(descriptions, axis=-1))
-        return logits.astype(jnp.float32).reshape(-1, 1, 1), descriptions
+        logits = nn.Dense(1, kernel_init=kernel_init, dtype=self.dtype, name="logit")(jnp.concatenate(features, axis=-1))
+        return logits.astype(jnp.float32).reshape(-1, 1, 1), features
 
 
-class _Description(nn.Module):
-    """Images `[B, H, W, 1]` to features `[B, 1024 * width / 64]`."""
+class _Branch(nn.Module):
+    """One branch of the discriminator: images `[B, H, W, 1]` -> features `[B, 1024 * width / 64]`."""
 
     width: int
     normalise: Normalise
@@ -141,9 +141,9 @@ class _Description(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        for i, channels in enumerate(widths(x.shape[1] // SMALLEST, self.width)):
+        for i, channels in enumerate(widths(x.shape[1] // FINAL_SIDE, self.width)):
             x = _Conv(channels, side=5, stride=2, dtype=self.dtype, name=f"conv_{i}")(x)
             x = nn.relu(self.normalise.copy(name=f"norm_{i}")(x, train))
-        features = FULLY_CONNECTED * self.width // 64
+        features = BRANCH_FEATURES * self.width // 64
         x = nn.Dense(features, kernel_init=kernel_init, dtype=self.dtype, name="describe")(x.reshape(len(x), -1))
         return nn.relu(x)

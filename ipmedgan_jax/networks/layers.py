@@ -1,12 +1,12 @@
-"""Layers the networks share: 4x4 stride-2 convolution and its transpose, normalisation, initialisers.
+"""Layers that the networks share: 4x4 stride-2 convolution and its transpose, normalisation, initialisers.
 
-Shapes: images `[B, H, W, C]`, kernels `[4, 4, C_fine, C_coarse]`, where the fine image has twice the side of the coarse.
+Shapes: images `[B, H, W, C]`, kernels `[4, 4, C_fine, C_coarse]`; the fine image has twice the side of the coarse one.
 
-`downsample` (fine to coarse) and `upsample` (coarse to fine) with the same kernel are each other's adjoint, and that is how
-they are written: the gradient of one is the other, and both share the kernel's gradient. On a CPU each of the three is
-one matrix product over patches, because XLA:CPU's gradient of a dilated convolution is some 20 times slower than the
-same sum as a product. Elsewhere they are `lax` convolutions. The forms are the same function of the same kernel, so a
-checkpoint does not depend on the platform.
+`downsample` (fine to coarse) and `upsample` (coarse to fine) are adjoint for equal kernels. They are written so: the gradient
+of one by its input is the other, and both share the gradient by the kernel. On a CPU each of these three functions is one
+matrix product over patches, because XLA:CPU's gradient of a dilated convolution is some 20 times slower than that product.
+On other platforms they are `lax` convolutions. Both forms are the same function of the same kernel, so a checkpoint does not
+depend on the platform.
 """
 
 from typing import Any
@@ -21,23 +21,23 @@ from jax.typing import DTypeLike
 from ipmedgan_jax.networks.convolution import LAYOUT, conv
 
 LEAKY_SLOPE = 0.2
-"""Of every LeakyReLU of the paper's networks (pix2pix); Flax's own default is 0.01."""
+"""Slope of every LeakyReLU in the paper's networks (pix2pix); Flax's default is 0.01."""
 
 DATA_AXIS = "data"
-"""Name of the mapped axis over devices: batch statistics are averaged over it."""
+"""Name of the mapped axis over the devices; batch statistics and gradients are averaged over it."""
 
 
 def mean_over_devices(tree: Any) -> Any:
-    """Every array's mean over the mapped axis; on one device the arrays themselves, where XLA would copy them."""
+    """Mean of every array over the mapped axis. A single device returns the arrays themselves: XLA would copy them."""
     return tree if lax.axis_size(DATA_AXIS) == 1 else lax.pmean(tree, DATA_AXIS)
 
 
 kernel_init = nn.initializers.normal(0.02)
-"""N(0, 0.02), as pix2pix."""
+"""N(0, 0.02), as in pix2pix."""
 
 
 def widths(size: int, width: int) -> list[int]:
-    """Channels of the layers that halve a map of this side down to 1x1: width times 1, 2, 4, 8, 8, ..."""
+    """Channels of the layers that halve a map of side `size` down to 1x1: `width` times 1, 2, 4, 8, 8, ..."""
     return [width * min(2**i, 8) for i in range(size.bit_length() - 1)]
 
 
@@ -50,13 +50,13 @@ def leaky_relu(x: Array) -> Array:
 
 @jax.custom_vjp
 def downsample(fine: Array, kernel: Array) -> Array:
-    """4x4 convolution with stride 2 and one pixel of zero padding: `[B, H, W, C_fine] -> [B, H/2, W/2, C_coarse]`."""
+    """4x4 convolution with stride 2 and zero padding of 1: `[B, H, W, C_fine] -> [B, H/2, W/2, C_coarse]`."""
     return lax.platform_dependent(fine, kernel, cpu=_downsample_matmul, default=_downsample_lax)
 
 
 @jax.custom_vjp
 def upsample(coarse: Array, kernel: Array) -> Array:
-    """Transposed 4x4 stride-2 convolution, padding 1: `[B, h, w, C_coarse] -> [B, 2h, 2w, C_fine]`.
+    """Transposed 4x4 convolution with stride 2 and padding 1: `[B, h, w, C_coarse] -> [B, 2h, 2w, C_fine]`.
 
     Coarse pixel i adds `kernel[k] @ coarse[i]` to fine pixel `2 i - 1 + k`, as PyTorch's ConvTranspose2d does.
     """
@@ -64,7 +64,7 @@ def upsample(coarse: Array, kernel: Array) -> Array:
 
 
 def _kernel_gradient(fine: Array, coarse: Array) -> Array:
-    """Gradient of `sum(downsample(fine, kernel) * coarse)` by the kernel, which is that of the adjoint form too."""
+    """Gradient by the kernel of `sum(downsample(fine, kernel) * coarse)`, which is `sum(fine * upsample(coarse, kernel))`."""
     return lax.platform_dependent(fine, coarse, cpu=_kernel_gradient_matmul, default=_kernel_gradient_lax)
 
 
@@ -111,7 +111,7 @@ def _downsample_matmul(fine: Array, kernel: Array) -> Array:
 
 
 def _upsample_matmul(coarse: Array, kernel: Array) -> Array:
-    """One product gives each coarse pixel's 4x4 patch of the fine image; patches are added where they overlap."""
+    """One matrix product gives the 4x4 patch of every coarse pixel; the patches are added where they overlap."""
     batch, height, width, channels = coarse.shape
     patches = _dot(coarse.reshape(-1, channels), _as_matrix(kernel), contract=(1, 1))
     patches = patches.reshape(batch, height, width, 2, 2, 2, 2, -1)  # [B, h, w, cell row, row, cell column, column, C]
@@ -130,7 +130,7 @@ def _kernel_gradient_matmul(fine: Array, coarse: Array) -> Array:
 
 
 def _patches(fine: Array) -> Array:
-    """The 4x4 patches a stride-2 convolution reads: `[B, H, W, C] -> [B * H/2 * W/2, 16 C]`, in pieces of 2 C."""
+    """The 4x4 patches that a stride-2 convolution reads: `[B, H, W, C] -> [B * H/2 * W/2, 16 C]`, copied in pieces of 2 C."""
     batch, height, width, channels = fine.shape
     rows, columns = height // 2, width // 2
     cells = jnp.pad(fine, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, rows + 1, 2, columns + 1, 2 * channels)
@@ -143,7 +143,7 @@ def _as_matrix(kernel: Array) -> Array:
 
 
 def _dot(a: Array, b: Array, *, contract: tuple[int, int]) -> Array:
-    """Matrix product over the named axes, summed in float32, returned in the operands' type."""
+    """Matrix product that contracts the given axes, with sums in float32 and the result in the operands' type."""
     dimensions = (((contract[0],), (contract[1],)), ((), ()))
     return lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32).astype(a.dtype)
 
@@ -152,7 +152,7 @@ def _dot(a: Array, b: Array, *, contract: tuple[int, int]) -> Array:
 
 
 class Downsample(nn.Module):
-    """`downsample` with a kernel of its own, without bias."""
+    """`downsample` as a layer with a kernel and no bias."""
 
     features: int
     dtype: DTypeLike = jnp.float32
@@ -164,7 +164,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """`upsample` with a kernel of its own, without bias."""
+    """`upsample` as a layer with a kernel and no bias."""
 
     features: int
     dtype: DTypeLike = jnp.float32
@@ -188,17 +188,17 @@ class Conv4x4(nn.Module):
 
 
 def _scale_init(key: Array, shape: tuple[int, ...]) -> Array:
-    """N(1, 0.02), as pix2pix."""
+    """N(1, 0.02), as in pix2pix."""
     return 1.0 + 0.02 * jax.random.normal(key, shape)
 
 
 class Normalise(nn.Module):
-    """Batch normalisation with learned scale and shift over `[B, H, W, C]`; statistics in float32.
+    """Batch normalisation of `[B, H, W, C]` with learned scale and shift; statistics are in float32.
 
     Attributes:
-      statistics: `example`: each image by its own mean and variance, in training and at test: batch norm at the paper's
-        batch size of 1, independent of batch size and device count. `batch`: over batch and devices in training, by
-        running averages at test (collection `batch_stats`).
+      statistics: `example` normalises each image by its own mean and variance, in training and at test. This is batch
+        normalisation at the paper's batch size of 1, and does not depend on batch size and device count. `batch` uses the
+        statistics of the batch over all devices in training, and running averages at test (collection `batch_stats`).
       momentum: of the running averages.
     """
 
@@ -213,45 +213,51 @@ class Normalise(nn.Module):
         scale = self.param("scale", _scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         x = x.astype(jnp.float32)
-        mean, variance = self._example(x) if self.statistics == "example" else self._batch(x, train)
+        mean, variance = self._example_statistics(x) if self.statistics == "example" else self._batch_statistics(x, train)
         factor = lax.rsqrt(variance + self.epsilon) * scale.reshape(1, 1, 1, -1)
         return ((x - mean) * factor + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
 
-    def _example(self, x: Array) -> tuple[Array, Array]:
+    def _example_statistics(self, x: Array) -> tuple[Array, Array]:
         mean = x.mean((1, 2), keepdims=True)
         return mean, jnp.square(x - mean).mean((1, 2), keepdims=True)
 
-    def _batch(self, x: Array, train: bool) -> tuple[Array, Array]:
+    def _batch_statistics(self, x: Array, train: bool) -> tuple[Array, Array]:
         shape = (1, 1, 1, x.shape[-1])
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         if not train:
             return running_mean.value, running_variance.value
-        mean = self._over_devices(x.mean((0, 1, 2), keepdims=True))
-        variance = self._over_devices(jnp.square(x - mean).mean((0, 1, 2), keepdims=True))
+        mean = self._average_over_devices(x.mean((0, 1, 2), keepdims=True))
+        variance = self._average_over_devices(jnp.square(x - mean).mean((0, 1, 2), keepdims=True))
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_variance.value = self.momentum * running_variance.value + (1 - self.momentum) * variance
         return mean, variance
 
-    def _over_devices(self, value: Array) -> Array:
+    def _average_over_devices(self, value: Array) -> Array:
         return value if self.is_initializing() else mean_over_devices(value)
 
 
 # ------------------------------------------------------------------ initial weights
 
-_STARTS = {"kernel": (0.0, 0.02), "scale": (1.0, 0.02), "bias": (0.0, 0.0), "mean": (0.0, 0.0), "variance": (1.0, 0.0)}
-"""Mean and deviation of a variable by its name, as pix2pix: the same as its module's own initialiser."""
+_INITIAL_MOMENTS = {
+    "kernel": (0.0, 0.02),
+    "scale": (1.0, 0.02),
+    "bias": (0.0, 0.0),
+    "mean": (0.0, 0.0),
+    "variance": (1.0, 0.0),
+}
+"""Mean and standard deviation of a variable's initial values by its name, as in pix2pix and in the modules' initialisers."""
 
 
 def initialise(shapes: Any, key: Array) -> Any:
-    """Initial values for the variables of a network whose `shapes` `jax.eval_shape(net.init, ...)` gives.
+    """Initialises a network's variables, given their `shapes` from `jax.eval_shape(net.init, ...)`.
 
-    What the modules' initialisers draw one by one comes here out of a single draw: compiling the many takes half a minute.
-    KeyError for a variable of another name.
+    One draw serves all variables. The modules' own initialisers draw variable by variable, and compile for half a minute.
+    KeyError for a variable whose name is not in `_INITIAL_MOMENTS`.
     """
     leaves, structure = jax.tree.flatten_with_path(shapes)
-    named = [(_STARTS[path[-1].key], leaf) for path, leaf in leaves]
+    named = [(_INITIAL_MOMENTS[path[-1].key], leaf) for path, leaf in leaves]
     noise = _normal(key, sum(leaf.size for (_, deviation), leaf in named if deviation))
     values, used = [], 0
     for (mean, deviation), leaf in named:
@@ -264,15 +270,16 @@ def initialise(shapes: Any, key: Array) -> Any:
 
 
 def _normal(key: Array, count: int) -> Array:
-    """`count` draws from N(0, 1), some at a time: the generator's whole state of bits would double the memory needed.
+    """`count` draws from N(0, 1), made in blocks because the random bits of all draws would double the memory needed.
 
-    16 random bits a draw, 65,536 values up to 4.3 deviations: half the time of `jax.random.normal`, which takes 32.
+    Each draw uses 16 random bits and takes one of 65,536 values, up to 4.3 standard deviations. `jax.random.normal` uses 32
+    bits and twice the time.
     """
-    at_once = min(count, 2**20)
+    block = min(count, 2**20)
 
     def draw(key: Array) -> Array:
-        bits = jax.random.bits(key, (-(-at_once // 2),))
+        bits = jax.random.bits(key, (-(-block // 2),))
         level = jnp.concatenate([bits >> 16, bits & 0xFFFF]).astype(jnp.float32)
         return np.float32(np.sqrt(2.0)) * lax.erf_inv((level + 0.5) / 2**15 - 1.0)
 
-    return lax.map(draw, jax.random.split(key, -(-count // at_once))).reshape(-1)[:count]
+    return lax.map(draw, jax.random.split(key, -(-count // block))).reshape(-1)[:count]

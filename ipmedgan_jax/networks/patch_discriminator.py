@@ -1,6 +1,6 @@
-"""pix2pix's PatchGAN: one logit for every overlapping patch (Isola et al., arXiv 1611.07004).
+"""The PatchGAN discriminator of pix2pix: one logit per overlapping patch (Isola et al., arXiv 1611.07004).
 
-Images: `[B, H, W, C]`; C is 2 for (context, image), 1 for an image alone.
+Images are `[B, H, W, C]`; C is 2 for (context, image) and 1 for an image alone.
 """
 
 import flax.linen as nn
@@ -12,9 +12,10 @@ from ipmedgan_jax.networks.layers import Conv4x4, Downsample, Normalise, leaky_r
 
 
 class PatchDiscriminator(nn.Module):
-    """`layers` stride-2 convolutions, one of stride 1, and one to the logits, all 4x4 with padding 1.
+    """`layers` convolutions with stride 2, one with stride 1, and one to the logits, all 4x4 with padding 1.
 
-    The patch behind a logit is 16, 34 or 70 pixels wide for 1, 2 or 3 layers. Normalised are all but the first and last.
+    A logit sees a patch of 16x16, 34x34 or 70x70 pixels for 1, 2 or 3 layers. All convolutions are normalised except the
+    first and the last.
     """
 
     layers: int = 3

@@ -1,9 +1,9 @@
-"""VGG-19 as far as conv5_1, the fixed network whose features the style term and the VGG distance compare.
+"""VGG-19 up to conv5_1, the fixed network whose features the style term and the VGG distance compare.
 
-Simonyan and Zisserman 2015 (arXiv:1409.1556), configuration E: 3x3 convolutions with a border of zeros, ReLU after
-each, 2x2 maximum pooling between blocks. Kernels are `[row, column, in, out]`, their input channels in the order that
-the weights were trained with: BGR for the original (Caffe) ones, RGB for torchvision's. `ipmedgan_jax.pretrained`
-supplies the weights.
+Simonyan and Zisserman 2015 (arXiv:1409.1556), configuration E: 3x3 convolutions with zero padding, each followed by ReLU, and
+2x2 maximum pooling between blocks. Kernels are `[row, column, in, out]`. Their input channels have the order that the
+weights were trained with: BGR for the original (Caffe) weights, RGB for torchvision's. `ipmedgan_jax.pretrained` supplies
+the weights.
 """
 
 import flax.linen as nn
@@ -15,31 +15,31 @@ from jax.typing import DTypeLike
 from ipmedgan_jax.networks.winograd import conv3x3
 
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (1, 512))
-"""Convolutions and their channels in each block; of the last block only conv5_1 is used."""
+"""(Number of convolutions, channels) of each block; of the last block only conv5_1 is used."""
 
 LAYERS = {f"conv{block}_{i}": width for block, (count, width) in enumerate(BLOCKS, 1) for i in range(1, count + 1)}
 """The 13 convolutions in order, with their output channels."""
 
 FEATURES = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-"""The layers whose activations are returned: the style layers of Gatys et al. 2016."""
+"""Layers whose activations are returned: the style layers of Gatys et al. 2016."""
 
-SMALLEST = 16
-"""Pixels: the side that is one pixel at conv5_1."""
+MIN_SIDE = 16
+"""Pixels: side of an image that has one pixel at conv5_1."""
 
 PREPROCESSINGS = ("caffe", "torchvision")
 
 
 def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
-    """Each layer's kernel shape, `[3, 3, in, out]`."""
+    """The kernel shape `[3, 3, in, out]` of each layer."""
     inputs = [3, *LAYERS.values()]
     return {name: (3, 3, before, width) for before, (name, width) in zip(inputs, LAYERS.items(), strict=False)}
 
 
 def preprocess(image: Array, preprocessing: str) -> Array:
-    """Grey `[B, H, W, 1]` in [-1, 1] -> `[B, H, W, 3]`, as the weights' own training images were scaled.
+    """Scales grey images as the weights' training images were: `[B, H, W, 1]` in [-1, 1] -> `[B, H, W, 3]`.
 
-    `caffe`: 0..255 less the mean colour, BGR. `torchvision`: [0, 1], standardised by ImageNet's mean and deviation,
-    RGB. ValueError for another name.
+    `caffe`: BGR, 0..255 minus the mean colour. `torchvision`: RGB, [0, 1] standardised by ImageNet's mean and standard
+    deviation. ValueError for another name.
     """
     if preprocessing == "caffe":
         return (image + 1.0) * 127.5 - _per_channel(103.939, 116.779, 123.68)
@@ -51,8 +51,8 @@ def preprocess(image: Array, preprocessing: str) -> Array:
 class VGG19(nn.Module):
     """Grey images `[B, H, W, 1]` in [-1, 1] -> the activations of `FEATURES`, `[B, H/2^n, W/2^n, C]` for n = 0..4.
 
-    Any size from 16 up; odd sizes lose their last row or column in the pooling. Parameters are float32; `dtype` is that
-    of the computation and of the features. ValueError for another shape, and for too small an image.
+    H and W are at least 16; the pooling drops the last row or column of an odd size. Parameters are float32; `dtype` is the
+    type of the computation and of the features. ValueError for another shape or a smaller image.
     """
 
     preprocessing: str
@@ -60,8 +60,8 @@ class VGG19(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, ...]:
-        if image.ndim != 4 or image.shape[-1] != 1 or min(image.shape[1:3]) < SMALLEST:
-            raise ValueError(f"image {image.shape}: wanted [B, H, W, 1] with H and W of at least {SMALLEST}")
+        if image.ndim != 4 or image.shape[-1] != 1 or min(image.shape[1:3]) < MIN_SIDE:
+            raise ValueError(f"image {image.shape}: expected [B, H, W, 1] with H and W of at least {MIN_SIDE}")
         x = preprocess(image.astype(jnp.float32), self.preprocessing)
         features = []
         for name, width in LAYERS.items():
@@ -74,7 +74,7 @@ class VGG19(nn.Module):
 
 
 class Conv3x3(nn.Module):
-    """3x3 convolution with one pixel of zero padding, and a bias: `[B, H, W, C] -> [B, H, W, F]`."""
+    """3x3 convolution with zero padding of 1 and a bias: `[B, H, W, C] -> [B, H, W, F]`."""
 
     features: int
     dtype: DTypeLike = jnp.float32
@@ -87,10 +87,10 @@ class Conv3x3(nn.Module):
 
 
 def max_pool(x: Array) -> Array:
-    """Maximum over 2x2 pixels, `[B, H, W, C]` -> `[B, H//2, W//2, C]`.
+    """Maximum over 2x2 pixels: `[B, H, W, C] -> [B, H//2, W//2, C]`.
 
-    `nn.max_pool` is the same function, but its gradient takes 13 times as long on a CPU (127 against 9 ms at
-    256x256x64). Equal pixels share the gradient here, where `nn.max_pool` gives it all to the first.
+    `nn.max_pool` is the same function, but its gradient takes 13 times as long on a CPU (127 ms against 9 ms at
+    256x256x64). Here equal pixels share the gradient; `nn.max_pool` gives it to the first of them.
     """
     rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = jnp.maximum(x[:, 0:rows:2], x[:, 1:rows:2])

@@ -82,7 +82,10 @@ class System(Protocol):
         """Returns this system without the generator's adversarial terms."""
 
     def generator_input(self, batch: Batch) -> Tree:
-        """Returns what the generator sees: an array, or a tuple of arrays. If the system fills, it holds no removed pixel."""
+        """Returns what the generator sees: an array, or a tuple of arrays.
+
+        The input of a system that fills never holds a removed pixel.
+        """
 
     def discriminator_input(self, name: str, batch: Batch, image: Array) -> Tree:
         """Returns what discriminator `name` sees of `image`: the batch's image (real) or the generator's output (fake)."""

@@ -1,4 +1,4 @@
-"""Simulated damage, and a network that finds it: what is changed is marked, scores are right, and a run does it all."""
+"""Simulated damage and its masks, the scores of a network that finds damage, and a run that trains one."""
 
 import json
 from dataclasses import dataclass
@@ -30,22 +30,22 @@ def head(side=96):
     return image.astype(np.float32)
 
 
-def test_the_head_is_no_noise_round_it_and_the_air_in_it_belongs_to_it():
+def test_the_head_contains_its_inner_air_and_no_noise_around_it():
     image = head()
-    wanted = np.hypot(*np.mgrid[-48:48, -48:48]) < 0.4 * 96
+    disc = np.hypot(*np.mgrid[-48:48, -48:48]) < 0.4 * 96
     noise = np.random.default_rng(0).rayleigh(0.06, image.shape).astype(np.float32) - 1  # half of it above the level
     noisy = np.maximum(image, noise)
     noisy[4:9, 4:9] = 0.5  # an ear
-    for each in (image, noisy):
-        seen = damage.find_head(each, -0.9)
-        assert (seen ^ wanted).sum() < 250  # its edge of 240 pixels, blurred
-        assert seen[48 + 10, 48]
-        assert not seen[:9, :9].any()
+    for slice_image in (image, noisy):
+        mask = damage.find_head(slice_image, -0.9)
+        assert (mask ^ disc).sum() < 250  # the disc's edge of 240 pixels, blurred
+        assert mask[48 + 10, 48]
+        assert not mask[:9, :9].any()
     assert not damage.find_head(np.full((32, 32), -1, np.float32), -0.9).any()
 
 
 @pytest.mark.parametrize("kind", damage.KINDS)
-def test_what_is_changed_visibly_is_marked_and_little_else(kind):
+def test_masks_mark_visible_changes_and_little_else(kind):
     rng, image = np.random.default_rng(0), head()
     masks = []
     for _ in range(30):
@@ -63,34 +63,34 @@ def test_what_is_changed_visibly_is_marked_and_little_else(kind):
 
 @pytest.mark.parametrize("kind", damage.KINDS)
 def test_air_that_has_changed_is_not_marked(kind):
-    """Metal's streaks and a void's bright rim reach into the air; nothing was there to be lost but where the metal is."""
+    """Metal's streaks and a void's bright rim reach into the air, which shows no anatomy to lose except where metal lies."""
     rng, image = np.random.default_rng(0), head()
     air, reaches = ~damage.find_head(image, -0.9), 0
     for _ in range(40):
         damaged, mask, _ = damage.simulate(rng, image, settings(kind))
         reaches += int((np.abs(damaged - image)[air] > 3 * damage.VISIBLE).sum())
         assert not mask[air & (damaged < 1)].any()
-    assert reaches > 100 or kind == "cut"  # otherwise there was nothing to be left out
+    assert reaches > 100 or kind == "cut"  # otherwise the masks had no air to leave out
 
 
-def test_a_share_of_slices_and_those_of_air_are_left_as_they_are():
+def test_a_share_of_slices_and_slices_of_air_stay_intact():
     rng, image = np.random.default_rng(0), head()
     kinds = [damage.simulate(rng, image, settings("cut", intact=0.3))[2] for _ in range(300)]
     assert kinds.count(damage.INTACT) == pytest.approx(90, abs=25)
     air = np.full((32, 32), -1, np.float32)
-    same, mask, kind = damage.simulate(rng, air, settings(*damage.KINDS))
-    assert same is air
+    unchanged, mask, kind = damage.simulate(rng, air, settings(*damage.KINDS))
+    assert unchanged is air
     assert (mask.any(), kind) == (False, damage.INTACT)
 
 
-def test_projections_are_scikit_image_s_and_back_projection_undoes_them():
+def test_projections_equal_those_of_scikit_image_and_back_projection_inverts_them():
     y, x = np.mgrid[:65, :65] - 32
     image = np.exp(-((x - 6) ** 2) / 60 - (y + 4) ** 2 / 100).astype(np.float32)
     image[image < 1e-2] = 0
-    ours = damage.project(image)
-    theirs = radon(image, theta=-damage.ANGLES, circle=True).T
-    assert np.abs(ours - theirs).max() < 0.02 * theirs.max()
-    assert np.corrcoef(damage.back_project(ours).ravel(), image.ravel())[0, 1] > 0.99
+    projections = damage.project(image)
+    expected = radon(image, theta=-damage.ANGLES, circle=True).T
+    assert np.abs(projections - expected).max() < 0.02 * expected.max()
+    assert np.corrcoef(damage.back_project(projections).ravel(), image.ravel())[0, 1] > 0.99
 
 
 def test_metal_darkens_the_line_between_its_pieces():
@@ -118,7 +118,7 @@ def found(subject, likelihood, mask, kind):
     ).count
 
 
-def test_scores_are_of_a_subject_s_slices_together():
+def test_scores_pool_the_slices_of_a_subject():
     finds = [
         found("a", [[0.97, 0.6, 0.1, 0.1]], [[1, 0, 1, 0]], "void"),  # one right, one wrong, one missed
         found("a", [[0.0, 0.0, 0.0, 0.97]], [[0, 0, 0, 0]], damage.INTACT),  # one more wrong
@@ -139,7 +139,7 @@ def test_scores_are_of_a_subject_s_slices_together():
         detection.report([], resamples=50)
 
 
-def test_a_part_is_damaged_that_is_somewhere_surely_so():
+def test_a_component_is_damaged_if_it_reaches_the_high_threshold():
     likelihood = np.array([[0.97, 0.6, 0.4, 0.6, 0.9], [0.0, 0.6, 0.0, 0.0, 0.0]])
     assert damaged_pixels(likelihood).tolist() == [
         [True, True, False, False, False],
@@ -147,14 +147,14 @@ def test_a_part_is_damaged_that_is_somewhere_surely_so():
     ]
 
 
-def test_losses_fall_as_what_is_found_gets_right():
+def test_losses_fall_as_the_logits_approach_the_mask():
     mask = np.zeros((2, 8, 8, 1), np.float32)
     mask[:, 2:5, 2:5] = 1
     logits = [4 * (2 * mask - 1) * share for share in (-1.0, 0.0, 0.5, 1.0)]
-    entropies = [float(losses.pixel_cross_entropy(each, mask)) for each in logits]
-    overlaps = [float(losses.dice_loss(1 / (1 + np.exp(-each)), mask)) for each in logits]
-    assert entropies == sorted(entropies, reverse=True)
-    assert overlaps == sorted(overlaps, reverse=True)
+    cross_entropies = [float(losses.pixel_cross_entropy(x, mask)) for x in logits]
+    dice_losses = [float(losses.dice_loss(1 / (1 + np.exp(-x)), mask)) for x in logits]
+    assert cross_entropies == sorted(cross_entropies, reverse=True)
+    assert dice_losses == sorted(dice_losses, reverse=True)
     assert losses.dice_loss(mask, mask) == pytest.approx(0)
     assert losses.dice_loss(0 * mask, 0 * mask) == pytest.approx(0)
 
@@ -178,20 +178,20 @@ def test_a_run_learns_to_find_damage_and_is_scored_on_damage_of_other_subjects(t
         assert (tmp_path / name).stat().st_size > 0
     loaded = load_run.load_finder(tmp_path, "best")
     assert (loaded.name, loaded.step, loaded.preparation.fit) == ("finder", 2, "scale")  # as the data were prepared
-    each = next(pipeline.damaged_slices(built.dataset.directory, "validation", built.holes))
-    likelihood = loaded.find(np.repeat(each.image[None, ..., None], loaded.batch_size, axis=0))
+    damaged = next(pipeline.damaged_slices(built.dataset.directory, "validation", built.holes))
+    likelihood = loaded.find(np.repeat(damaged.image[None, ..., None], loaded.batch_size, axis=0))
     assert likelihood.shape == (loaded.batch_size, 32, 32, 1)
     assert ((likelihood > 0) & (likelihood < 1)).all()
 
 
-def test_training_slices_are_damaged_and_say_where(tiny_config):
+def test_training_batches_hold_damaged_slices_and_their_masks(tiny_config):
     built = build.build_experiment(tiny_config("finder", damage__intact=0.0))
     batches = pipeline.training_batches(built.dataset.directory, built.holes, batch_size=4, seed=0, threads=1, prefetch=1)
     batch = next(batches)
     batches.close()
     shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
-    wanted = pipeline.abstract_batch(built.holes, built.dataset.image_size, 4)
-    assert shapes == {name: (array.shape, array.dtype) for name, array in wanted.items()}
+    expected = pipeline.abstract_batch(built.holes, built.dataset.image_size, 4)
+    assert shapes == {name: (array.shape, array.dtype) for name, array in expected.items()}
     assert batch["hole_mask"].any((1, 2)).all()
     assert (batch["hole"] == [0, 0, 32, 32]).all()
 
@@ -210,6 +210,6 @@ def test_settings_that_cannot_be_run_are_refused(tiny_config, changes, message):
         build.build_experiment(tiny_config("finder", **changes))
 
 
-def test_dice_chooses_no_fill(tiny_config):
+def test_dice_cannot_choose_the_best_checkpoint_of_a_fill(tiny_config):
     with pytest.raises(UserError, match=r"train\.best"):
         build.build_experiment(tiny_config(train__best="dice"))

@@ -1,4 +1,4 @@
-"""Holes lie where they are asked to, are the same for the same seed, and masks and crops agree with them."""
+"""Holes lie at admissible places and depend on the seed; masks, crops and smooth fills agree with them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,7 @@ def test_holes_cover_every_place_equally_often():
     assert counts.max() < 260
 
 
-def test_a_hole_has_the_wanted_share_of_foreground():
+def test_a_hole_has_the_requested_share_of_foreground():
     foreground = np.zeros((32, 32), bool)
     foreground[:, 20:] = True
     for seed in range(50):
@@ -32,7 +32,7 @@ def test_a_hole_has_the_wanted_share_of_foreground():
         assert share == foreground[row : row + height, column : column + width].mean() >= 0.5
 
 
-def test_a_slice_without_enough_foreground_gives_its_best_place_and_says_so():
+def test_a_slice_without_enough_foreground_gives_its_best_place_and_the_share_there():
     foreground = np.zeros((32, 32), bool)
     foreground[10, 10] = True
     hole, share = random_hole(np.random.default_rng(0), foreground, 16, 0.5)
@@ -40,7 +40,7 @@ def test_a_slice_without_enough_foreground_gives_its_best_place_and_says_so():
     assert hole[0] <= 10 < hole[0] + 16
 
 
-def test_a_smooth_fill_is_smooth_and_goes_by_known_pixels_alone():
+def test_a_smooth_fill_is_smooth_and_uses_known_pixels_only():
     y, x = np.mgrid[:32, :32] / 32
     image = (x - 0.5 * y).astype(np.float32)[None, ..., None]
     mask = np.zeros_like(image)
@@ -67,7 +67,7 @@ def test_holes_lie_in_the_image_with_the_foreground_that_a_count_finds(foregroun
     hole, share = random_hole(np.random.default_rng(seed), foreground, size, least)
     mask = box_mask(hole, foreground.shape)
     assert (hole >= 0).all()
-    assert mask.sum() == size**2  # none of it beyond the image
+    assert mask.sum() == size**2  # no pixel of it lies outside the image
     assert share == foreground[mask].mean()
     assert share >= min(least, np.max(counted))
 
@@ -84,10 +84,10 @@ def test_the_same_names_and_seed_give_the_same_hole_and_others_another():
         (0, "sub-01", "b", 3),
         (0, "sub-01", "a", 4),
     ]
-    assert len({draw(*each) for each in names}) == 5
+    assert len({draw(*slice_names) for slice_names in names}) == 5
 
 
-def test_masks_and_crops_are_of_the_same_pixels():
+def test_masks_and_crops_select_the_same_pixels():
     images = jnp.arange(2 * 12 * 10, dtype=jnp.float32).reshape(2, 12, 10, 1)
     holes = jnp.array([[0, 0, 4, 4], [8, 6, 4, 4]])
     mask = masking.hole_masks(holes, 12, 10)

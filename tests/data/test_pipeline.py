@@ -1,4 +1,4 @@
-"""Every slice once an epoch, each process its share, the same order for the same seed, from any place in it."""
+"""Batches: every slice once per epoch, a share per process, an order that the seed fixes, and resuming at any place."""
 
 import collections
 import contextlib
@@ -50,7 +50,7 @@ def test_each_slice_is_seen_once_an_epoch_by_one_process(phantom_data, processes
     for epoch in range(2):
         counts = collections.Counter()
         for process in range(processes):
-            end = len(range(process, (epoch + 1) * size, processes))  # of its slices, those of the epochs so far
+            end = len(range(process, (epoch + 1) * size, processes))  # of its slices, the number up to the end of this epoch
             start = len(range(process, epoch * size, processes))
             mine = slices_of(take(phantom_data, end, batch_size=1, process=process, processes=processes))
             counts.update(mine[start:])
@@ -63,21 +63,21 @@ def test_what_all_processes_take_at_a_step_does_not_depend_on_their_number(phant
     def contents(batch):
         return [(image.tobytes(), *hole) for image, hole in zip(batch["image"], batch["hole"], strict=True)]
 
-    together = take(phantom_data, 5, batch_size=4)
-    parts = [take(phantom_data, 5, batch_size=4 // processes, process=i, processes=processes) for i in range(processes)]
-    for step, batch in enumerate(together):
-        assert sorted(contents(batch)) == sorted(each for part in parts for each in contents(part[step]))
+    single = take(phantom_data, 5, batch_size=4)
+    shares = [take(phantom_data, 5, batch_size=4 // processes, process=i, processes=processes) for i in range(processes)]
+    for step, batch in enumerate(single):
+        assert sorted(contents(batch)) == sorted(content for share in shares for content in contents(share[step]))
 
 
-def test_a_place_in_the_order_is_one_for_any_number_of_processes(phantom_data):
+def test_a_state_is_valid_for_any_number_of_processes(phantom_data):
     with batches(phantom_data, batch_size=4) as one:
         next(one)
         next(one)
-        place = one.get_state()
+        state = one.get_state()
         expected = next(one)
     with batches(phantom_data, process=1, processes=2) as second:
-        second.set_state(place)
-        assert second.get_state() == place
+        second.set_state(state)
+        assert second.get_state() == state
         np.testing.assert_array_equal(next(second)["image"], expected["image"][1::2])
 
 
@@ -92,11 +92,11 @@ def test_training_holes_have_the_share_of_foreground_that_is_asked_for(phantom_d
 
 
 def test_about_half_of_the_slices_are_mirrored_left_to_right(phantom_data):
-    as_they_are, mirrored = (take(phantom_data, 10, mirror=mirror) for mirror in (False, True))
-    pairs = list(zip(*(np.concatenate([each["image"] for each in taken]) for taken in (as_they_are, mirrored)), strict=True))
-    same = [np.array_equal(a, b) for a, b in pairs]
+    plain, mirrored = (take(phantom_data, 10, mirror=mirror) for mirror in (False, True))
+    pairs = list(zip(*(np.concatenate([batch["image"] for batch in taken]) for taken in (plain, mirrored)), strict=True))
+    unchanged = [np.array_equal(a, b) for a, b in pairs]
     exchanged = [np.array_equal(a[:, ::-1], b) for a, b in pairs]
-    assert np.logical_xor(same, exchanged).all()  # the phantom has a better side
+    assert np.logical_xor(unchanged, exchanged).all()  # the phantom is not symmetric
     assert 3 <= sum(exchanged) <= 17
 
 
@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_threads(phantom_data)
     assert slices_of(a) != slices_of(other)
 
 
-def test_the_iterator_s_state_is_a_place_in_the_order(phantom_data):
+def test_batches_resume_from_a_state(phantom_data):
     with batches(phantom_data) as iterator:
         for _ in range(3):
             next(iterator)
@@ -145,28 +145,28 @@ def test_evaluation_holes_are_the_same_every_time_and_have_enough_foreground(pha
 def test_two_scans_of_a_subject_have_holes_and_damage_of_their_own(repeated_scan_data):
     damage = DamageSettings(("void",), (1.0,), 0.0, 16, 8, HOLES.foreground)
     finder = replace(HOLES, damage=damage)
-    for slices, of in (
-        (pipeline.evaluation_slices(repeated_scan_data, "validation", HOLES), lambda each: tuple(each.hole)),
-        (pipeline.damaged_slices(repeated_scan_data, "validation", finder), lambda each: each.mask.tobytes()),
+    for slices, removed in (
+        (pipeline.evaluation_slices(repeated_scan_data, "validation", HOLES), lambda item: tuple(item.hole)),
+        (pipeline.damaged_slices(repeated_scan_data, "validation", finder), lambda item: item.mask.tobytes()),
     ):
         found = {}
-        for each in slices:
-            if getattr(each, "kind", "") != INTACT:
-                found.setdefault(each.record.volume, []).append(of(each))
+        for item in slices:
+            if getattr(item, "kind", "") != INTACT:
+                found.setdefault(item.record.volume, []).append(removed(item))
         first, again = found["sub-003_ct"], found["sub-003_run-2_ct"]
         assert len(first) == len(again) > 3
         assert first != again
 
 
 def test_evaluation_holes_do_not_depend_on_how_many_slices_are_taken(phantom_data):
-    every = {each.record.index: each.hole.tolist() for each in pipeline.evaluation_slices(phantom_data, "test", HOLES)}
+    holes = {item.record.index: item.hole.tolist() for item in pipeline.evaluation_slices(phantom_data, "test", HOLES)}
     few = list(pipeline.evaluation_slices(phantom_data, "test", HOLES, at_most=2))
     assert 0 < len(few) <= 2
-    for each in few:
-        assert every[each.record.index] == each.hole.tolist()
+    for item in few:
+        assert holes[item.record.index] == item.hole.tolist()
 
 
-def test_slices_without_a_place_are_passed_over(phantom_data):
+def test_slices_without_a_place_for_a_hole_are_skipped(phantom_data):
     impossible = pipeline.HoleSettings(16, -2 / 3, 0.0, 1.1, 0)
     assert not list(pipeline.evaluation_slices(phantom_data, "test", impossible))
 
@@ -184,11 +184,11 @@ def test_spread_covers_both_ends():
 
 
 def test_context_is_filled_in_the_hole_alone():
-    each = pipeline.EvaluationSlice(None, np.zeros((8, 8), np.float32), np.array([2, 3, 2, 2]), 1.0)
-    context = each.context(-1.0)
+    item = pipeline.EvaluationSlice(None, np.zeros((8, 8), np.float32), np.array([2, 3, 2, 2]), 1.0)
+    context = item.context(-1.0)
     assert (context[2:4, 3:5] == -1).all()
     assert context.sum() == -4
-    assert not each.image.any()
+    assert not item.image.any()
 
 
 def test_a_damaged_shard_is_named(phantom_data, tmp_path):
@@ -214,7 +214,7 @@ def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, t
     shutil.copytree(phantom_data, copy)
     for shard in (copy / "train").glob("*.arrayrecord"):
         content = bytearray(shard.read_bytes())
-        content[300] ^= 0xFF  # in the first record; the file's head and its index are whole
+        content[300] ^= 0xFF  # in the first record; the file's header and index stay intact
         shard.write_bytes(content)
     with pytest.raises(UserError, match=r"sub-00\d_ct.arrayrecord: damaged .*prepare the data again"):
         take(copy, 20, batch_size=1)

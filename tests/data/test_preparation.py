@@ -372,7 +372,7 @@ def test_subjects_come_from_bids_or_the_pattern():
     ("regex", "message"),
     [
         ("", "no BIDS subject"),
-        ("(", "is no regular expression"),
+        ("(", "is not a regular expression"),
         ("scan", "has no group"),
         (r"patient(\d+)", "finds no subject in this path"),
     ],

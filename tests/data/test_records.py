@@ -1,4 +1,4 @@
-"""Records: what goes in comes out, and damage is named."""
+"""Records: they are read as they were written, and errors name damaged files."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def test_hu_come_back_exactly():
 @pytest.mark.parametrize("whole", [True, False])
 def test_fractions_come_back_to_a_65535th_of_their_range(whole):
     array = 1e5 * np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
-    restored = record_of(array, whole=whole).intensities()  # a range that whole steps cannot hold
+    restored = record_of(array, whole=whole).intensities()  # a range too wide for steps of 1
     np.testing.assert_allclose(restored, array, atol=0.51 * np.ptp(array) / 65535)
 
 
@@ -74,18 +74,18 @@ def test_a_cut_shard_and_a_damaged_record_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-70000])
     with pytest.raises(UserError, match="missing or damaged shard"):
         list(records.read_shard(path))
-    with pytest.raises(ValueError, match="no record"):
+    with pytest.raises(ValueError, match="not a record"):
         records.decode(records.encode(record_of(hounsfield(), whole=True))[:-10])
 
 
-def test_shards_are_listed_sorted_and_must_be_there(tmp_path):
+def test_shards_are_listed_sorted_and_must_exist(tmp_path):
     (tmp_path / "train").mkdir()
     for name in ("b.arrayrecord", "a.arrayrecord", "c.arrayrecord.tmp", "a.json"):
         (tmp_path / "train" / name).touch()
     assert [path.name for path in records.shard_paths(tmp_path, "train")] == ["a.arrayrecord", "b.arrayrecord"]
     with pytest.raises(UserError, match=r"holds no \.arrayrecord files"):
         records.shard_paths(tmp_path, "test")
-    with pytest.raises(ValueError, match="split 'dev' is none of"):
+    with pytest.raises(ValueError, match="split 'dev': expected one of train, validation, test"):
         records.shard_paths(tmp_path, "dev")
 
 
@@ -100,7 +100,7 @@ def test_a_dataset_is_loaded_as_it_was_saved(tmp_path):
     assert dataset.slices == {"train": 0, "validation": 0, "test": 7}
 
 
-def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(tmp_path):
+def test_the_fingerprint_depends_on_the_data_and_not_on_their_folder(tmp_path):
     volume = records.PreparedVolume("s", "test", "a.nii", "12ab", "LPS", (1.0,) * 3, (1.0,) * 3, (0.0, 400.0), 7, 2)
     dataset = records.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
     moved = dataclasses.replace(dataset, directory=tmp_path / "b", package_version="9")
@@ -115,7 +115,12 @@ def test_the_fingerprint_tells_data_apart_and_not_where_they_lie(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "not found"), ("{", "damaged"), ("[]", "damaged"), (json.dumps({"format_version": 99}), "is of format 99")],
+    [
+        (None, "not found"),
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        (json.dumps({"format_version": 99}), "expected format 1, got 99"),
+    ],
 )
 def test_a_missing_damaged_or_newer_dataset_is_refused(tmp_path, text, message):
     if text is not None:

@@ -1,4 +1,4 @@
-"""The convolution with gradients of its own is lax's, in value and in both gradients, in every form."""
+"""The convolution with its own gradients equals that of lax: its value and both gradients, in every form."""
 
 from functools import partial
 
@@ -21,33 +21,33 @@ def noise(*shape):
 
 @pytest.mark.parametrize(("side", "padding"), [(3, (1, 1)), (4, (1, 1)), (2, (1, 0)), (5, (2, 2)), (3, (0, 0))])
 @pytest.mark.parametrize("channels", [3, 32])
-def test_value_and_gradients_are_lax_s(side, padding, channels):
+def test_value_and_gradients_equal_those_of_lax(side, padding, channels):
     x, kernel = noise(2, 9, 12, channels), noise(side, side, channels, 32)
-    found, pullback = jax.vjp(jax.jit(partial(convolution.conv, padding=padding)), x, kernel)
-    wanted, plain_pullback = jax.vjp(jax.jit(partial(plain, padding=padding)), x, kernel)
-    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
-    close(found, wanted)
-    for a, b in zip(pullback(wanted), plain_pullback(wanted), strict=True):
-        close(a, b)
+    value, pullback = jax.vjp(jax.jit(partial(convolution.conv, padding=padding)), x, kernel)
+    expected, plain_pullback = jax.vjp(jax.jit(partial(plain, padding=padding)), x, kernel)
+    assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
+    assert_close(value, expected)
+    for gradient, plain_gradient in zip(pullback(expected), plain_pullback(expected), strict=True):
+        assert_close(gradient, plain_gradient)
 
 
-def test_products_are_taken_of_wide_layers_alone():
-    def form(channels):
+def test_only_wide_layers_use_matrix_products():
+    def program(channels):
         gradient = partial(convolution.kernel_gradient, side=3, padding=(1, 1))
         return str(jax.make_jaxpr(gradient)(noise(1, 8, 8, channels), noise(1, 8, 8, 32)))
 
-    assert "dot_general" in form(32)
-    assert "dot_general" not in form(16)
+    assert "dot_general" in program(32)
+    assert "dot_general" not in program(16)
 
 
-def test_a_gradient_of_a_gradient_is_lax_s_too():
-    """As a gradient penalty of a discriminator takes it."""
+def test_second_derivatives_equal_those_of_lax():
+    """A discriminator's gradient penalty takes them."""
     x, kernel = noise(1, 8, 8, 32), noise(3, 3, 32, 32)
 
     def penalty(conv, kernel):
         return jnp.square(jax.grad(lambda x: jnp.square(conv(x, kernel)).sum())(x)).mean()
 
-    found, wanted = (
+    gradient, expected = (
         jax.jit(jax.grad(partial(penalty, partial(conv, padding=(1, 1)))))(kernel) for conv in (convolution.conv, plain)
     )
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(jnp.abs(wanted).max()))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(expected).max()))

@@ -1,4 +1,4 @@
-"""The fast forms are the plain functions, in value and in gradient; statistics are what they are said to be of."""
+"""The fast forms equal the plain functions, in value and gradients; normalisation takes the statistics that it names."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def plain_downsample(x, kernel):
 
 
 def plain_upsample(x, kernel):
-    """PyTorch's ConvTranspose2d(4, stride=2, padding=1) as lax writes it."""
+    """PyTorch's ConvTranspose2d(4, stride=2, padding=1), written with lax."""
     return lax.conv_transpose(x, kernel, (2, 2), ((2, 2), (2, 2)), dimension_numbers=LAYOUT, transpose_kernel=True)
 
 
@@ -43,11 +43,11 @@ def test_upsample_equals_lax_in_value_and_gradients(shape, features):
 
 
 def check_against(fast, plain, x, kernel):
-    value, pull = jax.vjp(jax.jit(fast), x, kernel)
-    expected, plain_pull = jax.vjp(plain, x, kernel)
+    value, pullback = jax.vjp(jax.jit(fast), x, kernel)
+    expected, plain_pullback = jax.vjp(plain, x, kernel)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
     cotangent = jax.random.normal(jax.random.key(7), value.shape)
-    for gradient, plain_gradient in zip(pull(cotangent), plain_pull(cotangent), strict=True):
+    for gradient, plain_gradient in zip(pullback(cotangent), plain_pullback(cotangent), strict=True):
         np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-4, atol=1e-4)
 
 
@@ -85,7 +85,7 @@ def test_second_derivatives_equal_those_of_lax():
 
 
 def test_bfloat16_products_are_summed_in_float32():
-    """512 ones and a 1/512: in bfloat16 sums the small ones would be lost."""
+    """512 ones and a 1/512: sums in bfloat16 would lose the small values."""
     x = jnp.ones((1, 2, 2, 512), jnp.bfloat16)
     kernel = jnp.full((4, 4, 512, 1), 2**-9, jnp.bfloat16)
     assert layers.downsample(x, kernel).dtype == jnp.bfloat16
@@ -104,13 +104,13 @@ def normalised(module, x, **options):
 def test_example_statistics_do_not_depend_on_the_rest_of_the_batch():
     x = jax.random.normal(jax.random.key(1), (4, 6, 6, 3)) * 5 + 2
     module = layers.Normalise("example")
-    together, variables = normalised(module, x, train=True)
-    alone = module.apply(variables, x[:1], train=False)
-    np.testing.assert_allclose(together[:1], alone, atol=1e-6)
+    output, variables = normalised(module, x, train=True)
+    output_of_first = module.apply(variables, x[:1], train=False)
+    np.testing.assert_allclose(output[:1], output_of_first, atol=1e-6)
     bias, scale = (variables["params"][name].reshape(1, 1, 1, -1) for name in ("bias", "scale"))
-    scaled_back = (together - bias) / scale
-    np.testing.assert_allclose(scaled_back.mean((1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(scaled_back.std((1, 2)), 1, atol=1e-4)
+    standardised = (output - bias) / scale
+    np.testing.assert_allclose(standardised.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(standardised.std((1, 2)), 1, atol=1e-4)
 
 
 def test_example_statistics_equal_flax_batch_norm_at_batch_size_one():
@@ -122,7 +122,7 @@ def test_example_statistics_equal_flax_batch_norm_at_batch_size_one():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_batch_statistics_are_those_of_all_devices_and_the_running_ones_serve_at_test():
+def test_batch_statistics_are_those_of_all_devices_and_the_running_ones_are_used_at_test():
     module = layers.Normalise("batch", momentum=0.0)
     x = jax.random.normal(jax.random.key(1), (4, 2, 3, 3, 5)) * 3 + 1
     variables = module.init(jax.random.key(0), x[0], train=True)

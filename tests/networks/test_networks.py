@@ -16,7 +16,7 @@ from ipmedgan_jax.networks.patch_discriminator import PatchDiscriminator
 
 
 def shapes(net, *shape):
-    """Parameters and output, as shapes alone."""
+    """Shapes of the parameters and of the output."""
     x = tuple(map(jnp.zeros, shape)) if isinstance(shape[0], tuple) else jnp.zeros(shape)
     variables = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
     return variables["params"], jax.eval_shape(partial(net.apply, train=False), variables, x)
@@ -83,24 +83,24 @@ def test_glcic_has_its_sizes():
     params, output = shapes(CompletionNetwork(), 1, 256, 256, 2)
     assert count(params) == 6_065_377
     assert output.shape == (1, 256, 256, 1)
-    params, (logits, descriptions) = shapes(JointDiscriminator(), (2, 256, 256, 1), (2, 128, 128, 1))
+    params, (logits, features) = shapes(JointDiscriminator(), (2, 256, 256, 1), (2, 128, 128, 1))
     assert count(params) == 45_053_825
-    assert [feature.shape for feature in descriptions] == [(2, 1024), (2, 1024)]
+    assert [feature.shape for feature in features] == [(2, 1024), (2, 1024)]
     assert logits.shape == (2, 1, 1)
 
 
 @pytest.mark.parametrize("side", [3, 5])
-def test_a_strided_convolution_in_cells_is_lax_s(side):
+def test_the_strided_convolution_in_cells_equals_that_of_lax(side):
     image, kernel = noise((2, 12, 8, 3), (side, side, 3, 4))
     options = {"padding": ((side // 2, side // 2),) * 2, "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-    same_function(strided_conv, lambda x, k: jax.lax.conv_general_dilated(x, k, (2, 2), **options), image, kernel)
+    assert_same_function(strided_conv, lambda x, k: jax.lax.conv_general_dilated(x, k, (2, 2), **options), image, kernel)
 
 
 @pytest.mark.parametrize("dilation", [2, 8])
-def test_a_dilated_convolution_of_parts_is_lax_s(dilation):
+def test_the_dilated_convolution_of_subsampled_images_equals_that_of_lax(dilation):
     image, kernel = noise((2, 12, 16, 3), (3, 3, 3, 4))
     options = {"rhs_dilation": (dilation, dilation), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-    same_function(
+    assert_same_function(
         partial(dilated_conv3x3, dilation=dilation),
         lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), ((dilation, dilation),) * 2, **options),
         image,
@@ -112,8 +112,8 @@ def noise(*shapes):
     return [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
 
 
-def same_function(ours, plain, image, kernel):
-    """In value, and in both gradients of a sum that weighs every output differently."""
+def assert_same_function(ours, plain, image, kernel):
+    """Compares a sum that weighs every output differently, and both gradients of this sum."""
     weights = jax.random.normal(jax.random.key(9), plain(image, kernel).shape)
     for function in (ours, plain):
         assert function(image, kernel).shape == weights.shape
@@ -126,7 +126,7 @@ def same_function(ours, plain, image, kernel):
 
 @pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
 def test_a_logit_sees_its_patch_and_nothing_else(layers, patch):
-    """The gradient of one logit by the image, without normalisation, is zero outside a square of the patch's side."""
+    """Without normalisation, the gradient of one logit by the image is zero outside a square of the patch's side."""
     net = PatchDiscriminator(layers, width=2, normalise=Normalise("batch"))
     x = jax.random.normal(jax.random.key(0), (1, 128, 128, 1))
     variables = fresh(net, x)
@@ -173,7 +173,7 @@ def test_the_draws_of_all_weights_are_normal_and_independent():
     for power, moment in ((2, 1), (3, 0), (4, 3)):
         assert (draws**power).mean() == pytest.approx(moment, abs=0.02)
     assert 4.2 < np.abs(draws).max() < 4.4
-    for lag in (1, 2**19, 2**20):  # neighbours, halves of one word of bits, blocks of draws
+    for lag in (1, 2**19, 2**20):  # neighbours, halves of one 32-bit word, blocks of draws
         assert np.corrcoef(draws[:-lag], draws[lag:])[0, 1] == pytest.approx(0, abs=3e-3)
 
 
@@ -210,7 +210,7 @@ def test_stacked_and_recomputed_blocks_are_the_same_function(changes):
     variables = fresh(plain, x)
 
     def arranged(tree):
-        """What belongs to blocks, as the other network has it."""
+        """Arranges a tree of `block_0` and `block_1` as the other network does."""
         pairs = jax.tree.map(lambda *leaves: jnp.stack(leaves), tree["block_0"], tree["block_1"])
         return {"blocks": pairs} if "stacked" in changes else tree
 
@@ -228,9 +228,9 @@ def test_stacked_and_recomputed_blocks_are_the_same_function(changes):
         return jax.tree.map(lambda x: x[None], tree)
 
     output, *trees = run(plain, on_one_device(variables), x[None])
-    wanted = output, *(on_one_device(arranged(jax.tree.map(lambda x: x[0], tree))) for tree in trees)
+    expected = output, *(on_one_device(arranged(jax.tree.map(lambda x: x[0], tree))) for tree in trees)
     other = {name: arranged(tree) for name, tree in variables.items()}
-    found = run(plain.copy(**changes), on_one_device(other), x[None])
-    assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+    actual = run(plain.copy(**changes), on_one_device(other), x[None])
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)

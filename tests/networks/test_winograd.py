@@ -1,4 +1,4 @@
-"""Winograd's form is the convolution: in value and in both gradients."""
+"""Winograd's form equals the convolution, in value and in both gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ def arrays(batch, height, width, channels, features):
     return [jnp.asarray(rng.normal(0, 1, shape), jnp.float32) for shape in shapes]
 
 
-def assert_near(found, wanted, share=5e-5):
-    np.testing.assert_allclose(found, wanted, atol=share * float(jnp.abs(wanted).max()))
+def assert_close(actual, expected, share=5e-5):
+    np.testing.assert_allclose(actual, expected, atol=share * float(jnp.abs(expected).max()))
 
 
 def uses_tiles(x, kernel):
@@ -28,25 +28,25 @@ def uses_tiles(x, kernel):
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (2, 13, 18), (3, 7, 1)])
-def test_the_tiles_are_the_convolution(shape):
+def test_tiles_of_any_image_give_the_convolution(shape):
     x, kernel, _ = arrays(*shape, 5, 7)
-    assert_near(winograd._in_tiles(x, kernel), plain(x, kernel))
+    assert_close(winograd._conv3x3_winograd(x, kernel), plain(x, kernel))
 
 
 @pytest.mark.parametrize(
     ("shape", "tiles"), [((2, 18, 15, 128, 160), True), ((2, 18, 15, 64, 128), False), ((1, 8, 8, 128, 128), False)]
 )
-def test_value_and_gradients_are_the_convolution_s(shape, tiles):
+def test_value_and_gradients_equal_those_of_the_convolution(shape, tiles):
     x, kernel, weight = arrays(*shape)
     assert uses_tiles(x, kernel) == tiles
-    found, pullback = jax.vjp(winograd.conv3x3, x, kernel)
-    wanted, plain_pullback = jax.vjp(plain, x, kernel)
-    assert_near(found, wanted)
-    for a, b in zip(pullback(weight), plain_pullback(weight), strict=True):
-        assert_near(a, b)
+    value, pullback = jax.vjp(winograd.conv3x3, x, kernel)
+    expected, plain_pullback = jax.vjp(plain, x, kernel)
+    assert_close(value, expected)
+    for gradient, plain_gradient in zip(pullback(weight), plain_pullback(weight), strict=True):
+        assert_close(gradient, plain_gradient)
 
 
-def test_bfloat16_is_left_to_the_plain_form():
+def test_bfloat16_uses_the_plain_form():
     x, kernel, _ = arrays(2, 18, 15, 128, 128)
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
     assert not uses_tiles(x, kernel)

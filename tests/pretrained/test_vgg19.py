@@ -144,7 +144,7 @@ def test_pooling_and_its_gradient_equal_flax_max_pool():
 
 @pytest.mark.parametrize("shape", [(1, 15, 16, 1), (1, 16, 16, 3), (16, 16, 1)])
 def test_an_image_of_another_shape_is_refused(weights, shape):
-    with pytest.raises(ValueError, match=r"wanted \[B, H, W, 1\] with H and W of at least 16"):
+    with pytest.raises(ValueError, match=r"expected \[B, H, W, 1\] with H and W of at least 16"):
         features(weights, np.zeros(shape, np.float32))
 
 
