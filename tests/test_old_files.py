@@ -1,7 +1,7 @@
-"""What version 0.1.0 wrote still opens, and gives the numbers that it gave there: data, a run, an exported model.
+"""Files of version 0.1.0 still open and give the same numbers: prepared data, a run, an exported model.
 
-The files and the numbers are in tests/data/v0.1.0; its make_fixtures.py made them. Bytes that are only read must be the same.
-What is computed may differ as two processors round.
+The files and the numbers are in tests/data/v0.1.0; make_fixtures.py there made them. Data that are only read must be
+bit-equal. Computed numbers may differ by the rounding of another processor.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ FILES = Path(__file__).parent / "data" / "v0.1.0"
 EXPECTED = json.loads((FILES / "expected.json").read_text())
 
 ROUNDING = 1e-4
-"""How far two processors, or numbers of devices, may be apart; relative."""
+"""Relative tolerance between two processors, or between two numbers of devices."""
 
 
 @pytest.fixture
 def old(tmp_path):
-    """A folder with `prepared`, `run`, `model` and `scan`, a copy for each test."""
+    """Unpacks a folder with `prepared`, `run`, `model` and `scan`, a copy for each test."""
     for name in ("prepared", "run", "model", "scan"):
         with tarfile.open(FILES / f"{name}.tar.gz") as archive:
             archive.extractall(tmp_path, filter="data")
@@ -41,7 +41,7 @@ def old(tmp_path):
 
 
 def demo_run(folder, steps):
-    """The run as its command would build it today, from configs/demo.py and the same --config flags."""
+    """Builds the run's experiment as the command does today, from configs/demo.py and the same --config flags."""
     config = demo.get_config().unlock()
     settings = EXPECTED["settings"] | {"data.dir": str(folder / "prepared"), "train.steps": steps}
     config.update_from_flattened_dict(
@@ -51,25 +51,26 @@ def demo_run(folder, steps):
 
 
 def latest(built, workdir):
-    """Step, state, place in the input and validation scores of the latest checkpoint."""
+    """Returns step, state, input state and validation scores of the latest checkpoint."""
     with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
         step = checkpoints.latest_step()
-        state, place = checkpoints.restore(step, devices.as_one_like(loop.InitialState(built).shapes))
-        return step, state, place, checkpoints.scores(step)
+        state, input_state = checkpoints.restore(step, devices.as_one_like(loop.InitialState(built).shapes))
+        return step, state, input_state, checkpoints.scores(step)
 
 
 def split_digest(directory, split):
-    """As make_fixtures.py has it."""
+    """Must equal the function of this name in make_fixtures.py."""
     digest = hashlib.sha256()
     for path in records.shard_paths(directory, split):
-        for each in records.read_shard(path):
-            said = [each.subject, each.volume, each.index, each.window, each.scale, each.offset, each.codes.shape]
-            digest.update(json.dumps(said).encode() + each.codes.astype("<u2").tobytes())
+        for record in records.read_shard(path):
+            fields = [record.subject, record.volume, record.index, record.window, record.scale, record.offset]
+            header = json.dumps([*fields, record.codes.shape])
+            digest.update(header.encode() + record.codes.astype("<u2").tobytes())
     return digest.hexdigest()
 
 
 def state_digest(state):
-    """As make_fixtures.py has it."""
+    """Must equal the function of this name in make_fixtures.py."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(state):
         is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -79,41 +80,43 @@ def state_digest(state):
 
 
 def parameter_numbers(state):
-    """As make_fixtures.py has it."""
+    """Must equal the function of this name in make_fixtures.py."""
     nets = {"generator": state.generator, "average": state.average, **state.discriminators}
     numbers = {}
     for name, net in nets.items():
         for path, leaf in jax.tree.leaves_with_path(net.params):
             values = np.asarray(leaf, np.float64)
-            numbers["/".join([name, *(each.key for each in path)])] = [float(values.sum()), float(np.sqrt((values**2).sum()))]
+            key = "/".join([name, *(entry.key for entry in path)])
+            numbers[key] = [float(values.sum()), float(np.sqrt((values**2).sum()))]
     return numbers
 
 
 def means(region):
-    """`{metric: value}` of a region of metrics.json."""
+    """Returns {metric: value} of a region of metrics.json."""
     return {name: value["mean"] if isinstance(value, dict) else value for name, value in region.items()}
 
 
-def test_prepared_data_are_read(old):
+def test_old_prepared_data_can_be_read(old):
     expected = EXPECTED["prepared"]
     dataset = records.load_dataset(old / "prepared")
     assert (dataset.fingerprint, dataset.slices) == (expected["fingerprint"], expected["slices"])
     assert {split: split_digest(old / "prepared", split) for split in records.SPLITS} == expected["records_sha256"]
 
 
-def test_a_run_is_restored_bit_for_bit(old):
+def test_an_old_run_is_restored_bit_exactly(old):
     expected = EXPECTED["run"]
-    step, state, place, scores = latest(run_folder.read_experiment(old / "run", str(old / "prepared")), old / "run")
-    assert (step, place, dict(scores)) == (expected["step"], expected["input"], expected["validation"])
+    built = run_folder.read_experiment(old / "run", str(old / "prepared"))
+    step, state, input_state, scores = latest(built, old / "run")
+    assert (step, input_state, dict(scores)) == (expected["step"], expected["input"], expected["validation"])
     assert state_digest(state) == expected["state_sha256"]
 
 
-def test_a_run_is_gone_on_with_as_the_old_version_would_have(old):
+def test_an_old_run_resumes_as_in_the_old_version(old):
     expected = EXPECTED["resumed"]
     built = demo_run(old, expected["step"])
     assert loop.train(built, old / "run") is loop.Outcome.FINISHED
-    step, state, place, scores = latest(built, old / "run")
-    assert (step, place) == (expected["step"], expected["input"])
+    step, state, input_state, scores = latest(built, old / "run")
+    assert (step, input_state) == (expected["step"], expected["input"])
     assert dict(scores) == pytest.approx(expected["validation"], rel=ROUNDING)
     found = parameter_numbers(state)
     assert found.keys() == expected["parameters"].keys()
@@ -121,9 +124,9 @@ def test_a_run_is_gone_on_with_as_the_old_version_would_have(old):
         assert found[name] == pytest.approx([total, norm], abs=ROUNDING * norm), name
 
 
-def test_a_run_has_the_same_scores(old):
+def test_an_old_run_has_the_same_scores(old):
     expected = EXPECTED["evaluation"]
-    assert evaluated_runs.read(old / "run").report["region"] == expected  # as the old version wrote them
+    assert evaluated_runs.read(old / "run").report["region"] == expected  # the old version's metrics.json
     shutil.rmtree(old / "run" / "evaluation")
     report = evaluate_run.evaluate_run(run_folder.read_experiment(old / "run", str(old / "prepared")), old / "run")
     assert report["step"] == EXPECTED["run"]["step"]
@@ -133,7 +136,7 @@ def test_a_run_has_the_same_scores(old):
 
 
 @pytest.mark.parametrize("source", ["workdir", "model"])
-def test_a_scan_is_filled_alike(old, source):
+def test_a_scan_is_filled_as_in_the_old_version(old, source):
     expected = EXPECTED["filled"][source]
     workdir, model = (str(old / "run"), None) if source == "workdir" else (None, str(old / "model"))
     work = Job(old / "scan" / "image.nii.gz", old / "scan" / "mask.nii.gz", old / "filled.nii.gz")
@@ -142,4 +145,4 @@ def test_a_scan_is_filled_alike(old, source):
     image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
     assert str(filled.dtype) == expected["dtype"]
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
-    np.testing.assert_allclose(filled[mask > 0], expected["masked"], rtol=0, atol=1)  # of stored units
+    np.testing.assert_allclose(filled[mask > 0], expected["masked"], rtol=0, atol=1)  # in stored units

@@ -1,9 +1,10 @@
-"""Work on all devices at once: `jax.pmap` with one replicated state, batches cut over the devices.
+"""Data parallelism: `jax.pmap` over all devices, with one replicated state and batches split over the devices.
 
-Where there are several processes each maps its own local devices, and the means over `DATA_AXIS` are over all. The state is
-replicated in each process; for what deals with all processes' arrays (checkpoints) it is shown as one.
+With several processes each maps over its local devices, and means over `DATA_AXIS` are over the devices of all processes.
+Each process replicates the state; checkpoints, which need arrays of all processes, see it as global arrays (`as_one`).
 
-Nothing else knows of the mapping. The state has no leading device axis; batches get one, `[devices, steps, B / devices, ..]`.
+No other module knows of the mapping. The state has no leading device axis; batches have one,
+`[devices, steps, B / devices, ...]`.
 """
 
 from collections.abc import Callable
@@ -19,66 +20,70 @@ Tree = Any
 
 
 def map_over_devices(step: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]) -> Any:
-    """`step(state, frozen, batch) -> (state, metrics)` on every device; the state passed in is given up.
+    """Maps `step(state, frozen, batch) -> (state, metrics)` over the devices; the state passed in is donated.
 
-    What is returned is called like `step`, or, by a process that is alone, lowered and compiled ahead.
+    The result is called like `step`. A single process may also lower it and compile it ahead of time.
     """
     return jax.pmap(step, axis_name=DATA_AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0)
 
 
 def replicate(tree: Tree) -> Tree:
-    """A copy of the arrays on every local device, once, so that no step has to move them."""
-    return jax.device_put(tree, _everywhere())
+    """Copies the arrays to every local device, once, so that no step has to move them."""
+    return jax.device_put(tree, _replicated_sharding())
 
 
 def replicated_like(shapes: Tree) -> Tree:
-    """The shapes and types of arrays, with the places that `replicate` gives them."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()), shapes)
+    """Returns the shapes and types of arrays with the sharding that `replicate` gives them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_replicated_sharding()), shapes)
 
 
-def _everywhere() -> jax.sharding.NamedSharding:
+def _replicated_sharding() -> jax.sharding.NamedSharding:
     mesh = jax.sharding.Mesh(jax.local_devices(), (DATA_AXIS,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def as_one(tree: Tree) -> Tree:
-    """A state that is replicated in each process as arrays of all processes together; nothing is copied."""
+    """Returns the arrays that each process replicates as global arrays of all processes; copies nothing."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
 
-    return multihost_utils.host_local_array_to_global_array(tree, _all_devices(), jax.sharding.PartitionSpec())
+    return multihost_utils.host_local_array_to_global_array(tree, _global_mesh(), jax.sharding.PartitionSpec())
 
 
 def as_one_like(shapes: Tree) -> Tree:
-    """The shapes and types of arrays, with the places that `as_one` gives them."""
-    mesh = _all_devices() if jax.process_count() > 1 else _everywhere().mesh
+    """Returns the shapes and types of arrays with the sharding that `as_one` gives them."""
+    mesh = _global_mesh() if jax.process_count() > 1 else _replicated_sharding().mesh
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
 def own(tree: Tree) -> Tree:
-    """This process's replicas of what `as_one` shows; nothing is copied."""
+    """Returns this process's replicas of global arrays, the inverse of `as_one`; copies nothing."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
 
-    return multihost_utils.global_array_to_host_local_array(tree, _all_devices(), jax.sharding.PartitionSpec())
+    return multihost_utils.global_array_to_host_local_array(tree, _global_mesh(), jax.sharding.PartitionSpec())
 
 
-def _all_devices() -> jax.sharding.Mesh:
+def _global_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(jax.devices(), (DATA_AXIS,))
 
 
 class DelayedMax:
-    """The highest number of any process at a step, known to all at the next step, without waiting for a device."""
+    """The highest number of any process at a step, known to all at the next step; the host never waits for a device."""
 
     def __init__(self) -> None:
         self._highest = jax.pmap(lambda x: jax.lax.pmax(x, DATA_AXIS), axis_name=DATA_AXIS, out_axes=None)
         self._pending: Any = None
 
     def update(self, number: int) -> int:
-        """Called by all processes at the same steps; returns the same in all of them, to a process that is alone at once."""
+        """Takes this step's number and returns the highest one of the step before, 0 at the first step.
+
+        All processes must call it at the same steps, and all get the same result. A single process gets its own number at
+        once.
+        """
         if jax.process_count() == 1:
             return number
         before, self._pending = self._pending, self._highest(np.full(jax.local_device_count(), number, np.int32))
@@ -86,7 +91,7 @@ class DelayedMax:
 
 
 def split_over_devices(batch: Tree, steps: int = 1) -> Tree:
-    """`[steps * B, ...] -> [devices, steps, B / devices, ...]` for every array, on the host; the first B come first."""
+    """Reshapes every array, `[steps * B, ...] -> [devices, steps, B / devices, ...]`, on the host; the first B go first."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(steps, devices, -1, *x.shape[1:]).swapaxes(0, 1), batch)
 

@@ -1,4 +1,4 @@
-"""What a training run would take: parameters, memory, steps and hours, measured on a few steps that are thrown away."""
+"""Estimates the parameters, memory, steps and hours of a training run from a few steps, whose results are discarded."""
 
 import contextlib
 import resource
@@ -18,14 +18,14 @@ from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.training import devices, loop
 
 TIMED = 2
-"""Dispatches that are timed in each phase, after a first one that is not."""
+"""Dispatches timed in each phase, after a first one that is not timed."""
 
 
 def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
-    """Lines, each as soon as it is known.
+    """Yields the lines of the estimate, each as soon as it is known.
 
-    Compiles the update of every phase that lies ahead and runs it on the run's own batches, from a fresh state. Nothing is
-    written to the run's folder. One process with all its devices.
+    Compiles the update of every phase that is left and runs it on the run's own batches, from a fresh state. Writes nothing
+    to the run's folder. Uses one process with all its devices.
     """
     settings = experiment.training
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
@@ -40,7 +40,7 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
             if phase.last <= start:
                 continue
             update = loop.compile_update(experiment, phase.update, initial)
-            state, times = timed(update, state, frozen, batches, settings.steps_per_dispatch)
+            state, times = time_dispatches(update, state, frozen, batches, settings.steps_per_dispatch)
             per_step = statistics.mean(times) / settings.steps_per_dispatch
             seconds += (phase.last - start) * per_step
             yield f"step        {per_step:.3g} s, mean of {len(times)}; {phase.name}, steps {start + 1} to {phase.last}"
@@ -50,7 +50,7 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
 
 
 def latest_step(experiment: Experiment, workdir: Path) -> int:
-    """Of the run in the folder; 0 where there is none. UserError where it is another config's."""
+    """Returns the latest step of the run in the folder, 0 without a run. UserError if the run has another config."""
     if not (workdir / "checkpoints").is_dir():
         return 0
     with run_folder.open_checkpoints(experiment.training, workdir, create=False) as checkpoints:
@@ -60,10 +60,13 @@ def latest_step(experiment: Experiment, workdir: Path) -> int:
         return checkpoints.latest_step() or 0
 
 
-def timed(
+def time_dispatches(
     update: Callable[..., Any], state: Any, frozen: Any, batches: pipeline.Batches, steps: int
 ) -> tuple[Any, list[float]]:
-    """The state after some dispatches, and how many seconds each took but the first, reading its batch included."""
+    """Runs a few dispatches; returns the state after them, and the seconds that each took except the first.
+
+    The time includes reading the batch.
+    """
     times = []
     for _ in range(1 + TIMED):
         start = time.perf_counter()
@@ -73,12 +76,12 @@ def timed(
 
 
 def used_memory(compiled: Any) -> str:
-    """What the update takes of a device, and the most that was in use: of a device, or of this process (CPU)."""
+    """Describes the memory that the compiled update needs on a device, and the peak in use by a device or (CPU) process."""
     planned = loop.memory_gib(compiled)
-    statistics_of_device = jax.local_devices()[0].memory_stats()
-    if statistics_of_device:
-        most = statistics_of_device["peak_bytes_in_use"]
+    device_statistics = jax.local_devices()[0].memory_stats()
+    if device_statistics:
+        peak = device_statistics["peak_bytes_in_use"]
     else:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     plan = "" if planned is None else f"{planned:.3g} GiB a device as compiled; "
-    return f"{plan}{most / 2**30:.3g} GiB at most in use by {'a device' if statistics_of_device else 'the process'} so far"
+    return f"{plan}{peak / 2**30:.3g} GiB at most in use by {'a device' if device_statistics else 'the process'} so far"

@@ -1,7 +1,7 @@
-"""The training loop: one for every system.
+"""The training loop, one for every system.
 
-A run lives in its folder: `config.json`, `checkpoints/`, `tensorboard/`, `examples/`. A run that exists is gone on with,
-bit for bit, from its latest checkpoint: state, order of the slices and holes included.
+A run lives in its folder: `config.json`, `checkpoints/`, `tensorboard/`, `examples/`. An existing run resumes bit-exactly
+from its latest checkpoint: its state, the order of its slices and its holes continue as if it had not stopped.
 """
 
 import contextlib
@@ -17,26 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 
 from ipmedgan_jax.core import runtime
-from ipmedgan_jax.core.errors import NOT_FINITE, TRY_AGAIN, UserError
+from ipmedgan_jax.core.errors import TRY_AGAIN
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment, Phase
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.systems.interface import Batch, Metrics
+from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.update import TrainState, Update, init_state, train_steps
 from ipmedgan_jax.training import devices, validation
+from ipmedgan_jax.training.metrics_watch import MetricsWatch
 from ipmedgan_jax.training.summaries import Progress, Summaries
 
 OUT_OF_TIME, SIGNALLED = 1, 2
-"""Reasons to stop; the graver one is the higher."""
+"""Reasons to stop; the more urgent one is the higher, because the highest of all processes counts."""
 
 EARLY_STEPS = 3
-"""Steps until the first report: the first steps of a large network take long, and people wait for the time left."""
+"""Steps until the first report: the first steps of a large network take long, and users wait for the time left."""
 
 
 class Outcome(enum.Enum):
@@ -53,69 +53,87 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     """Trains until the run is finished, its minutes are over, or a signal asks it to stop; always ends on a checkpoint.
 
     Raises:
-      UserError: the folder is another config's or cannot be written, a checkpoint is damaged, or a number is not finite.
+      UserError: the folder has a run of another config or cannot be written, a checkpoint is damaged, or a number is not
+        finite.
     """
-    settings = experiment.training
+    settings, per_dispatch = experiment.training, experiment.training.steps_per_dispatch
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
     with contextlib.ExitStack() as stack:
+        # The lock comes before anything in the folder is read: another run may be training there.
         stack.enter_context(run_folder.lock_run(experiment, workdir))
         checkpoints = stack.enter_context(run_folder.open_checkpoints(settings, workdir))
-        processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())  # listings may be old
-        if (checkpoints.latest_step() or 0) >= settings.steps:
-            logging.info("%s: already trained for %d steps", workdir, checkpoints.latest_step())
+        # A file server may show one process an old listing, but all processes must start at the same step.
+        processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())
+        done = checkpoints.latest_step() or 0
+        if done >= settings.steps:
+            logging.info("%s: already trained for %d steps", workdir, done)
             return Outcome.ALREADY_DONE
+
         is_first = jax.process_index() == 0
         summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None))
         stack.enter_context(summaries)
-        first = checkpoints.latest_step() or 0
-        progress = stack.enter_context(Progress(first, settings.steps, shown=is_first))
-        stop = stack.enter_context(stop_signals())
+        progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
+        # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.
+        signals = stack.enter_context(stop_signals())
         batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
 
+        # The initial state is traced before the thread starts: two threads would trace it at the same time.
         initial = InitialState(experiment)
-        updates, at_once = Updates(experiment, initial), settings.steps_per_dispatch
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, first + at_once)
+        # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
+        updates = Updates(experiment, initial)
+        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, done + per_dispatch)
         state = start_or_resume(initial, checkpoints, batches)
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
+        # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
         runtime.give_back_freed_memory()
+
+        # The clocks start last: neither the rate nor `train.minutes` includes the start-up.
         watch, highest_reason = MetricsWatch(), devices.DelayedMax()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
-        for step in range(first + at_once, settings.steps + 1, at_once):
-            batch = Batch(**devices.split_over_devices(next(batches), at_once))
+        for step in range(done + per_dispatch, settings.steps + 1, per_dispatch):
+            batch = Batch(**devices.split_over_devices(next(batches), per_dispatch))
             state, metrics = updates.at(step)(state, frozen, batch)
             watch.add(step, metrics)
-            last = step == settings.steps
-            # Once, a signal may come at any line; and in all processes alike.
-            reason = highest_reason.update(SIGNALLED if stop else OUT_OF_TIME if time.monotonic() > deadline else 0)
-            signalled, out_of_time = reason == SIGNALLED, reason == OUT_OF_TIME
-            if step % settings.log_every == 0 or 0 <= step - first - EARLY_STEPS < at_once or last:
+
+            # The signals are read once a step, because one may come at any line. The highest reason of all processes counts,
+            # so that all stop at the same step.
+            reason = highest_reason.update(SIGNALLED if signals else OUT_OF_TIME if time.monotonic() > deadline else 0)
+            signalled, out_of_time, last = reason == SIGNALLED, reason == OUT_OF_TIME, step == settings.steps
+
+            early = 0 <= step - done - EARLY_STEPS < per_dispatch
+            if step % settings.log_every == 0 or early or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
+
+            # A signal skips the validation, so that the checkpoint is saved at once.
             validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
             if validating or step % settings.checkpoint_every == 0 or signalled:
                 start = time.monotonic()
-                watch.check()  # nothing that is not finite is ever saved
+                watch.check()  # before saving: no checkpoint may hold a number that is not finite
                 progress.pause()
                 scores = validate(step, state) if validating else None
                 checkpoints.save(step, devices.as_one(state), batches.get_state(), scores)
                 progress.exclude(time.monotonic() - start)
+
             if (signalled or out_of_time) and not last:
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)
-                return outcome_of(stop) if signalled else Outcome.OUT_OF_TIME
-        everyone = [number for each in processes.gather(stop) for number in each]
-        return outcome_of(everyone) if everyone else Outcome.FINISHED
+                return outcome_of(signals) if signalled else Outcome.OUT_OF_TIME
+
+        # A signal during the last step counts too, in all processes alike: the command then does not begin to evaluate.
+        all_signals = [number for numbers in processes.gather(signals) for number in numbers]
+        return outcome_of(all_signals) if all_signals else Outcome.FINISHED
 
 
 # ------------------------------------------------------------------ before the first step
 
 
 def training_batches(experiment: Experiment) -> pipeline.Batches:
-    """This process's part of the run's batches, each for one dispatch, from the first on; to be closed."""
+    """Returns this process's share of the run's batches, one for each dispatch, from the first step on. Must be closed."""
     settings = experiment.training
     return pipeline.training_batches(
         experiment.dataset.directory,
@@ -131,7 +149,7 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
 
 
 class InitialState:
-    """The state of step 0: depends on the config's seed alone. Traced once, for its shapes and for its values."""
+    """The state of step 0, which depends on the config's seed alone; traced once, for its shapes and for its values."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._key = jax.random.key(experiment.training.seed)
@@ -140,11 +158,12 @@ class InitialState:
         self.shapes: TrainState = jax.eval_shape(self._function, self._key)
 
     def values(self) -> TrainState:
+        """Returns the state itself: fresh networks and optimisers."""
         return jax.jit(self._function)(self._key)
 
 
 def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pipeline.Batches) -> TrainState:
-    """The state of step 0, or of the latest checkpoint, with `batches` at its place; on every local device."""
+    """Returns the state of step 0 or of the latest checkpoint on every local device, and sets `batches` to its step."""
     latest = checkpoints.latest_step()
     if latest is None:
         return devices.replicate(initial.values())
@@ -155,7 +174,7 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
 
 
 def description(experiment: Experiment, state: TrainState) -> list[str]:
-    """The first lines of a run: devices, parameters, data, length. Of the state only shapes are read."""
+    """Returns the first lines of a run's log: devices, parameters, data, length. Only the shapes of `state` are read."""
     dataset, settings = experiment.dataset, experiment.training
     all_devices = jax.devices()
     nets = {"generator": state.generator} | state.discriminators
@@ -174,7 +193,7 @@ def description(experiment: Experiment, state: TrainState) -> list[str]:
 
 
 class Updates:
-    """The compiled update for each step; where training has several phases, each is compiled when it begins."""
+    """The compiled update of each step. Each phase of training has its own, which is compiled when the phase begins."""
 
     def __init__(self, experiment: Experiment, initial: InitialState) -> None:
         self._experiment, self._initial = experiment, initial
@@ -182,7 +201,8 @@ class Updates:
         self._compiled: Callable[..., Any]
 
     def at(self, step: int) -> Callable[..., Any]:
-        phase = next(each for each in self._experiment.phases if step <= each.last)
+        """Returns the update of this step; compiles it if a phase begins."""
+        phase = next(phase for phase in self._experiment.phases if step <= phase.last)
         if phase is not self._phase:
             if len(self._experiment.phases) > 1:
                 logging.info("phase       %s, to step %d", phase.name, phase.last)
@@ -191,9 +211,10 @@ class Updates:
 
 
 def compile_update(experiment: Experiment, update: Update, initial: InitialState) -> Callable[..., Any]:
-    """The mapped train step, compiled for this run's shapes; logs how long that took and the memory it will use.
+    """Compiles the mapped train step for this run's shapes; logs the time that took and the memory it will use.
 
-    Of several processes each compiles its part of the one program when they first run it together.
+    With several processes the step is returned as it is: each process compiles its part of the program when all of them
+    first run it together.
     """
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
@@ -213,83 +234,46 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
 
 
 def memory_gib(compiled: Any) -> float | None:
-    """What a compiled update takes of a device, its arguments and its temporary buffers; None where XLA does not tell."""
+    """Returns the GiB that a compiled update needs on a device, arguments and buffers; None if XLA does not tell."""
     memory = compiled.memory_analysis()
     return None if memory is None else (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30
 
 
-# ------------------------------------------------------------------ while it runs
-
-
-class MetricsWatch:
-    """Metrics of the steps since the last report, fetched one dispatch late so that the host never waits for the device.
-
-    Raises UserError at the first number that is not finite, naming its step and term.
-    """
-
-    def __init__(self) -> None:
-        self._pending: tuple[int, Metrics] = (0, {})
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, step: int, metrics: Metrics) -> None:
-        """Metrics `[n]` of the n steps up to `step`."""
-        self.check()
-        self._pending = (step, metrics)
-
-    def check(self) -> None:
-        """Takes in the pending steps."""
-        last, metrics = self._pending
-        self._pending = (last, {})
-        if not metrics:
-            return
-        values: dict[str, np.ndarray] = jax.device_get(metrics)
-        count = len(next(iter(values.values())))
-        for i, step in enumerate(range(last - count + 1, last + 1)):
-            for name, each in values.items():
-                if not np.isfinite(each[i]):
-                    advice = "start again in another --workdir, with a lower optimiser.learning_rate or in float32"
-                    raise UserError(f"step {step}: {name} is {each[i]}; no checkpoint holds it: {advice}", NOT_FINITE)
-        for name, each in values.items():
-            total, steps_so_far = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + float(each.sum(dtype=np.float64)), steps_so_far + count)
-
-    def means(self) -> dict[str, float]:
-        """Means since they were last asked for, each over the steps that had it."""
-        self.check()
-        means = {name: total / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
-        return means
+# ------------------------------------------------------------------ during the steps
 
 
 def report(step: int, means: dict[str, float], progress: Progress, summaries: Summaries, batch_size: int) -> None:
-    """Progress line and TensorBoard scalars."""
-    shown = {
+    """Shows the losses in the progress line, and writes all means and the speed to TensorBoard."""
+    losses = {
         name.removeprefix("loss/").removeprefix("generator/").replace("discriminator/", "D_"): value
         for name, value in means.items()
         if name.startswith(("loss/generator/", "loss/discriminator/"))
     }
-    steps_per_second = progress.report(step, shown)
+    steps_per_second = progress.report(step, losses)
     summaries.scalars(step, means | {"images_per_second": steps_per_second * batch_size})
 
 
 def outcome_of(signals: list[int]) -> Outcome:
-    """Of a stop by a signal, of this process or, where there is none, of another."""
+    """Returns the outcome of a stop by signals: INTERRUPTED if the first is Ctrl-C; without one, another process had it."""
     return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that Ctrl-C or SIGTERM puts its number in, for the loop to end at a step; a second Ctrl-C ends it at once."""
+    """Yields a list to which Ctrl-C and SIGTERM add their numbers, so that the loop can end after a step.
+
+    A second Ctrl-C raises KeyboardInterrupt at once.
+    """
     caught: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def handle(number: int, frame: Any) -> None:
         if caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         caught.append(number)
-        # A handler may interrupt any line, a half-written one of the log too: no logging here.
+        # Not logged: the handler may interrupt any line of the program, one that is writing to the log too.
         os.write(2, f"\n{signal.Signals(number).name}: saving a checkpoint after this step\n".encode())
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

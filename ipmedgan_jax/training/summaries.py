@@ -1,4 +1,4 @@
-"""What a run says while it trains: TensorBoard scalars and images, a progress line or plain log lines."""
+"""Reports of a run while it trains: TensorBoard scalars and images, and a progress line on the terminal or in the log."""
 
 import shutil
 import sys
@@ -14,7 +14,10 @@ from ipmedgan_jax.core.errors import UserError
 
 
 class Summaries:
-    """TensorBoard files of a run, in `tensorboard/`; none where there is no directory. A context manager."""
+    """A run's TensorBoard files in `directory`; without a directory nothing is written. A context manager.
+
+    Raises UserError if the directory cannot be written.
+    """
 
     def __init__(self, directory: Path | None):
         try:
@@ -29,20 +32,21 @@ class Summaries:
         self._writer.close()
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
+        """Writes each value under its name behind `prefix`."""
         for name, value in values.items():
             self._writer.add_scalar(prefix + name, value, step)
         self._writer.flush()
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """`image`: uint8 `[H, W, 3]` or `[H, W]`."""
+        """Writes `image`, uint8 `[H, W, 3]` or `[H, W]`."""
         self._writer.add_image(name, image, step, dataformats="HWC" if image.ndim == 3 else "HW")
         self._writer.flush()
 
 
 class Progress:
-    """One line about where the run is: rewritten in place on a terminal, a new line each time in a log.
+    """The progress line of a run: rewritten in place on a terminal, a new line each time in a log.
 
-    A context manager: whatever ends the run, the line in place is ended first.
+    A context manager, so that the line in place is ended before anything else is printed, whatever ends the run.
     """
 
     def __init__(self, first: int, steps: int, *, stream=sys.stderr, shown: bool = True):
@@ -58,29 +62,29 @@ class Progress:
         self.pause()
 
     def start(self) -> None:
-        """Starts the clock: the first step begins now."""
+        """Starts the clock of the first step."""
         self._first_time = self._last_time = time.monotonic()
 
     def pause(self) -> None:
-        """Ends a line in place, so that other output starts on its own."""
+        """Ends the line in place, so that other output starts on a line of its own."""
         if self._width:
             self._stream.write("\n")
             self._width = 0
 
     def exclude(self, seconds: float) -> None:
-        """Leaves time that was not spent on steps (validation, saving) out of the rate, not out of the time left."""
+        """Leaves time that no step took (validation, saving) out of the rate; the time left still includes it."""
         self._last_time += seconds
 
     def report(self, step: int, values: Mapping[str, float]) -> float:
         """Shows the step, its values and the time left; returns steps per second since the last report."""
         now = time.monotonic()
-        seconds = (now - self._last_time) / max(step - self._last_step, 1)
+        step_seconds = (now - self._last_time) / max(step - self._last_step, 1)
         self._last_step, self._last_time = step, now
-        whole = (now - self._first_time) / max(step - self._first_step, 1)
-        left = duration(whole * (self._steps - step))
+        mean_step_seconds = (now - self._first_time) / max(step - self._first_step, 1)
+        left = duration(mean_step_seconds * (self._steps - step))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._show(f"step {step}/{self._steps}  {left} left  {seconds:.3g} s/step  {shown}")
-        return 1 / seconds
+        self._show(f"step {step}/{self._steps}  {left} left  {step_seconds:.3g} s/step  {shown}")
+        return 1 / step_seconds
 
     def _show(self, line: str) -> None:
         if not self._shown:
@@ -95,8 +99,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """`1 d 02:03:04`, or `02:03:04`."""
-    whole = round(seconds)
-    days, clock = divmod(whole, 86400)
+    """Formats seconds as `02:03:04`, or from a day on as `1 d 02:03:04`."""
+    days, clock = divmod(round(seconds), 86400)
     text = f"{clock // 3600:02d}:{clock // 60 % 60:02d}:{clock % 60:02d}"
     return f"{days} d {text}" if days else text

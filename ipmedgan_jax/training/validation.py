@@ -17,16 +17,17 @@ from ipmedgan_jax.systems.update import TrainState
 from ipmedgan_jax.training.summaries import Summaries
 
 EXAMPLE_SLICES = 4
-"""Slices in the picture of each validation."""
+"""Slices in the example picture of a validation."""
 
 
 def make_validation(
     experiment: Experiment, workdir: Path, summaries: Summaries
 ) -> Callable[[int, TrainState], dict[str, float]]:
-    """A function (step, state) -> scores on the validation subjects; it also draws a few of their slices.
+    """Returns a function (step, state) -> scores on the validation subjects.
 
-    Scores are means over subjects of their means over slices. Each process evaluates its share of the slices; all get all
-    scores. UserError where the validation subjects have no slice to evaluate.
+    The function also writes the scores to TensorBoard and draws a few of the slices. A score is the mean over subjects of
+    each subject's score over its slices. Each process evaluates its share of the slices; all processes get all scores.
+    Raises UserError if the validation subjects have no slice to evaluate.
     """
     task = make_task(experiment)
     slices = list(task.slices("validation", at_most=experiment.training.validation_slices))
@@ -57,6 +58,6 @@ def make_validation(
 
 
 def generator_variables(state: TrainState) -> tuple[Tree, Tree]:
-    """The parameters that fill images at test (their average where one is kept), and the running statistics."""
+    """Returns the parameters and running statistics for test time, on one device: their averages if the run keeps them."""
     net = state.generator if state.average is None else state.average
     return jax.device_put((net.params, net.statistics), jax.local_devices()[0])

@@ -1,4 +1,4 @@
-"""What `evaluate` takes from the config: whose slices, how many at once, how many are shown, how often subjects are drawn."""
+"""Settings of `evaluate`: split, batch size, number of examples and of bootstrap samples come from the config."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from ipmedgan_jax.experiment import build
 
 @pytest.fixture
 def evaluated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
-    """A function (**changes) -> experiment and metrics.json of the fill by the surroundings' mean."""
+    """Returns a function (**changes) -> experiment and metrics.json of the fill `surround_mean`."""
 
     def evaluate(**changes):
         config = tiny_config("unet", data__dir=str(repeated_scan_data), evaluation__split="validation", **changes)
@@ -19,7 +19,7 @@ def evaluated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
     return evaluate
 
 
-def test_intervals_are_of_as_many_resamples_as_the_config_says(evaluated, tmp_path):
+def test_intervals_have_the_config_s_number_of_bootstrap_samples(evaluated, tmp_path):
     _, report = evaluated(evaluation__bootstrap=77)
     means = [float(row["hole_mse"]) for row in reports.read_rows(tmp_path / "evaluation" / "subjects.csv")]
     assert len(means) == 2
@@ -27,7 +27,7 @@ def test_intervals_are_of_as_many_resamples_as_the_config_says(evaluated, tmp_pa
     assert list(found) == pytest.approx(reports.bootstrap_interval(means, resamples=77))
 
 
-def test_as_many_examples_are_shown_as_the_config_says_with_the_fill_value_in_the_hole(evaluated, monkeypatch):
+def test_the_config_s_number_of_examples_is_shown_with_the_fill_value_in_the_hole(evaluated, monkeypatch):
     rows = []
     monkeypatch.setattr(figures, "example_row", lambda names, **images: images)
     monkeypatch.setattr(figures, "example_grid", lambda shown, *_, **__: rows.extend(shown))
@@ -37,14 +37,14 @@ def test_as_many_examples_are_shown_as_the_config_says_with_the_fill_value_in_th
         assert row["context"][row["hole"][0], row["hole"][1]] == built.fill == 0.5
 
 
-def test_as_many_slices_are_filled_at_once_as_the_config_says(evaluated, monkeypatch):
+def test_slices_are_filled_in_batches_of_the_config_s_size(evaluated, monkeypatch):
     sizes = []
 
-    def noted(fill):
+    def counting(fill):
         inpaint = classical(fill)
         return lambda batch: sizes.append(len(batch["image"])) or inpaint(batch)
 
     classical = scoring.classical_inpaint
-    monkeypatch.setattr(scoring, "classical_inpaint", noted)
+    monkeypatch.setattr(scoring, "classical_inpaint", counting)
     evaluated(evaluation__batch_size=5)
-    assert sizes == [5] * 4  # 18 slices, the last batch filled up
+    assert sizes == [5] * 4  # 18 slices; the last batch is padded

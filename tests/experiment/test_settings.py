@@ -1,4 +1,4 @@
-"""Every key of a config arrives where it is used: those of a group are changed together, each to a value of its own."""
+"""Every key of a config reaches its use: each test changes the keys of one group, each to a value of its own."""
 
 import dataclasses
 
@@ -102,7 +102,7 @@ OPTIMISER = {
     "train.batch_size": 12,
 }
 TESTED_ELSEWHERE = {
-    *("system", "modality", "data.dir", "vgg19.weights"),  # names that everything depends on
+    *("system", "modality", "data.dir", "vgg19.weights"),  # names on which all else depends
     *("phantom.subjects", "phantom.slices", "phantom.seed", "holes.lesions"),
     *("train.epochs", "train.images", "train.generator_alone", "train.discriminators_alone"),
     *("loss.perceptual_scale_by_size", "generator.smooth_start"),
@@ -111,7 +111,7 @@ TESTED_ELSEWHERE = {
 
 @pytest.fixture
 def changed(tiny_config):
-    """A function (system, changes) -> tiny config with the changes, whose keys are dotted."""
+    """Returns a function (system, changes) -> tiny config with the changes, whose keys are dotted."""
 
     def make(system, changes):
         return tiny_config(system, **{key.replace(".", "__"): value for key, value in changes.items()})
@@ -127,26 +127,27 @@ def test_every_key_is_changed_here_or_tested_elsewhere():
     assert unchanged == ["optimiser.name"]
 
 
-def named(changes):
-    """The changes by the last part of their keys, as the settings have them."""
+def by_field(changes):
+    """Returns the changes by the last part of their keys, which is the field's name in the settings."""
     return {key.rpartition(".")[2]: value for key, value in changes.items()}
 
 
 def test_training_settings_are_the_config_s(changed):
-    assert dataclasses.asdict(build.build_experiment(changed("unet", TRAINING)).training) == named(TRAINING)
+    assert dataclasses.asdict(build.build_experiment(changed("unet", TRAINING)).training) == by_field(TRAINING)
 
 
 def test_evaluation_settings_are_the_config_s(changed):
-    assert dataclasses.asdict(evaluation_settings(changed("unet", EVALUATION))) == named(EVALUATION)
+    assert dataclasses.asdict(evaluation_settings(changed("unet", EVALUATION))) == by_field(EVALUATION)
 
 
 def test_preparation_settings_are_the_config_s(changed):
-    assert dataclasses.asdict(preparation_settings(changed("unet", PREPARATION))) == named(PREPARATION) | {"modality": "ct"}
+    expected = by_field(PREPARATION) | {"modality": "ct"}
+    assert dataclasses.asdict(preparation_settings(changed("unet", PREPARATION))) == expected
 
 
 def test_hole_settings_are_the_config_s(changed):
     found = hole_settings(changed("unet", HOLES | {"data.foreground_level": 0.3}), lesions := [np.ones((2, 2), bool)])
-    expected = named(HOLES)
+    expected = by_field(HOLES)
     shapes = {key: expected.pop(key) for key in ("kinds", "shares", "smallest")} | {"size": 20, "lesions": lesions}
     assert vars(found.shapes) == shapes
     assert {key: getattr(found, key) for key in expected} == expected
@@ -156,7 +157,7 @@ def test_hole_settings_are_the_config_s(changed):
 
 def test_damage_settings_are_the_config_s(changed):
     found = hole_settings(changed("finder", DAMAGE | HOLES | {"data.foreground_level": 0.3})).damage
-    assert vars(found) == named(DAMAGE) | {"size": 20, "smallest": 5, "foreground": pytest.approx(-0.4)}
+    assert vars(found) == by_field(DAMAGE) | {"size": 20, "smallest": 5, "foreground": pytest.approx(-0.4)}
 
 
 def test_the_phantom_is_the_config_s(changed, monkeypatch, cache_folder):
@@ -178,9 +179,9 @@ def test_networks_are_the_config_s(changed):
     assert (found.blocks, found.width, found.dropout, found.stacked, found.remat) == (3, 5, 0.25, True, True)
     assert (net.width, net.layers) == (7, 1)
     assert (system.discriminators["local"].width, system.discriminators["local"].layers) == (7, 2)  # the paper's patches
-    for each in (found, *system.discriminators.values()):
-        normalise = each.normalise
-        assert (normalise.statistics, normalise.momentum, normalise.dtype, each.dtype) == ("batch", 0.7, *["bfloat16"] * 2)
+    for network in (found, *system.discriminators.values()):
+        normalise = network.normalise
+        assert (normalise.statistics, normalise.momentum, normalise.dtype, network.dtype) == ("batch", 0.7, *["bfloat16"] * 2)
     assert (system.fill, system.sees_mask) == (0.5, True)
 
 
@@ -190,20 +191,20 @@ def test_every_system_s_networks_have_the_config_s_width_and_fill(changed, syste
     generator = getattr(made.generator, "net", made.generator)
     assert (generator.width, generator.dtype, generator.normalise.momentum) == (5, "bfloat16", 0.7)
     assert [net.width for net in made.discriminators.values()] == [7] * len(made.discriminators)
-    assert made.fill == (None if system == "glcic" else 0.5)  # GLCIC has each image's mean there
+    assert made.fill == (None if system == "glcic" else 0.5)  # GLCIC fills with each image's mean
 
 
-def test_the_pictures_have_the_fill_that_the_generator_sees(changed):
+def test_figures_show_the_fill_value_that_the_generator_sees(changed):
     built = build.build_experiment(changed("unet", {"holes.fill": 0.5}))
     assert built.fill == built.system.fill == 0.5
 
 
-def test_vgg_19_computes_in_the_type_of_the_run(changed):
+def test_vgg_19_computes_in_the_run_s_dtype(changed):
     assert build.build_experiment(changed("unet", {"train.dtype": "bfloat16"})).features.net.dtype == "bfloat16"
 
 
 class Maps:
-    """In the place of VGG-19: five feature maps, the image times 1, 2, 3, 4 and 5."""
+    """Stands in for VGG-19: five feature maps, the image times 1, 2, 3, 4 and 5."""
 
     def apply(self, variables, image):
         return tuple(scale * image for scale in range(1, 1 + len(FEATURES)))
@@ -217,7 +218,7 @@ def batch():
 
 @pytest.fixture
 def terms(changed, batch):
-    """A function system -> the terms of the loss of half the batch's image, with the weights of `LOSS`."""
+    """Returns a function system -> loss terms of an output that is half the image, with the weights of `LOSS`."""
 
     def discriminate(name, image):
         return jnp.zeros((1, 1, 1)), (10 * image, 100 * image, 1000 * image)
@@ -252,7 +253,7 @@ def test_every_term_has_its_own_weight(terms, system, weights):
     assert {name: term.weight for name, term in terms(system).items()} == weights
 
 
-def test_layers_have_the_config_s_weights_and_regions_are_the_config_s(terms, batch):
+def test_layer_weights_and_the_l1_region_are_the_config_s(terms, batch):
     found, error = terms("ipmedgan"), np.abs(batch.image / 2).mean()
     assert float(found["perceptual"].value) == pytest.approx((1 + 20 + 300 + 4000) * error, rel=1e-4)
     expected = style_loss(Maps().apply({}, batch.image / 2), Maps().apply({}, batch.image), weights=LOSS["loss.style_layers"])
@@ -264,7 +265,7 @@ def test_layers_have_the_config_s_weights_and_regions_are_the_config_s(terms, ba
 
 
 def two_steps(optimiser):
-    """What the optimiser adds to a scalar for a gradient of 1, and then for one of 0."""
+    """Returns the optimiser's updates of a scalar for a gradient of 1, and then for a gradient of 0."""
     weight = jnp.zeros(())
     first, state = optimiser.update(jnp.ones(()), optimiser.init(weight), weight)
     return float(first), float(optimiser.update(jnp.zeros(()), state, weight)[0])
@@ -286,10 +287,8 @@ def test_discriminators_without_a_rate_of_their_own_have_the_generator_s(changed
 
 @pytest.mark.parametrize(("name", "first"), [("sgd", -1e-3), ("adadelta", -1e-3 * (1e-6 / (0.05 + 1e-6)) ** 0.5)])
 def test_the_optimiser_is_the_one_that_the_config_names(changed, name, first):
-    optimiser = (
-        build.build_experiment(changed("unet", {"optimiser.name": name, "optimiser.learning_rate": 1e-3})).phases[-1].update
-    )
-    assert two_steps(optimiser.optimiser)[0] == pytest.approx(first, rel=1e-4)
+    built = build.build_experiment(changed("unet", {"optimiser.name": name, "optimiser.learning_rate": 1e-3}))
+    assert two_steps(built.phases[-1].update.optimiser)[0] == pytest.approx(first, rel=1e-4)
 
 
 def test_every_phase_s_update_is_the_config_s(changed):
@@ -301,13 +300,13 @@ def test_every_phase_s_update_is_the_config_s(changed):
         ("both sides", 20),
     ]
     updates = [phase.update for phase in found]
-    assert [(each.generator_updates, each.accumulate, each.average_decay) for each in updates] == [(2, 3, 0.75)] * 3
+    assert [(update.generator_updates, update.accumulate, update.average_decay) for update in updates] == [(2, 3, 0.75)] * 3
 
 
-# ------------------------------------------------------------------ what filling scans needs
+# ------------------------------------------------------------------ inference
 
 
-def test_a_run_that_fills_scans_has_the_config_s_settings(changed):
+def test_inference_settings_are_the_config_s(changed):
     changes = PREPARATION | HOLES | {"train.keep": 6, "train.best": "mae", "train.ema": 0.75}
     found = build.build_inference(config := changed("unet", changes))
     assert found.preparation == preparation_settings(config)

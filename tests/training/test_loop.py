@@ -1,4 +1,4 @@
-"""A run: from nothing to done, stopped and gone on with bit for bit, refused where it must be."""
+"""Training runs: start, stop, bit-exact resume, evaluation, and refusals."""
 
 import dataclasses
 import json
@@ -21,13 +21,13 @@ from ipmedgan_jax.training.loop import Outcome
 
 
 def final_state(built, workdir):
-    """State and input state of the latest checkpoint."""
+    """Returns state and input state of the latest checkpoint."""
     with run_folder.open_checkpoints(built.training, workdir) as checkpoints:
         return checkpoints.restore(checkpoints.latest_step(), loop.InitialState(built).values())
 
 
 def restored(built, workdir, step):
-    """Parameters and statistics that fill images at test."""
+    """Returns the parameters and statistics that fill images at test time."""
     with run_folder.open_checkpoints(built.training, workdir) as checkpoints:
         return run_folder.restore_generator(
             built.system, built.dataset.image_size, uses_ema=built.uses_ema, checkpoints=checkpoints, step=step
@@ -35,7 +35,7 @@ def restored(built, workdir, step):
 
 
 def begin(built, workdir):
-    """The folder of a run with a checkpoint, as far as another process sees before it reads the checkpoint."""
+    """Makes a run's folder with an empty checkpoint: all that another process looks at before it reads the checkpoint."""
     with run_folder.lock_run(built, workdir):
         (workdir / "checkpoints" / "1").mkdir(parents=True)
 
@@ -47,23 +47,23 @@ def assert_same_bits(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-def test_a_run_stopped_at_any_step_and_started_again_ends_on_the_same_bits(tiny_config, tmp_path):
+def test_a_run_that_was_stopped_and_resumed_ends_on_the_same_bits(tiny_config, tmp_path):
     straight = build.build_experiment(tiny_config(train__ema=0.9, train__steps=3))
     assert loop.train(straight, tmp_path / "straight") is Outcome.FINISHED
-    plans = [{"train__steps": 1}, {"train__minutes": 1e-9}, {}, {}]  # made longer, out of time, to the end, once more
+    plans = [{"train__steps": 1}, {"train__minutes": 1e-9}, {}, {}]  # one step; longer, but out of time; to the end; again
     outcomes = [
         loop.train(build.build_experiment(tiny_config(**{"train__ema": 0.9, "train__steps": 3} | plan)), tmp_path / "stopped")
         for plan in plans
     ]
     assert outcomes == [Outcome.FINISHED, Outcome.OUT_OF_TIME, Outcome.FINISHED, Outcome.ALREADY_DONE]
-    (state, place), (other, other_place) = (final_state(straight, tmp_path / name) for name in ("straight", "stopped"))
+    (state, input_state), (other, other_input) = (final_state(straight, tmp_path / name) for name in ("straight", "stopped"))
     assert int(state.step) == 3
     assert_same_bits(state, other)
-    assert place == other_place
+    assert input_state == other_input
 
 
 @pytest.mark.slow
-def test_several_steps_in_a_dispatch_are_the_same_steps(tiny_config, tmp_path):
+def test_steps_do_not_depend_on_how_many_are_in_a_dispatch(tiny_config, tmp_path):
     one, two = (build.build_experiment(tiny_config(train__steps_per_dispatch=n, train__steps=4)) for n in (1, 2))
     loop.train(one, tmp_path / "one")
     loop.train(two, tmp_path / "two")
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch)
     assert int(state.step) == 3
 
 
-def test_sigterm_is_told_from_ctrl_c():
+def test_sigterm_and_ctrl_c_have_different_outcomes():
     with loop.stop_signals() as caught:
         os.kill(os.getpid(), signal.SIGTERM)
     assert loop.outcome_of(caught) is Outcome.TERMINATED
@@ -105,7 +105,7 @@ def test_a_second_ctrl_c_ends_at_once():
 
 
 @pytest.mark.slow
-def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
+def test_a_run_s_folder_has_all_its_files(tiny_config, tmp_path, caplog):
     built = build.build_experiment(tiny_config(loss__style=1e-4))
     with caplog.at_level(logging.INFO, "absl"):
         loop.train(built, tmp_path)
@@ -127,8 +127,8 @@ def test_a_run_leaves_what_design_promises(tiny_config, tmp_path, caplog):
     report = evaluate_run(built, tmp_path)
     assert report == json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert (report["system"], report["step"], report["subjects"]) == ("ipmedgan", 4, 1)
-    wanted = {"ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance", "mae_hu", "psnr_of_mean_mse"}
-    assert set(report["region"]["hole"]) == wanted
+    expected = {"ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_distance", "mae_hu", "psnr_of_mean_mse"}
+    assert set(report["region"]["hole"]) == expected
     assert report["data"]["subjects"] == ["sub-004"]
     for name in ("config.json", "evaluation/subjects.csv", "evaluation/examples.png", "examples/step_0000004.png"):
         assert (tmp_path / name).stat().st_size > 0
@@ -138,9 +138,9 @@ def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_
     built = build.build_experiment(tiny_config())
     report = evaluate_classical(built, "surround_mean", tmp_path)
     errors = []
-    for each in pipeline.evaluation_slices(built.dataset.directory, "test", built.holes):
-        row, column, height, width = each.hole
-        hu = np.clip(each.record.intensities(), *each.record.window)
+    for evaluation_slice in pipeline.evaluation_slices(built.dataset.directory, "test", built.holes):
+        record, (row, column, height, width) = evaluation_slice.record, evaluation_slice.hole
+        hu = np.clip(record.intensities(), *record.window)
         ring = np.zeros(hu.shape, bool)
         ring[max(row - 3, 0) : row + height + 3, max(column - 3, 0) : column + width + 3] = True
         ring[row : row + height, column : column + width] = False
@@ -148,7 +148,7 @@ def test_mae_hu_is_the_mean_absolute_error_in_hounsfield_units(tiny_config, tmp_
     assert report["region"]["hole"]["mae_hu"]["mean"] == pytest.approx(np.mean(errors), rel=1e-4)
 
 
-def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tmp_path):
+def test_evaluation_on_the_validation_split_scores_no_test_subject(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config(evaluation__split="validation"))
     report = evaluate_classical(built, "surround_mean", tmp_path)
     assert (report["data"]["split"], report["data"]["subjects"]) == ("validation", ["sub-003"])
@@ -156,19 +156,19 @@ def test_settings_can_be_chosen_on_the_validation_subjects_alone(tiny_config, tm
 
 
 def test_every_system_is_scored_on_the_same_holes(tiny_config, tmp_path, monkeypatch):
-    seen = []
+    holes = []
     score = scoring.SliceScore
 
-    def noted(*arguments):
-        seen.append(arguments[:4])
+    def recorded(*arguments):
+        holes.append(arguments[:4])
         return score(*arguments)
 
-    monkeypatch.setattr(scoring, "SliceScore", noted)
+    monkeypatch.setattr(scoring, "SliceScore", recorded)
     for system in ("telea", "biharmonic"):
         evaluate_classical(build.build_experiment(tiny_config("unet")), system, tmp_path)
-    half = len(seen) // 2
+    half = len(holes) // 2
     assert half
-    assert seen[:half] == seen[half:]
+    assert holes[:half] == holes[half:]
 
 
 def test_evaluation_holes_depend_neither_on_the_system_nor_on_the_seed_of_training(tiny_config):
@@ -206,7 +206,7 @@ def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):
     assert not np.array_equal(params["block_0"]["up_1"]["kernel"], state.generator.params["block_0"]["up_1"]["kernel"])
 
 
-def test_batch_statistics_run_through_training_and_evaluation(tiny_config, tmp_path):
+def test_running_averages_of_batch_statistics_are_trained_saved_and_evaluated(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet", normalisation__statistics="batch"))
     loop.train(built, tmp_path)
     _, statistics = restored(built, tmp_path, 4)
@@ -239,7 +239,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
     assert int(final_state(built, tmp_path)[0].step) == 2
 
 
-def test_a_folder_of_another_config_is_refused_and_left_alone(tiny_config, tmp_path):
+def test_a_folder_of_another_config_is_refused_and_not_changed(tiny_config, tmp_path):
     begin(build.build_experiment(tiny_config("unet")), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"is the run of another config: optimiser\.learning_rate, seed differ"):
@@ -256,7 +256,7 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
         evaluate_run(other, tmp_path)
 
 
-def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
+def test_a_run_s_data_may_be_moved(tiny_config, phantom_data, tmp_path):
     shutil.copytree(phantom_data, tmp_path / "moved")
     begin(build.build_experiment(tiny_config("unet")), tmp_path / "run")
     moved = build.build_experiment(tiny_config("unet", data__dir=str(tmp_path / "moved")))
@@ -264,14 +264,14 @@ def test_the_same_data_may_lie_elsewhere(tiny_config, phantom_data, tmp_path):
     assert run_folder.read_experiment(tmp_path / "run", str(tmp_path / "moved")).dataset.directory == tmp_path / "moved"
 
 
-def test_a_folder_without_checkpoint_takes_another_config(tiny_config, tmp_path):
+def test_a_folder_without_checkpoint_accepts_another_config(tiny_config, tmp_path):
     for seed in (0, 1):
         built = build.build_experiment(tiny_config("unet", seed=seed))
         with run_folder.lock_run(built, tmp_path):
             assert run_folder.read_config(tmp_path) == built.config
 
 
-def test_checkpoints_without_their_config_are_left_alone(tiny_config, tmp_path):
+def test_a_folder_with_checkpoints_but_no_config_is_refused(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet"))
     begin(built, tmp_path)
     (tmp_path / "config.json").unlink()
@@ -286,7 +286,7 @@ def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
             loop.train(built, tmp_path)
 
 
-def test_a_folder_of_the_same_name_on_another_machine_is_told(tiny_config, tmp_path, monkeypatch):
+def test_a_folder_that_is_not_shared_by_all_processes_is_refused(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "STALE_VIEW_S", 0)
     (tmp_path / "lock").write_text("of an earlier run")
     with pytest.raises(UserError, match="all processes must see one --workdir"):
@@ -296,7 +296,7 @@ def test_a_folder_of_the_same_name_on_another_machine_is_told(tiny_config, tmp_p
         assert (tmp_path / "lock").read_text() != "of an earlier run"
 
 
-def test_a_classical_fill_does_not_write_over_a_run(tiny_config, tmp_path):
+def test_a_classical_fill_does_not_overwrite_a_run(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet"))
     begin(built, tmp_path)
     with pytest.raises(UserError, match="holds a trained run, whose scores would be lost"):
@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_named(tiny_config, tmp_path):
         loop.train(build.build_experiment(tiny_config("unet")), tmp_path / "file" / "run")
 
 
-def test_a_damaged_checkpoint_is_named_with_what_to_do(tiny_config, tmp_path):
+def test_the_error_for_a_damaged_checkpoint_names_it_and_says_what_to_do(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet", train__minutes=1e-9))
     loop.train(built, tmp_path)
     for path in (tmp_path / "checkpoints" / "1" / "state").rglob("*"):
@@ -358,13 +358,13 @@ def test_a_config_file_of_another_version_is_named(tmp_path):
         run_folder.read_experiment(tmp_path)
 
 
-def test_a_run_s_folder_says_all_that_it_was_built_from(tiny_config, tmp_path):
+def test_the_experiment_can_be_read_back_from_a_run_s_folder(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("medgan"))
     begin(built, tmp_path)
     assert run_folder.read_experiment(tmp_path).config == built.config
 
 
-def test_no_place_for_validation_holes_is_said_before_training(tiny_config, tmp_path):
+def test_a_lack_of_validation_holes_is_reported_before_training(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet", holes__size=32, holes__evaluation_min_foreground=1.0))
     with pytest.raises(UserError, match=r"validation subjects: no slice has a place for a hole"):
         loop.train(built, tmp_path)

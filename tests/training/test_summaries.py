@@ -1,4 +1,4 @@
-"""Progress in a log and on a terminal, and scalars that TensorBoard can read."""
+"""Progress lines in a log and on a terminal, and TensorBoard files."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "00:00:00"), (3661.4, "01:01:01"), (90061, "1 d 01:01:01"), (59.7, "00:01:00")]
 )
-def test_durations_read_like_clocks(seconds, text):
+def test_durations_are_formatted_as_clocks(seconds, text):
     assert duration(seconds) == text
 
 
@@ -47,14 +47,14 @@ def test_a_line_too_long_for_the_terminal_is_cut_so_that_it_can_be_rewritten(mon
     assert len(terminal.getvalue().lstrip("\r")) == 39
 
 
-def test_whatever_ends_a_run_ends_the_line_in_place_first():
+def test_the_line_in_place_is_ended_at_the_end_of_a_run():
     terminal = Terminal()
     with Progress(0, 10, stream=terminal) as progress:
         progress.report(5, {})
     assert terminal.getvalue().endswith("\n")
 
 
-def test_excluded_time_does_not_slow_the_rate_but_counts_for_the_time_left(monkeypatch):
+def test_excluded_time_does_not_lower_the_rate_but_counts_for_the_time_left(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("ipmedgan_jax.training.summaries.time.monotonic", lambda: now[0])
     terminal = Terminal()

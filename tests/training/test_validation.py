@@ -1,4 +1,4 @@
-"""Validation: scores of the validation subjects, each subject counted once, and pictures of what was scored."""
+"""Validation: scores of the validation subjects, each subject counted once, and example pictures."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from ipmedgan_jax.training import validation
 
 
 class Copy(nn.Module):
-    """A generator that hands back what it is shown: the fill value in the hole."""
+    """A generator that returns its input, so that the hole keeps the fill value."""
 
     @nn.compact
     def __call__(self, x, train):
@@ -23,7 +23,7 @@ class Copy(nn.Module):
 
 
 class Bright(nn.Module):
-    """A finder's network that is sure of its finding: whatever is brighter than mid-grey is damaged."""
+    """A finder's network that is certain that all pixels brighter than mid-grey are damaged."""
 
     @nn.compact
     def __call__(self, x, train):
@@ -31,7 +31,7 @@ class Bright(nn.Module):
 
 
 class Summaries:
-    """Notes what is written."""
+    """Stands in for TensorBoard; records scalars and images."""
 
     def __init__(self):
         self.written = {}
@@ -48,7 +48,7 @@ UNTRAINED = SimpleNamespace(average=None, generator=SimpleNamespace(params={}, s
 
 @pytest.fixture
 def validated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
-    """A function (system, **changes) -> experiment, its scores at step 7 and what was written. Nothing is trained."""
+    """Returns a function (system, **changes) -> experiment, scores and summaries of step 7. Nothing is trained."""
 
     def validate(system, **changes):
         config = tiny_config(system, data__dir=str(repeated_scan_data), **changes)
@@ -61,12 +61,12 @@ def validated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
 
 
 def black_holes(built, split, **options):
-    """{subject: squared errors of its holes} of a fill of -1, on 0..255."""
+    """Returns {subject: squared errors of its holes}, on 0..255, for a fill of -1."""
     errors = {}
-    for each in pipeline.evaluation_slices(built.dataset.directory, split, built.holes, **options):
-        row, column, height, width = each.hole
-        hole = (each.image[row : row + height, column : column + width] + 1) * 127.5
-        errors.setdefault(each.record.subject, []).append(float((hole**2).mean()))
+    for evaluation_slice in pipeline.evaluation_slices(built.dataset.directory, split, built.holes, **options):
+        row, column, height, width = evaluation_slice.hole
+        hole = (evaluation_slice.image[row : row + height, column : column + width] + 1) * 127.5
+        errors.setdefault(evaluation_slice.record.subject, []).append(float((hole**2).mean()))
     return errors
 
 
@@ -87,7 +87,7 @@ def test_each_subject_counts_once_however_many_slices_it_has(validated):
     assert scores["mse"] != pytest.approx(over_slices, rel=1e-4)
 
 
-def test_at_most_so_many_slices_are_scored_as_the_config_says(validated):
+def test_no_more_slices_are_scored_than_the_config_says(validated):
     built, scores, _ = validated("unet", train__validation_slices=3)
     errors = black_holes(built, "validation", at_most=3)
     assert sum(map(len, errors.values())) == 3
@@ -97,16 +97,16 @@ def test_at_most_so_many_slices_are_scored_as_the_config_says(validated):
 def test_a_finder_is_scored_on_the_validation_subjects_each_once(validated):
     built, scores, _ = validated("finder")
     counts = {}
-    for each in pipeline.damaged_slices(built.dataset.directory, "validation", built.holes):
-        found = each.image > 0
-        pixels = np.array([(found & each.mask).sum(), (found & ~each.mask).sum(), (~found & each.mask).sum()])
-        counts[each.record.subject] = counts.get(each.record.subject, 0) + pixels
+    for damaged_slice in pipeline.damaged_slices(built.dataset.directory, "validation", built.holes):
+        found, true, subject = damaged_slice.image > 0, damaged_slice.mask, damaged_slice.record.subject
+        pixels = np.array([(found & true).sum(), (found & ~true).sum(), (~found & true).sum()])
+        counts[subject] = counts.get(subject, 0) + pixels
     dice = [2 * right / (2 * right + wrong + missed) for right, wrong, missed in counts.values()]
     assert len(dice) == 2
     assert scores["dice"] == pytest.approx(np.mean(dice), rel=1e-3)
 
 
-def test_pictures_have_the_fill_value_in_the_hole(validated, monkeypatch, tmp_path):
+def test_example_pictures_show_the_fill_value_in_the_hole(validated, monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr(figures, "image_grid", lambda tiles, columns: shown.extend(tiles) or np.zeros((4, 4), np.uint8))
     built, _, written = validated("unet", holes__fill=0.5)
