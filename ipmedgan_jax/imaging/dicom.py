@@ -1,7 +1,8 @@
-"""A DICOM series as a volume, and back: the extra `dicom` (pydicom).
+"""Reading a DICOM series as a volume, and writing it with filled pixels. Needs the extra `dicom` (pydicom).
 
-One folder holds one series of single-frame images. Reading stacks its slices along their normal. Writing changes the filled
-pixels of every dataset, and the attributes that make it part of a new, derived series; everything else stays.
+A folder holds one series of single-frame images of one patient position. Reading stacks its slices along their normal.
+Writing changes two things in each dataset: the filled pixels, and the attributes that identify it as part of a new, derived
+series.
 """
 
 import copy
@@ -17,7 +18,7 @@ from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 
 _EVEN = 0.01
-"""Share of the slices' distance by which it may vary."""
+"""Largest variation of the slice spacing, as a share of its mean."""
 
 _MOST_FILES = 5000
 
@@ -31,14 +32,14 @@ _NEEDED = {
     "BitsStored": 1,
     "PixelRepresentation": 1,
 }
-"""Attributes of every slice, and how many values they have."""
+"""Attributes that every slice must have, and the number of their values."""
 
 _PIXEL_ATTRIBUTES = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
 @dataclass(frozen=True, eq=False)
 class DicomSeries:
-    """The datasets in the order of their place along the normal; arrays are `[columns, rows, slices]`."""
+    """One series, its datasets sorted by position along the slice normal; arrays are `[columns, rows, slices]`."""
 
     path: Path
     datasets: tuple[Any, ...]
@@ -46,7 +47,7 @@ class DicomSeries:
 
     @cached_property
     def stored(self) -> np.ndarray:
-        """The pixels as stored."""
+        """The pixels as stored, without the rescale slope and intercept."""
         return np.stack([dataset.pixel_array.T for dataset in self.datasets], axis=-1)
 
     @property
@@ -55,7 +56,7 @@ class DicomSeries:
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to millimetres, right, anterior and superior positive, as NIfTI has it."""
+        """Maps voxel indices to millimetres; right, anterior and superior are positive, as in NIfTI."""
         first, last = self.datasets[0], self.datasets[-1]
         along_columns, along_rows = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
         row_mm, column_mm = map(float, first.PixelSpacing)
@@ -78,12 +79,12 @@ class DicomSeries:
         return [(float(d.get("RescaleSlope", 1) or 1), float(d.get("RescaleIntercept", 0) or 0)) for d in self.datasets]
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the series with other values at some voxels to a folder that does not exist, atomically.
+        """Writes the series, with new values at some voxels, to a folder that must not exist; the write is atomic.
 
         Args:
-          where: bool, of the stored shape.
-          values: `[where.sum()]` in the image's unit, in C order of `where`.
-          description: goes into the new series' description and derivation.
+          where: the voxels that change, bool, of the stored shape.
+          values: their new values `[where.sum()]` in the image's unit, in C order of `where`.
+          description: text for the new series' derivation description.
         """
         filled = np.zeros(where.shape)
         filled[where] = values
@@ -96,12 +97,12 @@ class DicomSeries:
         series = generate_uid()
         for i, (dataset, file) in enumerate(zip(self.datasets, self.files, strict=True)):
             slope, intercept = self._scalings[i]
-            chosen, bits = where[..., i].T, int(dataset.BitsStored)
+            selected, bits = where[..., i].T, int(dataset.BitsStored)
             low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
-            new = np.clip(np.rint((filled[..., i].T[chosen] - intercept) / slope), low, high).astype(np.int64)
-            words = _words(dataset)
-            within = 2**bits - 1  # a pixel's own bits; some series keep other things in the rest
-            words[chosen] = (words[chosen] & ~np.array(within, words.dtype)) | (new & within).astype(words.dtype)
+            new = np.clip(np.rint((filled[..., i].T[selected] - intercept) / slope), low, high).astype(np.int64)
+            words = _stored_words(dataset)
+            pixel_bits = 2**bits - 1  # some series keep other data in the remaining bits
+            words[selected] = (words[selected] & ~np.array(pixel_bits, words.dtype)) | (new & pixel_bits).astype(words.dtype)
             changed = copy.deepcopy(dataset)
             changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
             changed["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
@@ -111,7 +112,10 @@ class DicomSeries:
 
 
 def read(folder: Path) -> DicomSeries:
-    """The one series in a folder. UserError where pydicom is missing, or the folder holds no series, or several."""
+    """Reads the one series in a folder.
+
+    UserError if pydicom is missing, if the folder holds no series or several, or if a file or the series cannot be used.
+    """
     try:
         import pydicom
         from pydicom.errors import InvalidDicomError
@@ -136,13 +140,13 @@ def read(folder: Path) -> DicomSeries:
         elif _should_be_image(dataset):
             raise UserError(f"{path}: ends before its pixels; copy the series again")
     if len(found) != 1:
-        raise UserError(f"{folder}: holds {len(found)} DICOM series with images; give a folder of one")
+        raise UserError(f"{folder}: holds {len(found)} DICOM series with images; give a folder that holds one")
     (slices,) = found.values()
     for dataset, path in slices:
         _check(dataset, path)
     normal = np.cross(*np.array(slices[0][0].ImageOrientationPatient, float).reshape(2, 3))
-    slices.sort(key=lambda pair: float(_position(pair[0]) @ normal))
-    _check_together(folder, [dataset for dataset, _ in slices])
+    slices.sort(key=lambda item: float(_position(item[0]) @ normal))
+    _check_forms_volume(folder, [dataset for dataset, _ in slices])
     series = DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
     try:
         _ = series.stored
@@ -152,13 +156,13 @@ def read(folder: Path) -> DicomSeries:
 
 
 def _should_be_image(dataset: Any) -> bool:
-    """Whether a dataset without pixels has lost them; reports and directories have none."""
+    """Whether a dataset without pixels is a truncated image; reports and directories never have pixels."""
     kind = dataset.file_meta.get("MediaStorageSOPClassUID")
     return kind is None or "Image Storage" in kind.name
 
 
-def _words(dataset: Any) -> np.ndarray:
-    """The pixels `[rows, columns]` as the file's own unsigned little-endian words, unused bits included; a copy."""
+def _stored_words(dataset: Any) -> np.ndarray:
+    """Returns a copy of the pixels `[rows, columns]` as unsigned little-endian words, unused bits included."""
     kind = np.dtype(f"<u{int(dataset.BitsAllocated) // 8}")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed or not syntax.is_little_endian:
@@ -173,22 +177,23 @@ def _check(dataset: Any, path: Path) -> None:
         if value is None or value == "" or (count > 1 and len(value) != count):
             raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
     if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
-        raise UserError(f"{path}: has several frames or colours; only series of one grey frame a file are filled")
+        raise UserError(f"{path}: has several frames or colours; expected one grey-level frame per file")
     if not all(float(value) > 0 for value in dataset.PixelSpacing):
         raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
 
 
-def _check_together(folder: Path, datasets: list[Any]) -> None:
+def _check_forms_volume(folder: Path, datasets: list[Any]) -> None:
+    """UserError if the slices differ in shape, orientation or pixel format, or are not evenly spaced."""
     first = datasets[0]
     for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_PIXEL_ATTRIBUTES):
         if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
             raise UserError(f"{folder}: its slices differ in {name}: not one volume")
-    places = np.stack([_position(dataset) for dataset in datasets])
-    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    if len(steps) and (steps.min() <= 0 or np.ptp(steps) > max(_EVEN * steps.mean(), 0.02)):
+    positions = np.stack([_position(dataset) for dataset in datasets])
+    distances = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    if len(distances) and (distances.min() <= 0 or np.ptp(distances) > max(_EVEN * distances.mean(), 0.02)):
         raise UserError(
-            f"{folder}: its slices are {steps.min():.2f} to {steps.max():.2f} mm apart: some are missing or of one "
-            "place, or the series is uneven"
+            f"{folder}: its slices are {distances.min():.2f} to {distances.max():.2f} mm apart: some are missing, share one "
+            "position, or are unevenly spaced"
         )
 
 
@@ -197,7 +202,7 @@ def _position(dataset: Any) -> np.ndarray:
 
 
 def _mark_derived(changed: Any, source: Any, series: str, description: str) -> None:
-    """New identity, and what it was made from (DICOM PS3.3 C.7.6.1: derived images)."""
+    """Gives a dataset new UIDs and a reference to its source (DICOM PS3.3 C.7.6.1, derived images)."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
     from pydicom.uid import generate_uid
@@ -215,7 +220,7 @@ def _mark_derived(changed: Any, source: Any, series: str, description: str) -> N
 
 
 def is_series(path: Path) -> bool:
-    """Whether a folder holds DICOM files."""
+    """Whether a path is a folder that holds DICOM files; looks at its first 20 entries."""
     return path.is_dir() and any(_has_preamble(file) for file in _first_files(path))
 
 

@@ -1,4 +1,4 @@
-"""Arrays of voxels: orientation, linear interpolation along axes, and windows cut from slices.
+"""Geometry of voxel arrays: orientation, linear interpolation along an axis, and crops of slices.
 
 Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's right, Y to the front, Z to the head) or
 slices [S, rows, columns].
@@ -13,16 +13,16 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 
-_BOX_SHARE = 0.01  # rows and columns with less foreground than this share are noise, not head
+_BOX_SHARE = 0.01  # a row or column with a smaller share of foreground is noise, not head
 
 
 def without_trailing_axes(array: np.ndarray) -> np.ndarray:
-    """`[X, Y, Z]` of `[X, Y, Z, 1, ...]`; anything else as it is."""
+    """Reshapes `[X, Y, Z, 1, ...]` to `[X, Y, Z]`; returns any other array unchanged."""
     return array.reshape(array.shape[:3]) if set(array.shape[3:]) == {1} else array
 
 
 def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
-    """nibabel's orientation of an affine's axes; UserError where there are not three."""
+    """Returns nibabel's orientation of an affine's axes; UserError if the affine does not span three axes."""
     spans = np.isfinite(affine).all()
     axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
     if not (spans and np.isfinite(axes).all()):
@@ -31,7 +31,7 @@ def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
 
 
 def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An array `[i, j, k]` with its affine, as canonical `[X, Y, Z]` with its own."""
+    """Reorients an array `[i, j, k]` to canonical `[X, Y, Z]`; returns it with its new affine."""
     axes = nibabel.orientations.io_orientation(affine)
     reoriented = nibabel.orientations.apply_orientation(array, axes)
     return reoriented, affine @ nibabel.orientations.inv_ornt_aff(axes, array.shape)
@@ -39,7 +39,7 @@ def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class Stretch:
-    """Linear interpolation of `before` samples along one axis at `after` centred positions, `step` samples apart."""
+    """Linear interpolation along one axis of `before` samples at `after` centred positions, `step` samples apart."""
 
     axis: int
     before: int
@@ -47,16 +47,16 @@ class Stretch:
     step: float
 
     def apply(self, array: np.ndarray, axis: int) -> np.ndarray:
-        """`before` samples along `axis` of the array -> `after`."""
+        """Interpolates along `axis` of the array, from `before` samples to `after`."""
         return stretch(array, axis, self.after, self.step)
 
     def undo(self, array: np.ndarray, axis: int) -> np.ndarray:
-        """`after` samples along `axis` of the array -> `before`, at the places where they came from."""
+        """Interpolates along `axis` of the array, from `after` samples back to the `before` original positions."""
         return stretch(array, axis, self.before, 1 / self.step)
 
 
 def resampling(lengths: Sequence[int], spacing_mm: Sequence[float], mm: float) -> list[Stretch]:
-    """The stretches of all axes to a spacing of `mm`; none where they have it already, or where `mm` is 0."""
+    """Returns each axis's stretch to a spacing of `mm`; an empty list if all axes have it already or `mm` is 0."""
     if mm == 0 or np.allclose(spacing_mm, mm, rtol=1e-4):
         return []
     return [
@@ -66,7 +66,7 @@ def resampling(lengths: Sequence[int], spacing_mm: Sequence[float], mm: float) -
 
 
 def scaling(lengths: Sequence[int], size: int) -> list[Stretch]:
-    """The stretches of all axes by one factor that makes the longest `size`; none where it is that already."""
+    """Returns each axis's stretch by the factor that makes the longest axis `size` long; an empty list if it is already."""
     if max(lengths) == size:
         return []
     factor = size / max(lengths)
@@ -74,9 +74,9 @@ def scaling(lengths: Sequence[int], size: int) -> list[Stretch]:
 
 
 def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarray:
-    """Linear interpolation of one axis at `length` centred positions, `step` of the old samples apart.
+    """Interpolates one axis linearly at `length` centred positions that lie `step` old samples apart.
 
-    Positions beyond the outermost samples take their value: no value leaves the array's range.
+    Positions beyond the outermost samples take the value of the nearest sample, so no value leaves the array's range.
     """
     last = array.shape[axis] - 1
     positions = np.clip((np.arange(length) - (length - 1) / 2) * step + last / 2, 0, last)
@@ -87,9 +87,10 @@ def stretch(array: np.ndarray, axis: int, length: int, step: float) -> np.ndarra
 
 
 def window_start(shares: np.ndarray, size: int) -> int:
-    """Start of a window of `size` along one axis, from the share of foreground at each place; negative for padding.
+    """Returns the start of a window of `size` along one axis; a negative start means padding.
 
-    The window is centred on the foreground. An axis longer than `size` is only cropped, a shorter one only padded.
+    The window is centred on the foreground: `shares` has the share of foreground at each position. An axis longer than
+    `size` is only cropped, a shorter one only padded.
     """
     spare = len(shares) - size
     inside = np.flatnonzero(shares >= _BOX_SHARE)
@@ -99,9 +100,15 @@ def window_start(shares: np.ndarray, size: int) -> int:
 
 
 def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], corner: tuple[int, int], fill: float) -> np.ndarray:
-    """`[S, height, width]`: the window of `slices` that starts at `corner`, `fill` where it reaches beyond them.
+    """Cuts the window that starts at `corner` out of slices; pixels outside the slices get `fill`.
 
-    `size` is the window's height and width, or the one number that both are.
+    Args:
+      slices: `[S, rows, columns]`.
+      size: the window's height and width, or one number for both.
+      corner: row and column of the window's first pixel; may be negative.
+
+    Returns:
+      `[S, height, width]`, of the slices' type.
     """
     height, width = (size, size) if isinstance(size, int) else size
     result = np.full((len(slices), height, width), fill, slices.dtype)

@@ -1,4 +1,4 @@
-"""Masks of volumes: from a file on the volume's grid or another, or from the volume's own intensities."""
+"""Masks of volumes: read from a file on any grid, or thresholded from the volume's intensities."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,14 +13,17 @@ from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 _SAME_PLACE = 1e-2
-"""Voxels: how far two grids' voxels may lie apart to be the same."""
+"""Largest distance, in voxels, between the corners of two grids that count as the same grid."""
 
 
 def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:
-    """The voxels to be filled, bool and canonical `[X, Y, Z]`, and notes for the user.
+    """Reads the mask of a scan; returns the voxels to be filled, bool and canonical `[X, Y, Z]`, and notes for the user.
 
-    Of a mask on another grid, every voxel of the scan that it touches. UserError for a mask without a voxel in the volume,
-    one of many labels when no `labels` say which are meant, and one that has the volume's grid but not its shape.
+    If the mask is on another grid, every voxel of the scan that it touches is filled. Without `labels`, all voxels that are
+    not 0 are filled.
+
+    UserError if the mask has no voxel in the volume, has several labels and no `labels` are given, or has the volume's grid
+    but not its shape.
     """
     file = nifti.read(path)
     values = geometry.without_trailing_axes(file.values())
@@ -28,22 +31,23 @@ def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) ->
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
-    chosen, name = _chosen(path, values, labels), scan.file.path.name
+    selected, name = _select_labels(path, values, labels), scan.file.path.name
     if not (file.placed and scan.file.placed):
-        if chosen.shape != scan.file.stored.shape[:3]:
-            raise UserError(f"{path}: {name} or it says not where its voxels lie, and their shapes differ; set their sform")
-        notes = [f"{path}: {name} or it says not where its voxels lie; they are matched by their order in the files"]
-        mask = nibabel.orientations.apply_orientation(chosen, scan.axes)
+        unplaced = f"the mask or {name} has no sform or qform"
+        if selected.shape != scan.file.stored.shape[:3]:
+            raise UserError(f"{path}: {unplaced}, and their shapes differ; set the sform of both")
+        notes = [f"{path}: {unplaced}; voxels are matched by their order in the files"]
+        mask = nibabel.orientations.apply_orientation(selected, scan.axes)
     else:
         geometry.find_axes(file.path, file.affine)
-        mask, notes = _on_grid(*geometry.reorient(chosen, file.affine), scan, path)
+        mask, notes = _move_to_grid(*geometry.reorient(selected, file.affine), scan, path)
     if not mask.any():
         raise UserError(f"{path}: no voxel of {name} is masked; there is nothing to fill")
     return mask, notes
 
 
-def _on_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path | str) -> tuple[np.ndarray, list[str]]:
-    """A canonical mask on the grid of a scan, and notes about it."""
+def _move_to_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path | str) -> tuple[np.ndarray, list[str]]:
+    """Moves a canonical mask to the grid of a scan; returns it with notes for the user."""
     shape, name = scan.volume.array.shape, scan.file.path.name
     to_mask = np.linalg.solve(affine, scan.affine)  # voxels to voxels
     if _moves_no_voxel(to_mask, shape):
@@ -51,12 +55,13 @@ def _on_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path 
             raise UserError(f"{path}: has shape {mask.shape}, {name} has {shape}: not a mask of that volume")
         return mask, []
     notes = [f"{path}: is on another grid than {name}; every voxel that it touches is filled"]
-    # Coarse masks: the voxels whose middle lies in a masked one. Fine masks: those that the middle of a masked one lies in.
+    # If the mask is coarser than the scan, a voxel is touched when its centre lies in a masked voxel. If it is finer, a
+    # voxel is touched when the centre of a masked voxel lies in it. Both tests are made.
     touched = affine_transform(
         mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0, mode="grid-constant"
     ).astype(bool)
-    places = nibabel.affines.apply_affine(np.linalg.inv(to_mask), np.argwhere(mask))
-    nearest = np.rint(places).astype(int)
+    positions = nibabel.affines.apply_affine(np.linalg.inv(to_mask), np.argwhere(mask))
+    nearest = np.rint(positions).astype(int)
     inside = ((nearest >= 0) & (nearest < shape)).all(1)
     touched[tuple(nearest[inside].T)] = True
     if not inside.all():
@@ -64,7 +69,7 @@ def _on_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path 
     return touched, notes
 
 
-def _chosen(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+def _select_labels(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     if labels:
         return np.isin(values, labels)
     found = np.unique(values[values != 0])
@@ -77,13 +82,16 @@ def _chosen(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.n
 
 
 def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a map of voxel indices leaves all corners of the volume where they are."""
+    """Whether a map of voxel indices leaves all corners of the volume in place, to `_SAME_PLACE`."""
     corners = np.stack(np.meshgrid(*((0, length - 1) for length in shape), [1.0], indexing="ij"), -1).reshape(-1, 4)
     return bool(np.abs(corners @ (transform - np.eye(4)).T).max() < _SAME_PLACE)
 
 
 def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
-    """Connected parts of a mask's axial slices, bool `[h, w]` in a trained network's pixels, `at_least` so many across."""
+    """Yields the connected components of a mask's axial slices, bool `[h, w]`, in the pixels of a network's input.
+
+    Components whose longer side is below `at_least` pixels are skipped.
+    """
     file = nifti.read(path)
     mask, affine = geometry.reorient(geometry.without_trailing_axes(file.values()) > 0, file.affine)
     masks = PLANES["axial"](mask)
@@ -98,7 +106,7 @@ def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> 
 
 
 def above(volume: scans.Volume, level: float) -> np.ndarray:
-    """The voxels above a level in the volume's unit: metal in CT, for one. UserError where there are none."""
+    """Returns the voxels above a level in the volume's unit, for example metal in CT; UserError if there are none."""
     mask = volume.array > level
     if not mask.any():
         raise UserError(
@@ -108,7 +116,7 @@ def above(volume: scans.Volume, level: float) -> np.ndarray:
 
 
 def dilate(mask: np.ndarray, mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """The mask and all voxels within `mm` of it."""
+    """Returns the mask with all voxels within `mm` millimetres of it."""
     if mm <= 0:
         return mask
     grown = mask.copy()

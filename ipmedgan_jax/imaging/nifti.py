@@ -1,7 +1,7 @@
-"""NIfTI files as bytes: read as far as the header promises, and written so that only chosen voxels differ.
+"""Byte-exact NIfTI files: reading bounded by the header, and writing that changes selected voxels only.
 
-nibabel reads the header. The rest is kept as it is in the file: a file written again has the same header, extensions and
-stored voxels, bit for bit, except the voxels that were given new values.
+nibabel parses the header. Everything else stays as bytes, so that a rewritten file has the same header, extensions and
+stored voxels bit for bit, except for the voxels with new values.
 """
 
 import gzip
@@ -22,26 +22,26 @@ from ipmedgan_jax.core.errors import UserError
 SUFFIXES = (".nii.gz", ".nii")
 
 _HEADER_BYTES = 540
-"""Of the longer header, NIfTI-2's."""
+"""Length of the longer header, that of NIfTI-2."""
 
 _TRAILING_BYTES = 2**20
-"""What a file may hold behind its voxels; some writers pad."""
+"""Largest number of bytes after the voxels; some writers pad."""
 
 _COMPRESSION = 4
-"""gzip's level for written files: half the time of its usual 6 for files 2 % larger."""
+"""gzip level of written files: half the time of the usual level 6, for files 2 % larger."""
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiFile:
-    """One single-file NIfTI (1 or 2, either byte order), with a scalar for each voxel."""
+    """A single-file NIfTI-1 or NIfTI-2 in either byte order, with one number per voxel."""
 
     path: Path
     header: nibabel.Nifti1Header
-    content: bytes  # the whole file, unpacked
+    content: bytes  # the whole file, uncompressed
 
     @property
     def stored(self) -> np.ndarray:
-        """The voxels as stored, not scaled, `[X, Y, Z, ...]` in the file's own order; a read-only view."""
+        """The unscaled voxels `[X, Y, Z, ...]` in the file's axis order; a read-only view."""
         return _voxels(self.content, self.header)
 
     @property
@@ -51,28 +51,29 @@ class NiftiFile:
         return (1.0, 0.0) if slope is None else (float(slope), float(intercept))
 
     def values(self) -> np.ndarray:
-        """The voxels in the image's unit, float32 or, where their type needs it, float64; shape as stored."""
+        """Returns the voxels in the image's unit and the stored shape, as float32, or as float64 if their type needs it."""
         slope, intercept = (np.float32(value) for value in self.scaling)
         scaled = apply_read_scaling(self.stored, slope, intercept)
         return scaled.astype(np.promote_types(scaled.dtype, np.float32))
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to millimetres; a guess where the file is not `placed`."""
+        """Maps voxel indices to millimetres; a guess if the file is not `placed`."""
         return self.header.get_best_affine()
 
     @property
     def placed(self) -> bool:
-        """Whether the header says where the voxels lie: by its qform or sform."""
+        """Whether the header gives the position of the voxels, by a qform or an sform."""
         return bool(self.header["qform_code"] > 0 or self.header["sform_code"] > 0)
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the file with other values at some voxels, atomically.
+        """Writes the file atomically with new values at some voxels. UserError if a value is not finite.
 
         Args:
-          where: bool, of the stored shape.
-          values: `[where.sum()]` in the image's unit, in C order of `where`; rounded and clipped to what the type holds.
-          description: not used, the header stays as it is.
+          where: the voxels that change, bool, of the stored shape.
+          values: their new values `[where.sum()]` in the image's unit, in C order of `where`; an integer type rounds and
+            clips them to its range.
+          description: not used, because the header stays as it is.
         """
         if not np.isfinite(values).all():
             raise UserError(f"{self.path}: its intensities are too small or too large to be filled; rescale them first")
@@ -93,7 +94,7 @@ def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndar
 
 
 def read(path: Path | str) -> NiftiFile:
-    """The file; UserError says what is wrong with one that cannot be used, before it can fill the memory."""
+    """Reads a file; UserError names the fault of an unusable one, before its content can fill the memory."""
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path}: a link to {path.readlink()}, which is not there; fetch the file, or leave the link out")
@@ -114,12 +115,12 @@ def read(path: Path | str) -> NiftiFile:
             "copy or convert it again"
         )
     if len(content) > expected + _TRAILING_BYTES:
-        raise UserError(f"{path}: holds more than the {expected} bytes its header speaks of; convert it again")
+        raise UserError(f"{path}: holds more than the {expected} bytes that its header gives; convert it again")
     return NiftiFile(path, header, content)
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file's content, compressed if its name ends in .gz, atomically."""
+    """Writes a file's content atomically, compressed if its name ends in .gz."""
     if path.name.endswith(".gz"):
         content = gzip.compress(content, _COMPRESSION, mtime=0)
     with files.atomic_file(path) as unfinished:
@@ -127,7 +128,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes a new image of the array's type."""
+    """Writes an array and its affine as a new NIfTI-1 image of the array's type."""
     write(path, nibabel.Nifti1Image(array, affine).to_bytes())
 
 
@@ -147,7 +148,7 @@ def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
         raise ValueError("it is one half of a pair, or of another format")
     _check_spacing(path, stored)
     header = kind(block)
-    header.get_slope_inter(), header.get_best_affine()  # raise where they cannot be
+    header.get_slope_inter(), header.get_best_affine()  # both raise an error if they are unusable
     if int(header["vox_offset"]) < header.single_vox_offset:
         raise ValueError(f"its voxels begin at byte {int(header['vox_offset'])}, inside its header")
     voxel = header.get_data_dtype()
@@ -157,7 +158,7 @@ def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
 
 
 def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
-    """Looks at the spacing as stored: nibabel mends zero and negative ones silently."""
+    """Checks the spacing as stored, because nibabel silently replaces zero and negative values."""
     dimensions = min(int(header["dim"][0]), 3)
     spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
     if not all(np.isfinite(value) and value > 0 for value in spacing):
@@ -165,7 +166,7 @@ def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
 
 
 def _expected_bytes(path: Path, header: nibabel.Nifti1Header) -> int:
-    """Length of the file up to its last voxel, as its header has it."""
+    """Returns the length in bytes, by the header, of the file up to its last voxel."""
     shape = header.get_data_shape()
     if not shape or min(shape) < 0:
         raise ValueError(f"its header gives the shape {shape}")

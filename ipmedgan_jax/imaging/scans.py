@@ -1,4 +1,4 @@
-"""Scans as volumes: read from NIfTI or DICOM, oriented, resampled, and seen through an intensity window.
+"""Scans as volumes: reading NIfTI and DICOM, orientation, resampling, and the intensity window.
 
 Arrays are [X, Y, Z] in canonical RAS+ orientation: X grows to the subject's right, Y to the front, Z to the head.
 """
@@ -17,24 +17,24 @@ from ipmedgan_jax.imaging.geometry import find_axes, reorient, resampling, witho
 MODALITIES = ("mri", "ct")
 
 Window = tuple[float, float]
-"""Intensities shown as -1 and 1."""
+"""The intensities that map to -1 and to 1."""
 
 _NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan in canonical orientation; `array` is [X, Y, Z] float32 in the source's unit."""
+    """A scan in canonical orientation; `array` is [X, Y, Z], float32, in the source's unit."""
 
     path: Path
     array: np.ndarray
     spacing_mm: tuple[float, float, float]  # along X, Y, Z
-    orientation: str  # of the file, as axis codes: "LPS" grows to the left, to the back, to the head
-    integer: bool  # the file's intensities are whole numbers
+    orientation: str  # axis codes of the file: the axes of "LPS" run to the left, to the back and to the head
+    integer: bool  # whether the file's intensities are whole numbers
 
 
 class ScanFile(Protocol):
-    """What a scan is stored in; see `nifti.NiftiFile`, `dicom.DicomSeries`."""
+    """The stored form of a scan: `nifti.NiftiFile` or `dicom.DicomSeries`."""
 
     @property
     def path(self) -> Path: ...
@@ -55,29 +55,34 @@ class ScanFile(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A volume and the file, or the DICOM series, it is in."""
+    """A volume with the file or DICOM series that stores it."""
 
     file: ScanFile
     volume: Volume
-    axes: np.ndarray  # nibabel's orientation of the file's axes: their canonical axes and directions
-    affine: np.ndarray  # from the volume's voxels to millimetres
+    axes: np.ndarray  # nibabel's orientation of the file's axes: the canonical axis and direction of each
+    affine: np.ndarray  # maps the volume's voxels to millimetres
 
     def in_file_order(self, array: np.ndarray) -> np.ndarray:
-        """A canonical `[X, Y, Z]` with the file's axes and shape."""
+        """Reorders a canonical `[X, Y, Z]` to the file's axes and shape."""
         inverse = np.empty_like(self.axes)
         inverse[self.axes[:, 0].astype(int)] = np.column_stack([np.arange(3), self.axes[:, 1]])
         return nibabel.orientations.apply_orientation(array, inverse).reshape(self.file.stored.shape)
 
 
 def read_volume(path: Path | str) -> Volume:
-    """Reads one 3-D NIfTI volume; UserError says what is wrong with a file that cannot be used."""
+    """Reads one 3-D volume; UserError names the fault of an unusable file."""
     return read_scan(path).volume
 
 
 def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
-    """Reads a volume with its file; a folder is read as a DICOM series. Without `finite`, NaN and infinite voxels are let in.
+    """Reads a volume with its file; a folder is read as a DICOM series.
 
-    The spacing is the length of a voxel's edges by the file's affine: along the shear, where a gantry tilt shears it.
+    The spacing is the length of a voxel's edges by the file's affine. If a gantry tilt shears the volume, it is measured
+    along the shear.
+
+    Args:
+      path: a NIfTI file, or the folder of a DICOM series.
+      finite: whether NaN and infinite voxels are an error; if False they are accepted.
     """
     path = Path(path)
     file: ScanFile = dicom.read(path) if path.is_dir() else nifti.read(path)
@@ -101,25 +106,25 @@ def _check_values(path: Path, data: np.ndarray, finite: bool) -> None:
         raise UserError(f"{path}: has shape {data.shape}, a 3-D volume is needed; split or stack it into volumes")
     if data.size == 0:
         raise UserError(f"{path}: has an empty axis (shape {data.shape}); export it again")
-    known = data if finite else data[np.isfinite(data)]
-    if finite or not known.size:
+    usable = data if finite else data[np.isfinite(data)]
+    if finite or not usable.size:
         check_finite(path, data)
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    low, high = (float(usable.min()), float(usable.max())) if usable.size else (0.0, 0.0)
     if low == high:
         raise UserError(f"{path}: every voxel is {low:g}, there is no image in it; leave the file out")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
-    """UserError where some are NaN or infinite."""
+    """UserError if some values are NaN or infinite."""
     if bad := int(values.size - np.isfinite(values).sum()):
         raise UserError(f"{path}: {bad} of its {values.size} voxels are NaN or infinite; replace them by the background")
 
 
 def resample(volume: Volume, mm: float) -> Volume:
-    """The volume on an isotropic grid of `mm`, linear along each axis of the voxel grid; 0 keeps the source's grid.
+    """Resamples a volume to isotropic voxels of `mm`, by linear interpolation along each voxel axis; 0 keeps its grid.
 
-    The new grid is centred on the old one, and voxels beyond the outermost centres take their value. A shear (gantry
-    tilt) is left as it is: the voxel grid is zoomed, so that slices stay slices. No value leaves the source's range.
+    The new grid is centred on the old one. Voxels beyond the outermost voxel centres take the nearest voxel's value, so no
+    value leaves the source's range. A shear (gantry tilt) stays: only the voxel axes are scaled, so slices stay slices.
     """
     stretches = resampling(volume.array.shape, volume.spacing_mm, mm)
     if not stretches:
@@ -138,17 +143,28 @@ def intensity_window(
     percentiles: tuple[float, float],
     foreground_level: float,
 ) -> tuple[float, float]:
-    """The intensities shown as -1 and 1.
+    """Returns the intensities that map to -1 and to 1.
 
-    CT: the HU window. MRI: the low end is the low percentile of ALL voxels, which is the background where there is one,
-    so that air, and the zeros of a skull-stripped scan, are exactly or nearly -1. The high end is the high percentile
-    of the foreground, the voxels above `foreground_level` of the way from there to the all-voxel high percentile, so
-    that the amount of air around the head hardly changes how bright the brain is.
+    CT: the HU window.
+
+    MRI: the low end is the low percentile of ALL voxels. It lies in the background, if there is one, so that air and the
+    zeros of a skull-stripped scan map to -1 or nearly so. The high end is the high percentile of the foreground. The
+    foreground is the voxels above the low end by `foreground_level` of the distance to the high percentile of all voxels,
+    so that the amount of air around the head hardly changes the brightness of the brain.
+
+    UserError for an MRI without foreground.
+
+    Args:
+      array: the volume's intensities.
+      modality: `ct` or `mri`.
+      window_hu: the window of CT.
+      percentiles: the low and the high percentile of MRI, in 0..100.
+      foreground_level: share, at least 0 and below 1.
     """
     if modality == "ct":
         return float(window_hu[0]), float(window_hu[1])
     low, bright = (float(value) for value in np.percentile(array, percentiles))
-    if bright <= low:  # the object fills less of the volume than the percentile leaves out
+    if bright <= low:  # the object is a smaller share of the volume than the high percentile cuts off
         bright = float(array.max())
     foreground = array[array > low + foreground_level * (bright - low)]
     if not foreground.size:
@@ -157,7 +173,7 @@ def intensity_window(
 
 
 def modality_warning(volume: Volume, modality: str) -> str:
-    """What to say of a volume whose values do not look like its modality's; nothing where they do."""
+    """Returns a warning if a volume's values do not look like its modality's, else an empty string."""
     lowest = float(volume.array.min())
     if modality == "ct" and lowest >= _NO_AIR_HU:
         return f"no value below {_NO_AIR_HU}, so not the usual HU of CT (lowest {lowest:g})"
@@ -167,17 +183,17 @@ def modality_warning(volume: Volume, modality: str) -> str:
 
 
 def to_unit(intensities: Any, window: Window) -> np.ndarray:
-    """The window to [-1, 1], what lies outside clipped."""
+    """Maps the window to [-1, 1]; clips intensities outside it."""
     low, high = window
     return np.clip((np.asarray(intensities, np.float32) - low) * np.float32(2 / (high - low)) - 1, -1, 1)
 
 
 def from_unit(images: np.ndarray, window: Window) -> np.ndarray:
-    """[-1, 1] to the intensities of the window."""
+    """Maps [-1, 1] to the intensities of the window."""
     low, high = window
     return (images + 1) * np.float32((high - low) / 2) + np.float32(low)
 
 
 def background(window: Window, intensities: np.ndarray) -> float:
-    """What stands beyond a slice's border: the darkest intensity that is both among these and in the window."""
+    """Returns the intensity of padding: the lowest of the given intensities, or the window's low end if that is higher."""
     return max(window[0], float(intensities.min()))

@@ -1,4 +1,4 @@
-"""How scans become slices: the settings that `prepare` and `inpaint` share."""
+"""The settings of preparation (scans to slices), shared by `prepare` and `inpaint`."""
 
 import json
 import math
@@ -12,12 +12,15 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 
 FIT_MODES = ("crop_or_pad", "scale")
-"""How slices come to `image_size`: pixels kept and one window moved onto the head, or the longer side scaled to it."""
+"""How slices are brought to `image_size`.
+
+`crop_or_pad` keeps the pixels and centres one window on the head; `scale` scales the longer side to `image_size`.
+"""
 
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """The settings of `config.data` that decide what the records hold; configs/base.py has their units and reasons."""
+    """The settings of `config.data` that determine the records; configs/base.py gives their units and reasons."""
 
     modality: str
     image_size: int
@@ -35,28 +38,28 @@ class PreparationSettings:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        """UserError where a value cannot be used."""
-        for name, expected, good in (
+        """UserError if a value is out of range."""
+        for name, expected, valid in (
             ("modality", "mri or ct", self.modality in scans.MODALITIES),
             ("data.image_size", "at least 1", self.image_size >= 1),
             ("data.fit", " or ".join(FIT_MODES), self.fit in FIT_MODES),
             ("data.resample_mm", "0 or more", 0 <= self.resample_mm < math.inf),
-            ("data.window_hu", "two rising numbers", _rising(self.window_hu)),
+            ("data.window_hu", "two rising numbers", _is_rising(self.window_hu)),
             (
                 "data.percentiles",
                 "two rising numbers in 0..100",
-                _rising(self.percentiles) and self.percentiles[0] >= 0 and self.percentiles[1] <= 100,
+                _is_rising(self.percentiles) and self.percentiles[0] >= 0 and self.percentiles[1] <= 100,
             ),
             ("data.foreground_level", "at least 0 and below 1", 0 <= self.foreground_level < 1),
             ("data.min_foreground", "in 0..1", 0 <= self.min_foreground <= 1),
-            ("data.split_ratios", "three shares, not negative, with a sum above 0", _shares(self.split_ratios)),
+            ("data.split_ratios", "three shares, not negative, with a sum above 0", _are_shares(self.split_ratios)),
             ("data.workers", "at least 1", self.workers >= 1),
         ):
-            if not good:
+            if not valid:
                 raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {expected}")
 
     def window(self, intensities: np.ndarray) -> tuple[float, float]:
-        """The intensities shown as -1 and 1."""
+        """Returns the intensities that map to -1 and to 1; see `scans.intensity_window`."""
         return scans.intensity_window(
             intensities,
             self.modality,
@@ -66,23 +69,23 @@ class PreparationSettings:
         )
 
     def threshold(self, window: scans.Window) -> float:
-        """The intensity above which a voxel is foreground, not air."""
+        """Returns the intensity above which a voxel is foreground rather than air."""
         low, high = window
         return low + self.foreground_level * (high - low)
 
     def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
-        """With the values that a dataset's own settings, as `recorded` gave them, have instead."""
+        """Returns these settings with their values replaced by those of a dataset, in the form that `recorded` gives."""
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
         return replace(self, **values)
 
     def recorded(self) -> dict:
-        """The settings the records depend on, as JSON gives them back."""
+        """Returns the settings that the records depend on, as they are after a round trip through JSON."""
         return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key != "workers"}))
 
 
-def _rising(values: Sequence[float]) -> bool:
+def _is_rising(values: Sequence[float]) -> bool:
     return len(values) == 2 and -math.inf < values[0] < values[1] < math.inf
 
 
-def _shares(values: Sequence[float]) -> bool:
+def _are_shares(values: Sequence[float]) -> bool:
     return len(values) == 3 and all(0 <= value < math.inf for value in values) and sum(values) > 0
