@@ -1,4 +1,4 @@
-"""The picture of a filled scan in docs/filling.md: what was there, the hole, the fill, and how far it is off, on three slices.
+"""The picture of a filled scan in docs/filling.md: what was there, the hole, the fill, and how far it is off (three slices).
 
   python -m benchmarks.fill_picture runs/any --scan=scan.nii.gz --output=docs/fill.png
 
