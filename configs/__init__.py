@@ -1,1 +1,1 @@
-"""The shipped configs: `base` has every setting, each other file changes values there."""
+"""The shipped configs: `base` has all settings, and each other config changes some of their values."""

@@ -1,7 +1,7 @@
-"""Head CT with holes of any shape: ct.py but for what is cut out, and the mask as the generator's second input.
+"""Head CT with holes of any shape: ct.py with other training holes, and the mask as the generator's second input.
 
-For filling people's own masks with `inpaint`. With real lesion masks: --config.holes.kinds="('square','blob','lesion')"
---config.holes.lesions='DIR/**/*_mask.nii.gz'
+Serves to fill your own masks with `inpaint`. To train on shapes of real lesions, add
+--config.holes.kinds="('square','blob','lesion')" --config.holes.lesions='DIR/**/*_mask.nii.gz'
 """
 
 from ml_collections import ConfigDict

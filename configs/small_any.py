@@ -1,7 +1,7 @@
-"""FLAIR MRI at CPU size, holes of any shape: small.py but for what is cut out, and the mask as the generator's second input.
+"""FLAIR MRI at CPU size, holes of any shape: small.py with other training holes, and the mask as second generator input.
 
-For filling people's own masks with `inpaint`. With real lesion masks: --config.holes.kinds="('square','blob','lesion')"
---config.holes.lesions='DIR/**/*_mask.nii.gz'
+Serves to fill your own masks with `inpaint`. To train on shapes of real lesions, add
+--config.holes.kinds="('square','blob','lesion')" --config.holes.lesions='DIR/**/*_mask.nii.gz'
 """
 
 from ml_collections import ConfigDict

@@ -114,7 +114,7 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
     images = _without_spikes(source.path, images, window, whole=volume.integer)
-    codes, scale, offset = records.quantise(images, whole=volume.integer)
+    codes, scale, offset = records.quantise(images, integer=volume.integer)
     slices = (
         records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index]) for index in kept
     )

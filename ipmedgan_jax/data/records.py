@@ -41,7 +41,7 @@ class SliceRecord:
     codes: np.ndarray  # uint16
 
     def intensities(self) -> np.ndarray:
-        """`[H, W]` float32 in the source's unit: exact for whole numbers, otherwise within half of `scale`."""
+        """`[H, W]` float32 in the source's unit: exact for integers, otherwise within half of `scale`."""
         return (self.codes * self.scale + self.offset).astype(np.float32)
 
     def image(self) -> np.ndarray:
@@ -54,14 +54,14 @@ class SliceRecord:
         return np.clip(image, -1, 1, out=image)
 
 
-def quantise(array: np.ndarray, *, whole: bool) -> tuple[np.ndarray, float, float]:
+def quantise(array: np.ndarray, *, integer: bool) -> tuple[np.ndarray, float, float]:
     """Quantises intensities; returns codes (uint16), scale and offset.
 
-    The scale is 1 if the source holds `whole` numbers, which are rounded in case they were interpolated. Otherwise, and for a
-    range wider than 65535, the scale is 1/65535 of the range.
+    The scale is 1 if the source is `integer`; its values are rounded, because they may have been interpolated. Otherwise, and
+    for a range wider than 65535, the scale is 1/65535 of the range.
     """
     low, high = float(array.min()), float(array.max())
-    if whole and np.rint(high) - np.rint(low) <= LAST_CODE:
+    if integer and np.rint(high) - np.rint(low) <= LAST_CODE:
         scale, offset = 1.0, float(np.rint(low))
         return (np.rint(array) - offset).astype(np.uint16), scale, offset
     scale = (high - low) / LAST_CODE or 1.0

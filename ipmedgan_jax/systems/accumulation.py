@@ -10,7 +10,7 @@ from ipmedgan_jax.systems.interface import Batch, Tree
 
 
 def mean_over_micro_batches(function: Callable[[Batch, Array], Tree], batch: Batch, key: Array, count: int) -> Tree:
-    """Mean of `function(micro_batch, key)` over `count` equal parts of `batch`, computed one after the other to save memory.
+    """Mean of `function(micro_batch, key)` over `count` equal shares of `batch`, computed in sequence to save memory.
 
     Each micro-batch has its own key, split from `key`. With a count of 1 the function receives `batch` and `key` unchanged.
     """
@@ -21,7 +21,7 @@ def mean_over_micro_batches(function: Callable[[Batch, Array], Tree], batch: Bat
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], micro_batches), jax.ShapeDtypeStruct((), key.dtype))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def add(total: Tree, part: tuple[Batch, Array]) -> tuple[Tree, None]:
-        return jax.tree.map(lambda t, new: t + new / count, total, function(*part)), None
+    def add(total: Tree, inputs: tuple[Batch, Array]) -> tuple[Tree, None]:
+        return jax.tree.map(lambda t, new: t + new / count, total, function(*inputs)), None
 
     return lax.scan(add, zeros, (micro_batches, keys))[0]

@@ -19,4 +19,4 @@ SYSTEMS: dict[str, Callable[[BuildingBlocks], System]] = {
 
 
 FINDERS: dict[str, Callable[[BuildingBlocks], System]] = {"finder": finder.make}
-"""Makers of the systems that learn to find what is to be filled, by name."""
+"""Makers of the systems that learn to find damage, by name."""

@@ -10,8 +10,8 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 
 
-def record_of(array: np.ndarray, *, whole: bool, window=(-1000.0, 2000.0), index=3) -> records.SliceRecord:
-    codes, scale, offset = records.quantise(array, whole=whole)
+def record_of(array: np.ndarray, *, integer: bool, window=(-1000.0, 2000.0), index=3) -> records.SliceRecord:
+    codes, scale, offset = records.quantise(array, integer=integer)
     return records.SliceRecord("sub-01", "sub-01_ct", index, window, scale, offset, codes)
 
 
@@ -20,33 +20,33 @@ def hounsfield(shape=(16, 16)) -> np.ndarray:
 
 
 def test_hu_come_back_exactly():
-    record = records.decode(records.encode(record_of(hounsfield(), whole=True)))
+    record = records.decode(records.encode(record_of(hounsfield(), integer=True)))
     np.testing.assert_array_equal(record.intensities(), hounsfield())
     assert (record.subject, record.volume, record.index, record.window) == ("sub-01", "sub-01_ct", 3, (-1000.0, 2000.0))
     assert record.codes.dtype == np.uint16
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_fractions_come_back_to_a_65535th_of_their_range(whole):
+@pytest.mark.parametrize("integer", [True, False])
+def test_fractions_come_back_to_a_65535th_of_their_range(integer):
     array = 1e5 * np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
-    restored = record_of(array, whole=whole).intensities()  # a range too wide for steps of 1
+    restored = record_of(array, integer=integer).intensities()  # a range too wide for steps of 1
     np.testing.assert_allclose(restored, array, atol=0.51 * np.ptp(array) / 65535)
 
 
 def test_one_value_everywhere_comes_back():
-    np.testing.assert_array_equal(record_of(np.full((4, 4), 0.3, np.float32), whole=False).intensities(), np.float32(0.3))
+    np.testing.assert_array_equal(record_of(np.full((4, 4), 0.3, np.float32), integer=False).intensities(), np.float32(0.3))
 
 
 def test_the_image_is_the_window_clipped():
     array = np.array([[-1024, -1000, 500, 2000, 3000]], np.float32)
-    image = record_of(array, whole=True).image()
+    image = record_of(array, integer=True).image()
     np.testing.assert_allclose(image, [[-1, -1, 0, 1, 1]], atol=1e-6)
     assert image.dtype == np.float32
 
 
 def test_a_shard_gives_its_records_back_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "v.arrayrecord"
-    records.write_shard(path, (record_of(hounsfield() - i, whole=True, index=i) for i in range(5)))
+    records.write_shard(path, (record_of(hounsfield() - i, integer=True, index=i) for i in range(5)))
     for index, record in enumerate(records.read_shard(path)):
         assert record.index == index
         np.testing.assert_array_equal(record.intensities(), hounsfield() - index)
@@ -55,7 +55,7 @@ def test_a_shard_gives_its_records_back_and_leaves_nothing_else(tmp_path):
 
 def test_a_shard_appears_only_when_complete(tmp_path):
     def broken():
-        yield record_of(hounsfield(), whole=True)
+        yield record_of(hounsfield(), integer=True)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -65,17 +65,17 @@ def test_a_shard_appears_only_when_complete(tmp_path):
 
 def test_a_shard_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.*cannot be written"):
-        records.write_shard(tmp_path / "nowhere" / "v.arrayrecord", [record_of(hounsfield(), whole=True)])
+        records.write_shard(tmp_path / "nowhere" / "v.arrayrecord", [record_of(hounsfield(), integer=True)])
 
 
 def test_a_cut_shard_and_a_damaged_record_are_named(tmp_path):
     path = tmp_path / "v.arrayrecord"
-    records.write_shard(path, [record_of(hounsfield((256, 256)), whole=True, index=i) for i in range(5)])
+    records.write_shard(path, [record_of(hounsfield((256, 256)), integer=True, index=i) for i in range(5)])
     path.write_bytes(path.read_bytes()[:-70000])
     with pytest.raises(UserError, match="missing or damaged shard"):
         list(records.read_shard(path))
     with pytest.raises(ValueError, match="not a record"):
-        records.decode(records.encode(record_of(hounsfield(), whole=True))[:-10])
+        records.decode(records.encode(record_of(hounsfield(), integer=True))[:-10])
 
 
 def test_shards_are_listed_sorted_and_must_exist(tmp_path):

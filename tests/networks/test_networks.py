@@ -136,8 +136,8 @@ def test_a_logit_sees_its_patch_and_nothing_else(layers, patch):
         middle = logits.shape[1] // 2
         return logits[0, middle, middle]
 
-    seen = np.asarray(jax.jit(jax.grad(one_logit))(x))[0, ..., 0] != 0
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    field = np.asarray(jax.jit(jax.grad(one_logit))(x))[0, ..., 0] != 0
+    rows, columns = np.flatnonzero(field.any(1)), np.flatnonzero(field.any(0))
     assert rows[-1] - rows[0] + 1 == patch
     assert columns[-1] - columns[0] + 1 == patch
 

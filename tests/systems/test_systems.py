@@ -250,18 +250,18 @@ def test_phases_are_shares_of_the_run_in_whole_dispatches(tiny_config):
 @pytest.mark.slow
 def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(tiny_config, tmp_path):
     """Uses the context encoder, the quickest to compile of the systems with a discriminator."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     shares = {"train__generator_alone": 0.25, "train__discriminators_alone": 0.25}
     built = build.build_experiment(tiny_config("context_encoder", train__steps=8, train__keep=9, **shares))
-    loop.train(built, whole)
-    loop.train(replace(built, training=replace(built.training, steps=4)), parts)
-    loop.train(built, parts)
+    loop.train(built, uninterrupted)
+    loop.train(replace(built, training=replace(built.training, steps=4)), interrupted)
+    loop.train(built, interrupted)
 
     initial = loop.InitialState(built)
     like = initial.values()
     with (
-        run_folder.open_checkpoints(built.training, whole) as checkpoints,
-        run_folder.open_checkpoints(built.training, parts) as resumed,
+        run_folder.open_checkpoints(built.training, uninterrupted) as checkpoints,
+        run_folder.open_checkpoints(built.training, interrupted) as resumed,
     ):
         states = [like, *(checkpoints.restore(step, like)[0] for step in (2, 4, 6, 8))]
         again = resumed.restore(8, like)[0]
@@ -270,8 +270,8 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
     sides = [(state.generator.params, state.discriminators["local"].params) for state in states]
     movements = [tuple(map(moved, before, after)) for before, after in itertools.pairwise(sides)]
     assert movements == [(True, False), (False, True), (True, True), (True, True)]
-    assert evaluate_run(built, whole)["system"] == "context_encoder"
-    assert (whole / "evaluation" / "examples.png").exists()
+    assert evaluate_run(built, uninterrupted)["system"] == "context_encoder"
+    assert (uninterrupted / "evaluation" / "examples.png").exists()
 
 
 def moved(before, after):
