@@ -1,4 +1,4 @@
-"""The console command: `ipmedgan WORD FLAGS` runs the module of that word as `python -m` does.
+"""The console command: `ipmedgan WORD FLAGS` runs the module of that word, as `python -m` does.
 
 ipmedgan train --config=small --workdir=runs/mri
 ipmedgan train --help
@@ -24,7 +24,7 @@ def main() -> NoReturn:
         print(overview())
         sys.exit(0)
     if word not in MODULES:
-        print(f"error: ipmedgan {word}: {_no_command(word)}", file=sys.stderr)
+        print(f"error: ipmedgan {word}: {_describe_unknown(word)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     sys.argv = [f"ipmedgan {word}", *rest]
     runpy.run_module(f"ipmedgan_jax.{MODULES[word]}", run_name="__main__")
@@ -32,7 +32,7 @@ def main() -> NoReturn:
 
 
 def overview() -> str:
-    """The commands, each with the first line of its docstring."""
+    """Returns the list of commands, each with the first line of its docstring."""
     lines = ["Adversarial inpainting of medical images.", "", "  ipmedgan COMMAND --FLAG=VALUE ...", "", "commands:"]
     for word, module in MODULES.items():
         description = (importlib.import_module(f"ipmedgan_jax.{module}").__doc__ or "").strip().splitlines()[0]
@@ -41,7 +41,7 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def _no_command(word: str) -> str:
+def _describe_unknown(word: str) -> str:
     words = {module: word for word, module in MODULES.items()}
     found = words.get(word) or spelling.nearest(word, MODULES)
     if found:

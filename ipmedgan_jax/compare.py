@@ -1,11 +1,16 @@
-"""Sets evaluated runs side by side: the paper's Table I and Figure 2 on your own data, with intervals and paired tests.
+"""Compares evaluated runs: the paper's Table I and Figure 2 on your own data, with intervals and paired tests.
 
   python -m ipmedgan_jax.compare runs/mri runs/glcic runs/telea --output=results/mri
 
-Writes OUTPUT/table.md (over the hole, paired differences, by foreground, over the whole image, beside the paper's printed
-numbers), table.csv, table.tex, figure.png (context, each system's fill, image) and subjects.png (each subject's scores).
-All runs must have been scored on the same holes of the same data; one that was not, or whose files are missing or do not
-agree with each other, is named and left out, and the command, its work done, ends with exit code 2.
+Writes to OUTPUT:
+  table.md      scores over the hole, paired differences, scores by foreground and over the whole image, and the paper's
+                printed numbers
+  table.csv, table.tex
+  figure.png    context, each system's fill, image
+  subjects.png  each subject's scores
+
+All runs must be scored on the same holes of the same data. A run that is not, or whose files are missing or inconsistent, is
+named and left out. The command then compares the other runs and ends with exit code 2.
 """
 
 from pathlib import Path
@@ -24,10 +29,12 @@ def main(arguments: list[str]) -> None:
     for reason in left_out:
         logging.warning("left out: %s", reason)
     if not runs:
-        raise UserError("no run left to compare: evaluate them first with python -m ipmedgan_jax.evaluate")
+        raise UserError("no run left to compare: evaluate the runs first with python -m ipmedgan_jax.evaluate")
     reference = evaluated_runs.find_reference(runs, flags.FLAGS.reference)
     if reference is None:
-        logging.warning("no run or system is called %s: no table of differences (--reference)", flags.FLAGS.reference)
+        logging.warning(
+            "no run or system is named %s (--reference): the table of differences is left out", flags.FLAGS.reference
+        )
     try:
         comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
     except OSError as error:
@@ -35,14 +42,16 @@ def main(arguments: list[str]) -> None:
     print(comparison_tables.hole_table(runs).markdown())
     print(f"written to {output}")
     if left_out:
-        raise UserError(f"{len(left_out)} of {len(arguments)} runs left out, see above")
+        raise UserError(f"{len(left_out)} of {len(arguments)} runs left out; see the warnings above")
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "the folder that the tables and pictures go to")
-    flags.DEFINE_string("reference", "ipmedgan", "the run that differences are taken from: its folder's name or its system")
-    flags.DEFINE_integer("cases", 4, "rows of figure.png", lower_bound=1)
-    flags.DEFINE_string("caption", "", "a sentence for the tables: how long, on what and where the systems were trained")
+    flags.DEFINE_string("output", None, "folder for the tables and figures")
+    flags.DEFINE_string(
+        "reference", "ipmedgan", "run that paired differences are taken from: its folder's name or its system"
+    )
+    flags.DEFINE_integer("cases", 4, "number of rows of figure.png", lower_bound=1)
+    flags.DEFINE_string("caption", "", "sentence for the tables, for example on the data and length of training")
 
 
 if __name__ == "__main__":

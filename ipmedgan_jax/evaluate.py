@@ -3,10 +3,15 @@
   python -m ipmedgan_jax.evaluate --workdir=runs/mri
   python -m ipmedgan_jax.evaluate --config=mri --config.data.dir=data/mri --system=telea --workdir=runs/telea
 
-Writes WORKDIR/evaluation/: metrics.json (means and 95 % intervals over subjects, over the hole and the whole image),
-subjects.csv, slices.csv, fills.npz (what was filled in) and examples.png. Every system is scored on the same holes. --system:
-surround_mean, telea, navier_stokes, biharmonic, laplace, rbf or shift_map; without it, the run in --workdir, by its own
-config.json unless --config is given; --data_dir says where its data are now.
+Writes to WORKDIR/evaluation:
+  metrics.json              means and 95 % intervals over subjects, over the hole and over the whole image
+  subjects.csv, slices.csv  scores of each subject and of each slice
+  fills.npz                 the filled holes
+  examples.png              some of the slices
+
+Every system is scored on the same holes. Without --system, the run in --workdir is scored, with its own config.json unless
+--config is given; --data_dir names the new folder of data that have moved. --system scores a classical fill: surround_mean,
+telea, navier_stokes, biharmonic, laplace, rbf or shift_map.
 """
 
 from pathlib import Path
@@ -21,7 +26,7 @@ from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
-    """Imports what takes long only here, so that --help does not wait for it."""
+    """Scores a run or a classical fill; slow imports are here so that --help does not wait for them."""
     runtime.set_up()
     from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
@@ -31,11 +36,13 @@ def main() -> None:
     workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
     processes.start({"workdir": str(workdir), "system": system} | (saved_config.shared_settings(config) if config else {}))
     if config and flags.FLAGS.data_dir:
-        raise UserError("--data_dir is for a run's own config; with --config give --config.data.dir")
+        raise UserError("--data_dir changes a run's own config; with --config, give --config.data.dir")
     if system is not None and system not in FILLS:
-        raise UserError(f"--system={system}: wanted one of {', '.join(FILLS)}; a trained system is named by its --workdir")
+        raise UserError(
+            f"--system={system}: expected one of {', '.join(FILLS)}; for a trained system, give its --workdir alone"
+        )
     if system is not None and config is None:
-        raise UserError("--system needs --config, which says what data to score it on")
+        raise UserError("--system needs --config, which names the data to score it on")
     built = processes.run_on_all(
         lambda: build.build_experiment(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
     )
@@ -46,8 +53,8 @@ def main() -> None:
         evaluate_classical(built, system, workdir)
 
 
-def _config_of_run() -> dict[str, Any]:
-    """For --print_config."""
+def _read_run_config() -> dict[str, Any]:
+    """Returns the config of the run in --workdir, for --print_config."""
     from ipmedgan_jax.experiment import run_folder
 
     if flags.FLAGS.workdir is None:
@@ -57,10 +64,10 @@ def _config_of_run() -> dict[str, Any]:
 
 def define_flags() -> None:
     ranks.define_flags()
-    config_flag.define("the settings; a run has its own", saved=_config_of_run)
-    flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, where its evaluation goes")
-    flags.DEFINE_string("data_dir", None, "where a run's prepared data are, if they have moved")
-    flags.DEFINE_string("system", None, "the classical fill to score instead of a run, see above")
+    config_flag.define("settings; by default the run's own", saved=_read_run_config)
+    flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, the folder for its evaluation")
+    flags.DEFINE_string("data_dir", None, "folder of the run's prepared data, if they have moved")
+    flags.DEFINE_string("system", None, "classical fill to score instead of a run, for example telea; the list is above")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Writes a run's generator as one folder that `inpaint --model` runs without the run, its config or its training code.
+"""Exports a run's generator to a folder that `inpaint --model` runs without the run, its config or the training code.
 
   python -m ipmedgan_jax.export --workdir=runs/mri --output=models/mri
   python -m ipmedgan_jax.inpaint --model=models/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
 
-In it: the program (StableHLO, for CPUs and NVIDIA GPUs), the weights, intensity and grid settings, and a model card.
+The folder holds the program (StableHLO, for CPUs and NVIDIA GPUs), the weights, the intensity and grid settings, and a model
+card.
 """
 
 from pathlib import Path
@@ -29,9 +30,11 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "the run")
-    flags.DEFINE_string("output", None, "the folder to write; it must not exist")
-    flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")
+    flags.DEFINE_string("workdir", None, "the run's folder")
+    flags.DEFINE_string("output", None, "folder to write; it must not exist")
+    flags.DEFINE_enum(
+        "checkpoint", "best", ["best", "latest"], "checkpoint of the run: the best by validation, or the latest"
+    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""Fills the masked part of scans with what a trained run makes of the rest; every other voxel stays as it is, bit for bit.
+"""Fills the masked voxels of scans with a trained generator; every other voxel stays bit-identical.
 
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image='in/**/*_FLAIR.nii.gz' --mask='in/**/*_mask.nii.gz' --output=out
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --finder=runs/mri-finder --image=in.nii.gz --output=out.nii.gz
 
-An image is a NIfTI file, or the folder of a DICOM series, and then so is the output. The output has its image's grid, type,
-scaling and header. Beside it lies a JSON file: what was filled, with what, and every warning. Several images (a pattern, a
-folder, or a comma list) go to a folder, as NAME_desc-inpainted_SUFFIX; each one's mask is the one file with its BIDS entities
-or its name. What a --finder took for damage goes to OUTPUT_mask.nii.gz, or to --mask_output. Not for diagnosis.
-Several processes divide the images among them, without a connection: --shard=3/8 does the third of eight shares.
+An image is a NIfTI file or the folder of a DICOM series; the output is of the same kind. The output keeps the image's grid,
+type, scaling and header. A JSON file beside it records the filled voxels, the generator and every warning.
+
+Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
+of each image is the one file with its BIDS entities or its name.
+
+With --finder, the mask is the damage that the finder detects. It is written to OUTPUT_mask.nii.gz or to --mask_output.
+
+Several processes can divide the images without a connection: --shard=3/8 fills the third of eight shares.
+
+Not for diagnosis.
 """
 
 import math
@@ -32,7 +38,7 @@ def main() -> None:
 
 
 def fill() -> None:
-    """Fills this process's share of the images that the flags name."""
+    """Fills this process's share of the images that the flags name; UserError for flags that do not fit together."""
     from ipmedgan_jax.imaging import nifti
     from ipmedgan_jax.imaging.grids import PLANES
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
@@ -45,9 +51,9 @@ def fill() -> None:
     if sum(source is not None for source in (given.mask, given.mask_above_hu, given.finder)) != 1:
         raise UserError("expected one of --mask, --mask_above_hu and --finder")
     if given.samples == 1 or given.samples < 0:
-        raise UserError(f"--samples={given.samples}: expected 0, or at least 2 to have a deviation")
+        raise UserError(f"--samples={given.samples}: expected 0, or at least 2 for a standard deviation")
     if given.mask_output is not None and not given.mask_output.endswith(nifti.SUFFIXES):
-        raise UserError(f"--mask_output={given.mask_output}: expected a .nii or .nii.gz file, for one image alone")
+        raise UserError(f"--mask_output={given.mask_output}: expected a .nii or .nii.gz file, for a single image")
     cohort = Cohort(
         image=given.image,
         mask=given.mask,
@@ -66,12 +72,12 @@ def fill() -> None:
 
 
 def _mask_choice() -> "MaskChoice":
-    """From the flags."""
+    """Returns the selection of voxels that the flags name; UserError for a bad value."""
     from ipmedgan_jax.inpainting.scan import MaskChoice
 
     given = flags.FLAGS
     if given.mask_labels and given.mask is None:
-        raise UserError("--mask_labels is for a --mask")
+        raise UserError("--mask_labels needs a --mask")
     if not all(label.isdecimal() and int(label) for label in given.mask_labels):
         raise UserError(f"--mask_labels={','.join(given.mask_labels)}: expected whole numbers above 0, for example 1,4")
     if not 0 <= given.dilate_mm < math.inf:
@@ -81,21 +87,33 @@ def _mask_choice() -> "MaskChoice":
 
 def define_flags() -> None:
     ranks.define_shard_flag()
-    flags.DEFINE_string("workdir", None, "the run whose generator fills")
-    flags.DEFINE_string("model", None, "or the folder that ipmedgan_jax.export wrote")
-    flags.DEFINE_string("image", None, "a NIfTI file; or a folder, a pattern or a list, then --output is a folder")
+    flags.DEFINE_string("workdir", None, "folder of the run whose generator fills")
+    flags.DEFINE_string("model", None, "instead of --workdir: folder that ipmedgan_jax.export wrote")
+    flags.DEFINE_string(
+        "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"
+    )
     flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder, a pattern or a list")
-    flags.DEFINE_string("output", None, "the file to write, .nii or .nii.gz; or a folder")
-    flags.DEFINE_list("mask_labels", [], "of a mask with several labels: those to be filled, for example 1,4")
-    flags.DEFINE_float("mask_above_hu", None, "instead of --mask: fill what is brighter than this, in a CT")
-    flags.DEFINE_string("finder", None, "instead of --mask: a run of the system `finder`; fill what it takes for damage")
-    flags.DEFINE_string("mask_output", None, "a NIfTI file for what was filled; with --finder OUTPUT_mask.nii.gz otherwise")
-    flags.DEFINE_float("dilate_mm", 0.0, "fill what lies so near to the mask, too")
-    flags.DEFINE_list("planes", ["axial"], "axial, coronal, sagittal: several give the mean of their fills")
-    flags.DEFINE_integer("samples", 0, "so many more fills, whose standard deviation goes to OUTPUT_std.nii.gz; at least 2")
-    flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "which of the run's checkpoints")
-    flags.DEFINE_boolean("strict", False, "warnings are errors")
-    flags.DEFINE_boolean("overwrite", False, "replace outputs that exist")
+    flags.DEFINE_string("output", None, "file to write, .nii or .nii.gz; for several images or a DICOM series, a folder")
+    flags.DEFINE_list("mask_labels", [], "labels of the mask to fill, for example 1,4; needed for a mask of several labels")
+    flags.DEFINE_float(
+        "mask_above_hu", None, "instead of --mask: fill voxels of a CT above this value, for example 3000 for metal"
+    )
+    flags.DEFINE_string(
+        "finder", None, "instead of --mask: folder of a run of the system `finder`; fill the damage it detects"
+    )
+    flags.DEFINE_string(
+        "mask_output", None, "NIfTI file for the filled voxels of one image; with --finder, OUTPUT_mask.nii.gz"
+    )
+    flags.DEFINE_float("dilate_mm", 0.0, "also fill voxels within this distance of the mask")
+    flags.DEFINE_list("planes", ["axial"], "any of axial, coronal, sagittal; the fills of several planes are averaged")
+    flags.DEFINE_integer(
+        "samples", 0, "number of varied fills, 0 or at least 2; their standard deviation goes to OUTPUT_std.nii.gz"
+    )
+    flags.DEFINE_enum(
+        "checkpoint", "best", ["best", "latest"], "checkpoint of the run: the best by validation, or the latest"
+    )
+    flags.DEFINE_boolean("strict", False, "treat warnings as errors")
+    flags.DEFINE_boolean("overwrite", False, "replace existing outputs")
 
 
 if __name__ == "__main__":

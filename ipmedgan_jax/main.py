@@ -3,10 +3,12 @@
   python -m ipmedgan_jax.main --config=mri --workdir=runs/mri --config.data.dir=data/mri
   python -m ipmedgan_jax.main --config=configs/ct.py:medgan --workdir=runs/medgan --config.train.batch_size=4
 
---config=NAME[:SYSTEM] names the settings (configs/base.py explains every one) and the system: ipmedgan (default),
-ipmedgan_plus, medgan, context_encoder, glcic, glcic_cited, unet or finder.
-A single setting is changed with --config.KEY=VALUE. Without data.dir the built-in head phantom is used. Ctrl-C saves a
-checkpoint and exits with 130 (SIGTERM: 143); the same command resumes from there. Results: WORKDIR/evaluation/.
+--config=NAME[:SYSTEM] names the settings (configs/base.py explains each) and the system: ipmedgan (default), ipmedgan_plus,
+medgan, context_encoder, glcic, glcic_cited, unet or finder. --config.KEY=VALUE changes one setting. Without data.dir the run
+uses the built-in head phantom.
+
+Ctrl-C saves a checkpoint and exits with 130 (SIGTERM: 143); the same command resumes from it. Results are written to
+WORKDIR/evaluation.
 """
 
 import signal
@@ -38,13 +40,13 @@ def main() -> None:
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
         raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))
     if outcome is loop.Outcome.OUT_OF_TIME:
-        logging.info("train.minutes are over: the same command goes on; the test subjects have not been looked at")
+        logging.info("train.minutes are over; the same command resumes the run; the test subjects have not been evaluated")
         return
     evaluate_run(built, workdir)
 
 
 def default_workdir() -> str:
-    """`runs/ct` for configs/ct.py, `runs/ct-medgan` for configs/ct.py:medgan."""
+    """Returns `runs/ct` for configs/ct.py and `runs/ct-medgan` for configs/ct.py:medgan."""
     name, _, system = config_flag.given().rpartition("/")[2].partition(":")
     return f"runs/{name.removesuffix('.py')}{'-' if system else ''}{system}"
 
@@ -52,8 +54,8 @@ def default_workdir() -> str:
 def define_flags() -> None:
     config_flag.define()
     ranks.define_flags()
-    flags.DEFINE_string("workdir", None, "the run's folder, made if it is not there; default runs/CONFIG[-SYSTEM]")
-    flags.DEFINE_boolean("dry_run", False, "print parameters, memory, steps and hours by a few steps, and train nothing")
+    flags.DEFINE_string("workdir", None, "the run's folder, created if missing; by default runs/CONFIG[-SYSTEM]")
+    flags.DEFINE_boolean("dry_run", False, "time a few steps and print parameters, memory, steps and hours; save nothing")
 
 
 if __name__ == "__main__":

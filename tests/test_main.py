@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and what is evaluated."""
+"""The end of a command: exit codes and evaluation."""
 
 import contextlib
 import subprocess
@@ -22,7 +22,7 @@ from ipmedgan_jax.training.loop import Outcome
     [
         (Outcome.INTERRUPTED, 130, 0),
         (Outcome.TERMINATED, 143, 0),
-        (Outcome.OUT_OF_TIME, 0, 0),  # the test subjects are looked at when a run is finished, not before
+        (Outcome.OUT_OF_TIME, 0, 0),  # the test subjects are evaluated only when a run is finished
         (Outcome.FINISHED, 0, 1),
         (Outcome.ALREADY_DONE, 0, 1),
     ],

@@ -1,4 +1,4 @@
-"""The user's cache: what was fetched or made once, compiled programs among it."""
+"""The user's cache folder, for fetched files and compiled programs."""
 
 import hashlib
 import platform
@@ -8,15 +8,15 @@ import platformdirs
 
 
 def folder() -> Path:
-    """`ipmedgan_jax` in $XDG_CACHE_HOME, or in the system's place for caches, on Linux ~/.cache; it may not exist yet."""
+    """Returns `ipmedgan_jax` in $XDG_CACHE_HOME or in the system's cache folder (~/.cache on Linux); it may not exist yet."""
     return platformdirs.user_cache_path("ipmedgan_jax")
 
 
 def processor() -> str:
-    """Names the machine's instruction set, which compiled programs depend on."""
+    """Returns a name for the processor's instruction set, which compiled programs depend on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        described = next(line for line in lines if line.startswith(("flags", "Features")))
+        features = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
-        described = platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(described.encode()).hexdigest()[:8]}"
+        features = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""How every command starts and ends: absl flags in, exit code out, errors as one line."""
+"""Start and end of every command: parsing of absl flags, one-line errors, exit codes."""
 
 import contextlib
 import logging as python_logging
@@ -18,11 +18,11 @@ from ipmedgan_jax.core.program import as_typed
 from ipmedgan_jax.core.spelling import suggestion
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 class Stopped(Exception):
-    """The command ended early, on request, with nothing lost."""
+    """Raised when a command ends early on request, with its work saved."""
 
     def __init__(self, exit_code: int):
         super().__init__(exit_code)
@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 class ShowFlag(flags.BooleanFlag):
-    """A flag like --help: where it is given, its text is printed instead of running the command."""
+    """A flag like --help: if it is given, its text is printed and the command does not run."""
 
     def __init__(self, name: str, text: Callable[[], str], help: str):
         super().__init__(name, False, help)
@@ -40,11 +40,16 @@ class ShowFlag(flags.BooleanFlag):
 def run_command(
     main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str] = (), *, arguments: str = ""
 ) -> NoReturn:
-    """Defines and parses the flags, calls `main` and exits: 0, a UserError's code, or 128 + signal when interrupted.
+    """Defines and parses the flags, calls `main` and exits with 0, a UserError's code, or 128 + signal if interrupted.
 
-    A `required` flag that is not given is a UserError. A command that takes `arguments` beside flags (the word names them)
-    gets them as a list, not empty; to others they are a UserError. Flags are defined here, not when a module is
-    imported, so that one command can use another's functions.
+    Flags are defined here, not when a module is imported, so that one command can use another's functions.
+
+    Args:
+      main: the command; its module's docstring is the text of --help.
+      define_flags: defines the command's flags.
+      required: names of flags that must be given; a missing one is a UserError.
+      arguments: for a command with positional arguments, their name in messages, with its verb. `main` gets them as a list
+        that is not empty. Without it, a positional argument is a UserError.
     """
     _log_plainly()
     known = set(flags.FLAGS)
@@ -73,13 +78,13 @@ def run_command(
 
 
 def _print(text: str) -> None:
-    """For a reader who may leave early, as `head` does."""
+    """Prints text, and ends quietly if the reader closes the pipe early, as `head` does."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     print(text)
 
 
 def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
-    """What is no flag. A bad flag is a UserError."""
+    """Parses the flags and returns the positional arguments; UserError for an unknown flag or a bad value."""
     try:
         _, *rest = flags.FLAGS(given)
         return rest
@@ -90,12 +95,12 @@ def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
         raise UserError(f"--{error.flagname}: no such flag{found or ', see --help'}") from error
     except UserError:
         raise
-    except Exception as error:  # of several kinds, for a value that does not fit
+    except Exception as error:  # absl and ml_collections raise several types for a bad value
         raise UserError(f"{error}, see --help") from error
 
 
 def _check_given(rest: list[str], required: Sequence[str], arguments: str) -> None:
-    """UserError for an argument or a flag too many or too few."""
+    """UserError for an unexpected or missing argument, or a missing required flag."""
     if rest and not arguments:
         raise UserError(f"unexpected argument {rest[0]!r}: every option is a --flag, see --help")
     if arguments and not rest:
@@ -106,7 +111,10 @@ def _check_given(rest: list[str], required: Sequence[str], arguments: str) -> No
 
 
 FAILED_FILE = "IPMEDGAN_FAILED_FILE"
-"""Names a file for the error of a process that a person has to help: srun's exit code may be another process's."""
+"""Environment variable that names a file for the error of a process, unless a retry may help.
+
+A launcher reads that file, because srun's exit code may be another process's.
+"""
 
 
 def _fail(error: UserError) -> NoReturn:
@@ -118,7 +126,7 @@ def _fail(error: UserError) -> NoReturn:
 
 
 class _Plain(python_logging.Formatter):
-    """`12:34:56 message`, warnings marked as such."""
+    """Formats records as `12:34:56 message`, with the level before warnings and errors."""
 
     def format(self, record: python_logging.LogRecord) -> str:
         level = "" if record.levelno <= python_logging.INFO else f"{record.levelname.lower()}: "
@@ -126,24 +134,24 @@ class _Plain(python_logging.Formatter):
 
 
 def _log_plainly() -> None:
-    """absl's log to standard error, plainly; of the libraries only what is wrong."""
+    """Sends absl's log to standard error in the plain format; of libraries, only warnings and errors."""
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(_Plain())
-    for part in python_logging.getLogger().handlers:
-        part.addFilter(_is_ours_or_a_warning)
+    for root_handler in python_logging.getLogger().handlers:
+        root_handler.addFilter(_is_ours_or_a_warning)
 
 
 _OURS = str(Path(ipmedgan_jax.__file__).parent) + os.sep
 
 _EXPECTED = "Requested `tracked_metric`; did not provide metrics."
-"""Orbax warns so at every checkpoint between two validations."""
+"""Orbax's warning at every checkpoint between two validations, which have no metrics by design."""
 
 
 def _is_ours_or_a_warning(record: python_logging.LogRecord) -> bool:
-    """Libraries log their inner workings through absl and logging alike."""
+    """Whether a record comes from this package, or is a library's warning; libraries log details through absl and logging."""
     if record.pathname.startswith(_OURS):
         return True
     return record.levelno >= python_logging.WARNING and record.msg != _EXPECTED

@@ -12,9 +12,9 @@ from typing import Any
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; what is written there takes the place of `path`, unless something is raised.
+    """Yields a temporary path beside `path`; on exit the file written there replaces `path`, unless an exception was raised.
 
-    No other process gets the same name: of several that write one file at once, the last one's stands, complete.
+    The temporary name is unique to the process. If several processes write one file at once, the last complete one stays.
     """
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
@@ -27,9 +27,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` to write to; it takes the place of `path`, unless something is raised.
+    """Yields an empty temporary folder beside `path`; on exit it is renamed to `path`, unless an exception was raised.
 
-    `path` must not exist. What a killed process left unfinished is removed first.
+    `path` must not exist. The unfinished folder of a killed process is removed first.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -42,16 +42,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, atomically."""
+    """Writes JSON atomically."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def create_json(path: Path, content: Any) -> bool:
-    """Writes JSON, atomically, unless the file exists. Of several processes that do so at once one succeeds: True."""
+    """Writes JSON atomically if the file does not exist; returns whether it did. One of several processes succeeds."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.link(unfinished, path)  # unlike a rename, it fails where the file exists
+        os.link(unfinished, path)  # unlike a rename, this fails if the file exists
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
@@ -64,6 +64,6 @@ def create_json(path: Path, content: Any) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text as UTF-8, atomically."""
+    """Writes text as UTF-8 atomically."""
     with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The text of --help: what a command does, and of each flag the type, the choices, the unit and the default."""
+"""The text of --help: a command's description, and the type, choices, unit and default of each flag."""
 
 import re
 import textwrap
@@ -8,24 +8,24 @@ from typing import Any
 from absl import flags
 
 UNITS = {"_mm": "millimetres", "_hu": "HU"}
-"""A flag of a unit has it at the end of its name."""
+"""Units by the ending of a flag's name."""
 
 WIDTH = 118
 
 
 def help_text(description: str, defined: Iterable[flags.Flag], required: Collection[str]) -> str:
-    """The command's description, then its flags by name."""
+    """Returns the command's description, followed by its flags in alphabetical order."""
     lines = [description.strip(), "", "flags:"]
     for flag in sorted(defined, key=lambda flag: flag.name):
         lines.append(f"  --{flag.name}: {kind_of(flag)}; {'required' if flag.name in required else default_of(flag)}")
-        explanation = re.sub(r"^<[^>]*>: ", "", flag.help or "")  # absl's list of choices
+        explanation = re.sub(r"^<[^>]*>: ", "", flag.help or "")  # absl puts the choices there; `kind_of` prints them
         for line in explanation.splitlines():
             lines += textwrap.wrap(line, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 
 
 def kind_of(flag: flags.Flag) -> str:
-    """A flag's type, with its choices, its bounds and its unit."""
+    """Returns a flag's choices, or its type with its unit and bounds."""
     parser: Any = flag.parser
     if choices := getattr(parser, "enum_values", None):
         return " | ".join(choices)
@@ -38,7 +38,7 @@ def kind_of(flag: flags.Flag) -> str:
 
 
 def default_of(flag: flags.Flag) -> str:
-    """The value of a flag that is not given."""
+    """Returns the default of a flag, or `optional` if it has none."""
     if flag.default is None:
         return "optional"
     value = flag.default

@@ -1,4 +1,4 @@
-"""How the user started this process: `ipmedgan train` or `python -m ipmedgan_jax.main`."""
+"""The words of the console command, and messages in the form in which the user started the process."""
 
 import re
 import sys
@@ -12,11 +12,11 @@ MODULES = {
     "export": "export",
     "vgg19": "vgg19",
 }
-"""The words of the console command, in the order a project needs them, and the modules that they run."""
+"""The words of the console command, in the order of a project, and the modules that they run."""
 
 
 def as_typed(text: str) -> str:
-    """The text with its `python -m ipmedgan_jax.MODULE` written as the words of the console command, if that was typed."""
+    """Replaces `python -m ipmedgan_jax.MODULE` in a text by `ipmedgan WORD`, if the user typed the console command."""
     if not sys.argv[0].startswith("ipmedgan "):
         return text
     words = {module: word for word, module in MODULES.items()}

@@ -1,7 +1,7 @@
-"""Which process of how many this is: by flags, or by the variables of SLURM, Open MPI and Kubernetes.
+"""Rank and number of processes, from flags or from the environment of SLURM, Open MPI or Kubernetes.
 
-Processes that train together need a connection, and so the address of the first (`find_place`). Processes that divide a
-command's files need none (`Shard`).
+Processes that train together need a connection, and therefore the address of process 0 (`given_place`). Processes that
+divide a command's files need none (`Shard`).
 """
 
 import contextlib
@@ -21,22 +21,22 @@ T = TypeVar("T")
 _RANK_AND_COUNT = (
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),  # of a Kubernetes Indexed Job, whose author has to set the second
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),  # Kubernetes Indexed Job; the Job's author must set the second
 )
 
 
 def scheduled_rank() -> tuple[int | None, int | None]:
-    """Rank and count in SLURM, Open MPI or Kubernetes; None for what is not known."""
+    """Returns rank and number of processes in SLURM, Open MPI or Kubernetes; None for each that is unknown."""
     for rank_name, count_name in _RANK_AND_COUNT:
-        rank, count = _whole_number(rank_name), _whole_number(count_name)
-        # A SLURM batch script has a rank too, but is no task of a step.
+        rank, count = _read_number(rank_name), _read_number(count_name)
+        # SLURM gives a batch script a rank too, although it is not a task of a step.
         if rank is not None and (count is not None or rank_name != "SLURM_PROCID"):
             return rank, count
     return None, None
 
 
-def _whole_number(variable: str) -> int | None:
-    """Of the environment; None where it is not set."""
+def _read_number(variable: str) -> int | None:
+    """Reads a whole number from an environment variable; None if it is not set."""
     value = os.environ.get(variable)
     if value is not None and not value.isdecimal():
         raise UserError(f"{variable}={value} in the environment: expected a whole number")
@@ -48,24 +48,31 @@ def _whole_number(variable: str) -> int | None:
 
 @dataclass(frozen=True)
 class Shard:
-    """Share `index`, from 0, of `count`."""
+    """One of `count` equal shares of a command's files; `index` starts at 0."""
 
     index: int = 0
     count: int = 1
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Every `count`-th item."""
+        """Returns every `count`-th item, from `index` on."""
         return items[self.index :: self.count]
 
 
 def define_shard_flag() -> None:
     flags.DEFINE_string(
-        "shard", None, "do one of several equal shares: 3/8 is the third of eight; found in SLURM, Open MPI and Kubernetes"
+        "shard",
+        None,
+        "which of several equal shares to do, for example 3/8 for the third of eight; by default from SLURM, Open MPI or "
+        "Kubernetes, else all",
     )
 
 
 def given_shard() -> Shard:
-    """By the flag, or else by a SLURM array, a SLURM step, Open MPI or a Kubernetes Job; all of it without any of them."""
+    """Returns this process's shard.
+
+    The flag decides. Without it, a SLURM array, a SLURM step, Open MPI or a Kubernetes Job decides. Without any of these
+    the shard is everything. UserError if the flag or the environment is incomplete or out of range.
+    """
     given = flags.FLAGS.shard
     if given is not None:
         match = re.fullmatch(r"(\d+)/(\d+)", given)
@@ -74,30 +81,34 @@ def given_shard() -> Shard:
         return Shard(int(match[1]) - 1, int(match[2]))
     rank, count = scheduled_rank()
     if rank is not None and count is None:
-        raise UserError("JOB_COMPLETION_INDEX without JOB_COMPLETIONS: set that to the Job's completions, or give --shard")
+        raise UserError(
+            "JOB_COMPLETION_INDEX without JOB_COMPLETIONS: set JOB_COMPLETIONS to the Job's completions, or give --shard"
+        )
     if (rank or 0) >= (count or 1):
         raise UserError(f"rank {rank} of {count} in the environment: expected 0 to {(count or 1) - 1}; give --shard")
-    array_id, first, jobs = (_whole_number(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "COUNT"))
+    array_id, first, jobs = (_read_number(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "COUNT"))
     if array_id is None or first is None or jobs is None:
         return Shard(rank or 0, count or 1)
     if array_id - first >= jobs:
-        raise UserError("the numbers of the SLURM array have gaps: number it without, or give --shard")
-    return Shard((array_id - first) * (count or 1) + (rank or 0), jobs * (count or 1))  # its jobs may have several tasks
+        raise UserError("the numbers of the SLURM array have gaps: use consecutive numbers, or give --shard")
+    return Shard((array_id - first) * (count or 1) + (rank or 0), jobs * (count or 1))  # a job may have several tasks
 
 
 # ------------------------------------------------------------------ processes that train together
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("coordinator", None, "of several processes: HOST:PORT of the first; found in SLURM and Open MPI")
-    flags.DEFINE_integer("processes", None, "how many processes there are; found in SLURM and Open MPI")
-    flags.DEFINE_integer("process_id", None, "which of them this is, from 0; found in SLURM, Open MPI and Kubernetes")
+    flags.DEFINE_string("coordinator", None, "address of process 0, HOST:PORT; by default from SLURM or Open MPI")
+    flags.DEFINE_integer("processes", None, "number of processes; by default from SLURM or Open MPI, else 1")
+    flags.DEFINE_integer(
+        "process_id", None, "number of this process, starting at 0; by default from SLURM, Open MPI or Kubernetes"
+    )
 
 
 def given_place() -> tuple[str, int, int] | None:
-    """HOST:PORT of the first process, how many there are, and this one's rank; None for a process that is alone.
+    """Returns the address of process 0 (HOST:PORT), the number of processes and this one's rank; None for a single process.
 
-    By the flags; what they leave open, the scheduler says. UserError where something is missing or wrong.
+    Flags come first; the scheduler's environment gives the rest. UserError if a value is missing or wrong.
     """
     coordinator, count, rank = flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process_id
     scheduled, scheduled_count = scheduled_rank()
@@ -107,7 +118,8 @@ def given_place() -> tuple[str, int, int] | None:
     rank, count = scheduled if rank is None else rank, scheduled_count if count is None else count
     if coordinator is None or count is None or rank is None:
         found = {"--coordinator=HOST:PORT": coordinator, "--processes": count, "--process_id": rank}
-        raise UserError(f"missing, of one of several processes: {', '.join(flag for flag in found if found[flag] is None)}")
+        missing = ", ".join(flag for flag in found if found[flag] is None)
+        raise UserError(f"missing for a run of several processes: {missing}")
     if not coordinator.rpartition(":")[0] or not coordinator.rpartition(":")[2].isdecimal():
         raise UserError(f"--coordinator={coordinator}: expected HOST:PORT")
     if not 0 <= rank < count:
@@ -116,15 +128,15 @@ def given_place() -> tuple[str, int, int] | None:
 
 
 def _detected_coordinator() -> str | None:
-    """HOST:PORT as JAX finds it in SLURM and Open MPI 4.
+    """Returns HOST:PORT of process 0 in SLURM and Open MPI, or None if the environment does not give it.
 
-    Open MPI 5 does not say where the first process is, but where all are on one machine. For Kubernetes, JAX would have to
-    ask the API server, with a package and a right of its own.
+    JAX detects it in SLURM and Open MPI 4. Open MPI 5 does not give the host of process 0; if all processes are on one
+    machine, it is this one. In Kubernetes JAX would have to ask the API server, which needs another package and a permission.
     """
     from jax._src.clusters import OmpiCluster, SlurmCluster
 
     for cluster in (SlurmCluster, OmpiCluster):
-        with contextlib.suppress(RuntimeError):  # of JAX 0.12 in Open MPI 5
+        with contextlib.suppress(RuntimeError):  # JAX 0.12 raises it in Open MPI 5
             if cluster.is_env_present():
                 return cluster.get_coordinator_address(None, os.environ.get("JAX_COORDINATOR_PORT"))
     if os.environ.get("OMPI_COMM_WORLD_SIZE", "?") != os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE"):

@@ -1,7 +1,7 @@
-"""How a process runs: its heap, its compiled programs, its order of work. Every command calls `set_up` first.
+"""Process settings: heap, cache of compiled programs, CPU dispatch. Commands that run networks call `set_up` first.
 
-On a CPU, XLA takes and gives back its buffers at every step. glibc would return large blocks to the kernel at once, and the
-kernel hand them out anew, zeroed, 4 KiB at a time: a sixth of the time of a training step.
+On a CPU, XLA allocates and frees its buffers at every step. By default glibc returns large blocks to the kernel at once, and
+the kernel hands them out again zeroed, 4 KiB at a time. This takes a sixth of the time of a training step.
 """
 
 import ctypes
@@ -11,30 +11,30 @@ import os
 from ipmedgan_jax.core import cache
 
 COMPILED_LIMIT = 4 * 2**30
-"""Bytes of compiled programs kept; the least recently used go first."""
+"""Largest size of the cache of compiled programs, in bytes; the least recently used are removed first."""
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
-"""Names of glibc's <malloc.h>."""
+"""Parameters of `mallopt` in glibc's <malloc.h>."""
 
 _HUGE_PAGE = 2**21
 _MADV_HUGEPAGE = 14
 
 
 def set_up() -> None:
-    """Call before JAX is imported and threads start. Nothing here changes a result."""
+    """Sets up the process; must be called before JAX is imported and threads start. Results do not change."""
     keep_freed_memory()
     import jax
 
     keep_compiled()
-    # One step after the other on a CPU: two at once would only take turns there, with twice the memory.
+    # On a CPU two steps at once would only compete for the cores, and take twice the memory.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def keep_compiled() -> None:
-    """Keeps compiled programs for the next process, unless the user has chosen JAX's own settings for it.
+    """Turns on the cache of compiled programs, unless the user has set JAX's own cache folder.
 
-    A program is kept for the kind of processor it was compiled for: homes are shared between machines. A folder that
-    cannot be written costs a warning and the time to compile, nothing else.
+    The cache has one folder per kind of processor, because home folders are shared between machines. If the folder cannot be
+    written, JAX warns and compiles again; nothing else is lost.
     """
     import jax
 
@@ -44,15 +44,15 @@ def keep_compiled() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Gives what is free now back to the system: after a start that needed other blocks than the steps will."""
-    if libc := _glibc():
-        libc.malloc_trim(0)  # the heap's end too, with the mark it had
+    """Returns free memory to the system; called after start-up, whose blocks differ from those of the steps."""
+    if libc := _load_glibc():
+        libc.malloc_trim(0)  # this releases the end of the heap too, with its huge-page advice
         _ask_for_huge_pages(libc)
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc's malloc to use one growing heap of huge pages and to keep it; says whether it could."""
-    libc = _glibc()
+    """Makes glibc's malloc use one growing heap of huge pages and keep freed memory; returns whether it could."""
+    libc = _load_glibc()
     if libc is None:
         return False
     settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**28, _ARENA_MAX: 1}
@@ -62,8 +62,8 @@ def keep_freed_memory() -> bool:
     return kept
 
 
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is glibc; with another nothing is lost but time."""
+def _load_glibc() -> ctypes.CDLL | None:
+    """Returns the C library if it is glibc, else None; another library only costs time."""
     try:
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
         return libc if libc.mallopt and libc.malloc_trim else None
@@ -72,7 +72,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
-    """Grows the heap, without touching it, by most of what the machine has, marks that for huge pages, and frees it."""
+    """Advises huge pages for the heap: grows it by most of the machine's memory, untouched, advises, and frees it."""
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

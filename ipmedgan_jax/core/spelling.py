@@ -1,16 +1,16 @@
-"""The nearest right word for a misspelt one."""
+"""Suggestions for misspelt words."""
 
 import difflib
 from collections.abc import Iterable
 
 LIKENESS = 0.6
-"""Ratio of difflib's SequenceMatcher, 0 to 1, from which a word counts as a misspelling of another."""
+"""Smallest similarity, 0 to 1 by difflib's SequenceMatcher, at which a word counts as a misspelling of another."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, or None where none is like it.
+    """Returns the choice most similar to `word`, or None if none is similar.
 
-    Of a dotted name the last part alone may match, too: `steps` is like `train.steps`.
+    The last part of a dotted name may match alone: `steps` matches `train.steps`.
     """
     choices = list(choices)
     by_last_part = {choice.rpartition(".")[2]: choice for choice in reversed(choices)}
@@ -24,6 +24,6 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def suggestion(word: str, choices: Iterable[str], prefix: str = "") -> str:
-    """The end of an error message: `; did you mean PREFIXchoice?`, or nothing."""
+    """Returns the end of an error message, `; did you mean PREFIXchoice?`, or an empty string."""
     found = nearest(word, choices)
     return f"; did you mean {prefix}{found}?" if found else ""

@@ -1,4 +1,4 @@
-"""Warnings about scans unlike the training data: what a person should know before trusting a filled scan."""
+"""Warnings about scans unlike the training data, to be read before a filled scan is trusted."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Trained
 
 _FARTHEST = 1.5
-"""Times the trained spacing, or one part of it: beyond, a warning."""
+"""Largest factor, in either direction, between a scan's spacing and the training scans'; also between rows and columns."""
 
 _RING = 5
-"""Voxels: the surroundings of the mask."""
+"""Width in voxels of the ring around the mask whose intensities are checked."""
 
 _OUTSIDE = 0.05
-"""Share of the surroundings that may lie outside the intensity window."""
+"""Largest share of that ring that may lie outside the intensity window without a warning."""
 
 
 def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -> list[str]:
-    """One line for each warning; `training_data` is a run's `data.json`. UserError for a scan without contrast."""
+    """Returns the warnings, one line each; `training_data` is a run's `data.json`. UserError for a scan without contrast."""
     trained, volume = masked.trained, masked.volume
     lines = [scans.modality_warning(volume, trained.preparation.modality)]
     lines.append(_spacing_warning(training_data, volume))
@@ -34,7 +34,7 @@ def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -
 
 def _spacing_warning(training_data: dict[str, Any], volume: scans.Volume) -> str:
     if not {"lowest_spacing_mm", "highest_spacing_mm"} <= training_data.keys():
-        return "not known what voxels were trained on: the spacing could not be compared"
+        return "the voxel spacing of the training scans is not recorded, so this scan's could not be compared with it"
     lowest, highest = np.array(training_data["lowest_spacing_mm"]), np.array(training_data["highest_spacing_mm"])
     spacing = np.array(volume.spacing_mm)
     if (spacing < lowest / _FARTHEST).any() or (spacing > highest * _FARTHEST).any():
@@ -43,7 +43,7 @@ def _spacing_warning(training_data: dict[str, Any], volume: scans.Volume) -> str
 
 
 def _pixel_warning(trained: Trained, plane: str, volume: scans.Volume) -> str:
-    """Generators know square pixels: scans are resampled to some, or their axial slices have them."""
+    """Warns of pixels far from square; training slices have square ones, by resampling or because axial slices do."""
     rows, columns = in_plane(plane, volume.spacing_mm)
     if trained.preparation.resample_mm == 0 and not 1 / _FARTHEST < rows / columns < _FARTHEST:
         return f"{plane} slices have pixels of {rows:.3g} x {columns:.3g} mm, far from square"
@@ -63,26 +63,29 @@ def _intensity_warning(masked: MaskedVolume) -> str:
     around = masked.volume.array[box][ring]
     share = float(((around < low) | (around > high)).mean())
     if share > _OUTSIDE:
-        return f"{share:.0%} of the voxels round the mask lie outside the {low:g} to {high:g} that the generator sees"
+        return f"{share:.0%} of the voxels around the mask lie outside the intensity window of {low:g} to {high:g}"
     return ""
 
 
 def _share_warning(masked: MaskedVolume) -> str:
     head = (masked.volume.array > masked.trained.preparation.threshold(masked.window)) | masked.mask
     share = np.count_nonzero(masked.mask) / np.count_nonzero(head)
-    return f"the mask holds {share:.0%} of the head: little is left to go by" if share > 0.5 else ""
+    return f"the mask covers {share:.0%} of the head: little is left to fill it from" if share > 0.5 else ""
 
 
 def _size_warnings(masked: MaskedVolume) -> list[str]:
     side = masked.trained.hole_size
     tilings = [tiling for plane in masked.planes for tiling in plane.tilings]
-    larger, others = sum(tiling.exceeds for tiling in tilings), sum(not tiling.whole for tiling in tilings)
+    larger, not_square = sum(tiling.exceeds for tiling in tilings), sum(not tiling.whole for tiling in tilings)
     lines = []
     if larger:
         lines.append(
-            f"the hole is larger than the {side} x {side} pixels trained for in {larger} slice(s): filled there in "
-            "overlapping squares, from its border inwards"
+            f"the hole is larger than the {side} x {side} pixels of training in {larger} slice(s), which are filled in "
+            "overlapping tiles, from the hole's border inwards"
         )
-    if others and not masked.trained.trained_on_any_shape:
-        lines.append(f"trained on whole squares of {side} x {side} pixels alone; holes of another shape in {others} slice(s)")
+    if not_square and not masked.trained.trained_on_any_shape:
+        lines.append(
+            f"the generator was trained on whole squares of {side} x {side} pixels only; the hole has another shape in "
+            f"{not_square} slice(s)"
+        )
     return lines

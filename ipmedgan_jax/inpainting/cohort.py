@@ -1,4 +1,4 @@
-"""The scans of one call of `inpaint`: one, or all that a folder or a pattern names."""
+"""Filling all scans of one call of `inpaint`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,15 @@ from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Images and masks (no masks: found in the images), each a file, a folder or a pattern; and where outputs go."""
+    """The images, masks and outputs of one call.
+
+    Attributes:
+      image: a file, a folder, a pattern or a list.
+      mask: likewise; None if the masks are found in the images.
+      output: the file to write, or the folder for several images.
+      mask_output: the file for the filled voxels of a single image; None for the default.
+      overwrite: whether existing outputs are replaced.
+    """
 
     image: str
     mask: str | None
@@ -32,10 +40,12 @@ def fill_cohort(
     load: Callable[[], Generator],
     load_finder: Callable[[Generator], LoadedFinder] | None = None,
 ) -> None:
-    """Fills this shard's images. Of several, those whose outputs exist are left as they are.
+    """Fills this shard's images; if there are several, images whose outputs exist are skipped unless `overwrite` is set.
 
-    Networks are loaded when there is something to do. UserError where an image of this shard cannot be filled, after all
-    others have been; an image without a mask is the first shard's.
+    Networks are loaded only if there is an image to fill. `load_finder` is given if the masks are found in the images.
+
+    UserError if an image of this shard cannot be filled; all others are filled first. An image without a mask is reported
+    by the first shard.
     """
     jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
     several = len(jobs) + len(problems) > 1
@@ -46,7 +56,7 @@ def fill_cohort(
     if several and not cohort.overwrite:
         for job in jobs:
             if job.done:
-                logging.info("%s: exists, left as it is", job.output)
+                logging.info("%s: exists, skipped", job.output)
         jobs = [job for job in jobs if not job.done]
     for job in jobs:
         check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0)
@@ -58,16 +68,16 @@ def fill_cohort(
     for problem in problems:
         logging.error("%s", problem)
     if problems:
-        raise UserError(f"{len(problems)} image(s) were not filled, see above")
+        raise UserError(f"{len(problems)} image(s) were not filled; see the errors above")
 
 
 def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
-    """A mask that was found is written beside the output, unless another place is given."""
+    """Sets where the mask is written: to the given file, or beside the output if it is found in the image."""
     return replace(job, mask_output=cohort.mask_output or (job.beside if finding else None))
 
 
 def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
-    """Says what was filled; returns why others could not be. UserError where the one image cannot."""
+    """Fills and reports each job; returns the errors of jobs that failed. UserError at once if there is only one image."""
     problems = []
     for job in jobs:
         try:

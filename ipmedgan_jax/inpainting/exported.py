@@ -1,7 +1,8 @@
-"""A generator as a folder of its own: a program (StableHLO), its weights, what it was trained for. No training code runs it.
+"""Exported models: a folder with a generator's program, weights and settings, which runs without training code.
 
-`generator.stablehlo` takes the weights in order, images `[B, H, W, 1]` in [-1, 1], boxes `[B, 4]` and shapes in the boxes
-`[B, h, w]`, and gives inpainted images; `weights.npz` has the weights as `0`, `1`, ...; `model.json` the rest.
+`generator.stablehlo` is the program (StableHLO). It takes the weights in order, images `[B, H, W, 1]` in [-1, 1], holes
+`[B, 4]` and hole masks `[B, h, w]` inside these boxes, and returns inpainted images. `weights.npz` holds the weights under
+the names `0`, `1`, ...; `model.json` holds the rest.
 """
 
 import hashlib
@@ -28,16 +29,24 @@ MODEL_FILE, PROGRAM_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "generator.sta
 FORMAT_VERSION = 2
 
 _KEYS_OF_FORMAT_1 = {"seen": "training_data", "any_shape": "trained_on_any_shape"}
-"""Keys of `model.json` and of its `trained` as the first format spelt them, and what they are called now."""
+"""Keys of `model.json` and of its `trained` in format 1, with their present names."""
 
 PLATFORMS = ("cpu", "cuda")
-"""What the program is written for; either kind of machine can write it."""
+"""Platforms that the program is compiled for; a machine of either kind can export for both."""
 
 
 def write(
     folder: Path, generator: Generator, program: Callable[..., jax.Array], weights: Sequence[jax.Array], card: str
 ) -> None:
-    """Writes the folder; it must not exist. `program(weights, image, hole, shape)` gives inpainted images."""
+    """Writes an exported model atomically; UserError if the folder exists or cannot be written.
+
+    Args:
+      folder: the folder to write.
+      generator: its name, step, training data and `trained` go to `model.json`.
+      program: `program(weights, image, hole, hole_mask)` returns inpainted images.
+      weights: the program's weights, in order.
+      card: the text of the model card.
+    """
     trained = generator.trained
     size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
     batch = [
@@ -72,12 +81,12 @@ def write(
 
 
 def read(folder: Path) -> Generator:
-    """UserError for a folder that is missing, damaged, or of another format."""
+    """Reads an exported model; UserError if the folder is missing, damaged or of an unknown format."""
     try:
         description = json.loads((folder / MODEL_FILE).read_text())
         if description["format_version"] not in (1, FORMAT_VERSION):
             raise UserError(
-                f"{folder}: is of format {description['format_version']!r}, this package reads 1 to {FORMAT_VERSION}"
+                f"{folder}: has format {description['format_version']!r}; this version reads formats 1 to {FORMAT_VERSION}"
             )
         if description["format_version"] == 1:
             description = _renamed(description | {"trained": _renamed(description["trained"])})
@@ -107,7 +116,7 @@ def read(folder: Path) -> Generator:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the first format under today's names."""
+    """Gives the fields of format 1 their present names."""
     return {_KEYS_OF_FORMAT_1.get(name, name): value for name, value in fields.items()}
 
 
@@ -117,7 +126,7 @@ def _digest(path: Path) -> str:
 
 
 def card(generator: Generator, scores: dict[str, Any] | None) -> str:
-    """A model card in Markdown; `scores`: the run's metrics.json."""
+    """Returns a model card in Markdown; `scores` is the content of the run's metrics.json, or None."""
     trained, data = generator.trained, generator.training_data
     settings = trained.preparation
     shape = "of any shape, at most" if trained.trained_on_any_shape else "that are squares of"

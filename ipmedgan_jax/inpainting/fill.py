@@ -1,10 +1,10 @@
-"""A volume's masked voxels, filled slice by slice by a trained generator.
+"""Filling a volume's masked voxels slice by slice with a trained generator.
 
-`imaging.grids` brings the scan's own slices to the generator's pixels, as `prepare` brought those it was trained on, and what
-it returns back to the scan's voxels. Nothing is interpolated from slice to slice.
+`imaging.grids` converts the scan's own slices to the generator's pixels, as `prepare` converted the training slices, and
+converts the generator's output back to the scan's voxels. Nothing is interpolated between slices.
 
-A hole is filled in tiles of the size that the generator was trained for (`tiles`), a tile's masked pixels at a time. The
-generator is never shown a masked voxel: before its turn comes, a tile holds what Telea's method makes of its surroundings.
+A hole is filled in tiles of the size that the generator was trained for (`tiles`), one tile's masked pixels at a time. The
+generator never sees a masked voxel: if a hole has several tiles, Telea's method fills it before the generator does.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,28 +24,29 @@ from ipmedgan_jax.inpainting.tiles import Tiling
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
-"""Times the batch size: slices stretched, and filled turn by turn, together."""
+"""Number of slices converted and filled together, in batches."""
 
 VARIED_PIXELS = 8
-"""How far a varied input window is moved, at most."""
+"""Largest shift of a varied input window, in pixels."""
 
 VARIED_NOISE = 0.01
-"""Standard deviation of the noise in a varied input, of half the intensity window."""
+"""Standard deviation of the noise in a varied input, as a share of half the intensity window."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Another way to show a generator the same hole: mirrored, elsewhere in its input window, in a little noise."""
+    """A variation of the generator's input for one hole: a mirrored image, a shifted input window, and a little noise."""
 
     rng: np.random.Generator
     mirrored: bool
 
     def moved(self, corner: Corner) -> Corner:
+        """Returns the corner of the input window after a random shift."""
         row, column = (start + int(self.rng.integers(-VARIED_PIXELS, VARIED_PIXELS + 1)) for start in corner)
         return row, column
 
     def fill(self, inpaint: Inpaint, batch: dict[str, Any]) -> np.ndarray:
-        """What `inpaint` makes of the batch shown in this way, as if it had been shown plainly."""
+        """Fills a varied batch; returns inpainted images in the orientation of the original batch."""
         noise = self.rng.normal(0, VARIED_NOISE, batch["image"].shape).astype(np.float32)
         shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
         if not self.mirrored:
@@ -66,12 +67,13 @@ def inpaint_volume(
     variation: Variation | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """The volume's array `[X, Y, Z]`, in its unit, with its masked voxels filled; the others as they are.
+    """Returns the volume's array `[X, Y, Z]`, in its unit, with the masked voxels filled and all others unchanged.
 
     Args:
-      masked: of more than one plane, the planes' fills are averaged.
-      variation: shows the generator the same hole in another way; None: as in training.
-      done: called with the number of slices filled, each time some are.
+      inpaint: the generator.
+      masked: the volume and its mask; if it has several planes, their fills are averaged.
+      variation: the variation of the generator's input; None for the input of training.
+      done: called after each group of slices with the number of slices filled.
     """
     array, trained = masked.volume.array, masked.trained
     total = np.zeros_like(array)
@@ -79,20 +81,20 @@ def inpaint_volume(
         slices, masks, filled = (PLANES[plane.name](volume) for volume in (array, masked.mask, total))
         filler = _PlaneFiller(inpaint, masked, plane, variation)
         count = len(plane.indices)
-        for some in np.array_split(np.arange(count), -(-count // (SLICES_AT_ONCE * trained.batch_size))):
-            indices, tilings = plane.indices[some], [plane.tilings[i] for i in some]
+        for group in np.array_split(np.arange(count), -(-count // (SLICES_AT_ONCE * trained.batch_size))):
+            indices, tilings = plane.indices[group], [plane.tilings[i] for i in group]
             filled[indices] += filler.fill(slices[indices], masks[indices], tilings)
-            done(len(some))
+            done(len(group))
     return np.where(masked.mask, total / len(masked.planes), array)
 
 
 def deviation(
     inpaint: Inpaint, masked: MaskedVolume, *, samples: int, done: Callable[[int], object] = lambda count: None
 ) -> np.ndarray:
-    """How far fills of the same hole lie apart: `[X, Y, Z]`, their standard deviation in the volume's unit; 0 elsewhere.
+    """Returns the standard deviation of `samples` fills of the same hole, `[X, Y, Z]` in the volume's unit; 0 elsewhere.
 
-    The `samples` fills, at least two, differ by what should not matter (`Variation`). Where a generator knows what belongs
-    into the hole they agree; that they agree does not make them right.
+    The fills, at least two, differ by variations that should not matter (`Variation`). They agree where the surroundings
+    determine the content of the hole. Agreement does not make them right.
     """
     rng = np.random.default_rng(0)
     mean, squares = np.zeros(masked.mask.shape), np.zeros(masked.mask.shape)
@@ -106,18 +108,18 @@ def deviation(
 
 @dataclass(frozen=True)
 class _Tile:
-    """A tile to be filled in one of a stack of slices; corners in pixels of the slice, and beyond it too."""
+    """A tile to be filled in one of a stack of slices; corners are in pixels of the slice and may lie outside it."""
 
     index: int  # of the slice
     corner: Corner
     input_corner: Corner  # of the generator's input window
 
     def hole(self, side: int) -> tuple[int, int, int, int]:
-        """The box in the input window."""
+        """Returns the tile's box [row, column, height, width] in the input window."""
         return self.corner[0] - self.input_corner[0], self.corner[1] - self.input_corner[1], side, side
 
     def within(self, shape: tuple[int, ...], side: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part of the tile inside slices of this shape: in the slice, and in the tile."""
+        """Returns the part of the tile inside slices of this shape, as indices of the slice and as indices of the tile."""
         in_slice = tuple(slice(max(at, 0), min(at + side, length)) for at, length in zip(self.corner, shape, strict=True))
         in_tile = tuple(slice(part.start - at, part.stop - at) for part, at in zip(in_slice, self.corner, strict=True))
         return in_slice, in_tile
@@ -125,6 +127,8 @@ class _Tile:
 
 @dataclass(frozen=True)
 class _PlaneFiller:
+    """Fills the slices of one plane."""
+
     inpaint: Inpaint
     masked: MaskedVolume
     plane: MaskedPlane
@@ -135,7 +139,10 @@ class _PlaneFiller:
         return self.masked.trained
 
     def fill(self, slices: np.ndarray, masks: np.ndarray, tilings: Sequence[Tiling]) -> np.ndarray:
-        """Slices of the source `[S, rows, columns]` with their masked voxels filled, in its unit."""
+        """Fills the masked voxels of slices of the scan `[S, rows, columns]`, in its unit.
+
+        Slices with several tiles are filled in turns, one tile of each slice per turn.
+        """
         grid, window = self.plane.grid, self.masked.window
         images = to_unit(grid.to_pixels(context_image(slices, masks, self.masked.background)), window)
         unknown = masked_pixels(grid, masks)
@@ -151,7 +158,11 @@ class _PlaneFiller:
         return grid.to_voxels(from_unit(images, window))
 
     def _input_corner(self, corner: Corner) -> Corner:
-        """The input window's start, moved from the usual as little as keeps a tile a quarter of its side from the edge."""
+        """Returns the corner of the input window of a tile.
+
+        The window moves from its usual place by the least amount that keeps the tile a quarter of its side away from the
+        window's edge.
+        """
         size, side = self.trained.preparation.image_size, self.trained.hole_size
         margin = min(side // 4, (size - side) // 2)
         usual = self.plane.input_corner if self.variation is None else self.variation.moved(self.plane.input_corner)
@@ -159,10 +170,10 @@ class _PlaneFiller:
         return row, column
 
     def _fill_tiles(self, tiles: list[_Tile], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
-        """Fills tiles of different slices, in place: where tiles overlap, with the mean of their fills by `weights`."""
+        """Fills tiles of different slices in place; where tiles overlap, the fills are averaged with `weights`."""
         side = self.trained.hole_size
         padding = float(to_unit(self.masked.background, self.masked.window))
-        # The batch is always of the compiled size.
+        # The last tile is repeated, because the program is compiled for one batch size.
         padded = tiles + tiles[-1:] * (self.trained.batch_size - len(tiles))
         shown = [self.plane.grid.cut_window(images[t.index][None], t.input_corner, padding) for t in padded]
         hole_masks = [geometry.crop_or_pad(unknown[t.index][None], side, t.corner, False) for t in padded]
@@ -183,6 +194,6 @@ class _PlaneFiller:
 
 
 def _tent(side: int) -> np.ndarray:
-    """`[side, side]`: what a tile's pixels count where tiles overlap, most in its middle."""
+    """Returns the weights of a tile's pixels where tiles overlap, `[side, side]`, largest at the centre."""
     height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
     return np.minimum.outer(height, height).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The damaged voxels of a volume, found slice by slice by a trained finder, on the way that `imaging.grids` describes."""
+"""Finding a volume's damaged voxels slice by slice with a trained finder, by the conversion of `imaging.grids`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,13 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 class LoadedFinder:
     """A trained network that finds damage in batches of `batch_size` axial slices.
 
-    `name`, `step` and `source` are the system, the checkpoint, and where it was loaded from.
+    Attributes:
+      name: the system.
+      step: the checkpoint's step.
+      source: the folder that it was loaded from.
+      preparation: the settings of its training data.
+      batch_size: slices per call of `find`.
+      find: returns the likelihood of damage of each pixel.
     """
 
     name: str
@@ -31,18 +37,21 @@ class LoadedFinder:
 def find_in_volume(
     finder: LoadedFinder, volume: scans.Volume, done: Callable[[int], object] = lambda count: None
 ) -> np.ndarray:
-    """The voxels taken for damaged, bool `[X, Y, Z]`. `done` is called with a number of slices, each time some are."""
+    """Returns the voxels that the finder takes for damaged, bool `[X, Y, Z]`.
+
+    `done` is called after each batch with the number of slices searched.
+    """
     settings, mask = finder.preparation, np.zeros(volume.array.shape, bool)
     slices, found = PLANES["axial"](volume.array), PLANES["axial"](mask)
     window = settings.window(volume.array)
     padding = float(to_unit(scans.background(window, volume.array), window))
     grid = SliceGrid.of(settings, "axial", slices, volume.spacing_mm)
     corner = grid.window_corner(slices > settings.threshold(window))
-    for some in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
-        shown = grid.cut_window(to_unit(grid.to_pixels(slices[some]), window), corner, padding)
-        batch = np.concatenate([shown, np.repeat(shown[-1:], finder.batch_size - len(shown), axis=0)])
-        likelihood = finder.find(batch[..., None])[: len(some), ..., 0]
-        likelihood = np.stack([np.where(damaged_pixels(of_slice), of_slice, 0) for of_slice in likelihood])
-        found[some] = grid.to_voxels(grid.from_window(likelihood, corner, 0.0)) >= LOW_THRESHOLD
-        done(len(some))
+    for indices in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
+        windows = grid.cut_window(to_unit(grid.to_pixels(slices[indices]), window), corner, padding)
+        batch = np.concatenate([windows, np.repeat(windows[-1:], finder.batch_size - len(windows), axis=0)])
+        likelihoods = finder.find(batch[..., None])[: len(indices), ..., 0]
+        likelihoods = np.stack([np.where(damaged_pixels(likelihood), likelihood, 0) for likelihood in likelihoods])
+        found[indices] = grid.to_voxels(grid.from_window(likelihoods, corner, 0.0)) >= LOW_THRESHOLD
+        done(len(indices))
     return mask

@@ -1,4 +1,4 @@
-"""Which image is filled by which mask, and where the result goes."""
+"""The jobs of `inpaint`: which mask belongs to which image, and where the outputs go."""
 
 import json
 import os
@@ -12,16 +12,23 @@ from ipmedgan_jax.imaging.input_files import list_input_files, names_several
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
-"""BIDS entities that a mask may have and its image not, or with another value."""
+"""BIDS entities that may differ between a mask and its image, or be missing from either."""
 
 
 UNFINISHED = "unfinished"
-"""In a sidecar: not all of the files beside it are written yet."""
+"""Key of a sidecar (the JSON file of an output) while the job's files are not all written."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image, its mask (None: found in the image itself), the file to be written, and that for the voxels filled."""
+    """One image to fill.
+
+    Attributes:
+      image: a NIfTI file, or the folder of a DICOM series.
+      mask: its mask file; None if the mask is found in the image.
+      output: the file or folder to write.
+      mask_output: the file for the filled voxels; None for no such file.
+    """
 
     image: Path
     mask: Path | None
@@ -30,20 +37,22 @@ class Job:
 
     @property
     def deviation(self) -> Path:
+        """File for the standard deviation of several fills."""
         return self.output.with_name(stem(self.output) + "_std.nii.gz")
 
     @property
     def beside(self) -> Path:
-        """Where the mask goes if no other place is given."""
+        """Default file for the mask: beside the output."""
         return self.output.with_name(stem(self.output) + "_mask.nii.gz")
 
     @property
     def sidecar(self) -> Path:
+        """JSON file that describes the output."""
         return self.output.with_name(stem(self.output) + ".json")
 
     @property
     def begun(self) -> bool:
-        """Whether an `inpaint` that was interrupted has written some of its files: they may be written anew."""
+        """Whether an interrupted `inpaint` wrote some of the files, so that they may be replaced."""
         try:
             return bool(json.loads(self.sidecar.read_text()).get(UNFINISHED))
         except (OSError, ValueError, AttributeError):
@@ -51,27 +60,33 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Whether all files are written."""
         return self.output.exists() and self.sidecar.exists() and not self.begun
 
 
 def stem(path: Path) -> str:
-    """The name without .nii or .nii.gz."""
+    """Returns the file name without .nii or .nii.gz."""
     return next((path.name.removesuffix(suffix) for suffix in nifti.SUFFIXES if path.name.endswith(suffix)), path.name)
 
 
 def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
-    """What is to be done, one image or all that a folder, a pattern or a list names; and why some of several cannot be done.
+    """Returns the jobs for all images that a flag names, and an error message for each image without a unique mask.
 
-    Masks and earlier outputs among the images are passed over. UserError where nothing matches, or two outputs would have
-    one name.
+    Masks and earlier outputs among the images are skipped. UserError if no image matches, if two outputs would have the same
+    name, or if `output` does not fit the number of images.
+
+    Args:
+      image: a file, the folder of a DICOM series, a folder, a pattern or a comma-separated list.
+      mask: a file, a folder, a pattern or a list; None if masks are found in the images.
+      output: a file or, for several images or a DICOM series, a folder.
     """
-    one = Path(image).expanduser()
-    series = dicom.is_series(one)
+    path = Path(image).expanduser()
+    series = dicom.is_series(path)
     if series or not names_several(image):
         expected = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
         if series == output.name.endswith(nifti.SUFFIXES):
             raise UserError(f"--output={output}: expected {expected}")
-        return [Job(one, Path(mask).expanduser() if mask else None, output)], []
+        return [Job(path, Path(mask).expanduser() if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
     images = [path for path in list_input_files(image) if not _is_mask(path) and not _is_output(path)]
@@ -82,7 +97,9 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
     found, refused = [], []
     for path in images:
         try:
-            found.append(Job(path, _mask_of(path, masks) if mask else None, output / _named(path.relative_to(shared))))
+            found.append(
+                Job(path, _find_mask(path, masks) if mask else None, output / _output_name(path.relative_to(shared)))
+            )
         except UserError as error:
             refused.append(str(error))
     if len({job.sidecar for job in found}) < len(found):
@@ -91,20 +108,26 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
 
 
 def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
-    """UserError, before any work, where an output would replace an input or another file, or cannot be written."""
+    """Checks a job's outputs before any work; UserError if one would replace an input or another file, or cannot be written.
+
+    Args:
+      job: the job.
+      overwrite: whether existing outputs may be replaced.
+      deviation: whether the file of standard deviations is written too.
+    """
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
     written = [job.output, job.sidecar, job.deviation if deviation else None, job.mask_output]
     for path in filter(None, written):
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
-            raise UserError(f"--output={job.output}: lies inside the series; choose another folder")
+            raise UserError(f"--output={job.output}: is inside the folder of the series; choose another folder")
         if path.is_dir() or (path.exists() and not (overwrite or job.begun)):
             hint = "" if path.is_dir() else ", or give --overwrite"
             raise UserError(f"{path}: exists; choose another name{hint}")
     folder = next(parent for parent in job.output.resolve().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{job.output}: cannot be written, {folder} is no folder that can be written to")
+        raise UserError(f"{job.output}: cannot be written, {folder} is not a writable folder")
 
 
 def _is_mask(path: Path) -> bool:
@@ -112,36 +135,36 @@ def _is_mask(path: Path) -> bool:
 
 
 def _is_output(path: Path) -> bool:
-    """Whether an earlier `inpaint` wrote it."""
+    """Whether the name is that of an output of `inpaint`."""
     return "desc-inpainted" in stem(path)
 
 
-def _mask_of(image: Path, masks: list[Path]) -> Path:
-    """The one mask with the image's BIDS entities, or with its name, or its name and `_mask`."""
+def _find_mask(image: Path, masks: list[Path]) -> Path:
+    """Returns the one mask with the image's BIDS entities or, if it has none, with its name or its name and `_mask`."""
     entities = _entities(image)
     if entities:
         fitting = [mask for mask in masks if _entities(mask) == entities]
     else:
         fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
     fitting = [mask for mask in fitting if mask.resolve() != image.resolve()]
-    named = [mask for mask in fitting if _is_mask(mask)]
-    fitting = named or fitting  # in a folder of everything, other images fit too
+    named_masks = [mask for mask in fitting if _is_mask(mask)]
+    fitting = named_masks or fitting  # a folder may hold other images of the subject, which fit too
     if len(fitting) != 1:
-        what = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
-        raise UserError(f"{image}: {what}; expected one, with the same BIDS entities or the same name")
+        problem = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
+        raise UserError(f"{image}: {problem}; expected one, with the same BIDS entities or the same name")
     return fitting[0]
 
 
 def _entities(path: Path) -> dict[str, str]:
-    """`{"sub": "01", "ses": "2"}` of sub-01_ses-2_desc-x_mask.nii.gz; empty for a name that is not BIDS's."""
+    """Returns `{"sub": "01", "ses": "2"}` for sub-01_ses-2_desc-x_mask.nii.gz; empty for a name that is not BIDS's."""
     found = dict(_ENTITY.findall(stem(path)))
     return {key: value for key, value in found.items() if key not in _DERIVATIVE_ENTITIES} if "sub" in found else {}
 
 
-def _named(image: Path) -> Path:
-    """sub-01_FLAIR.nii.gz -> sub-01_desc-inpainted_FLAIR.nii.gz; other names get the entity at their end."""
+def _output_name(image: Path) -> Path:
+    """Turns sub-01_FLAIR.nii.gz into sub-01_desc-inpainted_FLAIR.nii.gz; other names get the entity at their end."""
     name, ending = stem(image), image.name.removeprefix(stem(image))
-    name = re.sub(r"_desc-[a-zA-Z0-9]+", "", name)  # of an entity there is only one
+    name = re.sub(r"_desc-[a-zA-Z0-9]+", "", name)  # BIDS allows an entity only once
     entities, separator, suffix = name.rpartition("_")
     if not separator or "-" in suffix:
         entities, suffix = name, ""

@@ -1,4 +1,4 @@
-"""A generator by the command's flags: from a run, or from an exported folder."""
+"""Loading the generator and the finder that a command's flags name."""
 
 from pathlib import Path
 
@@ -8,7 +8,15 @@ from ipmedgan_jax.inpainting.model import Generator
 
 
 def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
-    """The generator of a run, or of a folder that `ipmedgan_jax.export` wrote, for which no training code is imported."""
+    """Loads the generator of a run, or of a folder that `ipmedgan_jax.export` wrote.
+
+    An exported model needs no training code, and none is imported for it. UserError unless exactly one of the two is given.
+
+    Args:
+      workdir: the run's folder, or None.
+      model: the exported folder, or None.
+      checkpoint: `best` or `latest`, of the run.
+    """
     if (workdir is None) == (model is None):
         raise UserError("expected either --workdir or --model")
     if model is not None:
@@ -21,11 +29,11 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
 
 
 def load_finder(workdir: str, generator: Generator) -> LoadedFinder:
-    """The network of a run that finds damage, on scans like the generator's."""
+    """Loads a run's finder; UserError if it was trained on another modality than the generator."""
     from ipmedgan_jax.inpainting import load_run
 
     finder = load_run.load_finder(Path(workdir).expanduser(), "best")
     modalities = finder.preparation.modality, generator.trained.preparation.modality
     if len(set(modalities)) > 1:
-        raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, what fills on {modalities[1]}")
+        raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, the generator on {modalities[1]}")
     return finder

@@ -1,4 +1,4 @@
-"""A run's network, loaded to fill volumes, to find damage in them, or to be exported; needs no training data."""
+"""Loading a run's network to fill volumes, to find damage, or to export it; the training data are not needed."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,22 +16,22 @@ from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch, Tree
 
 BATCH_SIZE = 8
-"""Slices filled, or searched for damage, at once."""
+"""Number of slices filled, or searched for damage, at once."""
 
 Program = Callable[..., jax.Array]
-"""(weights, image, hole, shape) -> inpainted images; all arrays, the weights in order."""
+"""Takes weights (in order), image, hole and hole mask, all as arrays, and returns inpainted images."""
 
 
 def load(workdir: Path, checkpoint: str) -> Generator:
-    """The generator of a run: its `best` checkpoint by validation, or its `latest`."""
+    """Loads a run's generator from its `best` checkpoint by validation, or its `latest`. UserError for a finder's run."""
     return load_program(workdir, checkpoint)[0]
 
 
 def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
-    """The network of a run that finds damage; UserError for one that fills holes."""
+    """Loads a run's finder from its `best` or `latest` checkpoint; UserError for a run that fills holes."""
     inference = run_folder.read_inference(workdir)
     if not inference.is_finder:
-        raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder wants one of :finder")
+        raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder takes a run of :finder")
     step, params, statistics = _restore(inference, workdir, checkpoint)
     preparation = _preparation(inference, run_folder.read_training_data(workdir))
     find = LearnedFind(inference.system).bind(params, statistics)
@@ -39,7 +39,7 @@ def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
 
 
 def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:
-    """The generator, and what it does as a function of plain arrays, with its weights. UserError for a finder's run."""
+    """Loads a run's generator, its program as a function of arrays, and its weights. UserError for a finder's run."""
     inference = run_folder.read_inference(workdir)
     if inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")
@@ -49,8 +49,8 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
     fill = LearnedInpaint(inference.system)
     weights, structure = jax.tree.flatten((params, statistics))
 
-    def program(weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, shape: jax.Array) -> jax.Array:
-        return fill.inpainted(*jax.tree.unflatten(structure, weights), Batch(image, hole, shape))
+    def program(weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array) -> jax.Array:
+        return fill.inpainted(*jax.tree.unflatten(structure, weights), Batch(image, hole, hole_mask))
 
     generator = Generator(
         name=inference.name,
@@ -64,7 +64,7 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
 
 
 def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:
-    """The step of the run's checkpoint, and its network's parameters and statistics."""
+    """Restores a run's checkpoint; returns its step and its network's parameters and statistics."""
     with run_folder.open_checkpoints(inference, workdir, create=False) as checkpoints:
         step = run_folder.chosen_step(checkpoints, checkpoint)
         params, statistics = run_folder.restore_generator(
@@ -78,5 +78,5 @@ def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int,
 
 
 def _preparation(inference: Inference, training_data: dict[str, Any]) -> PreparationSettings:
-    """As the training data were prepared: with other settings than the config's, maybe, which then stood."""
+    """Returns the settings that the training data were prepared with, which may differ from the config's."""
     return inference.preparation.as_recorded(training_data.get("preparation", {}))

@@ -1,4 +1,4 @@
-"""A scan and its mask as a generator meets them: what warnings and fills need of both, computed once."""
+"""A scan and its mask with what warnings and fills derive from both, computed once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,11 @@ class MaskedPlane:
     """The slices of one plane that have masked voxels.
 
     Attributes:
-      name: of `PLANES`.
-      input_corner: where the generator's input window usually starts, in pixels of the slices.
-      indices: of the slices, `[n]`.
-      tilings: of their masked pixels, `n`.
+      name: a key of `PLANES`.
+      grid: the conversion of the plane's voxels to pixels.
+      input_corner: the usual corner of the generator's input window, in pixels of the slices.
+      indices: indices of the slices, `[n]`.
+      tilings: the `n` tilings of their masked pixels.
     """
 
     name: str
@@ -31,11 +32,13 @@ class MaskedPlane:
 
 @dataclass(frozen=True, eq=False)
 class MaskedVolume:
-    """A volume, the voxels of it that a generator is to fill, and the planes along which it fills them.
+    """A volume, its mask, and the planes along which a generator fills the masked voxels.
 
     Attributes:
-      mask: bool, of the volume's shape; true where voxels are to be filled. It holds at least one, and not all.
-      plane_names: of `PLANES`, at least one.
+      trained: what the generator was trained for.
+      volume: the scan.
+      mask: bool, of the volume's shape, true where voxels are to be filled: at least one, and not all.
+      plane_names: keys of `PLANES`, at least one.
     """
 
     trained: Trained
@@ -45,24 +48,25 @@ class MaskedVolume:
 
     @cached_property
     def window(self) -> scans.Window:
-        """The intensities shown as -1 and 1, by the known voxels. UserError where they have no contrast."""
+        """The intensities that map to -1 and to 1, from the known voxels. UserError if these have no contrast."""
         return self.trained.preparation.window(self.volume.array[~self.mask])
 
     @cached_property
     def background(self) -> float:
-        """What stands beyond a slice's border, and in a masked voxel before it is filled."""
+        """The intensity beyond a slice's border, and of a masked voxel before it is filled."""
         return scans.background(self.window, self.volume.array[~self.mask])
 
     @cached_property
     def planes(self) -> tuple[MaskedPlane, ...]:
-        return tuple(map(self._plane, self.plane_names))
+        """The planes of `plane_names`, with their masked slices."""
+        return tuple(map(self._make_plane, self.plane_names))
 
     @property
     def slice_count(self) -> int:
-        """How many slices are filled, in all planes."""
+        """Number of slices to fill, in all planes."""
         return sum(len(plane.indices) for plane in self.planes)
 
-    def _plane(self, name: str) -> MaskedPlane:
+    def _make_plane(self, name: str) -> MaskedPlane:
         settings = self.trained.preparation
         slices, masks = PLANES[name](self.volume.array), PLANES[name](self.mask)
         grid = SliceGrid.of(settings, name, slices, self.volume.spacing_mm)
@@ -73,5 +77,5 @@ class MaskedVolume:
 
 
 def masked_pixels(grid: SliceGrid, masks: np.ndarray) -> np.ndarray:
-    """The pixels that a masked voxel has a part in, bool; `masks` is bool `[S, rows, columns]` of voxels."""
+    """Returns the pixels, bool, that any masked voxel contributes to; `masks` is bool `[S, rows, columns]` of voxels."""
     return grid.to_pixels(masks.astype(np.float32)) > 0

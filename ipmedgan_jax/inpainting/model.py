@@ -1,4 +1,4 @@
-"""A generator loaded to fill scans, and what it was trained for."""
+"""A generator loaded to fill scans, with the settings that it was trained for."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,16 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 
 @dataclass(frozen=True)
 class Trained:
-    """What a generator was trained for. `any_shape`: holes of other shapes than whole squares of `hole_size` pixels.
+    """The settings that a generator was trained for.
 
-    One that was trained on squares is shown the mask's own shape all the same: on lesions' outlines that is 0.4 to 1 dB
-    better than to take what is known inside the square from it (`benchmarks/lesion_holes.py`, FLAIR, two systems).
+    A generator trained on squares still receives the mask's own shape. On lesion outlines this is 0.4 to 1 dB better than to
+    remove the known pixels inside the square too (`benchmarks/lesion_holes.py`, FLAIR, two systems).
+
+    Attributes:
+      preparation: the settings of the training data.
+      hole_size: side of the hole's box, in pixels.
+      trained_on_any_shape: whether training used holes of other shapes than whole squares of `hole_size` pixels.
+      batch_size: slices per call of the generator.
     """
 
     preparation: PreparationSettings
@@ -26,8 +32,12 @@ class Generator:
     """A trained generator.
 
     Attributes:
-      name, step, source: the system, the checkpoint, and where it was loaded from.
-      training_data: the training scans, as a run's `data.json` has them; empty where that is not known.
+      name: the system.
+      step: the checkpoint's step.
+      source: the folder that it was loaded from.
+      trained: what it was trained for.
+      training_data: the description of the training scans in a run's `data.json`; empty if it is not known.
+      inpaint: returns inpainted images.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""One scan filled and written, with the JSON file that says what was done."""
+"""Filling one scan, and writing it with a JSON file that describes the fill."""
 
 import contextlib
 from dataclasses import dataclass, field, replace
@@ -24,8 +24,14 @@ from ipmedgan_jax.inpainting.model import Generator
 
 @dataclass(frozen=True, kw_only=True)
 class MaskChoice:
-    """How the voxels to be filled are found: `labels` of a file (none: all that is not 0), what lies above a level, or what a
-    trained network takes for damage."""
+    """How the voxels to be filled are selected: by a mask file, an intensity threshold or a finder.
+
+    Attributes:
+      labels: labels of the mask file to fill; empty for all that are not 0.
+      above_hu: fill voxels above this intensity, in HU; CT only.
+      finder: fill the voxels that this network takes for damage.
+      dilate_mm: fill the voxels within this distance of the mask too, in millimetres.
+    """
 
     labels: tuple[int, ...] = ()
     above_hu: float | None = None
@@ -35,7 +41,14 @@ class MaskChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Filling:
-    """How they are filled, and what is done about warnings."""
+    """The options of a fill.
+
+    Attributes:
+      planes: the planes along which slices are filled; the fills of several are averaged.
+      samples: number of varied fills whose standard deviation is written; 0 for none.
+      strict: whether warnings are errors.
+      mask: how the voxels to be filled are selected.
+    """
 
     planes: tuple[str, ...] = ("axial",)
     samples: int = 0
@@ -44,15 +57,15 @@ class Filling:
 
 
 def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
-    """Fills one scan and writes it with its JSON file, whose content is returned. UserError for what cannot be filled."""
+    """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled."""
     scan = scans.read_scan(job.image, finite=False)
     trained = generator.trained
-    mask, warnings = _mask(scan, job, filling.mask, trained.preparation.modality)
+    mask, warnings = _select_voxels(scan, job, filling.mask, trained.preparation.modality)
     array, known = scan.volume.array, scan.volume.array[~mask]
     scans.check_finite(job.image, known)
     volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
     if not scan.file.placed:
-        warnings.append("does not say how it lies; taken as its header's default, left and right may be exchanged")
+        warnings.append("has no sform or qform; its header's default is used, left and right may be exchanged")
     masked = MaskedVolume(trained, volume, mask, filling.planes)
     try:
         warnings += checks.plausibility_warnings(masked, generator.training_data)
@@ -86,7 +99,7 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
 
 
 def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
-    """What the JSON file says of the work."""
+    """Returns the content of the JSON file."""
     voxels = int(np.count_nonzero(mask))
     return {
         "Description": "voxels of a mask filled by a neural network; not for diagnosis",
@@ -94,7 +107,7 @@ def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: 
         "step": generator.step,
         "run": generator.source,
         "image": str(job.image.resolve()),
-        "mask": str(job.mask.resolve()) if job.mask else _found_by(filling.mask),
+        "mask": str(job.mask.resolve()) if job.mask else _describe_choice(filling.mask),
         "mask_labels": list(filling.mask.labels),
         "dilated_mm": filling.mask.dilate_mm,
         "mask_voxels": voxels,
@@ -105,20 +118,20 @@ def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: 
     }
 
 
-def _found_by(choice: MaskChoice) -> str:
+def _describe_choice(choice: MaskChoice) -> str:
     if choice.finder is not None:
         return f"found by {choice.finder.name}, step {choice.finder.step}, of {choice.finder.source}"
     return f"above {choice.above_hu:g} HU"
 
 
 def description(generator: Generator, report: dict[str, Any]) -> str:
-    """One line, for headers that have a place for it."""
-    what = f"{report['mask_voxels']} voxels filled by {generator.name} at step {generator.step}"
-    return f"{what} (ipmedgan_jax {ipmedgan_jax.__version__}); not for diagnosis"
+    """Returns one line about the fill, for image headers with a text field."""
+    fill = f"{report['mask_voxels']} voxels filled by {generator.name} at step {generator.step}"
+    return f"{fill} (ipmedgan_jax {ipmedgan_jax.__version__}); not for diagnosis"
 
 
-def _mask(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.ndarray, list[str]]:
-    """The voxels to be filled, `[X, Y, Z]`, and what is to be said about them."""
+def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.ndarray, list[str]]:
+    """Returns the voxels to be filled, `[X, Y, Z]`, and notes for the user; UserError if there are none or all are masked."""
     notes: list[str] = []
     if choice.finder is not None:
         scans.check_finite(job.image, scan.volume.array)
@@ -128,10 +141,10 @@ def _mask(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.n
     elif job.mask is not None:
         mask, notes = mask_files.read_mask(job.mask, scan, choice.labels)
     elif choice.above_hu is None or modality != "ct":
-        raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are no HU; give a --mask")
+        raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are not HU; give a --mask")
     else:
         mask = mask_files.above(scan.volume, choice.above_hu)
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
     if mask.all():
-        raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to go by")
+        raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to fill from")
     return mask, notes

@@ -1,4 +1,4 @@
-"""Square tiles that cover a mask of any shape, in the order in which they are filled."""
+"""Square tiles that cover a mask of any shape, in filling order."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from ipmedgan_jax.imaging.grids import Corner
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles that together hold every pixel of a mask.
+    """Tiles that together cover every pixel of a mask.
 
     Attributes:
-      corners: of the tiles, in filling order; a tile may reach beyond the image.
-      exceeds: whether a connected component of the mask does not fit into one tile.
-      whole: whether the mask is nothing but whole tiles.
+      corners: the tiles' corners in filling order; a tile may extend beyond the image.
+      exceeds: whether a connected component of the mask is larger than one tile.
+      whole: whether the mask consists of whole tiles.
     """
 
     corners: tuple[Corner, ...]
@@ -25,43 +25,44 @@ class Tiling:
 
 
 def cover(mask: np.ndarray, side: int) -> Tiling:
-    """Tiles of `side` pixels for a mask, bool `[H, W]`.
+    """Covers a mask, bool `[H, W]`, with tiles of `side` x `side` pixels.
 
-    A component that fits into one tile gets a centred tile, and shares it with components near it that fit in wholly. A
-    larger one gets tiles that overlap by half, those at its border first, those in its middle last.
+    A component that fits into one tile gets a centred tile, shared with nearby components that fit into it whole. A larger
+    component gets tiles that overlap by half, in order from its border to its middle.
     """
-    components = _components(mask)
-    large = [component for component in components if _larger(component, side)]
-    boxes = [[(extent.start, extent.stop) for extent in box] for box in components if not _larger(box, side)]
+    components = _find_components(mask)
+    large = [component for component in components if _is_larger(component, side)]
+    boxes = [[(extent.start, extent.stop) for extent in box] for box in components if not _is_larger(box, side)]
     rest = mask.copy()
     corners = []
-    for corner in itertools.chain(*(_inwards(component, side) for component in large), _shared(np.array(boxes), side)):
-        held = tuple(slice(max(start, 0), start + side) for start in corner)
-        if rest[held].any():
+    from_border = (_tile_from_border(component, side) for component in large)
+    for corner in itertools.chain(*from_border, _tile_small(np.array(boxes), side)):
+        tile = tuple(slice(max(start, 0), start + side) for start in corner)
+        if rest[tile].any():
             corners.append(corner)
-            rest[held] = False
+            rest[tile] = False
     return Tiling(tuple(corners), bool(large), bool(np.count_nonzero(mask) == side**2 * len(corners)))
 
 
-def _components(mask: np.ndarray) -> list[tuple[slice, slice]]:
-    """The boxes of the mask's connected components."""
+def _find_components(mask: np.ndarray) -> list[tuple[slice, slice]]:
+    """Returns the boxes of the mask's 8-connected components."""
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     return ndimage.find_objects(labels)
 
 
-def _larger(box: tuple[slice, slice], side: int) -> bool:
+def _is_larger(box: tuple[slice, slice], side: int) -> bool:
     return any(extent.stop - extent.start > side for extent in box)
 
 
-def _inwards(box: tuple[slice, slice], side: int) -> list[Corner]:
-    """Overlapping tiles over a component's box, from its border to its middle."""
+def _tile_from_border(box: tuple[slice, slice], side: int) -> list[Corner]:
+    """Returns the corners of overlapping tiles over a component's box, from its border to its middle."""
     middle = np.array([extent.start + extent.stop for extent in box]) / 2
-    corners = list(itertools.product(_starts(box[0], side), _starts(box[1], side)))
+    corners = list(itertools.product(_tile_starts(box[0], side), _tile_starts(box[1], side)))
     return sorted(corners, key=lambda corner: -float(np.hypot(*(np.add(corner, side / 2) - middle))))
 
 
-def _starts(extent: slice, side: int) -> list[int]:
-    """Where tiles begin along one axis of a component: one in its middle, or several, half a side apart at most."""
+def _tile_starts(extent: slice, side: int) -> list[int]:
+    """Returns the starts of tiles along one axis of a component: one centred tile, or several at most half a side apart."""
     length = extent.stop - extent.start
     if length <= side:
         return [extent.start + (length - side) // 2]
@@ -69,23 +70,23 @@ def _starts(extent: slice, side: int) -> list[int]:
     return np.linspace(extent.start, extent.stop - side, count).round().astype(int).tolist()
 
 
-def _shared(boxes: np.ndarray, side: int) -> list[Corner]:
-    """Tiles for components that fit into one; their boxes are `[n, 2 axes, start and stop]`."""
+def _tile_small(boxes: np.ndarray, side: int) -> list[Corner]:
+    """Returns the corners of tiles for components that fit into one; their boxes are `[n, 2 axes, start and stop]`."""
     corners: list[Corner] = []
     while len(boxes):
-        near = _within(boxes, _centred(boxes[0], side), side)
-        together = np.stack([boxes[near, :, 0].min(0), boxes[near, :, 1].max(0)], axis=1)
-        corner = _centred(together, side)
+        near = _are_inside(boxes, _centre_tile(boxes[0], side), side)
+        union = np.stack([boxes[near, :, 0].min(0), boxes[near, :, 1].max(0)], axis=1)
+        corner = _centre_tile(union, side)
         corners.append((int(corner[0]), int(corner[1])))
-        boxes = boxes[~_within(boxes, corner, side)]
+        boxes = boxes[~_are_inside(boxes, corner, side)]
     return corners
 
 
-def _centred(box: np.ndarray, side: int) -> np.ndarray:
-    """The corner of the tile with the middle of a box in its own."""
+def _centre_tile(box: np.ndarray, side: int) -> np.ndarray:
+    """Returns the corner of the tile centred on a box."""
     return (box.sum(1) - side) // 2
 
 
-def _within(boxes: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
-    """Which boxes lie wholly in a tile."""
+def _are_inside(boxes: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
+    """Whether each box lies entirely inside a tile."""
     return np.all((boxes[:, :, 0] >= corner) & (boxes[:, :, 1] <= corner + side), axis=1)

@@ -1,4 +1,4 @@
-"""Where the cache is: caches made by earlier versions must be found."""
+"""The cache folder stays where earlier versions put it."""
 
 import sys
 from pathlib import Path

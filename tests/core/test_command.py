@@ -1,4 +1,4 @@
-"""Commands as a shell sees them: one line and an exit code."""
+"""Commands seen from a shell: one-line errors and exit codes."""
 
 import logging
 import os
@@ -85,7 +85,7 @@ def test_help_explains_and_succeeds(module):
         (("main", "--config=configs/ct.py", "--workdir=x", "--config.system=medgan"), "set by the config's suffix"),
         (("prepare", "--config=configs/ct.py", "--input=/nowhere/*.nii", "--output=x"), "/nowhere/*.nii"),
         (("evaluate", "--workdir=/nowhere"), "/nowhere/config.json: not found"),
-        (("evaluate", "--workdir=x", "--system=telepathy"), "--system=telepathy: wanted one of surround_mean, telea"),
+        (("evaluate", "--workdir=x", "--system=telepathy"), "--system=telepathy: expected one of surround_mean, telea"),
         (("evaluate", "--workdir=x", "--system=telea"), "--system needs --config"),
     ],
 )

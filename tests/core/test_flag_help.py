@@ -1,4 +1,4 @@
-"""What --help says of a flag."""
+"""The text that --help prints for a flag."""
 
 import re
 from pathlib import Path

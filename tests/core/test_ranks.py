@@ -1,4 +1,4 @@
-"""A process learns which it is of how many, or says in one line what is missing."""
+"""A process finds its rank, the number of processes and its shard, or names in one line what is missing."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ POD = {"JOB_COMPLETION_INDEX": "2"}
 
 @pytest.fixture
 def given(monkeypatch):
-    """A function that sets the environment and the flags of a process, and nothing else of a scheduler's."""
+    """Returns a function that sets a process's flags and environment, without other variables of a scheduler."""
 
     def set_up(environment, **values):
         for name in {*SLURM, *ARRAY, *OPEN_MPI_4, *POD, "JOB_COMPLETIONS", "JAX_COORDINATOR_PORT"}:
@@ -67,7 +67,7 @@ def test_open_mpi_5_needs_the_coordinator_on_several_machines_only(given):
     given(OPEN_MPI_5 | {"OMPI_COMM_WORLD_RANK": "0"})
     assert ranks.given_place() == (coordinator, 4, 0)
     given(OPEN_MPI_5 | {"OMPI_COMM_WORLD_LOCAL_SIZE": "2"})
-    with pytest.raises(UserError, match="missing, of one of several processes: --coordinator=HOST:PORT"):
+    with pytest.raises(UserError, match="missing for a run of several processes: --coordinator=HOST:PORT"):
         ranks.given_place()
 
 
@@ -75,7 +75,7 @@ def test_open_mpi_5_needs_the_coordinator_on_several_machines_only(given):
     ("flags", "environment", "message"),
     [
         ({"coordinator": "a:5"}, {}, "--processes, --process_id"),
-        ({"processes": 2, "process_id": 0}, {}, "missing, .*--coordinator=HOST:PORT"),
+        ({"processes": 2, "process_id": 0}, {}, "missing .*--coordinator=HOST:PORT"),
         ({"coordinator": "a", "processes": 2, "process_id": 0}, {}, "--coordinator=a: expected HOST:PORT"),
         ({"coordinator": "a:b", "processes": 2, "process_id": 0}, {}, "expected HOST:PORT"),
         ({"coordinator": "a:5", "processes": 2, "process_id": 2}, {}, "--process_id=2: expected 0 to 1"),

@@ -1,4 +1,4 @@
-"""How a process is set up: compiled programs are kept, in the user's cache folder."""
+"""Process settings: compiled programs are kept in the user's cache folder."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The made-up head looks like one to the code: repeatable, symmetric, in its units, different for each subject."""
+"""Phantom heads are reproducible, symmetric, in their units, and different for each subject."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ def test_the_same_seed_is_the_same_head_and_another_subject_is_not(tmp_path, mod
     assert first[0].shape == (64, 64, 4)
     noise = {"ct": 6, "mri": 9}[modality]
     difference = np.abs(first[0].astype(float) - first[1])
-    assert (difference > 10 * noise).mean() > 0.02  # another anatomy, not only other grain
+    assert (difference > 10 * noise).mean() > 0.02  # another anatomy, not only other noise
 
 
-def test_files_lie_as_bids_wants_them(tmp_path):
+def test_files_are_in_bids_layout(tmp_path):
     options = {"subjects": 1, "slices": 1, "seed": 0, "shape": (16, 16), "spacing_mm": (16.0, 16.0, 4.0)}
     ct, mri = (phantom.write_phantoms(tmp_path, modality, **options)[0] for modality in ("ct", "mri"))
     assert ct == tmp_path / "sub-001/ct/sub-001_ct.nii.gz"
@@ -55,7 +55,7 @@ def test_flair_has_dark_fluid_and_grey_matter_brighter_than_white():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_other_half_tells_what_a_hole_held(seed):
-    """The brain's detail (folds, ventricles), not only its outline, is alike left and right, on the head's own axes."""
+    """The detail of the brain (folds, ventricles), not only its outline, is symmetric about the head's own midline."""
     rng = np.random.default_rng(seed)
     anatomy = phantom_anatomy.draw_anatomy(rng)
     grid = np.mgrid[-60:61:2, -70:71:2, 0:31:10].astype(np.float32)

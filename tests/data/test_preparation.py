@@ -1,4 +1,4 @@
-"""From volumes to records: who is in which split, what is made again, what is refused."""
+"""From volumes to records: splits, resuming, shards, and refused input."""
 
 import dataclasses
 import hashlib
@@ -67,7 +67,7 @@ def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scan_p
     first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))
     (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
-    files.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if stopped before its end
+    files.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if interrupted before the end
     shards[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in shards[1:]}
     more_workers = dataclasses.replace(SMALL, workers=1)
@@ -96,7 +96,7 @@ def test_the_dataset_says_where_each_volume_came_from_and_its_spacing(scan_paths
 
 
 def test_records_of_oblong_voxels_have_square_pixels_and_their_intensities_in_the_file_s_scaling(tmp_path):
-    """Rows (Y) are 2 mm apart and columns (X) 0.5 mm: a square in millimetres is one in the records."""
+    """Rows (Y) are 2 mm apart and columns (X) 0.5 mm; a square in millimetres is a square in the records."""
     paths = []
     for s in (1, 2, 3):
         hounsfield = np.full((64, 16, 4), -1000.0)
@@ -136,7 +136,7 @@ def test_shards_may_begin_and_end_at_once(scan_paths, tmp_path):
         for _ in range(5):
             folder = tmp_path / f"out{_}"
             work = [pool.submit(prepare_shard, SMALL, scan_paths, folder, Shard(i, 4), progress=False) for i in range(4)]
-            assert 0 in [each.result() for each in work]
+            assert 0 in [future.result() for future in work]
             assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -197,7 +197,7 @@ def test_the_command_says_what_other_shards_have_still_to_make(scan_paths, tmp_p
     command = [sys.executable, "-m", "ipmedgan_jax.prepare", "--config=configs/small.py", "--config.data.image_size=32"]
     command += [f"--input={tmp_path}/in/**/*.nii.gz", f"--output={tmp_path}/out", "--shard=2/3"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path}/out: this shard is done; the others have 5 of 8 volumes still to make\n"
+    assert done.stdout == f"{tmp_path}/out: this shard is done; 5 of 8 volumes of other shards are still missing\n"
 
 
 def test_a_mask_among_the_scans_is_named(scan_paths, tmp_path):
@@ -314,7 +314,9 @@ def test_listed_subjects_replace_the_shares():
     splits = split_subjects(listed, MANY)
     assert {name for name, split in splits.items() if split == "test"} == {"sub-00", "sub-01"}
     assert list(splits.values()).count("train") == 17
-    numbers = dataclasses.replace(SMALL, validation_subjects=(3,), test_subjects=(1,))  # a flag's 1 is no text
+    numbers = dataclasses.replace(
+        SMALL, validation_subjects=(3,), test_subjects=(1,)
+    )  # a flag may give numbers instead of text
     assert split_subjects(numbers, "123") == {"1": "test", "2": "train", "3": "validation"}
 
 

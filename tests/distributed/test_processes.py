@@ -1,4 +1,4 @@
-"""What several processes of one run do together is what one would do alone."""
+"""Several processes of one run compute the same as a single process."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_two_processes_agree(tmp_path):
     assert first == second
     assert first["gathered"] == ["of 0", "of 1"]
     assert first["lists"] == [0, 10, 20, 30, 40]
-    assert first["highest"] == [0, 0, 1, 0]  # known to both one step later
+    assert first["highest"] == [0, 0, 1, 0]  # both processes know it one step later
     assert first["error"] == "process 1: nothing there"
     assert first["disagreed"] == ["process 1 has latest checkpoint 1, process 0 0", 75]
     assert first["restored"] == [0.0, 1.0, 2.0]

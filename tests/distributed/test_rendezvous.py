@@ -1,4 +1,4 @@
-"""Before JAX starts the processes agree, or all say in one line why not."""
+"""Before JAX starts, all processes agree, or all report in one line why not."""
 
 import socket
 import time
@@ -21,7 +21,7 @@ def free_port():
 
 
 def check(*processes, port=None):
-    """What each of several processes `(rank, count, settings)` hears: None, or its UserError's message and exit code."""
+    """Runs processes `(rank, count, settings)`; returns None or the UserError's message and exit code for each."""
     port = port or free_port()
 
     def one(process):
@@ -35,7 +35,7 @@ def check(*processes, port=None):
         return list(pool.map(one, processes))
 
 
-def test_processes_that_agree_may_meet_again_and_again_on_one_port():
+def test_processes_that_agree_may_start_repeatedly_on_one_port():
     port = free_port()
     for _ in range(2):
         assert check(*((rank, 3, SETTINGS) for rank in range(3)), port=port) == [None] * 3

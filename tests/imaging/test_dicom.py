@@ -1,4 +1,4 @@
-"""A DICOM series is filled like any scan, and comes out as another series of the same pixels."""
+"""A DICOM series is filled like any scan and written as a new series with the same pixels."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid  # 
 
 
 def write_series(folder: Path, array: np.ndarray, spacing=(0.7, 0.8, 2.0), slopes=(1,), **changes) -> Path:
-    """A CT series of a canonical array [X, Y, Z] (right, anterior, superior), its files in a shuffled order.
+    """Writes a CT series of a canonical array [X, Y, Z] (right, anterior, superior), its files in shuffled order.
 
     Slices take the `slopes` in turn.
     """
@@ -57,7 +57,7 @@ def datasets(folder):
 
 
 def mask_of(tmp_path, spacing=(0.7, 0.8, 2.0)):
-    """A NIfTI mask in the series' place: RAS, where DICOM's positions are of the other corner."""
+    """A NIfTI mask at the position of the series; it is RAS, so its origin is another corner than DICOM's."""
     import nibabel
 
     write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
@@ -116,7 +116,7 @@ def test_each_slice_s_slope_counts_in_reading_and_in_writing(tmp_path):
 
 
 def as_rows(array, i):
-    """A slice of a canonical array as DICOM's rows and columns have it."""
+    """Returns a slice of a canonical array in the order of DICOM's rows and columns."""
     return array[::-1, ::-1, i].T
 
 

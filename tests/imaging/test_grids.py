@@ -1,4 +1,4 @@
-"""One way from voxels to a network's pixels and back, for `prepare` and `inpaint` alike."""
+"""Conversion of voxels to a network's pixels and back, shared by `prepare` and `inpaint`."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_row_0_is_anterior_and_column_0_the_subjects_right():
 
 @pytest.mark.parametrize("plane", PLANES)
 def test_a_plane_s_spacing_is_that_of_its_rows_and_columns(plane):
-    """Each axis of the volume rises by its own spacing from voxel to voxel: so do rows and columns of the slices."""
+    """An array that rises by each axis's spacing per voxel gives slices that rise by the row and column spacing."""
     spacing = (0.5, 2.0, 7.0)
     x, y, z = np.meshgrid(*(mm * np.arange(5) for mm in spacing), indexing="ij")
     slices = PLANES[plane](x + y + z)
@@ -109,7 +109,7 @@ def test_where_nothing_is_to_be_stretched_nothing_changes(shape, spacing, seed):
 @property_test
 @given(grid=GRIDS, axis=st.sampled_from([0, 1]))
 def test_a_ramp_comes_back_where_it_came_from(grid, axis):
-    """All but the outer quarters, where values beyond the outermost samples' middles are theirs."""
+    """Checks all but the outer quarters, where positions beyond the outermost samples take their value."""
     assume(min(grid.shape[axis], grid.pixel_shape[axis], grid.shape[axis] * grid.spacing_mm[axis] / 3) > 8)
     along = np.arange(grid.shape[axis], dtype=np.float32)
     slices = np.broadcast_to(along[:, None] if axis == 0 else along, (1, *grid.shape))
@@ -125,7 +125,7 @@ def test_pixels_cover_the_voxels_extent_to_half_a_pixel(grid):
         voxels = grid.shape[axis] * grid.spacing_mm[axis]
         pixels = grid.pixel_shape[axis] * grid.pixel_spacing_mm[axis]
         steps = max(grid.pixel_spacing_mm[axis], grid.settings.resample_mm)
-        assert abs(voxels - pixels) <= steps + 1e-6  # half a pixel for each of two stretches, or the one there must be
+        assert abs(voxels - pixels) <= steps + 1e-6  # half a pixel per stretch, or the minimum of one pixel
 
 
 @property_test

@@ -1,4 +1,4 @@
-"""One function lists input files, whatever a flag names them by."""
+"""Listing of input files by name, folder, pattern or list."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def folder(tmp_path) -> Path:
 
 
 def listed(folder: Path, text: str) -> list[str]:
-    """Names without their folders; `text` has {} where the folder goes."""
+    """Returns the names of the listed files; {} in `text` stands for the folder."""
     return [path.name for path in list_input_files(text.replace("{}", str(folder)))]
 
 

@@ -1,4 +1,4 @@
-"""A finder, and a generator, are shown a scan's slices as `prepare` made records of them."""
+"""A finder and a generator receive the pixels that `prepare` writes to records."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.inpainting.test_scan import constant, fill_volume, write
 
 @pytest.fixture
 def scan_paths(tmp_path):
-    """Bright boxes off the middle, on air of -300 HU: brighter than the window's low end."""
+    """Scans of bright boxes off centre, on air of -300 HU, which is above the window's low end."""
     paths = []
     for s in (1, 2, 3):
         array = np.full((40, 22, 5), -300.0)
@@ -47,7 +47,7 @@ def test_what_prepare_makes_and_what_a_network_is_shown_are_the_same_pixels(scan
     find_in_volume(LoadedFinder("finder", 1, "", settings, 5, find), volume)
     assert len(made) == len(searched) == 5
     for record, image in zip(made, searched, strict=True):
-        np.testing.assert_allclose(record.image(), image, atol=1e-3)  # a record's whole numbers are 2 / 3000 apart
+        np.testing.assert_allclose(record.image(), image, atol=1e-3)  # a record's codes are 2 / 3000 apart
     assert made[0].image().min() == pytest.approx(2 * 700 / 3000 - 1, abs=1e-3)  # padding and air alike
 
     shown, mask = [], np.zeros(volume.array.shape, bool)

@@ -1,4 +1,4 @@
-"""Each image gets the one mask with its BIDS entities, whatever else the names say, and an output's name says what it is."""
+"""Each image gets the one mask with its BIDS entities, and each output a name of its own."""
 
 from pathlib import Path
 
@@ -39,28 +39,28 @@ def test_every_image_gets_its_own_mask_in_whatever_order_they_come(scans, suffix
     masks = [Path("in") / bids_name(entities | derivative, "mask") for entities, derivative in scans]
     shuffled = data.draw(st.permutations([*masks, *images]))
     for image, mask in zip(images, masks, strict=True):
-        assert jobs._mask_of(image, shuffled) == mask
+        assert jobs._find_mask(image, shuffled) == mask
     for image, mask in zip(images, masks, strict=True):
         with pytest.raises(UserError, match="none of the masks fits"):
-            jobs._mask_of(image, [other for other in masks if other != mask])
+            jobs._find_mask(image, [other for other in masks if other != mask])
 
 
 @property_test
 @given(entities=ENTITIES, derivative=OF_DERIVATIVES, suffix=SUFFIX, ending=ENDING)
 def test_an_output_is_named_after_its_image_and_told_from_it(entities, derivative, suffix, ending):
     image = Path("sub/anat") / bids_name(entities | derivative, suffix, ending)
-    output = jobs._named(image)
+    output = jobs._output_name(image)
     assert output.parent == image.parent
     assert output.name.endswith(f"_desc-inpainted_{suffix}{ending}")
     assert output.name.count("desc-") == 1
     assert jobs._is_output(output)
     assert jobs._entities(output) == entities
-    assert jobs._named(output) == output
+    assert jobs._output_name(output) == output
 
 
 def test_two_masks_of_one_image_are_named_and_one_called_a_mask_comes_first():
     image = Path("sub-1_FLAIR.nii.gz")
     lesion, head, other = (Path(f"sub-1_{rest}.nii.gz") for rest in ("label-lesion_mask", "label-head_mask", "T1w"))
-    assert jobs._mask_of(image, [other, lesion]) == lesion
+    assert jobs._find_mask(image, [other, lesion]) == lesion
     with pytest.raises(UserError, match=r"several masks fit \(sub-1_label-lesion_mask.nii.gz, sub-1_label-head_mask.nii.gz"):
-        jobs._mask_of(image, [other, lesion, head])
+        jobs._find_mask(image, [other, lesion, head])

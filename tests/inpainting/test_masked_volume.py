@@ -1,4 +1,4 @@
-"""What warnings and fills need of a scan and its mask is computed once."""
+"""Values derived from a scan and its mask are computed once."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Filling scans: nothing but the mask changes, what fills it comes from what is known, and bad input costs nothing."""
+"""Filling scans: only masked voxels change, the fill depends on known voxels only, and bad input leaves no output."""
 
 import functools
 import gzip
@@ -46,7 +46,7 @@ def trained(**changes):
 
 
 def smooth(batch):
-    """A generator that knows smooth images: thin plates over the masked pixels."""
+    """A generator of smooth images: a thin-plate spline over the masked pixels."""
     filled = batch["image"].copy()
     for image, (row, column, height, width), shape in zip(filled[..., 0], batch["hole"], batch["hole_mask"], strict=True):
         mask = np.zeros(image.shape, bool)
@@ -57,7 +57,7 @@ def smooth(batch):
 
 def constant(value):
     def fill(batch):
-        filled = np.full_like(batch["image"], np.nan)  # what lies outside the hole must not be used
+        filled = np.full_like(batch["image"], np.nan)  # pixels outside the hole must not be used
         for image, (row, column, height, width) in zip(filled, batch["hole"], strict=True):
             image[row : row + height, column : column + width] = value
         return filled
@@ -75,7 +75,7 @@ def generator(fill=smooth, **changes):
 
 
 def ramp(shape=(30, 26, 5)) -> np.ndarray:
-    """Rises by 10, 5 and 20 from voxel to voxel of X, Y and Z."""
+    """An array that rises by 10, 5 and 20 per voxel along X, Y and Z."""
     x, y, z = np.meshgrid(*map(np.arange, shape), indexing="ij")
     return (100 + 10 * x + 5 * y + 20 * z).astype(np.float64)
 
@@ -91,7 +91,7 @@ def volume_of(array, spacing_mm=(1.0, 1.0, 1.0)) -> scans.Volume:
 
 
 def write(path: Path, array, codes="RAS", dtype=np.int16, scaling=(1.0, 0.0), spacing=(1.0, 1.0, 1.0)) -> Path:
-    """A NIfTI file of a canonical array whose axes run as `codes` say, with an extension and unlike qform and sform codes."""
+    """Writes a canonical array as a NIfTI file with axes `codes`, an extension, and different qform and sform codes."""
     axes = nibabel.orientations.axcodes2ornt(codes)
     image = nibabel.Nifti1Image(array, np.diag([*spacing, 1.0]))
     image = image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), axes))
@@ -104,7 +104,7 @@ def write(path: Path, array, codes="RAS", dtype=np.int16, scaling=(1.0, 0.0), sp
     made.set_sform(image.affine, code=4)
     made.header["descrip"] = b"as it came"
     nibabel.save(made, path)
-    if scaling != (1.0, 0.0):  # nibabel chooses its own: written into the file
+    if scaling != (1.0, 0.0):  # nibabel would choose its own, so it is written into the file
         content = bytearray(gzip.decompress(path.read_bytes()))
         content[112:120] = struct.pack("<ff", *scaling)
         path.write_bytes(gzip.compress(bytes(content)))
@@ -173,7 +173,7 @@ def test_nifti_2_and_a_trailing_axis_are_filled_as_they_are(tmp_path):
     np.testing.assert_allclose(filled.get_fdata()[..., 0], ramp(), atol=1)
 
 
-# ------------------------------------------------------------------ what fills the hole
+# ------------------------------------------------------------------ fills
 
 
 @pytest.mark.parametrize("plane", grids.PLANES)
@@ -192,7 +192,7 @@ def test_a_ramp_is_filled_as_a_ramp_on_any_grid_and_plane(plane, spacing, settin
     hidden = np.where(mask, 999, array)
     filled = fill_volume(smooth, trained(**settings), volume_of(hidden, spacing), mask, planes=[plane])
     np.testing.assert_array_equal(filled[~mask], hidden[~mask].astype(np.float32))
-    np.testing.assert_allclose(filled[mask], array[mask], atol=6)  # half of what neighbouring voxels differ by
+    np.testing.assert_allclose(filled[mask], array[mask], atol=6)  # about half of the difference of neighbouring voxels
 
 
 def test_planes_are_averaged():
@@ -243,7 +243,7 @@ def test_many_slices_and_parts_are_all_filled():
     np.testing.assert_allclose(filled[mask], 500, atol=0.1)
 
 
-def test_a_hole_far_from_the_head_moves_the_frame():
+def test_a_hole_far_from_the_head_moves_the_input_window():
     array = np.full((200, 200, 3), -1000.0)
     array[20:60, 20:60] = 300
     mask = np.zeros(array.shape, bool)
@@ -281,7 +281,7 @@ def mask_on(tmp_path, mask, affine, scan_spacing=(1.0, 1.0, 1.0)):
 
 def test_a_thin_lesion_between_thick_slices_is_not_lost(tmp_path):
     mask = np.zeros((30, 26, 25), bool)
-    mask[12, 10, 8] = mask[12, 10, 13] = True  # millimetres; the scan's slices are 5 mm thick, their middles at 0, 5, ...
+    mask[12, 10, 8] = mask[12, 10, 13] = True  # in mm; the scan's slices are 5 mm thick, with centres at 0, 5, ...
     found, _ = mask_on(tmp_path, mask, np.eye(4), (1.0, 1.0, 5.0))
     assert sorted(map(tuple, np.argwhere(found))) == [(12, 10, 2), (12, 10, 3)]
 
@@ -303,7 +303,7 @@ def test_masked_voxels_outside_the_scan_are_counted(tmp_path):
     assert "5 of 10 masked voxels lie outside scan.nii.gz" in notes[1]
 
 
-def test_files_that_do_not_say_how_they_lie_are_matched_voxel_by_voxel(tmp_path):
+def test_files_without_sform_and_qform_are_matched_voxel_by_voxel(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp(), "LPS")
     content = bytearray(gzip.decompress((tmp_path / "scan.nii.gz").read_bytes()))
     content[252:256] = struct.pack("<hh", 0, 0)  # qform_code, sform_code
@@ -315,7 +315,7 @@ def test_files_that_do_not_say_how_they_lie_are_matched_voxel_by_voxel(tmp_path)
     assert any("matched by their order" in line for line in report["warnings"])
 
 
-def test_what_is_not_a_number_may_be_masked(tmp_path):
+def test_nan_voxels_may_be_masked(tmp_path):
     write(tmp_path / "scan.nii.gz", np.where(square(), np.nan, ramp()), dtype=np.float32)
     write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8)
     _, work = fill_file(tmp_path)
@@ -367,7 +367,7 @@ def test_metal_is_found_by_its_hu(tmp_path):
 
 
 def put(what):
-    """A function that puts an array in the place of the mask."""
+    """Returns a function that replaces the mask by an array."""
     return lambda tmp_path: write(tmp_path / "mask.nii.gz", what, dtype=np.float32)
 
 
@@ -469,7 +469,7 @@ def test_what_an_interrupted_fill_has_written_is_written_anew_and_nothing_else(t
     assert work.done
     with pytest.raises(UserError, match="exists; choose another name"):
         check_output(work, overwrite=False)
-    work.sidecar.unlink()  # by another tool, for all that is known
+    work.sidecar.unlink()  # the output could be another tool's
     assert not work.done
     with pytest.raises(UserError, match="exists; choose another name"):
         check_output(work, overwrite=False)
@@ -497,7 +497,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"dilate_mm": float("nan")}, "--dilate_mm=nan"),
         ({"mask": None}, "expected one of --mask, --mask_above_hu and --finder"),
         ({"finder": "runs/finder"}, "expected one of --mask, --mask_above_hu and --finder"),
-        ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels is for a --mask"),
+        ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels needs a --mask"),
         ({"samples": 1}, "at least 2"),
         ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: expected a .nii or"),
         ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
@@ -510,7 +510,7 @@ def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
 
 
 def command(monkeypatch, **given):
-    """The command with these flags, the others at their defaults."""
+    """Runs the command with these flags, the others at their defaults."""
     values = flags.FlagValues()
     monkeypatch.setattr(
         inpaint,
@@ -595,23 +595,23 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         ({}, ramp() - 1000, square(), ""),
         ({}, ramp(), square(), "not the usual HU of CT"),
         ({"modality": "mri"}, ramp() - 1000, square(), "look like the HU of CT"),
-        ({"window_hu": (-1000.0, -700.0)}, ramp() - 1000, square(), "lie outside the -1000 to -700"),
+        ({"window_hu": (-1000.0, -700.0)}, ramp() - 1000, square(), "lie outside the intensity window of -1000 to -700"),
         ({}, ramp() - 1000, np.arange(26).reshape(1, -1, 1).repeat(30, 0).repeat(5, 2) > 8, "of the head: little is left"),
         ({}, ramp() - 1000, np.arange(26).reshape(1, -1, 1).repeat(30, 0).repeat(5, 2) > 15, "larger than the 8 x 8 pixels"),
     ],
 )
-def test_what_a_person_should_know_is_said_and_with_strict_an_error(tmp_path, changes, array, mask, line):
+def test_a_doubtful_scan_gives_a_warning_and_with_strict_an_error(tmp_path, changes, array, mask, line):
     write(tmp_path / "scan.nii.gz", array)
     write(tmp_path / "mask.nii.gz", mask.astype(float), dtype=np.uint8)
     made = generator(**({"window_hu": (-1000.0, 1000.0)} | changes))
     report, _ = fill_file(tmp_path, made=made)
-    assert any(line in each for each in report["warnings"]) if line else not report["warnings"]
+    assert any(line in warning for warning in report["warnings"]) if line else not report["warnings"]
     if line:
         with pytest.raises(UserError, match="--strict"):
             fill_file(tmp_path, Filling(strict=True), made)
 
 
-def test_a_generator_of_squares_says_so_of_other_shapes(tmp_path):
+def test_a_generator_of_squares_warns_of_other_shapes(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp() - 1000)
     made = generator(window_hu=(-1000.0, 1000.0))
     made = replace(made, trained=replace(made.trained, trained_on_any_shape=False))
@@ -623,7 +623,7 @@ def test_a_generator_of_squares_says_so_of_other_shapes(tmp_path):
         assert len(report["warnings"]) == warnings
 
 
-def test_voxels_of_another_size_than_in_training_are_told(tmp_path):
+def test_voxels_of_another_size_than_in_training_give_a_warning(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp() - 1000, spacing=(1.0, 1.0, 5.0))
     write(tmp_path / "mask.nii.gz", square().astype(float), dtype=np.uint8, spacing=(1.0, 1.0, 5.0))
     made = generator(window_hu=(-1000.0, 1000.0))
@@ -653,21 +653,19 @@ def test_masks_are_found_by_their_bids_entities_and_outputs_named_after_images(t
     )
     pattern = f"{tmp_path}/in/**/*_"
     found, _ = find_jobs(f"{pattern}FLAIR.nii.gz", f"{pattern}mask.nii.gz", tmp_path / "out")
-    assert [str(each.output.relative_to(tmp_path)) for each in found] == [
+    assert [str(job.output.relative_to(tmp_path)) for job in found] == [
         "out/sub-01/anat/sub-01_desc-inpainted_FLAIR.nii.gz",
         "out/sub-02/ses-1/anat/sub-02_ses-1_run-2_desc-inpainted_FLAIR.nii.gz",
     ]
-    assert [each.mask.name for each in found] == ["sub-01_label-lesion_mask.nii.gz", "sub-02_ses-1_run-2_desc-x_mask.nii.gz"]
+    assert [job.mask.name for job in found] == ["sub-01_label-lesion_mask.nii.gz", "sub-02_ses-1_run-2_desc-x_mask.nii.gz"]
     assert found[0].sidecar.name == "sub-01_desc-inpainted_FLAIR.json"
 
 
-def test_a_folder_of_everything_is_sorted_out(tmp_path):
+def test_a_folder_of_scans_masks_and_outputs_is_sorted_out(tmp_path):
     names = ["sub-01_FLAIR", "sub-01_label-lesion_mask", "sub-01_desc-inpainted_FLAIR", "._sub-01_FLAIR", "sub-02_FLAIR"]
     touch(tmp_path, *(f"in/{name}.nii.gz" for name in names))
     found, refused = find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
-    assert [(each.image.name, each.mask.name) for each in found] == [
-        ("sub-01_FLAIR.nii.gz", "sub-01_label-lesion_mask.nii.gz")
-    ]
+    assert [(job.image.name, job.mask.name) for job in found] == [("sub-01_FLAIR.nii.gz", "sub-01_label-lesion_mask.nii.gz")]
     assert len(refused) == 1
     assert "sub-02_FLAIR.nii.gz: none of the masks fits" in refused[0]
     touch(tmp_path, "in/sub-01_FLAIR.nii", "in/scan[1].nii.gz")
@@ -682,14 +680,14 @@ def test_a_folder_of_everything_is_sorted_out(tmp_path):
 def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "images/b.nii", "masks/a_mask.nii.gz", "masks/b.nii.gz")
     found, _ = find_jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
-    assert [(each.mask.name, each.output.name) for each in found] == [
+    assert [(job.mask.name, job.output.name) for job in found] == [
         ("a_mask.nii.gz", "a_desc-inpainted.nii.gz"),
         ("b.nii.gz", "b_desc-inpainted.nii"),
     ]
     touch(tmp_path, "masks/a.nii.gz")
     touch(tmp_path, "images/c.nii")
     found, refused = find_jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
-    assert [each.mask.name for each in found] == ["a_mask.nii.gz", "b.nii.gz"]  # what is called a mask before what is not
+    assert [job.mask.name for job in found] == ["a_mask.nii.gz", "b.nii.gz"]  # a name that ends in _mask comes first
     assert len(refused) == 1
     assert "c.nii: none of the masks fits" in refused[0]
     with pytest.raises(UserError, match="no NIfTI file"):
@@ -732,7 +730,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     )
     volume, mask = volume_of(ramp((40, 36, 3))), np.zeros((40, 36, 3), bool)
     mask[10:30, 12:20, 1] = True
-    fills = [fill_volume(each.inpaint, each.trained, volume, mask) for each in (found, again)]
+    fills = [fill_volume(loaded.inpaint, loaded.trained, volume, mask) for loaded in (found, again)]
     np.testing.assert_allclose(fills[0], fills[1], atol=0.05)
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
@@ -746,7 +744,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
 
 
 def canonical(image):
-    """An axial slice `[rows, columns]` as a volume of one slice."""
+    """Turns an axial slice `[rows, columns]` into a volume of one slice."""
     return image.T[::-1, ::-1, None]
 
 
@@ -813,7 +811,7 @@ def test_deviation_is_that_of_the_fills(tmp_path):
     assert report["samples"] == 4
 
 
-# ------------------------------------------------------------------ finding what to fill
+# ------------------------------------------------------------------ finders
 
 
 def finder(find, **changes):
@@ -824,22 +822,22 @@ def finder(find, **changes):
     ("shape", "spacing", "settings"),
     [
         ((30, 26, 5), (1.0, 1.0, 1.0), {}),
-        ((40, 50, 5), (1.0, 1.0, 1.0), {}),  # larger than the network's frame
+        ((40, 50, 5), (1.0, 1.0, 1.0), {}),  # larger than the network's input
         ((30, 26, 7), (0.8, 1.2, 3.0), {"resample_mm": 1.0}),
         ((30, 26, 3), (1.0, 1.0, 1.0), {"fit": "scale"}),
     ],
 )
 def test_what_is_found_in_slices_is_found_at_its_place_in_the_volume(shape, spacing, settings):
-    array, wanted = np.full(shape, 300.0), np.zeros(shape, bool)
-    wanted[12:20, 10:16, 1:3] = True
-    array[wanted] = 900
+    array, expected = np.full(shape, 300.0), np.zeros(shape, bool)
+    expected[12:20, 10:16, 1:3] = True
+    array[expected] = 900
     bright = finder(lambda images: (images > 0.2).astype(np.float32), **settings)
     counted = []
     found = find_damage.find_in_volume(bright, volume_of(array, spacing), counted.append)
     assert sum(counted) == shape[2]
-    differing = found ^ wanted
-    assert not (differing & ~binary_dilation(wanted, np.ones((3, 3, 1)))).any()
-    assert not (differing & binary_erosion(wanted, np.ones((3, 3, 1)))).any()
+    differing = found ^ expected
+    assert not (differing & ~binary_dilation(expected, np.ones((3, 3, 1)))).any()
+    assert not (differing & binary_erosion(expected, np.ones((3, 3, 1)))).any()
     if not settings:
         assert not differing.any()
 
@@ -885,5 +883,5 @@ def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path)
 def test_finder_and_generator_are_of_one_modality(monkeypatch):
     monkeypatch.setattr(load_run, "load_finder", lambda *_: finder(np.zeros_like))
     assert load_finder("runs/finder", generator()).name == "made up finder"
-    with pytest.raises(UserError, match="was trained on ct, what fills on mri"):
+    with pytest.raises(UserError, match="was trained on ct, the generator on mri"):
         load_finder("runs/finder", generator(modality="mri"))

@@ -1,4 +1,4 @@
-"""Tiles cover a mask of any shape, none of them needlessly, and large holes are filled inwards."""
+"""Tiles cover a mask of any shape without a needless tile, and large holes are filled inwards."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIDE = 8
 
 
 def painted(corners, shape, side=SIDE):
-    """Where tiles lie in an image of this shape, bool, and how much of their area lies beyond it."""
+    """Returns the pixels of an image of this shape that tiles cover, bool, and the area of the tiles outside it."""
     margin = 2 * side
     padded = np.zeros(np.add(shape, 2 * margin), bool)
     for row, column in corners:
@@ -53,7 +53,7 @@ def test_whole_tiles_are_told_from_other_shapes():
 
 
 MASKS = arrays.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)), fill=st.just(False), elements=st.booleans())
-"""A few pixels anywhere."""
+"""A mask of a few pixels anywhere."""
 
 BOXES = st.lists(st.tuples(*(st.integers(0, 28),) * 2, *(st.integers(1, 20),) * 2), max_size=3)
 
@@ -68,7 +68,7 @@ def test_every_masked_pixel_is_covered_by_tiles_that_each_add_some(scattered, bo
     for corner in tiling.corners:
         tile, beyond = painted([corner], mask.shape, side)
         assert tile.sum() + beyond == side**2
-        assert (mask & tile & ~before).any()  # none is needless
+        assert (mask & tile & ~before).any()  # no tile is needless
         before |= tile
     assert not (mask & ~before).any()
     components = regionprops(label(mask, connectivity=2))
