@@ -116,6 +116,7 @@ def test_the_generator_learns_from_each_discriminator(name, term, make, batch):
         system = replace(system, vgg19=TwoLayers())
     only = Only(system, term)
     state = jax.jit(partial(init_state, Update(system, optax.sgd(0.0), optax.sgd(0.0)), image_size=SIZE))(jax.random.key(0))
+    batch = jax.tree.map(jnp.asarray, batch)
     mapped = jax.vmap(lambda output: output_gradient(only, state.discriminators, {}, batch, output), axis_name="data")
     descend, output = jax.jit(mapped), 0.5 * batch.image[None]
     gradient, before = descend(output)
