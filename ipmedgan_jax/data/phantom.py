@@ -1,6 +1,7 @@
-"""Made-up heads, as CT or FLAIR MRI, for demonstrations and tests where no one's data are at hand.
+"""Head phantoms, as CT or FLAIR MRI, for demonstrations and tests without real data.
 
-`phantom_anatomy` says which tissue is where; here tissues become intensities, with texture, blur and noise, and files.
+`phantom_anatomy` gives the tissue at each point. This module turns tissues into intensities with texture, blur and noise,
+and writes files.
 """
 
 from collections.abc import Mapping
@@ -29,10 +30,18 @@ def write_phantoms(
     shape: tuple[int, int] = (256, 256),
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> list[Path]:
-    """Writes `subjects` heads in BIDS layout and returns their paths; the same seed gives the same voxels.
+    """Writes head phantoms in BIDS layout and returns their paths; the same seed gives the same voxels.
 
-    `slices` axial slices through the middle of the head, each of `shape` voxels along x and y; CT is int16 in HU, MRI
-    uint16.
+    CT is int16 in HU, MRI is uint16.
+
+    Args:
+      directory: the folder to write to.
+      modality: `ct` or `mri`.
+      subjects: number of heads.
+      slices: number of axial slices through the middle of the head.
+      seed: seed of the anatomy and the noise.
+      shape: voxels of a slice along x and y.
+      spacing_mm: voxel spacing along x, y and z.
     """
     folder, suffix = {"ct": ("ct", "ct"), "mri": ("anat", "FLAIR")}[modality]
     paths = []
@@ -57,7 +66,7 @@ def head(
     spacing_mm: tuple[float, float, float],
     seed: int | tuple[int, ...],
 ) -> np.ndarray:
-    """One head [X, Y, Z] in RAS+: int16 HU for ct, uint16 for mri; the same seed is the same anatomy in both."""
+    """Returns one head [X, Y, Z] in RAS+, int16 in HU for ct, uint16 for mri; a seed has the same anatomy in both."""
     if modality not in MODALITIES:
         raise ValueError(f"modality {modality!r} is none of {MODALITIES}")
     rng = np.random.default_rng(seed)
@@ -69,32 +78,32 @@ def head(
     texture = np.zeros(shape, np.float32)
     texture[inside] = phantom_anatomy.field_values(anatomy.texture, points[:, inside])
     if modality == "ct":
-        return _ct(tissues, texture, spacing_mm, rng)
-    return _flair(tissues, texture, points, spacing_mm, rng)
+        return _make_ct(tissues, texture, spacing_mm, rng)
+    return _make_flair(tissues, texture, points, spacing_mm, rng)
 
 
-def _ct(
+def _make_ct(
     tissues: np.ndarray,
     texture: np.ndarray,
     spacing_mm: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """HU: spongy bone of varying density, the blur of the scanner, grainy noise."""
+    """Returns HU with spongy bone of varying density, the scanner's blur, and correlated noise."""
     image = _paint(HOUNSFIELD, tissues)
     image += texture * _paint(_NO_TEXTURE | {"diploe": 190, "table": 90, "white": 1.2, "grey": 1.2}, tissues)
     image = _blur(image, 0.55, spacing_mm)
-    image += 6 * _grain(rng, image.shape, 0.7)
+    image += 6 * _correlated_noise(rng, image.shape, 0.7)
     return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
 
 
-def _flair(
+def _make_flair(
     tissues: np.ndarray,
     texture: np.ndarray,
     points: np.ndarray,
     spacing_mm: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Scanner units: a receive field brighter towards one side, and the Rician noise of a magnitude image."""
+    """Returns scanner units with a receive field brighter towards one side and the Rician noise of a magnitude image."""
     image = _paint(FLAIR, tissues)
     image += texture * _paint(_NO_TEXTURE | {"diploe": 45, "white": 8, "grey": 10, "fat": 40}, tissues)
     slope = rng.uniform(-1, 1, 3) * (0.0010, 0.0010, 0.0015)
@@ -102,7 +111,7 @@ def _flair(
         0.9 + np.square(phantom_anatomy.radius(points) / 200)
     )
     image = _blur(image, 0.6, spacing_mm)
-    image = np.hypot(image + 9 * _grain(rng, image.shape, 0.4), 9 * _grain(rng, image.shape, 0.4))
+    image = np.hypot(image + 9 * _correlated_noise(rng, image.shape, 0.4), 9 * _correlated_noise(rng, image.shape, 0.4))
     return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
 
 
@@ -111,11 +120,11 @@ def _paint(values: Mapping[str, float], tissues: np.ndarray) -> np.ndarray:
 
 
 def _blur(image: np.ndarray, sigma_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """In-plane blur, of half a voxel at least: it stands for the partial volume of the edges too."""
+    """Blurs in plane, by at least half a voxel, which also models the partial volume effect at edges."""
     return ndimage.gaussian_filter(image, [max(sigma_mm / mm, 0.5) for mm in spacing_mm[:2]] + [0], mode="nearest")
 
 
-def _grain(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
-    """Noise of unit variance with neighbours alike over `sigma` voxels in plane."""
+def _correlated_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
+    """Returns noise of unit variance, correlated in plane over `sigma` voxels."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), (sigma, sigma, 0), mode="wrap")
     return noise / noise.std()

@@ -1,8 +1,8 @@
-"""The anatomy of made-up heads: closed forms whose sizes are drawn for each subject, and the tissue at every point.
+"""The anatomy of head phantoms: closed forms with sizes drawn for each subject, which give the tissue at every point.
 
-Coordinates are millimetres: x to the right, y to the front, z upwards, 0 between the thalami; points are `[3, ...]`. A head
-has scalp, skull with diploe, folded cortex, ventricles, deep grey matter, falx and calcifications. Left and right mirror each
-other but for a slight warp, so that the other side tells what a hole held.
+Coordinates are in millimetres: x to the right, y to the front, z upwards, with the origin between the thalami. Points are
+`[3, ...]`. A head has scalp, skull with diploe, folded cortex, ventricles, deep grey matter, falx and calcifications. Left
+and right are mirror images except for a slight warp, so that one side predicts the content of a hole in the other.
 """
 
 from collections.abc import Iterator
@@ -27,38 +27,38 @@ TISSUES = (
     "calcification",
 )
 
-_Layers = Iterator[tuple[str, np.ndarray]]  # (tissue, where), each painted over those before
+_Layers = Iterator[tuple[str, np.ndarray]]  # (tissue, where); later layers are painted over earlier ones
 
-_FOLD_MM = 15.0  # from one sulcus to the next
-_GRID_MM = 4.0  # of the random fields
-_GRID = 56  # points along each axis of the random fields
+_FOLD_MM = 15.0  # distance between neighbouring sulci
+_GRID_MM = 4.0  # spacing of the random fields' grid
+_GRID = 56  # points of that grid along each axis
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs between heads; lengths in mm."""
+    """The parameters that differ between heads; lengths are in mm."""
 
     half_width: float
     half_length: float
     half_height: float
-    egg: float  # how much narrower the front is than the back
-    turn: float  # radians, in the axial plane
+    egg: float  # share by which the width falls from the middle to the front
+    turn: float  # rotation in the axial plane, in radians
     nod: float  # rise of the midline per mm to the front
-    centre: np.ndarray
+    centre: np.ndarray  # x and y of the head's centre in the scan
     level: float  # z of the middle slice
-    skull: float  # thickness
-    fat: float
-    ventricles: float  # size of the ventricles, 1 is usual
+    skull: float  # thickness of the skull
+    fat: float  # thickness of the fat
+    ventricles: float  # size of the ventricles; 1 is typical
     sulci: float  # half width of the sulci
-    pineal: float  # radius of its calcification
-    plexus: float
-    folds: np.ndarray  # random fields over [-_GRID/2, _GRID/2] * _GRID_MM
+    pineal: float  # radius of the pineal gland's calcification
+    plexus: float  # half width of the choroid plexus's calcification
+    folds: np.ndarray  # random fields over [-_GRID/2, _GRID/2] * _GRID_MM, as are the next two
     warp: np.ndarray
     texture: np.ndarray
 
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """A head's sizes, its place in the scan, and its random fields."""
+    """Draws a head's sizes, its position in the scan, and its random fields."""
     uniform = rng.uniform
     return Anatomy(
         half_width=uniform(70, 80),
@@ -82,7 +82,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
 
 
 def _random_field(rng: np.random.Generator, wavelength_mm: float) -> np.ndarray:
-    """A smooth random field of unit variance, a band of wavelengths around the given one."""
+    """Returns a smooth random field of unit variance, band-limited around the given wavelength."""
     sigma = wavelength_mm / _GRID_MM / 2 / np.pi
     noise = rng.standard_normal((_GRID,) * 3, np.float32)
     band = ndimage.gaussian_filter(noise, sigma, mode="wrap") - ndimage.gaussian_filter(noise, 1.6 * sigma, mode="wrap")
@@ -90,13 +90,13 @@ def _random_field(rng: np.random.Generator, wavelength_mm: float) -> np.ndarray:
 
 
 def field_values(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The field's values at points [3, ...] in mm."""
-    places = points / np.float32(_GRID_MM) + np.float32(_GRID / 2)
-    return ndimage.map_coordinates(field, places, order=1, mode="grid-wrap")
+    """Interpolates a random field at points [3, ...] in mm."""
+    coordinates = points / np.float32(_GRID_MM) + np.float32(_GRID / 2)
+    return ndimage.map_coordinates(field, coordinates, order=1, mode="grid-wrap")
 
 
 def head_points(anatomy: Anatomy, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """The head's own coordinates [3, X, Y, Z] of every voxel: turned, nodded and off the centre of the scan."""
+    """Returns every voxel's coordinates [3, X, Y, Z] in the head's frame, which is rotated, tilted and off-centre."""
     x, y, z = np.meshgrid(
         *((np.arange(n, dtype=np.float32) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing_mm, strict=True)),
         indexing="ij",
@@ -108,30 +108,31 @@ def head_points(anatomy: Anatomy, shape: tuple[int, int, int], spacing_mm: tuple
 
 
 def radius(points: np.ndarray) -> np.ndarray:
-    """Millimetres from the middle of the head, a little above 0 there."""
+    """Returns the distance from the head's origin in mm, slightly above 0 at the origin."""
     return np.sqrt(np.square(points).sum(axis=0)) + np.float32(1e-3)
 
 
 def depth_below_skin(anatomy: Anatomy, points: np.ndarray) -> np.ndarray:
-    """Millimetres below the skin, along the ray to the middle of the head."""
+    """Returns the depth below the skin in mm, along the ray to the head's origin."""
     x, y, z = points
     width = anatomy.half_width * (1 - anatomy.egg * y / anatomy.half_length)
     reach = (np.abs(x / width), np.abs(y / anatomy.half_length), np.abs(z / anatomy.half_height))
-    relative = sum(part**2.2 for part in reach) ** (1 / 2.2)  # a little squarer than an ellipsoid
+    relative = sum(part**2.2 for part in reach) ** (1 / 2.2)  # slightly squarer than an ellipsoid
     return radius(points) * (1 / (relative + np.float32(1e-3)) - 1)
 
 
 def label_tissues(anatomy: Anatomy, points: np.ndarray) -> np.ndarray:
-    """Index into TISSUES for points [3, N] inside the head, painted from the brain outwards, small things last."""
+    """Returns the index into TISSUES of points [3, N] inside the head."""
     mirrored = points + 1.3 * np.stack([field_values(component, points) for component in anatomy.warp])
-    mirrored[0] = np.abs(mirrored[0])  # everything below is the same on both sides, but for the warp
+    mirrored[0] = np.abs(mirrored[0])  # makes both sides equal except for the warp
     coat = _Coat(anatomy, points, mirrored)
     tissues = np.full(points.shape[1], TISSUES.index("white"), np.uint8)
 
     def paint(name: str, where: np.ndarray) -> None:
         tissues[where] = TISSUES.index(name)
 
-    for name, where in _brain(anatomy, mirrored, coat.brain_depth):
+    # Painted from the brain outwards; within the brain, small structures come last.
+    for name, where in _brain_layers(anatomy, mirrored, coat.brain_depth):
         paint(name, where)
     for name, where in coat.layers():
         paint(name, where)
@@ -139,13 +140,13 @@ def label_tissues(anatomy: Anatomy, points: np.ndarray) -> np.ndarray:
 
 
 class _Coat:
-    """The layers around the brain, by depth below the skin."""
+    """The layers around the brain, defined by their depth below the skin."""
 
     def __init__(self, anatomy: Anatomy, points: np.ndarray, mirrored: np.ndarray):
         self.depth = depth_below_skin(anatomy, points)
         surface = mirrored * (80 / radius(mirrored))
         uneven = field_values(anatomy.warp[0], surface)
-        ends = np.square(mirrored[1] / anatomy.half_length)  # thicker in front and behind
+        ends = np.square(mirrored[1] / anatomy.half_length)  # makes layers thicker in front and behind
         self.fat = 2.0 + anatomy.fat * (0.8 + 0.5 * ends + 0.12 * uneven)
         side = np.clip(1 - np.abs(mirrored[1] - 28) / 32, 0, 1) * np.clip(1 - mirrored[2] / 55, 0, 1)
         self.muscle = self.fat + 9.0 * np.clip(side, 0, 0.7) * (mirrored[0] > 35)
@@ -155,7 +156,7 @@ class _Coat:
         self.brain_depth = self.depth - self.skull - 1.6
 
     def layers(self) -> _Layers:
-        """(tissue, where) from the inside out."""
+        """Yields (tissue, where) from the inside outwards."""
         yield "csf", self.brain_depth < 0
         yield "table", self.depth < self.skull
         yield "diploe", (self.depth < self.inner) & (self.depth > self.outer)
@@ -164,8 +165,8 @@ class _Coat:
         yield "skin", self.depth < 2.0
 
 
-def _brain(anatomy: Anatomy, mirrored: np.ndarray, depth: np.ndarray) -> _Layers:
-    """(tissue, where) within the brain, each over what came before; `mirrored` has x to the side, from the midline."""
+def _brain_layers(anatomy: Anatomy, mirrored: np.ndarray, depth: np.ndarray) -> _Layers:
+    """Yields (tissue, where) within the brain, each painted over the earlier ones; x of `mirrored` is from the midline."""
     x, y, z = mirrored
     size = anatomy.ventricles
     direction = mirrored * (1 / radius(mirrored))
@@ -187,7 +188,7 @@ def _brain(anatomy: Anatomy, mirrored: np.ndarray, depth: np.ndarray) -> _Layers
 
 
 def _ellipse(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple, radii: tuple, turn: float) -> np.ndarray:
-    """Below 1 inside an ellipsoid whose length is turned outwards, towards the back, by `turn` radians."""
+    """Returns values below 1 inside an ellipsoid whose long axis is turned outwards, towards the back, by `turn` radians."""
     x, y, z = x - centre[0], y - centre[1], z - centre[2]
     cosine, sine = np.cos(turn), np.sin(turn)
     x, y = cosine * x + sine * y, cosine * y - sine * x
@@ -195,7 +196,7 @@ def _ellipse(x: np.ndarray, y: np.ndarray, z: np.ndarray, centre: tuple, radii: 
 
 
 def _ventricles(x: np.ndarray, y: np.ndarray, z: np.ndarray, size: float) -> np.ndarray:
-    """Below 1 inside the lateral and third ventricles."""
+    """Returns values below 1 inside the lateral and third ventricles."""
     horn = _ellipse(x, y, z, (8.5, 24, 9), (4.2 * size, 13 * size, 13), -0.35)
     body = _ellipse(x, y, z, (10.5, -2, 21), (6.5 * size, 30, 8 * size), 0.22)
     atrium = _ellipse(x, y, z, (22, -36, 9), (6 * size, 17 * size, 12), 0.42)
@@ -204,7 +205,7 @@ def _ventricles(x: np.ndarray, y: np.ndarray, z: np.ndarray, size: float) -> np.
 
 
 def _sylvian_fissure(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> _Layers:
-    """The cleft from the side of the brain to the insula, below the parietal lobe."""
+    """Yields the layers of the cleft from the side of the brain to the insula, below the parietal lobe."""
     along = np.clip((x - 34) / 30, 0, 1)
     off = np.abs(y - (14 - 8 * along) + 0.25 * (z - 5))
     low = (x > 34) & (z < 26)
@@ -214,7 +215,7 @@ def _sylvian_fissure(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> _Layers:
 
 
 def _midline(x: np.ndarray, y: np.ndarray, z: np.ndarray, depth: np.ndarray) -> _Layers:
-    """The cleft between the hemispheres around the corpus callosum, with the falx in its outer part."""
+    """Yields the layers of the cleft between the hemispheres around the corpus callosum, with the falx in its outer part."""
     callosum = np.square((y + 2) / 42) + np.square((z - 8) / 26) < 1
     yield "grey", (x < 4.5) & ~callosum
     yield "white", (x < 16) & callosum

@@ -1,6 +1,6 @@
-"""From NIfTI volumes to records: subjects, splits, and one shard a volume.
+"""Preparation of records from NIfTI volumes: subjects, splits, and one record file per volume.
 
-What the output folder holds, and how an interrupted or shared preparation is completed: `prepared_folder`.
+`prepared_folder` describes the output folder, and how an interrupted or shared preparation is completed.
 """
 
 import functools
@@ -24,16 +24,16 @@ from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-_SPIKE = 16  # windows above or below the window
+_SPIKE = 16  # window widths above or below the window, beyond which an intensity is clipped
 
 
 def prepare(
     settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, *, progress: bool = True
 ) -> records.Dataset:
-    """Makes the records of `paths` in `output_dir` and returns what `dataset.json` says of them.
+    """Makes the records of `paths` in `output_dir` and returns the dataset that `dataset.json` describes.
 
-    All volumes of a subject fall in one split. Nothing is made twice: a finished folder of the same settings and files
-    is returned as it is, an interrupted one is completed, any other raises UserError.
+    All volumes of a subject are in one split. Nothing is made twice: a finished folder of the same settings and files is
+    returned as it is, and an interrupted one is completed. Any other folder raises UserError.
     """
     prepare_shard(settings, paths, output_dir, Shard(), progress=progress)
     return records.load_dataset(output_dir)
@@ -42,26 +42,26 @@ def prepare(
 def prepare_shard(
     settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, shard: Shard, *, progress: bool = True
 ) -> int:
-    """Makes this shard's volumes. Returns how many the other shards have still to make.
+    """Makes this shard's volumes and returns the number of volumes of other shards that are still missing.
 
-    Shards need not run at once and do not wait for each other; all must be given the same files. The one that finds all
-    volumes made writes `dataset.json`.
+    Shards may run at different times and do not wait for each other. All must be given the same files. The shard that finds
+    all volumes complete writes `dataset.json`.
     """
     directory = Path(output_dir)
-    sources = _sources(settings, paths)
+    sources = _list_sources(settings, paths)
     try:
         prepared_folder.open_folder(settings, sources, directory, shard)
         _prepare_all(settings, shard.share(sources), directory, progress)
         volumes = [prepared_folder.read_receipt(source, directory) for source in sources]
-        made = {source.name: volume for source, volume in zip(sources, volumes, strict=True) if volume is not None}
-        if len(made) == len(sources):
-            prepared_folder.finish(settings, sources, made, directory)
+        complete = {source.name: volume for source, volume in zip(sources, volumes, strict=True) if volume is not None}
+        if len(complete) == len(sources):
+            prepared_folder.finish(settings, sources, complete, directory)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: cannot be written ({error.strerror or error})") from error
-    return len(sources) - len(made)
+    return len(sources) - len(complete)
 
 
-def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Source]:
+def _list_sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Source]:
     subjects = [subject_of(path, settings.subject_regex) for path in paths]
     splits = split_subjects(settings, subjects)
     names = volume_names(paths)
@@ -69,30 +69,30 @@ def _sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Sourc
 
 
 def _prepare_all(settings: PreparationSettings, sources: Sequence[Source], directory: Path, progress: bool) -> None:
-    """Several volumes at once, in threads: zlib, zstd and NumPy run beside each other; a fork after JAX may hang."""
+    """Prepares several volumes at once in threads: zlib, zstd and NumPy run in parallel, and a fork after JAX may hang."""
     job = functools.partial(_prepare_volume, settings, directory)
     with ThreadPoolExecutor(settings.workers) as pool:
-        jobs = [pool.submit(job, source) for source in sources]
+        futures = [pool.submit(job, source) for source in sources]
         try:
-            for done in tqdm(as_completed(jobs), total=len(jobs), unit="volume", disable=None if progress else True):
-                done.result()
+            for future in tqdm(as_completed(futures), total=len(futures), unit="volume", disable=None if progress else True):
+                future.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # after an error the volumes not yet begun are not begun
+            pool.shutdown(cancel_futures=True)  # after an error no further volume is started
 
 
 def _prepare_volume(settings: PreparationSettings, directory: Path, source: Source) -> None:
-    """Writes one record file, then its receipt; does nothing where both are there and intact."""
+    """Writes one record file, then its receipt; does nothing if both exist, are intact and belong to the same source."""
     path, digest = source.record_file(directory), _sha256(source.path)
     earlier = prepared_folder.read_receipt(source, directory)
     if earlier is not None and earlier.sha256 == digest and _intact(path, earlier.slices):
         return
-    path.with_suffix(".json").unlink(missing_ok=True)  # it would vouch for the records that are replaced now
+    path.with_suffix(".json").unlink(missing_ok=True)  # first, because it vouches for the old records
     path.unlink(missing_ok=True)
     files.write_json(path.with_suffix(".json"), asdict(_make_shard(settings, source, digest, path)))
 
 
 def _intact(shard: Path, slices: int) -> bool:
-    """Whether the shard holds so many records, all readable; a volume without slices has none."""
+    """Whether the record file holds `slices` readable records; a volume without slices must have no file."""
     if not slices:
         return not shard.exists()
     try:
@@ -102,10 +102,10 @@ def _intact(shard: Path, slices: int) -> bool:
 
 
 def _make_shard(settings: PreparationSettings, source: Source, digest: str, shard: Path) -> records.PreparedVolume:
-    """Reads the volume and writes its slices; no shard where none has enough foreground."""
+    """Reads a volume and writes its slices with enough foreground; if there are none, it writes no file."""
     volume = scans.read_volume(source.path)
-    if caution := scans.modality_warning(volume, settings.modality):
-        logging.warning("%s: %s", volume.path, caution)
+    if warning := scans.modality_warning(volume, settings.modality):
+        logging.warning("%s: %s", volume.path, warning)
     resampled = scans.resample(volume, settings.resample_mm)
     grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
     rows_mm, columns_mm = grid.pixel_spacing_mm
@@ -137,7 +137,7 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
 def _kept_slices(
     settings: PreparationSettings, resampled: scans.Volume, grid: SliceGrid
 ) -> tuple[scans.Window, np.ndarray, np.ndarray]:
-    """The volume's window, the indices of the slices with enough foreground, and all its slices [S, size, size]."""
+    """Returns the intensity window, the indices of slices with enough foreground, and all slices [S, size, size]."""
     window = settings.window(resampled.array)
     threshold, slices = settings.threshold(window), PLANES["axial"](resampled.array)
     corner = grid.window_corner(slices > threshold)
@@ -147,7 +147,7 @@ def _kept_slices(
 
 
 def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float], *, whole: bool) -> np.ndarray:
-    """Clips what lies far outside the window, where it would leave the window too few of a record's 65,536 codes."""
+    """Clips intensities far outside the window if they would leave the window too few of a record's 65,536 codes."""
     if whole and float(images.max()) - float(images.min()) <= records.LAST_CODE:
         return images
     low, high = window
@@ -156,7 +156,7 @@ def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float],
     outside = int(np.count_nonzero((images < lowest) | (images > highest)))
     if not outside:
         return images
-    logging.warning("%s: %d voxels far outside %g to %g are kept as %g or %g", path, outside, low, high, lowest, highest)
+    logging.warning("%s: %d voxels far outside %g to %g are clipped to %g or %g", path, outside, low, high, lowest, highest)
     return np.clip(images, lowest, highest)
 
 
@@ -169,7 +169,7 @@ def _sha256(path: Path) -> str:
 
 
 def summary(dataset: records.Dataset) -> str:
-    """A few lines for people: volumes, slices kept and left out, subjects and slices of each split."""
+    """Returns a summary for the user: volumes, slices kept and left out, and subjects and slices of each split."""
     left_out = sum(volume.left_out for volume in dataset.volumes.values())
     total = (
         f"{dataset.directory}: {len(dataset.volumes)} {dataset.modality} volumes, "

@@ -1,8 +1,8 @@
-"""The folder of a preparation, which several processes may fill without knowing of each other.
+"""The output folder of a preparation, which several processes can fill without a connection.
 
-It holds `<split>/<volume id>.arrayrecord` with a receipt `<volume id>.json` beside it, written after it. A volume whose
-receipt names the same source (SHA-256) is not made again. `dataset.json.partial` holds the settings until all volumes are
-there and `dataset.json` is written.
+It holds record files `<split>/<volume id>.arrayrecord`. Beside each lies a receipt, `<volume id>.json`, which is written
+after it. A volume whose receipt names the same source (by SHA-256) is not made again. `dataset.json.partial` holds the
+settings until all volumes are complete and `dataset.json` is written.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ PARTIAL_FILE = records.DATASET_FILE + ".partial"
 
 @dataclass(frozen=True)
 class Source:
-    """One input file and its place in the output."""
+    """One input file, with its subject, split and volume id."""
 
     path: Path
     subject: str
@@ -33,33 +33,35 @@ class Source:
     name: str  # volume id
 
     def record_file(self, directory: Path) -> Path:
+        """Returns the volume's record file in the output folder."""
         return directory / self.split / (self.name + records.SHARD_SUFFIX)
 
 
 def open_folder(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
-    """Makes the folders, and leaves the settings there before any record, for those who come later to compare.
+    """Makes the folders and writes the settings there before any record, so that later processes can compare theirs.
 
-    UserError where something else was prepared there, or, of several shards, where another was given other files.
+    UserError if the folder holds another preparation, or if another shard was given other files.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _claim(settings, sources, directory, shard)
+    _record_settings(settings, sources, directory, shard)
     for split in records.SPLITS:
         (directory / split).mkdir(exist_ok=True)
 
 
-def _claim(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
+def _record_settings(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
     if _is_finished(directory):
         _check_finished(settings, sources, directory)
         return
     partial = directory / PARTIAL_FILE
-    # In this order: records are written after the settings, which are removed after `dataset.json` is written.
+    # The checks are in this order because records are written after the settings, and the settings are removed after
+    # `dataset.json` is written.
     if any(directory.glob(f"*/*{records.SHARD_SUFFIX}")) and not partial.is_file() and not _is_finished(directory):
         raise UserError(f"{directory}: holds records of unknown settings; choose another output, or delete it")
     content = settings.recorded() | {"files": _digest(sources)}
     if files.create_json(partial, content):
         return
     earlier = _read_json(partial)
-    if not earlier and _is_finished(directory):  # meanwhile, by another
+    if not earlier and _is_finished(directory):  # another process finished it meanwhile
         _check_finished(settings, sources, directory)
         return
     _check_same(settings, earlier, directory)
@@ -77,7 +79,7 @@ def _is_finished(directory: Path) -> bool:
 
 
 def _check_finished(settings: PreparationSettings, sources: Sequence[Source], directory: Path) -> None:
-    """UserError unless the finished dataset is of these settings and volumes."""
+    """UserError unless the finished dataset has these settings and volumes."""
     try:
         finished = records.load_dataset(directory)
     except UserError as error:
@@ -100,13 +102,13 @@ def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -
 
 
 def _digest(sources: Sequence[Source]) -> str:
-    """The same for the same volumes in the same splits, wherever their files lie."""
+    """Returns a digest of volume ids, splits and subjects; it does not depend on the folders of the files."""
     names = sorted((source.name, source.split, source.subject) for source in sources)
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def read_receipt(source: Source, directory: Path) -> records.PreparedVolume | None:
-    """What was made of a source; None where that is not (all) there."""
+    """Reads what the receipt says of a source's volume; None if the receipt or the record file is missing or unusable."""
     path = source.record_file(directory)
     try:
         volume = records.PreparedVolume.from_json(_read_json(path.with_suffix(".json")))
@@ -116,7 +118,7 @@ def read_receipt(source: Source, directory: Path) -> records.PreparedVolume | No
 
 
 def _read_json(path: Path) -> dict:
-    """A JSON object; an empty one where the file is missing or damaged."""
+    """Reads a JSON object; returns an empty one if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -130,7 +132,7 @@ def finish(
     volumes: Mapping[str, records.PreparedVolume],
     directory: Path,
 ) -> None:
-    """Writes `dataset.json` of all `volumes`, by volume id. Two processes that do so at once write the same."""
+    """Writes `dataset.json` for `volumes`, by volume id; two processes that do so at once write the same content."""
     dataset = records.Dataset(
         directory=directory,
         modality=settings.modality,
@@ -147,7 +149,7 @@ def finish(
 
 
 def _remove_strays(sources: Sequence[Source], directory: Path) -> None:
-    """Removes records that an interrupted preparation of other files left: their subjects may now be split otherwise."""
+    """Removes records left by an interrupted preparation of other files, whose subjects may now be in other splits."""
     expected = {source.record_file(directory) for source in sources}
     for split in records.SPLITS:
         for path in (directory / split).glob(f"*{records.SHARD_SUFFIX}"):
@@ -166,9 +168,9 @@ def _check_slices(dataset: records.Dataset) -> None:
 
 
 def _warn_of_copies(dataset: records.Dataset) -> None:
-    """The same scan under two names could be trained on and tested on."""
-    seen: dict[str, records.PreparedVolume] = {}
+    """Warns of equal files of two subjects, because one could be trained on and the other tested on."""
+    by_digest: dict[str, records.PreparedVolume] = {}
     for volume in dataset.volumes.values():
-        first = seen.setdefault(volume.sha256, volume)
+        first = by_digest.setdefault(volume.sha256, volume)
         if first.subject != volume.subject:
             logging.warning("%s and %s are the same file, of two subjects", first.source, volume.source)
