@@ -1,1 +1,1 @@
-"""What several processes of one run need beyond `jax.distributed`."""
+"""What several processes of a run need in addition to `jax.distributed`."""

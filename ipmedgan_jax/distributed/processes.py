@@ -1,4 +1,4 @@
-"""Several processes as one run of JAX: their start, each one's share, and what all learn from each."""
+"""Running several processes as one: start-up, shares of work, and collective operations on Python values."""
 
 import itertools
 import pickle
@@ -17,21 +17,21 @@ from ipmedgan_jax.core.errors import BAD_INPUT, UserError
 
 T = TypeVar("T")
 
-HEARTBEAT_S = 30  # without a sign of life, after which JAX ends the other processes
+HEARTBEAT_S = 30  # seconds without a heartbeat after which JAX ends the other processes
 
 
 def start(settings: Mapping[str, Any]) -> None:
-    """Joins the processes that flags or environment name. UserError, in all, where they differ or one is missing."""
+    """Joins the processes that flags or environment name; UserError in all if `settings` or code differ or one is missing."""
     if (place := ranks.given_place()) is None:
         return
     from ipmedgan_jax.distributed import rendezvous
 
     rendezvous.check(*place, settings)
-    jax.config.update("jax_enable_preemption_service", False)  # signals are the training loop's own business
+    jax.config.update("jax_enable_preemption_service", False)  # the training loop handles signals itself
     jax.distributed.initialize(
         *place,
-        # In SLURM and Open MPI JAX would give each process one GPU. Here a process drives all that it sees: those of its
-        # node or, where the scheduler hands out fewer (--gpus-per-task), of its task.
+        # In SLURM and Open MPI, JAX would give each process one GPU. Here a process uses all GPUs that it sees: those of
+        # its node or, if the scheduler assigns fewer (--gpus-per-task), of its task.
         cluster_detection_method="deactivate",
         initialization_timeout=rendezvous.TIMEOUT_S,
         heartbeat_timeout_seconds=HEARTBEAT_S,
@@ -39,15 +39,15 @@ def start(settings: Mapping[str, Any]) -> None:
     )
     rank, sizes = jax.process_index(), Counter(device.process_index for device in jax.devices())
     if rank:
-        logging.set_verbosity(logging.WARNING)  # the first one says what is to be said of the run
+        logging.set_verbosity(logging.WARNING)  # process 0 logs the progress of the run
     described = rank, jax.process_count(), socket.gethostname(), sizes[rank], sizes.total()
     logging.warning("process     %d of %d on %s: %d device(s) of %d", *described)
     if len(set(sizes.values())) > 1:
-        raise UserError(f"the processes have {', '.join(map(str, sizes.values()))} devices: expected as many in each")
+        raise UserError(f"the processes have {', '.join(map(str, sizes.values()))} devices: expected the same number in each")
 
 
 def gather(value: T) -> list[T]:
-    """Every process's value, by rank; called by all of them at the same place."""
+    """Returns the values of all processes, in order of rank; all must call it at the same point."""
     if jax.process_count() == 1:
         return [value]
     own = np.frombuffer(pickle.dumps(value), np.uint8)
@@ -57,23 +57,23 @@ def gather(value: T) -> list[T]:
 
 
 def share(items: Iterable[T]) -> Iterator[T]:
-    """This process's part: every n-th item, from its rank on."""
+    """Yields this process's share: every n-th item, starting at its rank."""
     return itertools.islice(items, jax.process_index(), None, jax.process_count())
 
 
 def global_index(i: int) -> int:
-    """The index among all items of the i-th in this process's share."""
+    """Returns the index, among all items, of the i-th item of this process's share."""
     return jax.process_index() + i * jax.process_count()
 
 
 def gather_lists(values: Sequence[T]) -> list[T]:
-    """What all processes have made of a list that `share` divided, in the list's order."""
-    parts = gather(list(values))
-    return [part[i] for i in range(max(map(len, parts))) for part in parts if i < len(part)]
+    """Returns the results of all processes for a list divided by `share`, in the order of that list."""
+    shares = gather(list(values))
+    return [part[i] for i in range(max(map(len, shares))) for part in shares if i < len(part)]
 
 
 def run_on_all(work: Callable[[], T]) -> T:
-    """Runs each process's own `work`; where one's raises UserError, all raise it, and none waits for it in vain."""
+    """Runs `work` in each process and returns its own result; a UserError in one is raised in all, so that none waits."""
     problem = None
     try:
         result = work()
@@ -88,12 +88,12 @@ def run_on_all(work: Callable[[], T]) -> T:
 
 
 def run_on_first(work: Callable[[], None]) -> None:
-    """The first process does the work, and all wait for it; its UserError is raised in all."""
+    """Runs `work` in process 0 while all others wait; its UserError is raised in all."""
     run_on_all(lambda: work() if jax.process_index() == 0 else None)
 
 
 def assert_equal(exit_code: int = BAD_INPUT, /, **values: Any) -> None:
-    """UserError, in all of them, where the processes have not the same `values`; it names the first that differs."""
+    """Raises UserError in all processes if their `values` differ; it names the first process and value that differ."""
     everyone = gather(values)
     for rank, name in itertools.product(range(len(everyone)), values):
         if (other := everyone[rank][name]) != (first := everyone[0][name]):

@@ -1,7 +1,7 @@
-"""The check, before JAX starts, that all processes have come and agree.
+"""The check, before JAX starts, that all processes are present and have equal settings and code.
 
-JAX's coordination service cannot do it: where a process is missing, or two have one rank, it aborts the others without naming
-which, and its key-value store opens only when all are there. So process 0 first hears from all by XML-RPC, on its own port.
+JAX's coordination service cannot check this. If a process is missing or two have one rank, it aborts the others without
+naming it, and its key-value store needs all processes. So each process first reports to process 0, by XML-RPC on that one's port.
 """
 
 import glob
@@ -19,16 +19,16 @@ from xmlrpc import client, server
 import ipmedgan_jax
 from ipmedgan_jax.core.errors import BAD_INPUT, TRY_AGAIN, UserError
 
-TIMEOUT_S = int(os.environ.get("IPMEDGAN_START_TIMEOUT_S", "50"))  # for which processes wait for each other
+TIMEOUT_S = int(os.environ.get("IPMEDGAN_START_TIMEOUT_S", "50"))  # seconds that processes wait for each other
 
 
 def check(coordinator: str, count: int, rank: int, settings: Mapping[str, Any]) -> None:
-    """Returns when all have come with equal settings and code; else UserError, in all of them."""
+    """Returns when all processes have reported equal settings and code; otherwise raises UserError in all of them."""
     values = {**settings, "--processes": count, "the code of ipmedgan_jax": code_digest()}
     report = json.dumps({"id": secrets.token_hex(8), "rank": rank, "host": socket.gethostname(), "values": values})
-    socket.setdefaulttimeout(5)  # a stranger who says nothing, or a machine that is off, holds up no one for longer
+    socket.setdefaulttimeout(5)  # limits the wait for a silent foreign client or a machine that is off
     try:
-        problem, exit_code = (_ask if rank else _answer)(coordinator, count, report)
+        problem, exit_code = (_report if rank else _collect)(coordinator, count, report)
     finally:
         socket.setdefaulttimeout(None)
     if problem:
@@ -36,15 +36,15 @@ def check(coordinator: str, count: int, rank: int, settings: Mapping[str, Any]) 
 
 
 def code_digest() -> str:
-    """Of all modules of the package: processes that run other code make another network, or none."""
+    """Returns a digest of all modules of the package; processes with different code would compute different networks."""
     root, digest = Path(ipmedgan_jax.__file__).parent, hashlib.sha256()
-    for name in sorted(glob.glob("**/*.py", root_dir=root, recursive=True)):  # noqa: PTH207, which leaves out linked folders
+    for name in sorted(glob.glob("**/*.py", root_dir=root, recursive=True)):  # noqa: PTH207, rglob skips linked folders
         digest.update(name.encode() + b"\0" + (root / name).read_bytes())
     return digest.hexdigest()
 
 
-def _answer(coordinator: str, count: int, own: str) -> tuple[str, int]:
-    """Process 0: hears the others; judges when all have come, or the time is over; waits until they have the answer."""
+def _collect(coordinator: str, count: int, own: str) -> tuple[str, int]:
+    """Process 0: collects reports until all are there or time is over, compares them, and waits until all have the answer."""
     port, deadline = int(coordinator.rpartition(":")[2]), time.monotonic() + TIMEOUT_S
     reports, answer, told = [own], list[Any](), {own}
 
@@ -71,7 +71,7 @@ def _answer(coordinator: str, count: int, own: str) -> tuple[str, int]:
 
 
 def first_disagreement(reports: list[dict[str, Any]], count: int) -> tuple[str, int]:
-    """What is wrong with what the processes say, process 0 first, and the exit code; "" where all is well."""
+    """Returns the first problem in the processes' reports, process 0 first, with its exit code; ("", 0) if there is none."""
     hosts: dict[int, str] = {}
     for report in reports:
         name, first, values = f"process {report['rank']} on {report['host']}", reports[0]["values"], report["values"]
@@ -81,19 +81,19 @@ def first_disagreement(reports: list[dict[str, Any]], count: int) -> tuple[str, 
             return f"{name} has the --process_id of another on {hosts[report['rank']]}: give each its own", BAD_INPUT
         hosts[report["rank"]] = report["host"]
     if missing := ", ".join(str(rank) for rank in range(count) if rank not in hosts):
-        return f"process {missing} of {count} did not come within {TIMEOUT_S} s; nothing was started", TRY_AGAIN
+        return f"process {missing} of {count} did not connect within {TIMEOUT_S} s; nothing was started", TRY_AGAIN
     return "", 0
 
 
-def _ask(coordinator: str, count: int, own: str) -> tuple[str, int]:
-    """Any other process: tells process 0 about itself, again and again, until that has the answer."""
+def _report(coordinator: str, count: int, own: str) -> tuple[str, int]:
+    """Any other process: sends its report to process 0 repeatedly until that returns the answer."""
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             if isinstance(answer := client.ServerProxy(f"http://{coordinator}").report(own), list) and answer:
                 return answer[0], answer[1]
             deadline = max(deadline, time.monotonic() + 10)
-        except Exception as error:  # nothing is there yet, or something else that may answer anything
+        except Exception as error:  # process 0 is not up yet, or another server uses its port
             if time.monotonic() > deadline:
                 return f"process 0 at {coordinator} cannot be reached ({error})", TRY_AGAIN
         time.sleep(0.2)

@@ -49,7 +49,7 @@ def test_all_processes_hear_which_setting_of_which_process_differs():
 def test_all_processes_hear_which_one_did_not_come(monkeypatch):
     monkeypatch.setattr(rendezvous, "TIMEOUT_S", 1)
     heard = check((0, 3, SETTINGS), (1, 3, SETTINGS))
-    assert heard == [("process 2 of 3 did not come within 1 s; nothing was started", TRY_AGAIN)] * 2
+    assert heard == [("process 2 of 3 did not connect within 1 s; nothing was started", TRY_AGAIN)] * 2
 
 
 def test_a_first_process_that_is_not_there_is_named(monkeypatch):
