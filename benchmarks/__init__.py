@@ -1,1 +1,1 @@
-"""Timings: ratios measured side by side in one run. Never part of a test."""
+"""Benchmarks: ratios measured side by side in one run; not part of the tests."""

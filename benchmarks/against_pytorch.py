@@ -1,13 +1,13 @@
-"""Times ours and PyTorch in turn, A B A B, each in a process of its own; prints a line each and the ratio.
+"""Times this package and a PyTorch script in alternation, each in its own process; prints their times and the ratio.
 
   python -m benchmarks.against_pytorch --config=configs/ct.py --peer=../shared/peer/pytorch_ipmedgan.py
   python -m benchmarks.against_pytorch --config=configs/small.py --peer=... --peer_flags='--dtype fp32,--dtype bf16 --compile'
   python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --what=infer
 
---what=train times one update (`benchmarks.step`), infer the generator alone (`benchmarks.inference`); both take
-train.batch_size slices. --peer takes the flags --mode --size --blocks --width --d-width --batch --steps --warmup and prints
-one JSON line with `seconds_per_step`. --peer_flags are its settings to try, separated by commas; ours is held against the
-best of them.
+--what=train times one update (`benchmarks.step`); --what=infer times the generator alone (`benchmarks.inference`). Both use
+train.batch_size slices. The script --peer must take the flags --mode --size --blocks --width --d-width --batch --steps
+--warmup and print one JSON line with `seconds_per_step`. --peer_flags lists its settings to try, separated by commas; this
+package is compared with the fastest of them.
 """
 
 import json
@@ -38,10 +38,10 @@ def main() -> None:
         *("--batch", str(config.train.batch_size)),
         *("--steps", str(values.steps), "--warmup", str(values.warmup)),
     ]
-    contestants = {"ours": ours} | {f"PyTorch {each}".strip(): peer + shlex.split(each) for each in values.peer_flags}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    commands = {"ours": ours} | {f"PyTorch {options}".strip(): peer + shlex.split(options) for options in values.peer_flags}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(1, values.turns + 1):
-        for name, command in contestants.items():
+        for name, command in commands.items():
             result = run(command)
             seconds[name].append(result["seconds_per_step"])
             print(json.dumps({"turn": turn, "who": name} | result), flush=True)
@@ -53,29 +53,29 @@ def main() -> None:
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    """The JSON object that the command's last line of output is."""
+    """Runs a command and returns the JSON object on its last line of output; UserError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise UserError(f"{shlex.join(command)}: exit code {done.returncode}, said {said}")
+        error = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+        raise UserError(f"{shlex.join(command)}: exit code {done.returncode}: {error}")
     return json.loads(lines[-1])
 
 
 def _own_config_flags() -> list[str]:
-    """The arguments of this command that choose the config."""
+    """Returns the arguments of this command that select the config."""
     return [argument for argument in sys.argv[1:] if argument.startswith(("--config=", "--config."))]
 
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_enum("what", "train", ["train", "infer"], "one update, or the generator alone")
-    flags.DEFINE_string("peer", None, "the PyTorch script")
-    flags.DEFINE_string("peer_python", None, "the Python that has PyTorch; default this one")
-    flags.DEFINE_list("peer_flags", ["--dtype fp32"], "the peer's settings to try, separated by commas")
-    flags.DEFINE_integer("steps", 5, "updates timed in each turn", lower_bound=1)
-    flags.DEFINE_integer("warmup", 2, "updates before", lower_bound=0)
-    flags.DEFINE_integer("turns", 2, "how often each has its turn", lower_bound=1)
+    flags.DEFINE_enum("what", "train", ["train", "infer"], "time one update, or the generator alone")
+    flags.DEFINE_string("peer", None, "path of the PyTorch script")
+    flags.DEFINE_string("peer_python", None, "Python interpreter that has PyTorch; by default this one")
+    flags.DEFINE_list("peer_flags", ["--dtype fp32"], "settings of the PyTorch script to try, for example '--dtype bf16'")
+    flags.DEFINE_integer("steps", 5, "number of timed updates per turn", lower_bound=1)
+    flags.DEFINE_integer("warmup", 2, "number of untimed updates before them", lower_bound=0)
+    flags.DEFINE_integer("turns", 2, "number of turns", lower_bound=1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Holds this machine's accelerator against the CPU and prints one JSON line; exit code 1 where it strays.
+"""Compares results of this machine's accelerator with the CPU's; prints one JSON line; exit code 1 if they differ too much.
 
   python -m benchmarks.check --config=configs/small.py
   python -m benchmarks.check --config=configs/small.py --config.train.dtype=bfloat16
 
-layers  the largest error of each layer form and of its gradients, against float64 on the CPU, over the largest value
-update  relative differences of every loss term and gradient norm of two updates, against float32 on the CPU
+layers  largest error of each layer form and of its gradients against float64 on the CPU, relative to the largest value
+update  relative differences of each loss term and gradient norm of two updates against float32 on the CPU
 
-Limits: 1e-4 in float32 with full-precision products (which `--precision=highest` asks for; GPUs round to TF32 else), 3e-2 in
-bfloat16.
+The limit is 1e-4 in float32 with full-precision products and 3e-2 in bfloat16. `--precision=highest` requests full-precision
+products; without it GPUs round to TF32, and the limit is 3e-2.
 """
 
 import json
@@ -24,7 +24,7 @@ from ipmedgan_jax.experiment import config_flag
 LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
 
 UPDATES = 2
-"""The second one sees what the first one's optimiser did."""
+"""The second update depends on the first one's optimiser step."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def check_layers(dtype: str) -> dict[str, float]:
-    """Errors by layer form and gradient, at the shapes of a small and of a wide layer."""
+    """Returns the errors by layer form and gradient, for the shapes of a small and of a wide layer."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -65,31 +65,31 @@ def check_layers(dtype: str) -> dict[str, float]:
 
             with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
                 plain = getattr(layers, f"_{name}_lax")
-                wanted = [np.asarray(each) for each in value_and_gradients(plain, *map(jnp.asarray, (x, kernel, weight)))]
-            given = [jnp.asarray(each, dtype) for each in (x, kernel, weight)]
-            found = jax.jit(partial(value_and_gradients, getattr(layers, name)))(*given)
-            for part, a, b in zip(("value", "by_input", "by_kernel"), found, wanted, strict=True):
+                expected = [np.asarray(array) for array in value_and_gradients(plain, *map(jnp.asarray, (x, kernel, weight)))]
+            arguments = [jnp.asarray(array, dtype) for array in (x, kernel, weight)]
+            found = jax.jit(partial(value_and_gradients, getattr(layers, name)))(*arguments)
+            for part, a, b in zip(("value", "by_input", "by_kernel"), found, expected, strict=True):
                 error = np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
                 errors[f"{name}_{side}x{fine}_{part}"] = float(error)
     return errors
 
 
 def check_update(config: ConfigDict) -> dict[str, float]:
-    """Differences of the metrics of updates here and on the CPU in float32, over the CPU's."""
+    """Returns the differences between the metrics of updates here and on the CPU in float32, relative to the CPU's."""
     import jax
 
     devices = {"here": jax.devices()[0], "cpu": jax.local_devices(backend="cpu")[0]}
     plain = ConfigDict(config.to_dict())
     plain.train.dtype = "float32"
     with jax.default_device(devices["cpu"]):
-        wanted = updates(plain)
+        expected = updates(plain)
     with jax.default_device(devices["here"]):
         found = updates(config)
-    return {name: abs(found[name] - value) / max(abs(value), 1e-6) for name, value in wanted.items()}
+    return {name: abs(found[name] - value) / max(abs(value), 1e-6) for name, value in expected.items()}
 
 
 def updates(config: ConfigDict) -> dict[str, float]:
-    """Metrics of `UPDATES` updates from the config's own start on a batch of noise, on the default device alone."""
+    """Returns the metrics of `UPDATES` updates from the initial state, on a batch of noise and the default device alone."""
     import jax
 
     from benchmarks.step import random_batch
@@ -120,7 +120,7 @@ def updates(config: ConfigDict) -> dict[str, float]:
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_enum("precision", "highest", ["highest", "default"], "of float32 products on the accelerator")
+    flags.DEFINE_enum("precision", "highest", ["highest", "default"], "precision of float32 products on the accelerator")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The picture of a filled scan in docs/filling.md: what was there, the hole, the fill, and how far it is off (three slices).
+"""Draws the picture of a filled scan in docs/filling.md: image, hole, fill and difference of three slices.
 
   python -m benchmarks.fill_picture runs/any --scan=scan.nii.gz --output=docs/fill.png
 
-Each hole is an uneven ball in the head, filled as `inpaint` fills it.
+Each hole is an irregular ball in the head. It is filled in the way of `inpaint`.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 
 PLACES = ((0.24, 0.44, 0.55), (0.72, 0.36, 0.62), (0.70, 0.70, 0.72))
-"""Middles of the holes, as shares of the head's extent along x, y and z (right to left, back to front, upwards)."""
+"""Centres of the holes, as shares of the head's extent along x, y and z (left to right, back to front, upwards)."""
 
 RADIUS_MM = 11.0
 
@@ -34,57 +34,57 @@ def main(folders: list[str]) -> None:
 
     given = flags.FLAGS
     if len(folders) != 1:
-        raise UserError("wanted one run")
+        raise UserError(f"expected one run, found {len(folders)}")
     run = load_run.load(Path(folders[0]).expanduser(), "best")
     volume = scans.read_volume(Path(given.scan).expanduser())
-    head = _head(volume.array)
-    mask, middles = _holes(head, volume.spacing_mm)
+    head = _find_head(volume.array)
+    mask, middles = _draw_holes(head, volume.spacing_mm)
     filled = inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, mask))
     window = run.trained.preparation.window(volume.array)
-    shown = tuple(slice(low, high + 1) for low, high in _extent(head))
-    before, marked, after = (PLANES["axial"](array[shown]) for array in (volume.array, mask, filled))
+    box = tuple(slice(low, high + 1) for low, high in _find_extent(head))
+    before, masks, after = (PLANES["axial"](array[box]) for array in (volume.array, mask, filled))
     rows = []
     for z in middles:
         image, inpainted = (to_unit(array[z], window) for array in (before, after))
         rows.append(
             figures.example_row(
-                (f"slice {z} of {len(before)}", f"{int(marked[z].sum())} pixels masked"),
+                (f"slice {z} of {len(before)}", f"{int(masks[z].sum())} pixels masked"),
                 image=image,
-                context=context_image(image, marked[z], -1.0),
+                context=context_image(image, masks[z], -1.0),
                 inpainted=inpainted,
             )
         )
     figures.example_grid(rows, Path(given.output).expanduser(), title=given.title)
 
 
-def _head(array: np.ndarray) -> np.ndarray:
+def _find_head(array: np.ndarray) -> np.ndarray:
     return gaussian_filter(array, 2) > np.percentile(array, 75)
 
 
-def _extent(head: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of the head along each axis."""
-    along = [np.flatnonzero(head.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return [(int(each[0]), int(each[-1])) for each in along]
+def _find_extent(head: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the first and last index of the head along each axis."""
+    indices_by_axis = [np.flatnonzero(head.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return [(int(indices[0]), int(indices[-1])) for indices in indices_by_axis]
 
 
-def _holes(head: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, list[int]]:
-    """The mask, bool `[X, Y, Z]`, and each hole's middle slice, counted from the head's first."""
+def _draw_holes(head: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, list[int]]:
+    """Makes the mask, bool `[X, Y, Z]`; returns it with each hole's middle slice, counted from the head's first."""
     noise = gaussian_filter(np.random.default_rng(0).standard_normal(head.shape), [5 / mm for mm in spacing_mm])
     noise *= 3 / noise.std()
     grids = np.meshgrid(*(np.arange(length) for length in head.shape), indexing="ij", sparse=True)
     mask, middles = np.zeros(head.shape, bool), []
     for place in PLACES:
-        middle = [low + share * (high - low) for share, (low, high) in zip(place, _extent(head), strict=True)]
-        ways = [(grid - at) * mm for grid, at, mm in zip(grids, middle, spacing_mm, strict=True)]
-        mask |= np.sqrt(sum(np.square(way) for way in ways)) + noise < RADIUS_MM
-        middles.append(round(middle[2]) - _extent(head)[2][0])
+        middle = [low + share * (high - low) for share, (low, high) in zip(place, _find_extent(head), strict=True)]
+        offsets = [(grid - at) * mm for grid, at, mm in zip(grids, middle, spacing_mm, strict=True)]
+        mask |= np.sqrt(sum(np.square(offset) for offset in offsets)) + noise < RADIUS_MM
+        middles.append(round(middle[2]) - _find_extent(head)[2][0])
     return mask, middles
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("scan", None, "the scan, NIfTI")
-    flags.DEFINE_string("output", None, "the picture, PNG")
-    flags.DEFINE_string("title", "", "the picture's title")
+    flags.DEFINE_string("scan", None, "NIfTI file of the scan")
+    flags.DEFINE_string("output", None, "PNG file to write")
+    flags.DEFINE_string("title", "", "title of the picture")
 
 
 if __name__ == "__main__":

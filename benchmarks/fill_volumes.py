@@ -1,10 +1,12 @@
-"""Fills real volumes in many forms, and counts what differs outside the masks, as stored bytes; then times one large volume.
+"""Fills real volumes in many file forms, counts stored bytes that differ outside the masks, and times one large volume.
 
   python -m benchmarks.fill_volumes runs/any --scans='DIR/**/*_FLAIR.nii.gz' --volumes=20 --output=results/fill_volumes.md
 
 Each volume is written in three orientations (RAS, LPI, PIR) and three types (int16; uint8 and float32 with slope and
-intercept), and filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts. The
-large volume is 256x256x150 with a hole in every slice, in a process of its own: seconds and memory of the whole command.
+intercept). Each file is filled with four masks: a square, a lesion-like outline, one at the border, and one of several parts.
+
+The large volume is 256x256x150 with holes in all slices. It is filled in a process of its own; time and memory are those of
+the whole command.
 """
 
 import os
@@ -46,16 +48,16 @@ def main(folders: list[str]) -> None:
 
     given = flags.FLAGS
     if len(folders) != 1:
-        raise UserError("wanted one run")
+        raise UserError(f"expected one run, found {len(folders)}")
     generator = load_run.load(Path(folders[0]).expanduser(), "best")
     scans = list_input_files(given.scans)[: given.volumes]
-    outputs = differing = unlike = inside = 0
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    outputs = differing = other_headers = inside = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for path in tqdm(scans, unit="scan", disable=None):
             source = nibabel.as_closest_canonical(nibabel.load(path))
             array = source.get_fdata(dtype=np.float32)
-            masks = _masks(array)
+            masks = _make_masks(array)
             for orientation in ORIENTATIONS:
                 for kind in TYPES:
                     image = _write(folder / "scan.nii.gz", array, source.affine, orientation, *TYPES[kind])
@@ -63,14 +65,15 @@ def main(folders: list[str]) -> None:
                         _write(folder / "mask.nii.gz", mask, source.affine, orientation, np.uint8, None)
                         job = Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
                         inpaint_file(generator, job, Filling())
-                        counts = _differences(job)
-                        outputs, differing, unlike, inside = (
-                            total + count for total, count in zip((outputs, differing, unlike, inside), counts, strict=True)
+                        counts = _count_differences(job)
+                        totals = outputs, differing, other_headers, inside
+                        outputs, differing, other_headers, inside = (
+                            total + count for total, count in zip(totals, counts, strict=True)
                         )
-        seconds, gigabytes = _large(Path(folders[0]), folder)
+        seconds, gigabytes = _time_large(Path(folders[0]), folder)
     lines = [
         f"{outputs} outputs of {len(scans)} volumes in {len(ORIENTATIONS)} orientations, {len(TYPES)} types, 4 masks:",
-        f"{differing} voxels differ outside the masks (stored bytes), {unlike} headers or geometries differ, and "
+        f"{differing} voxels differ outside the masks (stored bytes), {other_headers} headers or geometries differ, and "
         f"{inside:,} voxels inside were changed.",
         "",
         f"{LARGE[0]}x{LARGE[1]}x{LARGE[2]}, a hole in every slice, the whole command: {seconds:.1f} s, {gigabytes:.2f} GB.",
@@ -79,8 +82,8 @@ def main(folders: list[str]) -> None:
     print("\n".join(lines))
 
 
-def _masks(array: np.ndarray) -> dict[str, np.ndarray]:
-    """bool `[X, Y, Z]` of four kinds, in the middle of the volume but for the one at the border."""
+def _make_masks(array: np.ndarray) -> dict[str, np.ndarray]:
+    """Makes four kinds of masks, bool `[X, Y, Z]`, all in the middle of the volume except the one at the border."""
     rng = np.random.default_rng(array.shape)
     x, y, z = (length // 2 for length in array.shape)
     empty = np.zeros(array.shape, bool)
@@ -98,6 +101,7 @@ def _masks(array: np.ndarray) -> dict[str, np.ndarray]:
 def _write(
     path: Path, array: np.ndarray, affine: np.ndarray, codes: str, dtype: Any, scaling: tuple[float, float] | None
 ) -> Path:
+    """Writes a canonical array as a NIfTI file with axes `codes`, `dtype`, and slope and intercept `scaling`."""
     axes = nibabel.orientations.axcodes2ornt(codes)
     axes = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), axes)
     image = nibabel.Nifti1Image(array.astype(np.float32), affine).as_reoriented(axes)
@@ -116,8 +120,8 @@ def _write(
     return path
 
 
-def _differences(job: Any) -> tuple[int, int, int, int]:
-    """1, the voxels that differ outside the mask, whether header or geometry differ, and the voxels that differ inside."""
+def _count_differences(job: Any) -> tuple[int, int, int, int]:
+    """Returns 1, the number of voxels that differ outside the mask, 1 if header or geometry differ, and those inside it."""
     from ipmedgan_jax.imaging import nifti
 
     before, after, mask = (nifti.read(path) for path in (job.image, job.output, job.mask))
@@ -129,8 +133,8 @@ def _differences(job: Any) -> tuple[int, int, int, int]:
     return 1, int(changed[outside].sum()), int(not same), int(changed[~outside].sum())
 
 
-def _large(run: Path, folder: Path) -> tuple[float, float]:
-    """Seconds and GB of `inpaint` on a volume of noise and a head-like ellipsoid, with a hole in every slice."""
+def _time_large(run: Path, folder: Path) -> tuple[float, float]:
+    """Returns seconds and GB of `inpaint` on a volume of noise and a head-like ellipsoid, with a hole in every slice."""
     rng = np.random.default_rng(0)
     grids = np.meshgrid(*(np.linspace(-1.2, 1.2, length) for length in LARGE), indexing="ij")
     head = sum(np.square(grid) for grid in grids) < 1
@@ -148,9 +152,9 @@ def _large(run: Path, folder: Path) -> tuple[float, float]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("scans", None, "glob of NIfTI scans, none that the run was trained on")
-    flags.DEFINE_integer("volumes", 20, "the first so many of them", lower_bound=1)
-    flags.DEFINE_string("output", None, "the Markdown file to write")
+    flags.DEFINE_string("scans", None, "pattern of NIfTI scans; none of them may be from the run's training data")
+    flags.DEFINE_integer("volumes", 20, "number of scans to use, from the first", lower_bound=1)
+    flags.DEFINE_string("output", None, "Markdown file to write")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Times filling slices with a generator of any config and prints one JSON line.
+"""Times the filling of slices by a generator of any config and prints one JSON line.
 
   python -m benchmarks.inference --config=configs/ct.py --batch_sizes=1,8
   python -m benchmarks.inference --config=configs/ct.py --config.train.dtype=bfloat16
 
-The generator alone is loaded, with random weights; images are random. Figures, of each batch size:
+Only the generator is loaded, with random weights; images are random. The figures for each batch size are:
 
-seconds_per_batch  median over `--steps` fills from host array to host array, after `--warmup`
-slices_per_second  from that
-compile_seconds    of the one function; little where a process before this one compiled it (JAX's cache)
+seconds_per_batch  median over `--steps` fills from host array to host array, after `--warmup` fills
+slices_per_second  batch size divided by seconds_per_batch
+compile_seconds    time to compile and first run the function; short if an earlier process compiled it (JAX's cache)
 """
 
 import json
@@ -25,12 +25,12 @@ from ipmedgan_jax.experiment import config_flag
 
 def main() -> None:
     runtime.set_up()
-    sizes = [int(each) for each in flags.FLAGS.batch_sizes]
+    sizes = [int(size) for size in flags.FLAGS.batch_sizes]
     print(json.dumps(measure(flags.FLAGS.config, sizes, warmup=flags.FLAGS.warmup, count=flags.FLAGS.steps)))
 
 
 def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: int) -> dict[str, Any]:
-    """The figures of the docstring, for one config."""
+    """Measures the figures of the module's docstring for one config."""
     import jax
 
     from benchmarks import machine
@@ -74,9 +74,9 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_list("batch_sizes", ["1"], "slices at once, separated by commas")
-    flags.DEFINE_integer("steps", 10, "fills timed of each size", lower_bound=1)
-    flags.DEFINE_integer("warmup", 3, "fills before", lower_bound=0)
+    flags.DEFINE_list("batch_sizes", ["1"], "batch sizes in slices, for example 1,8")
+    flags.DEFINE_integer("steps", 10, "number of timed fills of each size", lower_bound=1)
+    flags.DEFINE_integer("warmup", 3, "number of untimed fills before them", lower_bound=0)
 
 
 if __name__ == "__main__":

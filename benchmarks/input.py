@@ -1,8 +1,8 @@
-"""Times the training input alone and prints one JSON line.
+"""Times the training input without training and prints one JSON line.
 
   python -m benchmarks.input --config=configs/small.py --config.data.dir=data/mri --batches=200
 
-records_per_second   slices that the input gives, with nothing else running, after `--warmup` batches
+records_per_second   slices per second that the input delivers after `--warmup` batches, with nothing else running
 """
 
 import json
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
-    """The figure of the docstring, for the training split of the config's data."""
+    """Measures the figure of the module's docstring for the training split of the config's data."""
     from ipmedgan_jax.data import pipeline
     from ipmedgan_jax.experiment.datasets import find_dataset
     from ipmedgan_jax.experiment.settings import hole_settings
@@ -54,8 +54,8 @@ def measure(config: ConfigDict, *, warmup: int, count: int) -> dict[str, Any]:
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_integer("batches", 200, "batches timed", lower_bound=1)
-    flags.DEFINE_integer("warmup", 20, "batches before", lower_bound=0)
+    flags.DEFINE_integer("batches", 200, "number of timed batches", lower_bound=1)
+    flags.DEFINE_integer("warmup", 20, "number of untimed batches before them", lower_bound=0)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Holes with the shapes of other patients' lesions, in healthy tissue of scans no run has seen: what each fill makes of them.
+"""Scores fills of holes with the outlines of other patients' lesions, in healthy tissue of scans that no run has seen.
 
   python -m benchmarks.lesion_holes runs/any runs/square --scans='DIR/**/*_FLAIR.nii.gz' --masks='DIR/**/*_mask.nii.gz' \
       --subjects=sub-084,sub-086 --output=results/lesion_holes.md
 
-Each scan's slices get, one a slice, the outline of a lesion of another of the subjects, at a random place in the head that is
-clear of the scan's own lesion. The runs, and classical fills, fill the same volumes, the runs in the way that `inpaint` does;
-errors are of the masked voxels alone, in 0..255 of the scan's intensity window, on the scan's own grid: there, what a network
-of fewer pixels fills is blurred by their number alone. With --trained_grid scans are brought to the runs' pixels first, for
-all fills alike. Differences from the first run are paired by subject; intervals are bootstrapped over subjects.
+Each slice of a scan gets one hole: the outline of a lesion of another subject, at a random place in the head that is clear of
+the scan's own lesion. The runs and the classical fills fill the same volumes; the runs fill in the way of `inpaint`.
+
+Errors are over the masked voxels, in 0..255 of the scan's intensity window, on the scan's own grid. On this grid the fill of
+a network with fewer pixels is blurred by their number alone. With --trained_grid, all scans are first converted to the runs'
+pixels, for all fills. Differences from the first run are paired by subject; intervals are bootstrapped over subjects.
 """
 
 from collections.abc import Callable
@@ -24,18 +25,18 @@ from ipmedgan_jax.core.errors import UserError
 CLASSICAL = ("surround_mean", "telea", "biharmonic")
 
 CLEAR = 4
-"""Pixels between a hole and the scan's own lesion, at least."""
+"""Smallest distance in pixels between a hole and the scan's own lesion."""
 
 FOREGROUND = 0.95
-"""Share of a hole that is head."""
+"""Smallest share of a hole that must be head."""
 
 SMALLEST = 60
-"""Pixels of an outline, at least."""
+"""Smallest area of an outline, in pixels."""
 
 RESAMPLES = 2000
 
 Filler = Callable[[np.ndarray], np.ndarray]
-"""bool [X, Y, Z] -> the volume with these voxels filled."""
+"""Takes a mask, bool [X, Y, Z], and returns the volume with these voxels filled."""
 
 
 def main(folders: list[str]) -> None:
@@ -53,51 +54,51 @@ def main(folders: list[str]) -> None:
     scan_paths = _by_subject(list_input_files(given.scans), subjects)
     masks = _by_subject(list_input_files(given.masks), subjects)
     if missing := scan_paths.keys() ^ masks.keys():
-        raise UserError(f"{', '.join(sorted(missing))}: wanted a scan and a mask of each subject")
+        raise UserError(f"{', '.join(sorted(missing))}: expected a scan and a mask of each subject")
     loaded = {subject: scans.read_scan(path) for subject, path in scan_paths.items()}
     lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
     if given.trained_grid:
-        brought = {subject: _on_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}
-        scanned = {subject: volume for subject, (volume, _) in brought.items()}
-        lesions = {subject: lesion for subject, (_, lesion) in brought.items()}
+        converted = {subject: _to_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}
+        volumes = {subject: volume for subject, (volume, _) in converted.items()}
+        lesions = {subject: lesion for subject, (_, lesion) in converted.items()}
     else:
-        scanned = {subject: scan.volume for subject, scan in loaded.items()}
-    outlines = {subject: _outlines(lesion) for subject, lesion in lesions.items()}
+        volumes = {subject: scan.volume for subject, scan in loaded.items()}
+    outlines = {subject: _find_outlines(lesion) for subject, lesion in lesions.items()}
     errors: dict[str, dict[str, list[float]]] = {}
     holes = 0
-    for subject, volume in tqdm(scanned.items(), unit="scan", disable=None):
+    for subject, volume in tqdm(volumes.items(), unit="scan", disable=None):
         low, high = window = first.preparation.window(volume.array[~lesions[subject]])
         head = volume.array > first.preparation.threshold(window)
-        others = [each for other, found in outlines.items() if other != subject for each in found]
-        hole = _placed(np.random.default_rng(given.seed), head, lesions[subject], others)
+        others = [outline for other, found in outlines.items() if other != subject for outline in found]
+        hole = _place_outlines(np.random.default_rng(given.seed), head, lesions[subject], others)
         holes += int(hole.any((0, 1)).sum())
-        fillers = {name: _learned(run, volume) for name, run in runs.items()}
-        fillers |= {name: _classical(name, volume.array, window) for name in CLASSICAL}
+        fillers = {name: _make_learned(run, volume) for name, run in runs.items()}
+        fillers |= {name: _make_classical(name, volume.array, window) for name in CLASSICAL}
         for name, fill in fillers.items():
             difference = np.clip((fill(hole)[hole] - low) / (high - low), 0, 1)
             difference -= np.clip((volume.array[hole] - low) / (high - low), 0, 1)
             slices = np.nonzero(hole)[2]
             squares = [float(np.mean(np.square(255 * difference[slices == z]))) for z in np.unique(slices)]
-            mine = errors.setdefault(name, {"psnr": [], "mse": [], "mae": []})
-            mine["psnr"].append(float(np.mean([10 * np.log10(255**2 / max(square, 1e-3)) for square in squares])))
-            mine["mse"].append(float(np.mean(squares)))
-            mine["mae"].append(float(np.mean(np.abs(255 * difference))))
-    text = _report(errors, holes, len(loaded))
+            scores = errors.setdefault(name, {"psnr": [], "mse": [], "mae": []})
+            scores["psnr"].append(float(np.mean([10 * np.log10(255**2 / max(square, 1e-3)) for square in squares])))
+            scores["mse"].append(float(np.mean(squares)))
+            scores["mae"].append(float(np.mean(np.abs(255 * difference))))
+    text = _format_report(errors, holes, len(loaded))
     Path(given.output).expanduser().write_text(text)
     print(text)
 
 
-def _on_trained_grid(volume, lesion: np.ndarray, trained):
-    """The volume with slices of the network's pixels, and the lesion's mask there."""
+def _to_trained_grid(volume, lesion: np.ndarray, trained):
+    """Converts a volume and its lesion's mask to slices of the network's pixels."""
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 
     slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
     grid = SliceGrid.of(trained.preparation, "axial", slices, volume.spacing_mm)
-    pixels, marked = grid.to_pixels(slices), grid.to_pixels(masks.astype(np.float32)) > 0.5
+    pixels, masked = grid.to_pixels(slices), grid.to_pixels(masks.astype(np.float32)) > 0.5
     row_mm, column_mm = grid.pixel_spacing_mm
-    array, mask = (np.empty(pixels.shape[::-1], stretched.dtype) for stretched in (pixels, marked))
-    PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, marked
+    array, mask = (np.empty(pixels.shape[::-1], stretched.dtype) for stretched in (pixels, masked))
+    PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, masked
     return scans.Volume(volume.path, array, (column_mm, row_mm, volume.spacing_mm[2]), "RAS", False), mask
 
 
@@ -108,8 +109,8 @@ def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
     return {subject: path for subject, path in sorted(found.items()) if subject in subjects or not subjects}
 
 
-def _outlines(lesion: np.ndarray) -> list[np.ndarray]:
-    """The connected parts of a mask's slices, bool `[x, y]`, in the scan's pixels."""
+def _find_outlines(lesion: np.ndarray) -> list[np.ndarray]:
+    """Returns the connected components of a mask's slices, bool `[x, y]`, in the scan's pixels."""
     found = []
     for z in np.flatnonzero(lesion.any((0, 1))):
         labels, _ = label(lesion[:, :, z])
@@ -118,8 +119,8 @@ def _outlines(lesion: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def _placed(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
-    """One outline in each slice that has a place for it, bool `[X, Y, Z]`."""
+def _place_outlines(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
+    """Places one outline in each slice that has room for it; returns the mask, bool `[X, Y, Z]`."""
     holes = np.zeros(head.shape, bool)
     for z in range(head.shape[2]):
         kept_clear = binary_dilation(lesion[:, :, z], iterations=CLEAR)
@@ -136,14 +137,14 @@ def _placed(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outl
     return holes
 
 
-def _learned(run, volume) -> Filler:
+def _make_learned(run, volume) -> Filler:
     from ipmedgan_jax.inpainting.fill import inpaint_volume
     from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
     return lambda hole: inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, hole))
 
 
-def _classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Filler:
+def _make_classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Filler:
     from ipmedgan_jax.imaging.scans import from_unit, to_unit
     from ipmedgan_jax.systems.classical import FILLS
 
@@ -156,21 +157,21 @@ def _classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Fil
     return fill
 
 
-def _report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int) -> str:
+def _format_report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int) -> str:
     from ipmedgan_jax.evaluation import reports
 
     first = next(iter(errors))
     rows = [["fill", "PSNR (dB)", "MSE", "MAE", f"PSNR less {first}'s", f"MAE less {first}'s"]]
     for name, scores in errors.items():
-        cells = [_interval(np.array(scores[key]), digits) for key, digits in (("psnr", 2), ("mse", 1), ("mae", 2))]
+        cells = [_format_interval(np.array(scores[key]), digits) for key, digits in (("psnr", 2), ("mse", 1), ("mae", 2))]
         differences = [np.subtract(scores[key], errors[first][key]) for key in ("psnr", "mae")]
-        paired = ["", ""] if name == first else [_interval(each, 2) for each in differences]
+        paired = ["", ""] if name == first else [_format_interval(difference, 2) for difference in differences]
         rows.append([name, *cells, *paired])
     title = f"{holes} holes with outlines of other patients' lesions, {subjects} scans; means, 95 % intervals over subjects."
     return f"{title}\n\n{reports.markdown_table(rows)}\n"
 
 
-def _interval(values: np.ndarray, digits: int) -> str:
+def _format_interval(values: np.ndarray, digits: int) -> str:
     from ipmedgan_jax.evaluation import reports
 
     ends = reports.bootstrap_interval(values.tolist(), resamples=RESAMPLES)
@@ -179,12 +180,12 @@ def _interval(values: np.ndarray, digits: int) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("scans", None, "glob of NIfTI scans")
-    flags.DEFINE_string("masks", None, "glob of their lesions' masks")
-    flags.DEFINE_list("subjects", [], "those to use; none: all. Never subjects that a run was trained on")
-    flags.DEFINE_boolean("trained_grid", False, "compare on the runs' own pixels")
-    flags.DEFINE_integer("seed", 0, "of the holes' places")
-    flags.DEFINE_string("output", None, "the Markdown file to write")
+    flags.DEFINE_string("scans", None, "pattern of NIfTI scans")
+    flags.DEFINE_string("masks", None, "pattern of the masks of their lesions")
+    flags.DEFINE_list("subjects", [], "subjects to use, by default all; none of them may be from a run's training data")
+    flags.DEFINE_boolean("trained_grid", False, "compare on the pixels of the runs")
+    flags.DEFINE_integer("seed", 0, "seed of the holes' places")
+    flags.DEFINE_string("output", None, "Markdown file to write")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What this machine can do, and what a process has used of it: the yardsticks of the other benchmarks."""
+"""Reference figures for the other benchmarks: the machine's peak rates, and the memory that a process used."""
 
 import resource
 import time
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 
 def describe(config: ConfigDict, devices: int) -> dict[str, Any]:
-    """What every line of figures says of its machine and config."""
+    """Returns the description of machine and config that every line of figures has."""
     return {
         "system": config.system,
         "device": f"{devices} x {jax.local_devices()[0].device_kind}",
@@ -23,14 +23,14 @@ def describe(config: ConfigDict, devices: int) -> dict[str, Any]:
 
 
 def peak_memory_gib() -> float:
-    """Most memory in use so far: of the first device, or of the process where devices do not tell (CPU)."""
+    """Returns the peak memory so far in GiB, of the first device or, if it does not report it (CPU), of the process."""
     found = jax.local_devices()[0].memory_stats()
     most = found["peak_bytes_in_use"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return most / 2**30
 
 
 def dot_rate(dtype: str) -> float:
-    """Floating-point operations a second of one large dot with float32 sums, best of 5: what "peak" means here."""
+    """Returns the operations per second of one large dot with float32 accumulation, best of 5; used as the peak rate."""
     rows, inner, columns = 4096, 1024, 1024
     a, b = jnp.ones((rows, inner), dtype), jnp.ones((inner, columns), dtype)
     dot = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32))
@@ -38,7 +38,7 @@ def dot_rate(dtype: str) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes a second of adding one to a large array, best of 5."""
+    """Returns the bytes per second of adding one to a large array, best of 5."""
     array = jnp.zeros(2**26, jnp.float32)
     return 2 * array.nbytes / _best_seconds(jax.jit(lambda x: x + 1), array)
 

@@ -1,9 +1,9 @@
-"""What mapping over devices costs where there is one: the pmapped update beside `jax.jit` of the same update, in turn.
+"""Measures the cost of mapping over one device: times the pmapped update and `jax.jit` of the same update in alternation.
 
   python -m benchmarks.mapping --config=configs/small.py --steps=10 --turns=3
 
-Run on one device (no `--xla_force_host_platform_device_count`). Prints one JSON line: each turn's median seconds, the ratio
-of the medians of all steps, and that of the fastest steps, which a noisy host disturbs least.
+Needs exactly one device (no `--xla_force_host_platform_device_count`). Prints one JSON line: the median seconds of each turn,
+the ratio of the medians of all steps, and the ratio of the fastest steps, which a noisy host disturbs least.
 """
 
 import itertools
@@ -34,7 +34,7 @@ def main() -> None:
 
     given = flags.FLAGS
     if jax.device_count() > 1:
-        raise UserError(f"{jax.device_count()} devices: wanted one")
+        raise UserError(f"{jax.device_count()} devices: expected one")
     config = given.config.unlock()
     config.vgg19.weights = "random"
     size = config.data.image_size
@@ -50,7 +50,7 @@ def main() -> None:
     state = fresh()
     work = partial(train_steps, update)
     mapped = devices.map_over_devices(work).lower(state, frozen, batch).compile()
-    # The update asks for its place on the mapped axis: without one it is the first of one.
+    # The update asks for its index on the mapped axis. Without an axis it gets index 0 of size 1.
     with mock.patch("jax.lax.axis_index", return_value=0), mock.patch("jax.lax.axis_size", return_value=1):
         plain = jax.jit(work, donate_argnums=0).lower(state, frozen, alone).compile()
     runtime.give_back_freed_memory()
@@ -68,15 +68,15 @@ def main() -> None:
     medians = {name: [statistics.median(turn) for turn in turns] for name, turns in times.items()}
     overall = {name: statistics.median(itertools.chain(*turns)) for name, turns in times.items()}
     fastest = {name: min(itertools.chain(*turns)) for name, turns in times.items()}
-    ratios = {what: each["mapped"] / each["plain"] for what, each in (("ratio", overall), ("fastest", fastest))}
+    ratios = {name: seconds["mapped"] / seconds["plain"] for name, seconds in (("ratio", overall), ("fastest", fastest))}
     print(json.dumps({"seconds": medians} | ratios))
 
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_integer("warmup", 1, "steps before those that count", lower_bound=0)
-    flags.DEFINE_integer("steps", 10, "steps a turn", lower_bound=1)
-    flags.DEFINE_integer("turns", 3, "of each", lower_bound=1)
+    flags.DEFINE_integer("warmup", 1, "number of untimed steps at the start of each turn", lower_bound=0)
+    flags.DEFINE_integer("steps", 10, "number of timed steps per turn", lower_bound=1)
+    flags.DEFINE_integer("turns", 3, "number of turns of each", lower_bound=1)
 
 
 if __name__ == "__main__":

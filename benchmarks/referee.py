@@ -1,10 +1,11 @@
-"""Has evaluated runs judged by somebody else: the BraTS inpainting challenge's metrics, on the fills that `evaluate` kept.
+"""Scores evaluated runs by an independent implementation: the metrics of the BraTS inpainting challenge.
 
   IPMEDGAN_REFEREE_PYTHON=/path/to/python python -m benchmarks.referee runs/mri runs/telea --output=results/mri/referee.md
 
-The interpreter named must have the extra `referee` (PyPI `inpainting`, AGPL-3.0: it runs in processes of its own). Each
-subject's scored slices go to it as one stack, voided holes and all, 0..255 for MRI and HU + 1024 for CT; it normalises them
-itself and scores the holes alone. The table has means over subjects, and each system's rank in each column.
+The scores are of the fills that `evaluate` saved. The named interpreter must have the extra `referee` (PyPI `inpainting`,
+AGPL-3.0, so it runs in its own processes). It gets the scored slices of each subject as one stack with their holes, in 0..255
+for MRI and in HU + 1024 for CT. It normalises them itself and scores the holes alone. The table has means over subjects and
+the rank of each system in each column.
 """
 
 import json
@@ -29,7 +30,7 @@ COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 5))
 """The referee's scores; its MSE is of intensities scaled to [0, 1]."""
 
 AIR = -1024.0
-"""HU that become 0: the referee takes nothing negative."""
+"""HU that maps to 0, because the referee takes no negative values."""
 
 
 def main(folders: list[str]) -> None:
@@ -38,22 +39,22 @@ def main(folders: list[str]) -> None:
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
-        raise UserError("IPMEDGAN_REFEREE_PYTHON: wanted the path of a Python with the extra `referee`")
+        raise UserError("IPMEDGAN_REFEREE_PYTHON: expected the path of a Python interpreter with the extra `referee`")
     runs, left_out = evaluated_runs.read_all([Path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
     output = Path(flags.FLAGS.output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        text = table({run.label: judge(run, interpreter) for run in runs})
+        text = table({run.label: score_run(run, interpreter) for run in runs})
         files.write_text(output, text)
     except OSError as error:
         raise UserError(f"{error.filename or output}: {error.strerror or error}") from error
     print(text)
 
 
-def judge(run: "Run", interpreter: str) -> dict[str, float]:
-    """Means over subjects of the referee's scores."""
+def score_run(run: "Run", interpreter: str) -> dict[str, float]:
+    """Returns the means over subjects of the referee's scores."""
     import numpy as np
 
     script = Path(__file__).with_name("referee_process.py")
@@ -64,14 +65,14 @@ def judge(run: "Run", interpreter: str) -> dict[str, float]:
             command = [interpreter, str(script), str(Path(folder) / "fill.npz")]
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
             if answer.returncode:
-                said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-                raise UserError(f"{interpreter}: {said[-1]}")
+                lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+                raise UserError(f"{interpreter}: {lines[-1]}")
             found.append(json.loads(answer.stdout))
-    return {key: float(np.mean([each[key] for each in found])) for _, key, _ in COLUMNS}
+    return {key: float(np.mean([scores[key] for scores in found])) for _, key, _ in COLUMNS}
 
 
 def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
-    """`image`, `inpainted` and `mask` `[S, H, W]` of every subject, in order of name."""
+    """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name."""
     import numpy as np
 
     from ipmedgan_jax.data.pipeline import SliceSource
@@ -79,7 +80,7 @@ def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
 
     data = run.report["data"]
     if load_dataset(data["directory"]).fingerprint != data["fingerprint"]:
-        raise UserError(f"{data['directory']}: no longer the data that {run.folder} was scored on")
+        raise UserError(f"{data['directory']}: the data have changed since {run.folder} was scored on them")
     source = SliceSource(data["directory"], "test")
     records = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
     stacks: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
@@ -99,7 +100,7 @@ def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:
-    """Markdown: a row a system, each score with its rank (1 is best)."""
+    """Returns a Markdown table with one row per system, each score with its rank (1 is best)."""
     from ipmedgan_jax.evaluation import reports
 
     def ranked(key: str) -> list[str]:
@@ -107,14 +108,14 @@ def table(scores: dict[str, dict[str, float]]) -> str:
 
     ranks = {key: {label: i + 1 for i, label in enumerate(ranked(key))} for _, key, _ in COLUMNS}
     rows = [
-        [label, *(f"{each[key]:.{decimals}f} ({ranks[key][label]})" for _, key, decimals in COLUMNS)]
-        for label, each in scores.items()
+        [label, *(f"{by_key[key]:.{decimals}f} ({ranks[key][label]})" for _, key, decimals in COLUMNS)]
+        for label, by_key in scores.items()
     ]
     return reports.markdown_table([["system", *(f"{title} (rank)" for title, _, _ in COLUMNS)], *rows]) + "\n"
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "the Markdown file that the table goes to")
+    flags.DEFINE_string("output", None, "Markdown file for the table")
 
 
 if __name__ == "__main__":

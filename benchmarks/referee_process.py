@@ -1,8 +1,8 @@
-"""Scores a fill with PyPI `inpainting` (the BraTS challenge's metrics): run by an interpreter of its own that has it.
+"""Scores a fill with PyPI `inpainting` (the BraTS challenge's metrics); runs in a separate interpreter that has it.
 
 `python benchmarks/referee_process.py IN.npz` prints {"ssim", "mse", "psnr"} as JSON. IN.npz holds `image` and `inpainted`,
-float32 [S, H, W], not negative, and `mask`, bool, true where pixels were removed. The package is AGPL-3.0: nothing of ours
-imports this file.
+float32 [S, H, W], not negative, and `mask`, bool, true where pixels were removed. No module of this package imports this
+file, because `inpainting` is AGPL-3.0.
 """
 
 import json
@@ -14,7 +14,7 @@ from inpainting.challenge_metrics_2023 import generate_metrics
 
 
 def main(path: str) -> None:
-    """Prints the in-mask scores of the fill in `path`, PSNR for the fixed range 0..1."""
+    """Prints the scores inside the mask of the fill in `path`; PSNR is for the fixed range 0..1."""
     with np.load(path) as arrays:
         image, inpainted, mask = (torch.from_numpy(arrays[name])[None] for name in ("image", "inpainted", "mask"))
     found = generate_metrics(prediction=inpainted, target=image, normalization_tensor=image * ~mask, mask=mask)

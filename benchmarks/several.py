@@ -1,4 +1,4 @@
-"""Runs of several processes on this machine's CPU, for what is shown of them: begun, waited for, and what they left."""
+"""Multi-process runs on this machine's CPU: starting them, waiting for them, and reading their checkpoints."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ SMALL = (
     *("--config.loss.perceptual_layers=(1.0,1.0,1.0,1.0)", "--config.vgg19.weights=random", "--config.train.ema=0.0"),
     "--config.train.validate_every=1000",
 )
-"""An ip-MedGAN on the built-in phantom whose steps take milliseconds."""
+"""Flags of a small ip-MedGAN on the built-in phantom, with steps of milliseconds."""
 
 
 def new_folder(name: str) -> Path:
-    """UserError where there is something in it: a run that is finished would show old numbers for new."""
+    """Returns a folder's path; UserError if it is not empty, because a finished run there would give old figures."""
     folder = Path(name).expanduser()
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"--output={folder}: not empty; name a new folder")
@@ -36,7 +36,7 @@ def new_folder(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Hosts:
-    """Where processes are started: the first one's address, and what stands before each one's command."""
+    """Where processes are started: the address of process 0, and the words before each process's command."""
 
     address: str
     before: tuple[tuple[str, ...], ...] = ()
@@ -48,13 +48,13 @@ LOOPBACK = Hosts("127.0.0.1")
 def start(
     workdir: Path, settings: Iterable[str], processes: int, devices: int = 1, *, hosts: Hosts = LOOPBACK
 ) -> list[subprocess.Popen[bytes]]:
-    """The processes of one run, each with so many devices. What they say: `WORKDIR.PROCESS.log`."""
+    """Starts the processes of one run, each with `devices` devices; their output goes to `WORKDIR.PROCESS.log`."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
     workdir.parent.mkdir(parents=True, exist_ok=True)
-    several = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": several}
+    xla_flags = os.environ.get("XLA_FLAGS", "") + f" --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags}
     started = []
     for i in range(processes):
         place = [f"--coordinator={hosts.address}:{port}", f"--processes={processes}", f"--process_id={i}"]
@@ -73,41 +73,41 @@ def start(
 
 
 def wait_for_checkpoint(workdir: Path, started: list[subprocess.Popen[bytes]], later_than: int) -> None:
-    """Returns when there is one of a later step, or a process has ended."""
-    while latest(workdir) == later_than and all(each.poll() is None for each in started):
+    """Waits for a checkpoint of a later step, or the end of a process."""
+    while latest(workdir) == later_than and all(process.poll() is None for process in started):
         time.sleep(0.2)
 
 
 def end(started: list[subprocess.Popen[bytes]], timeout: float | None = None) -> list[int]:
-    """Waits for all; their exit codes. UserError where not all end in time (seconds)."""
+    """Waits for all processes and returns their exit codes; UserError if they do not all end within `timeout` seconds."""
     deadline = time.monotonic() + timeout if timeout is not None else None
     try:
-        return [each.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for each in started]
+        return [process.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for process in started]
     except subprocess.TimeoutExpired as error:
-        for each in started:
-            each.kill()
+        for process in started:
+            process.kill()
         raise UserError(f"a process outlived the first by {timeout:.0f} s", 1) from error
 
 
 def run(workdir: Path, settings: Iterable[str], processes: int, devices: int = 1, *, hosts: Hosts = LOOPBACK) -> None:
-    """A run to its end. UserError where a process does not end well."""
+    """Runs all processes to their end; UserError if an exit code is not 0."""
     codes = end(start(workdir, settings, processes, devices, hosts=hosts))
     if any(codes):
         raise UserError(f"{workdir}: exit codes {codes}, see {workdir}.0.log", 1)
 
 
 NAMES, ADDRESSES = ("ipmedgan-0", "ipmedgan-1"), ("10.213.0.1", "10.213.0.2")
-"""Of two network namespaces, which are also the names of their ends of the one link between them."""
+"""Names and addresses of two network namespaces; the ends of the link between them have the same names."""
 
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[Hosts]:
-    """Two network namespaces joined by one link. UserError without the right to make them."""
+    """Makes two network namespaces joined by one link, and removes them on exit; UserError without the permission for it."""
     with contextlib.ExitStack() as stack:
         for name, address in zip(NAMES, ADDRESSES, strict=True):
             _ip("netns", "add", name)
             stack.callback(_ip, "netns", "delete", name)
-            hosts = Path("/etc/netns") / name / "hosts"  # stands in for /etc/hosts there
+            hosts = Path("/etc/netns") / name / "hosts"  # replaces /etc/hosts in the namespace
             hosts.parent.mkdir(parents=True)
             stack.callback(shutil.rmtree, hosts.parent)
             hosts.write_text(f"127.0.0.1 localhost\n{address} {socket.gethostname()}\n")
@@ -120,7 +120,7 @@ def two_hosts() -> Iterator[Hosts]:
 
 
 def set_link(*, up: bool) -> None:
-    """Whether anything passes between `two_hosts`."""
+    """Opens or closes the link between the namespaces of `two_hosts`."""
     _ip("-n", NAMES[1], "link", "set", NAMES[1], "up" if up else "down")
 
 
@@ -131,12 +131,12 @@ def _ip(*arguments: str) -> None:
 
 
 def latest(workdir: Path) -> int:
-    """The last checkpoint's step; 0 for none."""
-    return max((int(each.name) for each in (workdir / "checkpoints").glob("*") if each.name.isdigit()), default=0)
+    """Returns the step of the last checkpoint, or 0 if there is none."""
+    return max((int(folder.name) for folder in (workdir / "checkpoints").glob("*") if folder.name.isdigit()), default=0)
 
 
 def arrays(workdir: Path, step: int, part: str = "") -> "list[np.ndarray]":
-    """Every array of a checkpoint whose name has `part` in it, in order, on the host; random keys as their numbers."""
+    """Returns the arrays of a checkpoint whose names contain `part`, in order, on the host; keys as their data."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
@@ -152,7 +152,7 @@ def arrays(workdir: Path, step: int, part: str = "") -> "list[np.ndarray]":
 
 
 def numbers(array: Any) -> Any:
-    """The array; a random key's numbers."""
+    """Returns the array itself or, for random keys, their data."""
     import jax
 
     return jax.random.key_data(array) if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key) else array

@@ -3,17 +3,18 @@
   python -m benchmarks.step --config=configs/ct.py --steps=10
   python -m benchmarks.step --config=configs/small.py --config.train.batch_size=8 --config.train.dtype=bfloat16
 
-Images and VGG-19 weights are random: neither changes the work. All local devices take part, as in training. Figures:
+Images and VGG-19 weights are random, which does not change the work. All local devices are used, as in training. The figures
+are:
 
-seconds_per_step            median over `--steps`, each waited for, after `--warmup`
-seconds_per_step_pipelined  the same steps without waiting in between, as the training loop runs them
-compile_seconds             of the update, little where a process before this one compiled it; start_seconds is from the
-                            process's start to the end of the first update
-flops, share_of_peak        operations of the update as written (before the compiler's own), and what share they are of the
-                            rate that one large dot of the same type reached on this machine just before
-bytes, share_of_bandwidth   what the compiled update reads and writes by XLA's account, and its share of what one large
-                            addition reached
-peak_memory_gib             of the device; on a CPU, of the whole process
+seconds_per_step            median over `--steps` updates, each waited for, after `--warmup` updates
+seconds_per_step_pipelined  mean over `--steps` updates without waiting in between, as in the training loop
+compile_seconds             time to compile the update; short if an earlier process compiled it
+start_seconds               time from the start of the process to the end of the first update
+flops, share_of_peak        operations of the update as written, before the compiler's changes, and their rate as a share of
+                            the rate of one large dot of the same type on this machine
+bytes, share_of_bandwidth   bytes that the compiled update reads and writes by XLA's estimate, and their rate as a share of
+                            the rate of one large addition
+peak_memory_gib             peak memory of the device; on a CPU, of the whole process
 """
 
 import json
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = None) -> dict[str, Any]:
-    """The figures of the docstring, for one config; a profile of one more update goes to the folder `trace`."""
+    """Measures the figures of the module's docstring; a profile of one more update is written to the folder `trace`."""
     import jax
 
     from benchmarks import machine
@@ -84,7 +85,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     if trace:
         with jax.profiler.trace(trace):
             state, _ = jax.block_until_ready(compiled(state, frozen, batch))
-    peak_memory = machine.peak_memory_gib()  # before what follows takes any
+    peak_memory = machine.peak_memory_gib()  # read before the reference measurements below use memory
     seconds = statistics.median(times)
     operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
     return machine.describe(config, devices=jax.local_device_count()) | {
@@ -106,7 +107,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
 
 
 def random_batch(batch_size: int, size: int, hole: int) -> dict[str, Any]:
-    """Images of uniform noise with holes anywhere, on the host: `[B, H, W, 1]` and `[B, 4]`."""
+    """Makes images of uniform noise `[B, H, W, 1]` with holes `[B, 4]` at random places, on the host."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -118,16 +119,16 @@ def random_batch(batch_size: int, size: int, hole: int) -> dict[str, Any]:
 
 
 def costs(stage: Any) -> dict[str, float]:
-    """XLA's own account of a lowered or compiled function."""
+    """Returns XLA's estimate of the operations and bytes of a lowered or compiled function."""
     found = stage.cost_analysis() or {}
     return {"flops": float(found.get("flops", 0.0)), "bytes accessed": float(found.get("bytes accessed", 0.0))}
 
 
 def define_flags() -> None:
     config_flag.define()
-    flags.DEFINE_integer("steps", 10, "updates timed", lower_bound=1)
-    flags.DEFINE_string("trace", None, "folder for a profile of one update, for TensorBoard")
-    flags.DEFINE_integer("warmup", 3, "updates before", lower_bound=0)
+    flags.DEFINE_integer("steps", 10, "number of timed updates", lower_bound=1)
+    flags.DEFINE_string("trace", None, "folder for a TensorBoard profile of one update")
+    flags.DEFINE_integer("warmup", 3, "number of untimed updates before them", lower_bound=0)
 
 
 if __name__ == "__main__":

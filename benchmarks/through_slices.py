@@ -1,11 +1,13 @@
-"""One hole through many slices: do neighbouring fills agree, and does the error grow with the deviation of varied fills?
+"""Fills a hole through many slices; measures jumps between neighbouring slices, and deviation against error.
 
   python -m benchmarks.through_slices runs/any --scans='DIR/**/*_FLAIR.nii.gz' --output=results/through_slices.md
 
-Each scan gets a column: an ellipse at one place in the head, through as many slices as leave it inside. It is filled slice by
-slice, and as the mean of three planes. Jumps are the mean absolute differences between neighbouring slices inside the column,
-in 0..255 of the intensity window, of the fill and of the scan itself. Deviation is that of `inpaint --samples`; each voxel's
-is compared with its absolute error by Spearman's rank correlation. Means over scans with 95 % intervals over subjects.
+The hole of each scan is a column: an ellipse at one place in the head, through all slices in which it is inside. It is filled
+slice by slice, and as the mean of three planes.
+
+Jumps are the mean absolute differences between neighbouring slices inside the column, in 0..255 of the intensity window, of
+the fill and of the scan itself. Deviation is that of `inpaint --samples`. Each voxel's deviation is compared with its
+absolute error by Spearman's rank correlation. The table has means over scans with 95 % intervals over subjects.
 """
 
 from pathlib import Path
@@ -37,7 +39,7 @@ def main(folders: list[str]) -> None:
 
     given = flags.FLAGS
     if len(folders) != 1:
-        raise UserError("wanted one run")
+        raise UserError(f"expected one run, found {len(folders)}")
     run = load_run.load(Path(folders[0]).expanduser(), "best")
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
@@ -46,7 +48,7 @@ def main(folders: list[str]) -> None:
         if given.subjects and subject not in given.subjects:
             continue
         volume = scans.read_volume(path)
-        hole = _column(volume, settings.foreground_level)
+        hole = _make_column(volume, settings.foreground_level)
         if hole is None:
             continue
         axial_planes, all_planes = (MaskedVolume(run.trained, volume, hole, planes) for planes in (THREE[:1], THREE))
@@ -56,9 +58,9 @@ def main(folders: list[str]) -> None:
         spread = deviation(run.inpaint, axial_planes, samples=given.samples)
         truth = np.clip(volume.array, low, high)
         row = {
-            "scan's own jumps": _jumps(truth, hole) * grey,
-            "jumps, slice by slice": _jumps(axial, hole) * grey,
-            "jumps, three planes": _jumps(three, hole) * grey,
+            "scan's own jumps": _mean_jump(truth, hole) * grey,
+            "jumps, slice by slice": _mean_jump(axial, hole) * grey,
+            "jumps, three planes": _mean_jump(three, hole) * grey,
             "MAE, slice by slice": float(np.abs(axial - truth)[hole].mean()) * grey,
             "MAE, three planes": float(np.abs(three - truth)[hole].mean()) * grey,
             "deviation": float(spread[hole].mean()) * grey,
@@ -67,10 +69,10 @@ def main(folders: list[str]) -> None:
         for name, value in row.items():
             measured.setdefault(name, {}).setdefault(subject, []).append(value)
     if not measured:
-        raise UserError("no scan has a place for the column")
+        raise UserError("no scan has room for the column")
     rows = [["measure", "mean", "95 % interval"]]
-    for name, of_subjects in measured.items():
-        values = [float(np.mean(each)) for each in of_subjects.values()]
+    for name, by_subject in measured.items():
+        values = [float(np.mean(scan_values)) for scan_values in by_subject.values()]
         ends = reports.bootstrap_interval(values, resamples=RESAMPLES)
         rows.append([name, f"{np.mean(values):.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}" if ends else ""])
     subjects = len(next(iter(measured.values())))
@@ -79,8 +81,8 @@ def main(folders: list[str]) -> None:
     print(text)
 
 
-def _column(volume, foreground_level: float) -> np.ndarray | None:
-    """An ellipse of 24 x 18 mm beside the head's middle, in the slices where 95 % of it is head; None for fewer than 4."""
+def _make_column(volume, foreground_level: float) -> np.ndarray | None:
+    """Makes an ellipse of 24 x 18 mm beside the head's centre in slices where it is 95 % head; None for fewer than 4."""
     bright = np.percentile(volume.array, 99)
     head = volume.array > volume.array.min() + 2 * foreground_level * (bright - volume.array.min())
     middle = np.argwhere(head).mean(0)
@@ -94,16 +96,16 @@ def _column(volume, foreground_level: float) -> np.ndarray | None:
     return ellipse[:, :, None] & which[None, None]
 
 
-def _jumps(array: np.ndarray, hole: np.ndarray) -> float:
+def _mean_jump(array: np.ndarray, hole: np.ndarray) -> float:
     both = hole[:, :, 1:] & hole[:, :, :-1]
     return float(np.abs(np.diff(array, axis=2))[both].mean())
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("scans", None, "glob of NIfTI scans")
-    flags.DEFINE_list("subjects", [], "those to use; none: all. Never subjects that the run was trained on")
-    flags.DEFINE_integer("samples", 6, "varied fills", lower_bound=2)
-    flags.DEFINE_string("output", None, "the Markdown file to write")
+    flags.DEFINE_string("scans", None, "pattern of NIfTI scans")
+    flags.DEFINE_list("subjects", [], "subjects to use, by default all; none of them may be from the run's training data")
+    flags.DEFINE_integer("samples", 6, "number of varied fills", lower_bound=2)
+    flags.DEFINE_string("output", None, "Markdown file to write")
 
 
 if __name__ == "__main__":
