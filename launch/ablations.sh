@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a system's parts and open settings are worth, in one command: trains it with one thing changed at a time, and compares
-# on the validation subjects: settings are not to be chosen by the test subjects.
+# Ablations in one command: trains a system with one part or setting changed at a time, and compares the runs on the
+# validation subjects, because settings must not be chosen by the test subjects.
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
-# --system=ipmedgan (the default) or ipmedgan_plus. Other arguments as table1.sh has them, without --systems and --fills.
-# Stopped, the same command goes on where it was.
+# --system=ipmedgan (the default) or ipmedgan_plus. The other arguments are those of table1.sh, without --systems and --fills.
+# If interrupted, run the same command again to continue.
 source "$(dirname "$0")/runs.sh"
 begin "$@" --config.evaluation.split=validation
 
@@ -13,7 +13,7 @@ system=ipmedgan
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --system=ipmedgan | --system=ipmedgan_plus) system=${argument#*=} ;;
-    *) usage "$argument is no option of this script" ;;
+    *) usage "$argument: not an option of this script" ;;
   esac
 done
 

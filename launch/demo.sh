@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From nothing to a trained, scored ip-MedGAN on the built-in head phantom, beside three classical fills on the same
-# holes: environment, data, training, a table and a picture, in about ten minutes on two cores. Run again, it goes on
-# where it stopped, and says so when it is done. What it makes is in .venv, runs/demo and the user's cache folder.
+# Makes the environment, trains and scores an ip-MedGAN on the built-in head phantom, and scores three classical fills on the
+# same holes; prints a table and makes a picture. Takes about ten minutes on two cores. If interrupted, run the same command
+# again to continue. It writes to .venv, runs/demo and the user's cache folder.
 source "$(dirname "$0")/environment.sh"
 make_environment ""
 
@@ -15,7 +15,7 @@ for system in surround_mean telea biharmonic; do
 done
 
 echo
-echo "Held-out phantoms, in the hole (means of subjects' means, 95 % intervals):"
+echo "Test phantoms, over the hole (means over subjects with 95 % intervals):"
 python - $run/evaluation $run/{surround_mean,telea,biharmonic}/evaluation <<'TABLE'
 import json, pathlib, sys
 from ipmedgan_jax.evaluation import reports

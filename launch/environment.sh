@@ -1,24 +1,24 @@
-# Sourced by the other scripts: makes or reuses .venv at the root, with the package and the extras named in $1.
-# PYTHON names the interpreter to use (3.11 or 3.12); by default the first that fits on PATH.
+# Sourced by the other scripts. Makes or reuses .venv at the root, with the package and the extras named in $1.
+# PYTHON names the interpreter (3.11 or 3.12); by default the first suitable one on PATH.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-fits() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; }
+is_suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; }
 
 find_python() {
   local candidate
   for candidate in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python; do
-    if command -v "$candidate" >/dev/null && fits "$candidate"; then command -v "$candidate"; return; fi
+    if command -v "$candidate" >/dev/null && is_suitable "$candidate"; then command -v "$candidate"; return; fi
   done
   echo "error: no Python 3.11 or 3.12 with venv and pip found; install one, or name it: PYTHON=/path/to/python3.12 $0" >&2
   return 2
 }
 
 make_environment() {
-  local extras=$1 venv=${VENV:-.venv} wanted
-  if [[ -e $venv ]] && ! { fits "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
-    if [[ -e $venv/pyvenv.cfg ]]; then rm -rf "$venv"; else  # half made, or another Python's
-      echo "error: $venv is no environment of Python 3.11 or 3.12; move it away, or set VENV" >&2
+  local extras=$1 venv=${VENV:-.venv} expected
+  if [[ -e $venv ]] && ! { is_suitable "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
+    if [[ -e $venv/pyvenv.cfg ]]; then rm -rf "$venv"; else  # a half-made environment or another Python's is replaced, any other folder kept
+      echo "error: $venv is not an environment of Python 3.11 or 3.12; move it away, or set VENV" >&2
       return 2
     fi
   fi
@@ -30,11 +30,11 @@ make_environment() {
   fi
   local tested
   tested=tested-versions/python$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
-  wanted="$extras $(cat pyproject.toml "$tested" | cksum)"
-  if [[ $(cat "$venv/installed-$extras" 2>/dev/null || true) != "$wanted" ]]; then
-    echo "installing the package and what it needs (once, some minutes)"
+  expected="$extras $(cat pyproject.toml "$tested" | cksum)"
+  if [[ $(cat "$venv/installed-$extras" 2>/dev/null || true) != "$expected" ]]; then
+    echo "installing the package and its dependencies (once, takes some minutes)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$tested" --editable ".${extras:+[$extras]}"
-    echo "$wanted" >"$venv/installed-$extras"
+    echo "$expected" >"$venv/installed-$extras"
   fi
   export PATH="$PWD/$venv/bin:$PATH"
 }

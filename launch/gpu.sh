@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# On a machine with a GPU, in one go: holds the update against the CPU, times it, times the generator, writes a profile.
+# All GPU benchmarks in one command: compares the update with the CPU, times it, times the generator and writes profiles.
 #   bash launch/gpu.sh OUT [PEER.py]
-# OUT gets a line of JSON a figure in *.json and profiles for TensorBoard in trace_*/; PEER.py is a PyTorch script that
-# benchmarks/against_pytorch.py takes. The environment must have the extra cuda or cuda13 (and bench for PEER.py).
+# Writes figures to OUT/*.json, one line of JSON each, and TensorBoard profiles to OUT/trace_*. PEER.py is a PyTorch script for
+# benchmarks/against_pytorch.py. The environment must have the extra cuda or cuda13, and bench for PEER.py.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: bash launch/gpu.sh OUT [PEER.py]} peer=${2:-}
@@ -10,11 +10,11 @@ python=${PYTHON:-python}
 mkdir -p "$out"
 status=0
 
-measure() {  # measure NAME MODULE FLAGS...: the JSON line goes to OUT/NAME.json, the log to OUT/NAME.log
+measure() {  # measure NAME MODULE FLAGS...: writes the JSON line to OUT/NAME.json and the log to OUT/NAME.log
   local name=$1
   shift
   echo "$name"
-  "$python" -m "$@" >"$out/$name.json" 2>"$out/$name.log" || { echo "$name failed, see $out/$name.log"; status=1; }
+  "$python" -m "$@" >"$out/$name.json" 2>"$out/$name.log" || { echo "$name failed; see $out/$name.log"; status=1; }
 }
 
 for dtype in float32 bfloat16; do

@@ -1,11 +1,12 @@
-# Sourced by table1.sh and ablations.sh: their common arguments, and a run that is trained and scored once.
+# Sourced by table1.sh and ablations.sh: their common arguments, and functions to train, score and compare runs.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 config= data= output= images= minutes= runs= extra=() own=()
 
 usage() { sed -n '2,/^[^#]/{/^#/p}' "$0" >&2; echo "error: $1" >&2; exit 2; }
 
-# Sets the variables above; what is none of theirs goes to `own`. Makes the environment, and claims the folder of the runs.
+# Sets the variables above; other arguments go to `own`. Makes the environment, and records the arguments in the folder of
+# the runs, so that runs with other arguments are refused.
 begin() {
   local argument asked
   for argument in "$@"; do
@@ -20,14 +21,14 @@ begin() {
       *) own+=("$argument") ;;
     esac
   done
-  if [[ -z $config || -z $output ]]; then usage "--config and --output are wanted"; fi
-  if [[ -n $images && -n $minutes ]]; then usage "--images or --minutes, not both"; fi
+  if [[ -z $config || -z $output ]]; then usage "expected --config and --output"; fi
+  if [[ -n $images && -n $minutes ]]; then usage "expected --images or --minutes, not both"; fi
   runs=${runs:-runs/$(basename "$output")}
   make_environment ""
   asked="$config $data $images $minutes ${extra[*]-}"
   mkdir -p "$runs"
   if [[ -f $runs/asked && $(<"$runs/asked") != "$asked" ]]; then
-    echo "error: the runs in $runs were begun with other arguments ($(<"$runs/asked")); choose another --runs" >&2
+    echo "error: the runs in $runs have other arguments ($(<"$runs/asked")); choose another --runs" >&2
     exit 2
   fi
   echo "$asked" >"$runs/asked"
@@ -37,14 +38,14 @@ begin() {
   length="the config's own length of training"
   if [[ -n $images ]]; then
     settings+=("--config.train.steps=0" "--config.train.images=$images")
-    length="asked for: training on $images slices each"
+    length="requested training: $images slices each"
   elif [[ -n $minutes ]]; then
     settings+=("--config.train.minutes=$minutes")
-    length="asked for: $minutes minutes of training each"
+    length="requested training: $minutes minutes each"
   fi
 }
 
-# train_and_score NAME SYSTEM [--config.KEY=VALUE ...]: the run NAME, unless it is there already.
+# train_and_score NAME SYSTEM [--config.KEY=VALUE ...]: trains and scores the run NAME, unless that is done already.
 train_and_score() {
   local name=$1 system=$2
   shift 2
@@ -52,14 +53,14 @@ train_and_score() {
   echo "== $name"
   if [[ ! -f $runs/$name/trained ]]; then
     python -m ipmedgan_jax.main --config="$config:$system" --workdir="$runs/$name" "${settings[@]}" "$@"
-    touch "$runs/$name/trained"  # with --minutes the same command would train on
+    touch "$runs/$name/trained"  # with --minutes the same command would train further
   fi
   if [[ ! -f $runs/$name/evaluation/metrics.json ]]; then
     python -m ipmedgan_jax.evaluate --workdir="$runs/$name"
   fi
 }
 
-# compare_runs REFERENCE NAME ...: tables and figures of the runs, in this order, and their differences from one.
+# compare_runs REFERENCE NAME ...: makes tables and figures of the runs, in this order, with differences from REFERENCE.
 compare_runs() {
   local machine reference=$1
   shift

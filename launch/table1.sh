@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Table I on prepared data, in one command: trains every system, scores it and the classical fills on the same holes, and
-# writes tables and figures. Stopped, the same command goes on where it was.
+# Table I on prepared data in one command: trains every system, scores it and the classical fills on the same holes, and
+# writes tables and figures. If interrupted, run the same command again to continue.
 #
 #   bash launch/table1.sh --config=configs/small.py --data=data/mri --images=6400 --output=results/mri
 #
-# --images=N    every system is trained on so many slices, each counted as often as it is seen (the default: the config's length)
-# --minutes=M   or every system is trained for so long (anew where it was cut off; phases stay shares of the config's length)
-# --systems=".." learned systems, --fills=".." classical ones; --runs=DIR keeps the runs (default: runs/ and the output's name)
-# A further --config.KEY=VALUE goes to every system. Runs that were begun with other arguments are refused.
+# --images=N      train every system on N slices, each counted as often as it is seen (by default the config's length)
+# --minutes=M     or train every system for M minutes (again from 0 after an interruption; phases stay shares of the config's
+#                 length)
+# --systems=".."  learned systems
+# --fills=".."    classical fills
+# --runs=DIR      folder of the runs (by default runs/ and the output's name)
+# Further --config.KEY=VALUE flags apply to every system. A folder of runs with other arguments is refused.
 source "$(dirname "$0")/runs.sh"
 begin "$@"
 
@@ -17,7 +20,7 @@ for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --systems=*) systems=${argument#*=} ;;
     --fills=*) fills=${argument#*=} ;;
-    *) usage "$argument is no option of this script" ;;
+    *) usage "$argument: not an option of this script" ;;
   esac
 done
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Environment and all tests; arguments go to pytest: bash launch/test.sh -k losses
+# Makes the environment and runs all tests; arguments are passed to pytest: bash launch/test.sh -k losses
 source "$(dirname "$0")/environment.sh"
 make_environment test
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it with the tested versions in an empty environment, and runs it from /, where no clone is.
+# Builds the wheel, installs it with the tested versions in an empty environment, and runs it from /, away from the clone.
 #   bash launch/wheel.sh [FOLDER]
-# FOLDER, by default a temporary one, gets the wheel, the environment and a run of four steps. PYTHON names the interpreter.
+# Writes the wheel, the environment and a run of four steps to FOLDER (by default a temporary one). PYTHON names the
+# interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-$(mktemp -d)} python=${PYTHON:-python3}
@@ -9,7 +10,7 @@ mkdir -p "$folder"
 folder=$(realpath "$folder")
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-# From a copy: an earlier build's leftovers would get into the wheel.
+# The build uses a copy, because files of an earlier build would get into the wheel.
 mkdir "$folder/source"
 cp -R pyproject.toml README.md LICENSE ipmedgan_jax configs "$folder/source"
 "$python" -m venv "$folder/venv"
@@ -24,7 +25,7 @@ export PATH="$folder/venv/bin:$PATH"
 for command in "--version" "inpaint --help" "train --config=demo --config.train.steps=4 --workdir=$folder/run"; do
   SECONDS=0
   echo "\$ ipmedgan $command"
-  # shellcheck disable=SC2086  # words
+  # shellcheck disable=SC2086  # split into words on purpose
   ipmedgan $command
   echo "($SECONDS s)"
 done

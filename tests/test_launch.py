@@ -56,18 +56,18 @@ REQUEUED = ["scontrol requeue 7"]
         ('echo "config wrong" > "$IPMEDGAN_FAILED_FILE"; exit 1', "RUNNING", 0, 1, []),
     ],
 )
-def test_a_job_goes_back_into_the_queue_where_that_can_help(tmp_path, srun, state, restart, code, asked):
+def test_a_job_is_requeued_only_if_that_can_help(tmp_path, srun, state, restart, code, asked):
     found = ended(job(tmp_path, srun, state=state, restart=restart), tmp_path)
     assert (found[0], found[2]) == (code, asked)
 
 
-def test_an_error_of_the_run_s_own_is_said_and_its_file_removed(tmp_path):
+def test_an_error_that_a_restart_cannot_mend_is_printed_and_its_file_removed(tmp_path):
     _, output, _ = ended(job(tmp_path, 'echo "config wrong" > "$IPMEDGAN_FAILED_FILE"; exit 2'), tmp_path)
-    assert "ended for good: config wrong" in output
+    assert "ended with an error that a restart cannot mend: config wrong" in output
     assert not list(tmp_path.glob(".failed*"))
 
 
-def test_before_its_time_is_over_the_run_saves_and_the_job_goes_back(tmp_path):
+def test_before_the_time_limit_the_run_saves_and_the_job_is_requeued(tmp_path):
     process = job(tmp_path, "trap 'touch saved; exit 143' TERM; echo $$ > pid; for ((;;)); do sleep 0.1; done")
     while not (tmp_path / "pid").exists():
         time.sleep(0.05)

@@ -95,7 +95,7 @@ def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
         raise UserError(f"--{error.flagname}: no such flag{found or ', see --help'}") from error
     except UserError:
         raise
-    except Exception as error:  # absl and ml_collections raise several types for a bad value
+    except Exception as error:  # flag parsers raise several types for a bad value
         raise UserError(f"{error}, see --help") from error
 
 

@@ -1,7 +1,7 @@
 """The check, before JAX starts, that all processes are present and have equal settings and code.
 
 JAX's coordination service cannot check this. If a process is missing or two have one rank, it aborts the others without
-naming it, and its key-value store needs all processes. So each process first reports to process 0, by XML-RPC on that one's port.
+naming it, and its key-value store needs all processes. So each process first reports to process 0 by XML-RPC.
 """
 
 import glob
