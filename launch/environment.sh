@@ -17,7 +17,8 @@ find_python() {
 make_environment() {
   local extras=$1 venv=${VENV:-.venv} expected
   if [[ -e $venv ]] && ! { is_suitable "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }; then
-    if [[ -e $venv/pyvenv.cfg ]]; then rm -rf "$venv"; else  # a half-made environment or another Python's is replaced, any other folder kept
+    # An environment that is half made or of another Python is replaced; any other folder is kept.
+    if [[ -e $venv/pyvenv.cfg ]]; then rm -rf "$venv"; else
       echo "error: $venv is not an environment of Python 3.11 or 3.12; move it away, or set VENV" >&2
       return 2
     fi
