@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
+from forked_commands import ForkedCommands
 
 from ipmedgan_jax.core import cache
 
@@ -40,6 +41,13 @@ def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def command():
+    """A function (module, *arguments) -> the ended process of `python -m ipmedgan_jax.MODULE ARGUMENTS`."""
+    with ForkedCommands() as commands:
+        yield commands.run
 
 
 @pytest.fixture(scope="session")

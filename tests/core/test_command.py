@@ -1,9 +1,6 @@
 """Commands seen from a shell: one-line errors and exit codes."""
 
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -12,14 +9,6 @@ import pytest
 import ipmedgan_jax
 from ipmedgan_jax.core import command as core_command
 from ipmedgan_jax.core.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(module, *arguments, cwd=ROOT):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    line = [sys.executable, "-m", f"ipmedgan_jax.{module}", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240)
 
 
 @pytest.mark.parametrize(("code", "written"), [(2, "wrong\n"), (3, "wrong\n"), (75, None)])
@@ -57,7 +46,7 @@ def test_of_a_library_the_log_has_what_is_wrong(level, message, shown):
 
 
 @pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19"])
-def test_help_explains_and_succeeds(module):
+def test_help_explains_and_succeeds(command, module):
     result = command(module, "--help")
     assert result.returncode == 0
     assert f"python -m ipmedgan_jax.{module}" in result.stdout
@@ -89,7 +78,7 @@ def test_help_explains_and_succeeds(module):
         (("evaluate", "--workdir=x", "--system=telea"), "--system needs --config"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, message):
+def test_bad_input_is_one_line_and_exit_code_2(command, arguments, message):
     result = command(*arguments)
     assert result.returncode == 2, result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
