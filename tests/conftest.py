@@ -8,7 +8,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import pytest
@@ -19,10 +18,9 @@ from ipmedgan_jax.core import cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-# The same programs serve many tests, both workers, and the next run. A bound makes JAX lock the folder.
+# Compiled programs serve many tests, both workers, and later runs in any clone. A bound makes JAX lock the folder.
 if not jax.config.values["jax_compilation_cache_dir"]:
-    kept = Path(__file__).parents[1] / ".pytest_cache" / f"compiled-{cache.processor()}"
-    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"tests-{cache.processor()}"))
 jax.config.update("jax_compilation_cache_max_size", 2**30)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 flags.FLAGS.mark_as_parsed()  # Grain's readers ask
@@ -37,7 +35,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch):
-    """A cache folder of the test's own: nothing a test makes reaches the user's."""
+    """A cache folder of the test's own: only compiled programs of the tests reach the user's."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
