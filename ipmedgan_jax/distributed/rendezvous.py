@@ -1,7 +1,7 @@
 """The check, before JAX starts, that all processes have come and agree.
 
-JAX's coordination service cannot do it: where a process is missing, or two have one rank, it aborts the others without naming
-which, and its key-value store opens only when all are there. So process 0 first hears from all by XML-RPC, on its own port.
+Where one is missing, or two have one rank, JAX's coordination service aborts the others without naming it, and its key-value
+store opens only when all are there. So process 0 first hears from all by XML-RPC, on the coordinator's port.
 """
 
 import glob
@@ -29,6 +29,8 @@ def check(coordinator: str, count: int, rank: int, settings: Mapping[str, Any]) 
     socket.setdefaulttimeout(5)  # a stranger who says nothing, or a machine that is off, holds up no one for longer
     try:
         problem, exit_code = (_ask if rank else _answer)(coordinator, count, report)
+    except OSError as error:
+        problem, exit_code = f"{coordinator}: process 0 cannot listen there ({error.strerror}); give another port", TRY_AGAIN
     finally:
         socket.setdefaulttimeout(None)
     if problem:
@@ -43,27 +45,27 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+class _Handler(server.SimpleXMLRPCRequestHandler):
+    def log_message(self, *message: Any) -> None:
+        """Strangers are not worth a line; nor is another process's JAX, which may call too early and tries again."""
+
+
 def _answer(coordinator: str, count: int, own: str) -> tuple[str, int]:
     """Process 0: hears the others; judges when all have come, or the time is over; waits until they have the answer."""
     port, deadline = int(coordinator.rpartition(":")[2]), time.monotonic() + TIMEOUT_S
-    reports, answer, told = [own], list[Any](), {own}
+    reports, answer, told = {own: json.loads(own)}, list[Any](), {own}
 
     def report(text: Any) -> Any:
-        if text not in reports and "values" in json.loads(text):
-            reports.append(text)
+        reports.setdefault(text, json.loads(text))
         told.update([text] if answer else [])
         return answer
 
-    try:
-        listener = server.SimpleXMLRPCServer(("", port), logRequests=False)
-    except OSError as error:
-        raise UserError(f"port {port}: cannot be used ({error.strerror}); give another --coordinator", TRY_AGAIN) from error
-    with listener:
+    with server.SimpleXMLRPCServer(("", port), _Handler) as listener:
         listener.timeout = 0.2
         listener.register_function(report)
         while len(reports) < count and time.monotonic() < deadline:
             listener.handle_request()
-        answer += first_disagreement([json.loads(text) for text in reports], count)
+        answer += first_disagreement(list(reports.values()), count)
         deadline = time.monotonic() + 10
         while len(told) < len(reports) and time.monotonic() < deadline:
             listener.handle_request()
