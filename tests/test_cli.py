@@ -86,4 +86,4 @@ def test_a_command_reads_its_flags_and_ends_with_its_exit_code():
     assert "system = 'unet'" in lines
     refused = console("compare", "/nowhere", "--output=x")
     assert refused.returncode == 2
-    assert refused.stderr.endswith("error: no run left to compare: evaluate them first with ipmedgan evaluate\n")
+    assert refused.stderr.endswith("error: no run left to compare: evaluate the runs first with ipmedgan evaluate\n")

@@ -17,8 +17,6 @@ from ipmedgan_jax.core.errors import BAD_INPUT, UserError
 
 T = TypeVar("T")
 
-HEARTBEAT_S = 30  # seconds without a heartbeat after which JAX ends the other processes
-
 
 def start(settings: Mapping[str, Any]) -> None:
     """Joins the processes that flags or environment name; UserError in all if `settings` or code differ or one is missing."""
@@ -34,8 +32,8 @@ def start(settings: Mapping[str, Any]) -> None:
         # its node or, if the scheduler assigns fewer (--gpus-per-task), of its task.
         cluster_detection_method="deactivate",
         initialization_timeout=rendezvous.TIMEOUT_S,
-        heartbeat_timeout_seconds=HEARTBEAT_S,
-        shutdown_timeout_seconds=HEARTBEAT_S,
+        heartbeat_timeout_seconds=30,  # so long after its last sign of life a lost process ends the others
+        shutdown_timeout_seconds=30,
     )
     rank, sizes = jax.process_index(), Counter(device.process_index for device in jax.devices())
     if rank:

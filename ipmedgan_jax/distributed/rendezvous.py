@@ -29,6 +29,8 @@ def check(coordinator: str, count: int, rank: int, settings: Mapping[str, Any]) 
     socket.setdefaulttimeout(5)  # limits the wait for a silent foreign client or a machine that is off
     try:
         problem, exit_code = (_report if rank else _collect)(coordinator, count, report)
+    except OSError as error:
+        problem, exit_code = f"{coordinator}: process 0 cannot listen there ({error.strerror}); give another port", TRY_AGAIN
     finally:
         socket.setdefaulttimeout(None)
     if problem:
@@ -43,27 +45,27 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+class _Handler(server.SimpleXMLRPCRequestHandler):
+    def log_message(self, *message: Any) -> None:
+        """Logs nothing: a foreign client is of no interest, and another process's JAX that calls too early tries again."""
+
+
 def _collect(coordinator: str, count: int, own: str) -> tuple[str, int]:
     """Process 0: collects reports until all are there or time is over, compares them, and waits until all have the answer."""
     port, deadline = int(coordinator.rpartition(":")[2]), time.monotonic() + TIMEOUT_S
-    reports, answer, told = [own], list[Any](), {own}
+    reports, answer, told = {own: json.loads(own)}, list[Any](), {own}
 
     def report(text: Any) -> Any:
-        if text not in reports and "values" in json.loads(text):
-            reports.append(text)
+        reports.setdefault(text, json.loads(text))
         told.update([text] if answer else [])
         return answer
 
-    try:
-        listener = server.SimpleXMLRPCServer(("", port), logRequests=False)
-    except OSError as error:
-        raise UserError(f"port {port}: cannot be used ({error.strerror}); give another --coordinator", TRY_AGAIN) from error
-    with listener:
+    with server.SimpleXMLRPCServer(("", port), _Handler) as listener:
         listener.timeout = 0.2
         listener.register_function(report)
         while len(reports) < count and time.monotonic() < deadline:
             listener.handle_request()
-        answer += first_disagreement([json.loads(text) for text in reports], count)
+        answer += first_disagreement(list(reports.values()), count)
         deadline = time.monotonic() + 10
         while len(told) < len(reports) and time.monotonic() < deadline:
             listener.handle_request()

@@ -101,7 +101,9 @@ def test_the_digest_of_the_code_covers_every_module(monkeypatch):
 def test_a_port_in_use_is_named():
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port}: cannot be used .*; give another --coordinator") as caught:
+        with pytest.raises(
+            UserError, match=f"127.0.0.1:{port}: process 0 cannot listen there .*; give another port"
+        ) as caught:
             rendezvous.check(f"127.0.0.1:{port}", 2, 0, SETTINGS)
     assert caught.value.exit_code == TRY_AGAIN
 
