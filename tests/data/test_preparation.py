@@ -3,8 +3,6 @@
 import dataclasses
 import hashlib
 import logging
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,10 +191,10 @@ def test_settings_are_there_before_any_record(scan_paths, tmp_path, monkeypatch)
     assert all(SMALL.recorded().items() <= settings.items() for settings in seen)
 
 
-def test_the_command_says_what_other_shards_have_still_to_make(scan_paths, tmp_path):
-    command = [sys.executable, "-m", "ipmedgan_jax.prepare", "--config=configs/small.py", "--config.data.image_size=32"]
-    command += [f"--input={tmp_path}/in/**/*.nii.gz", f"--output={tmp_path}/out", "--shard=2/3"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+def test_the_command_says_what_other_shards_have_still_to_make(command, scan_paths, tmp_path):
+    flags = ("--config=configs/small.py", "--config.data.image_size=32", f"--input={tmp_path}/in/**/*.nii.gz")
+    done = command("prepare", *flags, f"--output={tmp_path}/out", "--shard=2/3")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/out: this shard is done; 5 of 8 volumes of other shards are still missing\n"
 
 
