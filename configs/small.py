@@ -1,6 +1,6 @@
-"""FLAIR MRI at a size that two CPU cores train in an hour: 128x128, two U-blocks of half the width, 32x32 holes.
+"""FLAIR MRI at a size that two CPU cores train in an afternoon: 128x128, two U-blocks of half the width, 32x32 holes.
 
-Systems and code are those of mri.py. Written for MRI whose slices are already square, such as ../shared/data/flair_lgg.
+Systems and code are those of mri.py. Written for MRI whose slices are already square, such as the LGG Segmentation Dataset.
 """
 
 from ml_collections import ConfigDict

@@ -88,7 +88,7 @@ def _mask_choice() -> "MaskChoice":
 def define_flags() -> None:
     ranks.define_shard_flag()
     flags.DEFINE_string("workdir", None, "folder of the run whose generator fills")
-    flags.DEFINE_string("model", None, "instead of --workdir: folder that ipmedgan_jax.export wrote")
+    flags.DEFINE_string("model", None, "instead of --workdir: folder that python -m ipmedgan_jax.export wrote")
     flags.DEFINE_string(
         "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"
     )

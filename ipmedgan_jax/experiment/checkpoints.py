@@ -43,7 +43,7 @@ class Checkpoints:
             cleanup_tmp_directories=create,
         )
         if not create and not self.directory.is_dir():
-            raise UserError(f"{self.directory}: not found; --workdir must name a run of ipmedgan_jax.main")
+            raise UserError(f"{self.directory}: not found; --workdir must name a run of python -m ipmedgan_jax.main")
         try:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         except (OSError, ValueError) as error:  # ValueError: Orbax reads every step's scores here

@@ -113,7 +113,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
             raise ValueError("not a JSON object")
         return with_added_keys(saved)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; --workdir must name a run of ipmedgan_jax.main") from error
+        raise UserError(f"{path}: not found; --workdir must name a run of python -m ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error})") from error
 

@@ -104,7 +104,9 @@ def read(folder: Path) -> Generator:
             raise ValueError("the program is for images or holes of other sizes")
         name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: not found; --model must name a folder of ipmedgan_jax.export") from error
+        raise UserError(
+            f"{error.filename}: not found; --model must name a folder of python -m ipmedgan_jax.export"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
     program = jax.jit(exported.call)

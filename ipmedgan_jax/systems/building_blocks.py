@@ -17,8 +17,8 @@ LOCAL_LAYERS = 2
 class LossSettings:
     """`config.loss`: the weights of the generator's loss terms, and how the terms are computed.
 
-    configs/base.py explains each setting. A weight of 0 omits its term. A config that was saved before a weight existed gets
-    the default given here.
+    configs/base.py explains each setting. A term with weight 0 has no effect, even where it is computed and logged. A config
+    that was saved before a weight existed gets the default given here.
     """
 
     adversarial: float = 0.0

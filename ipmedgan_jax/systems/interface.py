@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import Array
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.systems.masking import hole_masks, place
 
@@ -65,6 +66,13 @@ class Term(struct.PyTreeNode):
 
     weight: float = struct.field(pytree_node=False)
     value: Array
+
+
+def weighted_values(terms: Mapping[str, Term]) -> dict[str, Array]:
+    """Returns each term's value times its weight. UserError if there are terms and all weights are 0: nothing would learn."""
+    if terms and not any(term.weight for term in terms.values()):
+        raise UserError(f"every term of the generator's loss has weight 0 ({', '.join(terms)}): set one of config.loss")
+    return {name: term.weight * term.value for name, term in terms.items()}
 
 
 class System(Protocol):

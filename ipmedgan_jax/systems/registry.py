@@ -1,4 +1,4 @@
-"""All systems by name. A new system needs one file beside this one, and one line here."""
+"""All systems by name. A new system needs one file beside this one, its import and one line here."""
 
 from collections.abc import Callable
 

@@ -26,7 +26,7 @@ from jax import Array, lax
 from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
 from ipmedgan_jax.systems import losses
 from ipmedgan_jax.systems.accumulation import mean_over_micro_batches
-from ipmedgan_jax.systems.interface import Batch, Metrics, System, Tree
+from ipmedgan_jax.systems.interface import Batch, Metrics, System, Tree, weighted_values
 
 
 class NetState(struct.PyTreeNode):
@@ -193,7 +193,7 @@ def output_gradient(
 
     def compute_loss(output: Array) -> tuple[Array, Metrics]:
         terms = system.generator_loss(frozen, batch, output, discriminate)
-        weighted = {name: term.weight * term.value for name, term in terms.items()}
+        weighted = weighted_values(terms)
         metrics = {f"loss/generator/{name}": term.value for name, term in terms.items()}
         metrics |= {f"loss/generator_weighted/{name}": value for name, value in weighted.items()}
         return sum(weighted.values(), jnp.zeros(())), metrics

@@ -50,7 +50,7 @@ class Outcome(enum.Enum):
 
 
 def train(experiment: Experiment, workdir: Path) -> Outcome:
-    """Trains until the run is finished, its minutes are over, or a signal asks it to stop; always ends on a checkpoint.
+    """Trains until the run is finished, its minutes are over, or a signal asks it to stop; it then ends on a checkpoint.
 
     Raises:
       UserError: the folder has a run of another config or cannot be written, a checkpoint is damaged, or a number is not
@@ -149,7 +149,7 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
 
 
 class InitialState:
-    """The state of step 0, which depends on the config's seed alone; traced once, for its shapes and for its values."""
+    """The state of step 0. It depends on the config alone, not on the data; traced once, for its shapes and its values."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._key = jax.random.key(experiment.training.seed)
@@ -271,7 +271,8 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
         # Not logged: the handler may interrupt any line of the program, one that is writing to the log too.
-        os.write(2, f"\n{signal.Signals(number).name}: saving a checkpoint after this step\n".encode())
+        name = signal.Signals(number).name
+        os.write(2, f"\n{name}: saving a checkpoint after this step (at start-up: after compiling and one step)\n".encode())
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -21,7 +21,7 @@ from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
-from ipmedgan_jax.systems.interface import Batch
+from ipmedgan_jax.systems.interface import Batch, weighted_values
 from ipmedgan_jax.systems.registry import SYSTEMS
 from ipmedgan_jax.systems.update import Update, init_generator, init_state, output_gradient, train_step
 from ipmedgan_jax.training import loop
@@ -304,3 +304,8 @@ def test_every_loss_setting_is_read_by_a_system():
     folder = Path(masking.__file__).parent
     sources = "".join(path.read_text() for path in folder.glob("*.py") if path.name != "building_blocks.py")
     assert all(f"loss.{field.name}" in sources for field in fields(LossSettings))
+
+
+def test_a_loss_whose_weights_are_all_zero_is_refused(make, batch):
+    with pytest.raises(UserError, match=r"every term of the generator's loss has weight 0 \(l1\)"):
+        weighted_values(make("unet", loss__reconstruction=0.0).generator_loss({}, batch, batch.image, None))
