@@ -1,7 +1,7 @@
 """Checks and times this package on a machine with one CUDA GPU and no network, within a number of minutes.
 
-  bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py    beforehand, where there is a network
-  bash launch/gpu.sh --output=OUT                                                       there; needs the folder gpu_kit
+  bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py    beforehand; needs a network
+  bash launch/gpu.sh --output=OUT                                                          there; needs the folder gpu_kit
 
 --output=DIR    gets results.jsonl (a line a figure, written at once), session.log, summary.md, kernels.txt, the pictures of
                 the trained systems, and their generators where these fit

@@ -153,12 +153,16 @@ def unpack_data(source: Path, folder: Path, at_most: dict[str, int] | None = Non
         step, kept, jobs = dataset.pop("rounded_to"), {}, []
         for split in records.SPLITS:
             (folder / split).mkdir(parents=True, exist_ok=True)
-            names = sorted(name for name, volume in dataset["volumes"].items() if volume["split"] == split and volume["slices"])
+            names = sorted(
+                name for name, volume in dataset["volumes"].items() if volume["split"] == split and volume["slices"]
+            )
             for name in names[: at_most[split]] if at_most else names:
                 kept[name] = dataset["volumes"][name]
                 headers = json.loads(file.read(f"{split}/{name}.json"))
                 pictures = [file.read(f"{split}/{name}/{index:04d}.webp") for index in range(len(headers))]
-                jobs.append((folder / split / f"{name}{records.SHARD_SUFFIX}", headers, pictures, 1 if split == "test" else step))
+                jobs.append(
+                    (folder / split / f"{name}{records.SHARD_SUFFIX}", headers, pictures, 1 if split == "test" else step)
+                )
         dataset["volumes"] = kept
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: records.write_shard(job[0], _records(*job[1:])), jobs))

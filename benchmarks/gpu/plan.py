@@ -42,7 +42,15 @@ UPDATES_MORE = (
 )
 """Cases TYPE:BATCH:FORM:STEPS_PER_DISPATCH, the most telling first, for there may be no time for the last."""
 
-PEER = ("bf16:16:eager", "bf16:16:compile", "bf16:1:eager", "bf16:64:eager", "bf16:1:compile", "bf16:64:compile", "fp32:16:eager")
+PEER = (
+    "bf16:16:eager",
+    "bf16:16:compile",
+    "bf16:1:eager",
+    "bf16:64:eager",
+    "bf16:1:compile",
+    "bf16:64:compile",
+    "fp32:16:eager",
+)
 """Cases TYPE:BATCH:MODE of the PyTorch peer, in its channels-last layout."""
 
 

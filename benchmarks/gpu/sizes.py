@@ -1,6 +1,7 @@
 """Configs of a session: the paper's size on a GPU, small networks in a rehearsal."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,3 +62,21 @@ def strided_form(form: str) -> Iterator[None]:
     finally:
         for attribute, function in before.items():
             setattr(layers, attribute, function)
+
+
+def make_update(config: ConfigDict) -> Any:
+    """The update of a config's system, without weights."""
+    import jax.numpy as jnp
+
+    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.networks.vgg19 import VGG19
+
+    return build.make_update(config, build.make_system(config, VGG19("caffe", dtype=jnp.dtype(config.train.dtype))))
+
+
+@functools.cache
+def random_vgg19() -> Any:
+    """Random weights of VGG-19, as NumPy arrays; they cost as much as trained ones."""
+    from ipmedgan_jax.pretrained import vgg19_weights
+
+    return vgg19_weights.resolve("random").params

@@ -11,7 +11,7 @@ COLUMNS = {
     "peer": ("dtype", "batch", "mode", "seconds_per_update", "images_per_second", "peak_memory_gib", "start_seconds"),
     "generator": ("dtype", "batch", "ms_a_slice", "ms_a_slice_host", "compile_seconds"),
     "scan": ("run", "seconds", "since_start"),
-    "error": ("system", "mode", "worst", "at", "limit", "within"),
+    "error": ("system", "mode", "worst", "of", "limit", "within"),
     "validation": ("seconds", "text"),
     "score": ("system", "training_seconds", "steps", "slices_seen", "test_slices", "ssim", "psnr", "vgg_distance"),
     "end": ("seconds", "exit_code", "timed_out"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu import ceilings
 from benchmarks.gpu.context import Context, given
-from benchmarks.gpu.sizes import full_config, strided_form
+from benchmarks.gpu.sizes import full_config, make_update, random_vgg19, strided_form
 
 AT_ONCE = 4
 """Cases that are compiled beside each other."""
@@ -79,39 +79,39 @@ def run_wave(context: Context, wave: list[Case], states: dict[str, Any]) -> None
                 jobs.append((case, operations, batch, pool.submit(timed_compile, lowered)))
             except Exception as error:
                 context.report(event="failed", **case.fields(), reason=first_line(error))
+        ready = []
         for case, operations, batch, job in jobs:
             try:
                 program, seconds = job.result()
             except Exception as error:
                 context.report(event="failed", **case.fields(), reason=first_line(error))
-                continue
-            context.report(event="compiled", **case.fields(), seconds=seconds)
-            jobs[jobs.index((case, operations, batch, job))] = Compiled(case, program, operations, batch, seconds)  # type: ignore
-    for compiled in (job for job in jobs if isinstance(job, Compiled)):
+            else:
+                context.report(event="compiled", **case.fields(), seconds=seconds)
+                ready.append(Compiled(case, program, operations, batch, seconds))
+    for compiled in ready:
         try:
             context.report(event="update", **measure(context, compiled, states))
         except Exception as error:
             context.report(event="failed", **compiled.case.fields(), reason=first_line(error))
-            states.clear()  # it was given away
+            states.pop("state", None)  # the program that failed was given it
+            if compiled is not ready[-1]:
+                states["state"] = initial_state(full_config(context))
 
 
 def lower(context: Context, case: Case, states: dict[str, Any]) -> tuple[Any, float, Any]:
     """Traces and lowers the update of a case; returns it with one update's operations and a batch on the device."""
-    import jax
-
     from benchmarks.step import costs, random_batch
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_steps
+    from ipmedgan_jax.systems.update import train_steps
     from ipmedgan_jax.training import devices
 
     size = SMALL_BATCHES.get(case.batch, case.batch) if context.rehearsal else case.batch
     config = full_config(context, train__dtype=case.dtype, train__batch_size=size)
-    features, update = _parts(config)
+    update = make_update(config)
     if "frozen" not in states:
-        states["frozen"] = devices.replicate(features.params)
+        states["frozen"] = devices.replicate(random_vgg19())
     if "state" not in states:
-        initial = jax.jit(partial(init_state, update, image_size=config.data.image_size))
-        states["state"] = devices.replicate(initial(jax.random.key(0)))
+        states["state"] = initial_state(config)
     images = random_batch(size * case.per_dispatch, config.data.image_size, config.holes.size)
     batch = Batch(**devices.split_over_devices(images, case.per_dispatch))
     with strided_form(case.form):
@@ -120,11 +120,15 @@ def lower(context: Context, case: Case, states: dict[str, Any]) -> tuple[Any, fl
     return lowered, operations, batch
 
 
-def _parts(config: Any) -> tuple[Any, Any]:
-    from ipmedgan_jax.experiment import build
+def initial_state(config: Any) -> Any:
+    """A fresh training state on the device; its arrays are the same for every type and batch size."""
+    import jax
 
-    features = build.feature_network(config)
-    return features, build.make_update(config, build.make_system(config, features.net))
+    from ipmedgan_jax.systems.update import init_state
+    from ipmedgan_jax.training import devices
+
+    initial = jax.jit(partial(init_state, make_update(config), image_size=config.data.image_size))
+    return devices.replicate(initial(jax.random.key(0)))
 
 
 def timed_compile(lowered: Any) -> tuple[Any, float]:
@@ -173,7 +177,9 @@ def measure(context: Context, compiled: Compiled, states: dict[str, Any]) -> dic
         "operations": compiled.operations,
         "share_of_peak": _share(compiled.operations / best, peak.get("matrix product bfloat16")),
         "bytes": moved,
-        "share_of_bandwidth": _share(moved / best, peak.get("copy, bytes read and written")) if case.per_dispatch == 1 else None,
+        "share_of_bandwidth": _share(moved / best, peak.get("copy, bytes read and written"))
+        if case.per_dispatch == 1
+        else None,
         "program_gib": memory and (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30,
         "peak_memory_gib": machine.peak_memory_gib(),  # of all cases so far in this process
         "compile_seconds": compiled.seconds,
