@@ -12,9 +12,9 @@ The data's terms are those of their source: the folder is for the machine alone,
 """
 
 import dataclasses
+import functools
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -114,7 +114,7 @@ def pack_data(folder: Path, target: Path, step: int) -> None:
                 slices = list(records.read_shard(path))
                 if max(record.codes.max() for record in slices) > 255:
                     raise KitError(f"{path}: has codes above 255; the kit takes data of 8 bits")
-                pictures = list(pool.map(lambda record: _encode(record.codes, steps), slices))
+                pictures = list(pool.map(functools.partial(_encode, steps), slices))
                 headers = [{k: v for k, v in dataclasses.asdict(item).items() if k != "codes"} for item in slices]
                 file.writestr(f"{split}/{path.stem}.json", json.dumps(headers), zipfile.ZIP_DEFLATED)
                 for index, picture in enumerate(pictures):
@@ -126,12 +126,12 @@ def pack_data(folder: Path, target: Path, step: int) -> None:
         file.writestr(records.DATASET_FILE, json.dumps(dataset), zipfile.ZIP_DEFLATED)
 
 
-def _encode(codes: Any, step: int) -> bytes:
+def _encode(step: int, record: Any) -> bytes:
     import numpy as np
     from PIL import Image
 
     content = io.BytesIO()
-    grey = Image.fromarray((codes // step).astype(np.uint8))
+    grey = Image.fromarray((record.codes // step).astype(np.uint8))
     grey.convert("RGB").save(content, "WEBP", lossless=True, quality=100, method=4)
     return content.getvalue()
 

@@ -17,7 +17,8 @@ def main() -> None:
     context, options = given()
     start = time.time()
     spec = importlib.util.spec_from_file_location("peer", options["script"])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["peer"] = module
     spec.loader.exec_module(module)

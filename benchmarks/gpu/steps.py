@@ -3,6 +3,7 @@
 A step that fails or exceeds its time never stops the next. Standard library only.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -111,10 +112,8 @@ def end(process: subprocess.Popen) -> int:
             process.wait(patience)
         except subprocess.TimeoutExpired:
             continue
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # what the process left running
-    except (ProcessLookupError, PermissionError):
-        pass
     return process.wait()
 
 

@@ -29,9 +29,8 @@ def write(output: Path) -> None:
 def tables(lines: Sequence[dict[str, Any]]) -> str:
     """The lines as Markdown: what the machine is, then a table for each kind of line."""
     text = ["# A session on a GPU", ""]
-    for line in lines:
-        if line.get("event") in ("machine", "start"):
-            text.append("- " + ", ".join(f"{key} {value}" for key, value in line.items() if key not in ("event", "step")))
+    for line in (line for line in lines if line.get("event") in ("machine", "start")):
+        text += ["- " + ", ".join(f"{key} {value}" for key, value in line.items() if key not in ("event", "step"))]
     for event, columns in COLUMNS.items():
         found = [line for line in lines if line.get("event") == event]
         if found:

@@ -34,6 +34,7 @@ def main() -> None:
 
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
+    logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)  # dozens of lines a checkpoint
     logging.get_absl_logger().addHandler(LogLines(context, start))
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.training import loop
