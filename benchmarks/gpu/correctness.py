@@ -31,14 +31,14 @@ CASES = (
 
 
 def main() -> None:
-    context, _ = given()
+    context, options = given()
     import jax
 
     here, cpu = jax.devices()[0], jax.local_devices(backend="cpu")[0]
     with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
         jobs: dict[Any, tuple[str, str]] = {}
         references: dict[str, Any] = {}
-        for system, mode in CASES:
+        for system, mode in options.get("cases", CASES):
             if context.left() < 5:
                 break
             try:
