@@ -79,7 +79,8 @@ from benchmarks.gpu.context import Context
 from benchmarks.gpu.steps import Step, run_steps
 now, folder = time.time(), {str(tmp_path)!r}
 sleeper = "import os, time; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-run_steps([Step("sleeps", "", 50.0, command=[sys.executable, "-c", sleeper])], Context("", folder, folder, now, now + 60, True), {{}})
+context = Context("", folder, folder, now, now + 60, True)
+run_steps([Step("sleeps", "", 50.0, command=[sys.executable, "-c", sleeper])], context, {{}})
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     pid = tmp_path / "pid"
@@ -88,9 +89,8 @@ run_steps([Step("sleeps", "", 50.0, command=[sys.executable, "-c", sleeper])], C
     process.kill()
     process.wait()
     deadline = time.time() + 3
-    while (
-        Path(f"/proc/{pid.read_text()}").exists() and "Z" not in Path(f"/proc/{pid.read_text()}/stat").read_text().split()[2]
-    ):
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    while state.exists() and state.read_text().split()[2] != "Z":  # Z: ended, and nobody has asked how
         assert time.time() < deadline
         time.sleep(0.02)
 
@@ -110,19 +110,12 @@ def test_wrong_arguments_are_refused(arguments, said, capsys):
 
 
 def test_a_missing_kit_is_said_in_one_line(tmp_path):
-    command = [
-        "bash",
-        ROOT / "launch" / "gpu.sh",
-        f"--output={tmp_path / 'out'}",
-        f"--kit={tmp_path}",
-        f"--scratch={tmp_path}",
-    ]
+    folders = [f"--output={tmp_path / 'out'}", f"--kit={tmp_path}", f"--scratch={tmp_path}"]
+    command = ["bash", ROOT / "launch" / "gpu.sh", *folders]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}, check=False)
     assert done.returncode == 2
-    assert (
-        done.stderr.strip()
-        == f"error: {tmp_path}: no kit; make it with launch/gpu_kit.sh where there is a network, or give --kit"
-    )
+    assert done.stderr.startswith(f"error: {tmp_path}: no kit; make it with launch/gpu_kit.sh")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_limits_fit_into_the_minutes_and_leave_time_for_training():
@@ -134,9 +127,8 @@ def test_the_limits_fit_into_the_minutes_and_leave_time_for_training():
 
 
 def test_the_kit_holds_what_the_machine_lacks(tmp_path):
-    (tmp_path / "pyproject.toml").write_text(
-        '[project]\ndependencies = ["jax>=0.10,<0.13", "grain>=0.2.12", "opencv-contrib-python-headless>=4.10", "ml-collections"]'
-    )
+    required = ["jax>=0.10,<0.13", "grain>=0.2.12", "opencv-contrib-python-headless>=4.10", "ml-collections"]
+    (tmp_path / "pyproject.toml").write_text(f"[project]\ndependencies = {json.dumps(required)}")
     (tmp_path / "machine.txt").write_text("# there\njax\nopencv_python-headless\n")
     assert kit.requirements(tmp_path / "pyproject.toml", tmp_path / "machine.txt") == ["grain>=0.2.12", "ml-collections"]
 

@@ -11,7 +11,8 @@
 --steps=A,B     only these steps: machine correctness updates peer updates_more inference kernels ipmedgan ipmedgan_plus
 --rehearsal     small networks on the CPU; without it the command ends with exit code 3 where there is no GPU
 
-Each step has its own process and its own time. A failed step never stops the next.
+Each step has its own process and its own time. A failed step never stops the next. With the same scratch folder a second
+session knows the first one's figures and compiled programs, for example to train with --steps=ipmedgan,ipmedgan_plus.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.gpu import kit, plan, summary
-from benchmarks.gpu.context import NO_GPU, RESULTS_FILE, Context, read
+from benchmarks.gpu.context import EARLIER_FILE, NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Interrupted, run_steps
 
 CLOSING_S = 4.0
@@ -52,7 +53,9 @@ def main() -> None:
         steps = plan.steps(given.minutes, given.rehearsal, Path(given.kit).absolute(), chosen=given.steps)
         context.report(event="start", minutes=given.minutes, rehearsal=given.rehearsal, steps=[step.name for step in steps])
         began = time.time()
-        environment["PYTHONPATH"] = os.pathsep.join([str(kit.unpack_wheels(Path(given.kit), scratch)), str(Path.cwd())])
+        packages = kit.unpack_wheels(Path(given.kit), scratch)
+        own = [str(packages), str(Path.cwd()), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, own))
         context.report(event="unpacked packages", seconds=time.time() - began)
         code = 0 if run_steps(steps, context, environment) else 1
     except Interrupted as error:
@@ -62,6 +65,8 @@ def main() -> None:
         fail(str(error))
     finally:
         summary.write(output)
+        with (scratch / EARLIER_FILE).open("a") as file:  # for a second session on this machine
+            file.write((output / RESULTS_FILE).read_text() if (output / RESULTS_FILE).exists() else "")
     lines = read(output / RESULTS_FILE)
     if any(line["step"] == "machine" and line.get("exit_code") == NO_GPU for line in lines):
         reason = next((line["reason"] for line in lines if line.get("event") == "no GPU"), "see session.log")
@@ -102,6 +107,8 @@ def environment_of(scratch: Path, rehearsal: bool) -> dict[str, str]:
     }
     if rehearsal:
         own |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    else:
+        own |= {"JAX_PLATFORMS": "cuda,cpu"}  # the CPU computes the references
     shm = SHARED_MEMORY if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK) else None
     roomy = shm is not None and not rehearsal and shutil.disk_usage(shm).free > RUN_GIB * 2**30
     own["IPMEDGAN_GPU_RUNS"] = str((shm if roomy and shm else scratch) / "ipmedgan_gpu_runs")

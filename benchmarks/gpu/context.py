@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS_FILE, LOG_FILE, SUMMARY_FILE = "results.jsonl", "session.log", "summary.md"
+EARLIER_FILE = "earlier.jsonl"
+"""In the scratch folder: the results of earlier sessions on this machine."""
 
 NO_GPU = 3
 """Exit code of the step `machine`, and of the session, where JAX finds no GPU."""
@@ -44,8 +46,8 @@ class Context:
         print(json.dumps(line), flush=True)
 
     def results(self) -> list[dict[str, Any]]:
-        """All lines of the session so far."""
-        return read(Path(self.output) / RESULTS_FILE)
+        """All lines so far, of earlier sessions on this machine too."""
+        return read(Path(self.scratch) / EARLIER_FILE) + read(Path(self.output) / RESULTS_FILE)
 
     def as_argument(self) -> str:
         return json.dumps(asdict(self))
