@@ -37,7 +37,9 @@ def profile(context: Context, case: Case) -> None:
     folder = Path(context.scratch) / f"trace_{case.batch}"
     shutil.rmtree(folder, ignore_errors=True)
     start = time.perf_counter()
-    with jax.profiler.trace(str(folder)):
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # it would slow the host down
+    with jax.profiler.trace(str(folder), profiler_options=options):
         for _ in range(UPDATES):
             state, metrics = program(state, states["frozen"], batch)
         jax.block_until_ready((state, metrics))

@@ -2,37 +2,44 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu.steps import Step
 
-FULL_MINUTES = 12.0
-"""The session that the limits below are for; a shorter one gets as much less, a longer one leaves the rest to training."""
+FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
+"""The sessions that the limits below are for; a shorter one gets as much less, a longer one leaves the rest to training."""
 
-LIMITS = {"unpack": 30, "machine": 30, "correctness": 110, "updates": 110, "peer": 75, "updates_more": 75, "inference": 60}
-LIMITS |= {"kernels": 45}
-"""Seconds in a session of `FULL_MINUTES`. Training gets what is left."""
-
-REHEARSAL_LIMITS = {"unpack": 15, "machine": 15, "correctness": 45, "updates": 40, "peer": 25, "updates_more": 25}
-REHEARSAL_LIMITS |= {"inference": 30, "kernels": 20}
-"""Seconds in a rehearsal of `REHEARSAL_MINUTES`, with small networks on two CPU cores."""
-
-REHEARSAL_MINUTES = 5.0
-
-MODULES = {
-    "unpack": "benchmarks.gpu.kit",
-    "machine": "benchmarks.gpu.ceilings",
-    "correctness": "benchmarks.gpu.correctness",
-    "updates": "benchmarks.gpu.updates",
-    "peer": "benchmarks.gpu.peer",
-    "updates_more": "benchmarks.gpu.updates",
-    "inference": "benchmarks.gpu.generator",
-    "kernels": "benchmarks.gpu.kernels",
-    "ipmedgan": "benchmarks.gpu.training",
-    "ipmedgan_plus": "benchmarks.gpu.training",
+LIMITS = {
+    "unpack": ("kit", 30, 20),
+    "machine": ("ceilings", 30, 15),
+    "correctness": ("correctness", 100, 75),
+    "updates": ("updates", 95, 60),
+    "peer": ("peer", 90, 25),
+    "updates_more": ("updates", 60, 20),
+    "inference": ("generator", 50, 30),
+    "kernels": ("kernels", 40, 25),
+    "ipmedgan": ("training", 0, 0),
+    "ipmedgan_plus": ("training", 0, 0),
 }
-NAMES = tuple(MODULES)
+"""Module, and seconds in a full session and in a rehearsal (small networks on two CPU cores). Training has the rest."""
+
+NAMES = tuple(LIMITS)
 PREPARATION = ("unpack", "machine")
 """Steps that every session has, with their whole limits."""
+
+SHARES = {"ipmedgan": 0.5, "ipmedgan_plus": 1.0}
+"""Of what is left when a training begins."""
+
+TRAINED_S, REHEARSED_S = 75.0, 15.0
+"""Seconds without which a training is not begun; where half of the rest is less, the last system has all of it."""
+
+CHECKED = (
+    *(("ipmedgan", mode) for mode in ("float32", "bfloat16", "tf32")),
+    *(("ipmedgan_plus", mode) for mode in ("float32", "bfloat16", "tf32")),
+    *((system, mode) for system in ("glcic", "context_encoder", "unet", "finder") for mode in ("float32", "bfloat16")),
+)
+REHEARSED = (("ipmedgan", "float32"), ("ipmedgan", "bfloat16"), ("ipmedgan_plus", "float32"))
+"""Systems and types of the step `correctness`, in order."""
 
 UPDATES = ("bfloat16:16:lax:1", "bfloat16:1:lax:1", "bfloat16:64:lax:1", "float32:1:lax:1")
 UPDATES_MORE = (
@@ -43,41 +50,33 @@ UPDATES_MORE = (
 """Cases TYPE:BATCH:FORM:STEPS_PER_DISPATCH, the most telling first, for there may be no time for the last."""
 
 PEER = (
-    "bf16:16:eager",
-    "bf16:16:compile",
-    "bf16:1:eager",
-    "bf16:64:eager",
-    "bf16:1:compile",
-    "bf16:64:compile",
-    "fp32:16:eager",
+    *("bf16:16:eager", "bf16:1:eager", "bf16:64:eager"),
+    *("bf16:16:compile", "bf16:1:compile", "bf16:64:compile", "fp32:16:eager"),
 )
 """Cases TYPE:BATCH:MODE of the PyTorch peer, in its channels-last layout."""
 
 
 def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] | None = None) -> list[Step]:
-    """The steps of a session of so many minutes; with `chosen` only these, after `unpack` and `machine`."""
-    limits = REHEARSAL_LIMITS if rehearsal else LIMITS
-    scale = min(1.0, minutes / (REHEARSAL_MINUTES if rehearsal else FULL_MINUTES))
-    options = {
+    """The steps of a session of so many minutes; with `chosen` only these, after those of `PREPARATION`."""
+    options: dict[str, dict[str, Any]] = {
         "unpack": {"kit": str(kit)},
+        "correctness": {"cases": REHEARSED if rehearsal else CHECKED},
         "updates": {"cases": UPDATES},
         "peer": {"cases": PEER, "script": str(kit / "peer.py")},
         "updates_more": {"cases": UPDATES_MORE},
         "ipmedgan": {"system": "ipmedgan"},
         "ipmedgan_plus": {"system": "ipmedgan_plus"},
     }
-    shares = {"ipmedgan": 0.5, "ipmedgan_plus": 1.0}
-    if chosen is not None and "ipmedgan_plus" not in chosen:
-        shares["ipmedgan"] = 1.0
-    return [
-        Step(
-            name,
-            module,
-            seconds=limits.get(name, 0.0) * (1.0 if name in PREPARATION else scale),
-            share=shares.get(name),
-            least=15.0 if name in shares else 5.0,
-            options=options.get(name, {}),
-        )
-        for name, module in MODULES.items()
-        if chosen is None or name in chosen or name in PREPARATION
-    ]
+    scale = min(1.0, minutes / (REHEARSAL_MINUTES if rehearsal else FULL_MINUTES))
+    planned = []
+    for name, (module, full, small) in LIMITS.items():
+        if chosen is not None and name not in (*chosen, *PREPARATION):
+            continue
+        least, share = 5.0, SHARES.get(name)
+        if share is not None:
+            least = REHEARSED_S if rehearsal else TRAINED_S
+            share = 1.0 if chosen is not None and "ipmedgan_plus" not in chosen else share
+        seconds = (small if rehearsal else full) * (1.0 if name in PREPARATION else scale)
+        own = options.get(name, {})
+        planned.append(Step(name, f"benchmarks.gpu.{module}", seconds=seconds, share=share, least=least, options=own))
+    return planned

@@ -38,9 +38,9 @@ def small_config(context: Context, system: str, dtype: str) -> ConfigDict:
 
     config = small.get_config(system).unlock()
     config.vgg19.weights = "random"
-    config.train.batch_size, config.train.dtype, config.train.ema = 4, dtype, 0.0
+    config.train.batch_size, config.train.dtype, config.train.ema = 2, dtype, 0.0
     if context.rehearsal:
-        config.data.image_size, config.holes.size, config.train.batch_size = 64, 16, 2
+        config.data.image_size, config.holes.size = 64, 16
         narrow(config)
     return config.lock()
 

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.gpu.context import Context, given
 from benchmarks.gpu.updates import first_line
 
-SCORING_S, SMALL_SCORING_S = 40.0, 12.0
+SCORING_S, SMALL_SCORING_S = 30.0, 12.0
 """Seconds kept for the scores of the test slices."""
 
 LARGEST_FILE_MIB = 15.0
