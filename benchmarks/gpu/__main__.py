@@ -1,18 +1,6 @@
-"""Checks and times this package on a machine with one CUDA GPU and no network, within a number of minutes.
+"""A session on a machine with a GPU, within a number of minutes; launch/gpu.sh, which runs it, explains its arguments.
 
-  bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py    beforehand; needs a network
-  bash launch/gpu.sh --output=OUT                                                          there; needs the folder gpu_kit
-
---output=DIR    gets results.jsonl (a line a figure, written at once), session.log, summary.md, kernels.txt, the pictures of
-                the trained systems, and their generators where these fit
---minutes=12    for everything
---kit=DIR       the folder that launch/gpu_kit.sh made (gpu_kit)
---scratch=DIR   for what is unpacked, compiled and trained (a folder in /tmp)
---steps=A,B     only these steps: machine correctness updates peer updates_more inference kernels ipmedgan ipmedgan_plus
---rehearsal     small networks on the CPU; without it the command ends with exit code 3 where there is no GPU
-
-Each step has its own process and its own time. A failed step never stops the next. With the same scratch folder a second
-session knows the first one's figures and compiled programs, for example to train with --steps=ipmedgan,ipmedgan_plus.
+The session itself imports the standard library alone: packages are unpacked first, and only its steps use the GPU.
 """
 
 import argparse
@@ -77,12 +65,14 @@ def main() -> None:
 
 
 def parse(arguments: list[str]) -> Any:
-    parser = argparse.ArgumentParser("launch/gpu.sh", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser("launch/gpu.sh", description="Checks, times and trains on a machine with a GPU.")
     parser.add_argument("--output", required=True, help="folder of the results")
     parser.add_argument("--minutes", type=float, default=12.0, help="for everything (12)")
     parser.add_argument("--kit", default="gpu_kit", help="folder that launch/gpu_kit.sh made (gpu_kit)")
     parser.add_argument("--scratch", default="/tmp/ipmedgan_gpu", help="folder for everything that does not come back")
-    parser.add_argument("--steps", type=lambda text: text.split(","), default=None, help="only these, separated by commas")
+    parser.add_argument(
+        "--steps", type=lambda text: text.split(","), default=None, help=f"only these: {' '.join(plan.NAMES)}"
+    )
     parser.add_argument("--rehearsal", action="store_true", help="small networks on the CPU")
     given = parser.parse_args(arguments)
     if not 0.05 <= given.minutes <= 120:
