@@ -123,7 +123,7 @@ def test_the_limits_fit_into_the_minutes_and_leave_time_for_training():
         limits = [item.seconds for item in plan.steps(minutes, rehearsal, Path("kit"))]
         assert sum(limits) < 0.8 * 60 * minutes
     names = [item.name for item in plan.steps(12, False, Path("kit"), chosen=["updates"])]
-    assert names == ["unpack", "machine", "updates"]
+    assert names == ["machine", "unpack", "updates"]
 
 
 def test_the_kit_holds_what_the_machine_lacks(tmp_path):

@@ -10,8 +10,8 @@ FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
 """The sessions that the limits below are for; a shorter one gets as much less, a longer one leaves the rest to training."""
 
 LIMITS = {
-    "unpack": ("kit", 30, 20),
     "machine": ("ceilings", 30, 15),
+    "unpack": ("kit", 30, 20),
     "correctness": ("correctness", 100, 75),
     "updates": ("updates", 95, 60),
     "peer": ("peer", 90, 25),
@@ -24,7 +24,7 @@ LIMITS = {
 """Module, and seconds in a full session and in a rehearsal (small networks on two CPU cores). Training has the rest."""
 
 NAMES = tuple(LIMITS)
-PREPARATION = ("unpack", "machine")
+PREPARATION = ("machine", "unpack")
 """Steps that every session has, with their whole limits."""
 
 SHARES = {"ipmedgan": 0.5, "ipmedgan_plus": 1.0}
