@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as session
-from benchmarks.gpu import kit, plan, steps, summary
+from benchmarks.gpu import ceilings, kit, plan, steps, summary
 from benchmarks.gpu.context import NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Step, run_steps
 from ipmedgan_jax.data import records
@@ -207,3 +207,10 @@ def test_both_forms_of_the_strided_layers_can_be_forced():
             texts[form] = jax.jit(lambda x, k: layers.downsample(x, k)).lower(fine, kernel).as_text()
     assert "stablehlo.convolution" in texts["lax"]
     assert "stablehlo.convolution" not in texts["matmul"]
+
+
+def test_requirements_that_the_machine_does_not_meet_are_named(tmp_path):
+    required = ["numpy>=2.0,<3", "jax>=99", "not-there-at-all"]
+    (tmp_path / "pyproject.toml").write_text(f"[project]\ndependencies = {json.dumps(required)}")
+    unmet = ceilings.unmet_requirements(tmp_path / "pyproject.toml")
+    assert [text.partition(":")[0] for text in unmet] == ["jax>=99", "not-there-at-all"]

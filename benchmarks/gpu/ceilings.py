@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.context import NO_GPU, Context, given
+from benchmarks.gpu.kit import STAND_INS
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "torch")
 
@@ -36,6 +39,7 @@ def main() -> None:
         versions={name: _version(name) for name in PACKAGES},
         import_seconds=time.time() - start,
     )
+    context.report(event="requirements", unmet=unmet_requirements(Path("pyproject.toml")))
     for dtype in ("bfloat16", "float32"):
         context.report(event="ceiling", what=f"matrix product {dtype}", per_second=matrix_rate(context, dtype))
     context.report(event="ceiling", what="copy, bytes read and written", per_second=bandwidth(context))
@@ -46,6 +50,18 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "none"
+
+
+def unmet_requirements(pyproject: Path) -> list[str]:
+    """The package's requirements that this environment does not meet, each with the version found."""
+    from packaging.requirements import Requirement
+
+    required = [Requirement(text) for text in tomllib.loads(pyproject.read_text())["project"]["dependencies"]]
+    names = {item.name: _version(item.name) for item in required}
+    for name, other in STAND_INS.items():
+        names[name] = _version(other) if names.get(name) == "none" else names.get(name, "none")
+    unmet = [item for item in required if names[item.name] == "none" or not item.specifier.contains(names[item.name])]
+    return [f"{item}: {names[item.name]}" for item in unmet]
 
 
 def _nvidia_smi() -> str:
