@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as session
-from benchmarks.gpu import ceilings, kit, plan, steps, summary
+from benchmarks.gpu import ceilings, correctness, kernels, kit, plan, steps, summary, training
 from benchmarks.gpu.context import NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Step, run_steps
+from benchmarks.gpu.updates import Case
 from ipmedgan_jax.data import records
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,7 @@ import sys, time
 from pathlib import Path
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.steps import Step, run_steps
+from benchmarks.gpu.updates import Case
 now, folder = time.time(), {str(tmp_path)!r}
 sleeper = "import os, time; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(60)"
 context = Context("", folder, folder, now, now + 60, True)
@@ -214,3 +216,50 @@ def test_requirements_that_the_machine_does_not_meet_are_named(tmp_path):
     (tmp_path / "pyproject.toml").write_text(f"[project]\ndependencies = {json.dumps(required)}")
     unmet = ceilings.unmet_requirements(tmp_path / "pyproject.toml")
     assert [text.partition(":")[0] for text in unmet] == ["jax>=99", "not-there-at-all"]
+
+
+def test_errors_of_gradients_and_values_have_limits_of_their_own(tmp_path):
+    gradient = "loss style, gradient"
+    expected = {"loss style": np.ones(3), gradient: {"kernel": np.full(4, 2.0)}, "train_step": {"a": 1.0, "b": 1e3}}
+    found = {"loss style": np.full(3, 1.01), gradient: {"kernel": np.full(4, 2.01)}, "train_step": {"a": 1.5, "b": 1e3}}
+    errors = correctness.errors(found, expected)
+    assert errors == pytest.approx({"loss style": 0.01, gradient: 0.005, "train_step": 0.5})
+    correctness.report(context_of(tmp_path), "unet", "tf32", errors)
+    (line,) = read(tmp_path / RESULTS_FILE)
+    assert (line["within"], line["of"], line["limit"]) == (False, "train_step", 0.02)
+    assert correctness.errors({"fill": np.array([np.nan])}, {"fill": np.ones(1)}) == {"fill": np.inf}
+
+
+XSPACE = """
+planes {
+  name: "/device:GPU:0"
+  event_metadata { key: 1 value { id: 1 name: "wgmma_kernel" } }
+  event_metadata { key: 2 value { id: 2 name: "fusion.1" } }
+  lines {
+    name: "Stream #13(Compute)"
+    events { metadata_id: 1 duration_ps: 3000000 }
+    events { metadata_id: 1 duration_ps: 1000000 }
+  }
+  lines { name: "XLA Ops" events { metadata_id: 2 duration_ps: 9000000 } }
+}
+planes { name: "/host:CPU" lines { name: "tf_XLAEigen/1" events { metadata_id: 1 duration_ps: 7000000 } } }
+"""
+
+
+def test_kernels_are_counted_once_from_the_gpu_s_streams(tmp_path):
+    import jax
+
+    content = jax.profiler.ProfileData.text_proto_to_serialized_xspace(XSPACE)
+    (tmp_path / "a.xplane.pb").write_bytes(content)
+    assert kernels.kernel_times(tmp_path / "a.xplane.pb") == {"wgmma_kernel": (pytest.approx(4e-6), 2)}
+    kernels.report(context_of(tmp_path), Case("bfloat16", 16, "lax", 1), tmp_path, 1e-5)
+    assert "100.0%    0.4  wgmma_kernel" in (tmp_path / kernels.KERNELS_FILE).read_text()
+
+
+def test_training_takes_the_smallest_batch_that_is_nearly_the_fastest(tmp_path):
+    context = Context("ipmedgan", str(tmp_path), str(tmp_path), 0.0, 0.0, False)
+    assert training.fastest(context) == (16, training.GUESSED_RATE)
+    rates = ((1, "lax", 90.0), (16, "lax", 700.0), (16, "lax", 730.0), (64, "lax", 800.0), (64, "matmul", 990.0))
+    for batch, form, rate in rates:
+        context.report(event="update", dtype="bfloat16", batch=batch, form=form, images_per_second=rate)
+    assert training.fastest(context) == (16, 730.0)

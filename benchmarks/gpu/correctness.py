@@ -21,8 +21,12 @@ from benchmarks.gpu.updates import first_line
 MODES = {"float32": "float32", "tf32": "float32", "bfloat16": "bfloat16"}
 """Type of the computation; `float32` asks for full-precision products, `tf32` leaves them to the platform."""
 
-LIMITS = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 2e-1}
-"""Largest errors. A gradient of a deep network in bfloat16 is off by a few hundredths on a CPU too."""
+LIMITS = {"float32": (1e-4, 1e-3), "tf32": (2e-2, 1e-1), "bfloat16": (1e-1, 4e-1)}
+"""Largest errors of values and of gradients.
+
+XLA:CPU's own errors at 64x64 pixels: at most 5e-6 and 3e-4 in float32 (the style term's gradient), 0.04 and 0.18 in bfloat16
+(the generator's gradient, through two dozen normalisations). A gradient that is wrong is off by about 1.
+"""
 
 
 def main() -> None:
@@ -53,9 +57,10 @@ def main() -> None:
 
 
 def report(context: Context, system: str, mode: str, found: dict[str, float]) -> None:
-    worst = max(found, key=lambda name: (not found[name] <= LIMITS[mode], found[name]))
-    within = all(error <= LIMITS[mode] for error in found.values())
-    fields = {"system": system, "mode": mode, "worst": found[worst], "of": worst, "limit": LIMITS[mode], "within": within}
+    limits = {name: LIMITS[mode][name.endswith("gradient")] for name in found}
+    worst = max(found, key=lambda name: found[name] / limits[name])
+    within = all(found[name] <= limit for name, limit in limits.items())
+    fields = {"system": system, "mode": mode, "worst": found[worst], "of": worst, "limit": limits[worst], "within": within}
     context.report(event="error", **fields, errors=found)
 
 
