@@ -100,6 +100,8 @@ def run_wave(context: Context, wave: list[Case], states: dict[str, Any]) -> None
 
 def lower(context: Context, case: Case, states: dict[str, Any]) -> tuple[Any, float, Any]:
     """Traces and lowers the update of a case; returns it with one update's operations and a batch on the device."""
+    import jax
+
     from benchmarks.step import costs, random_batch
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.update import train_steps
@@ -113,7 +115,7 @@ def lower(context: Context, case: Case, states: dict[str, Any]) -> tuple[Any, fl
     if "state" not in states:
         states["state"] = initial_state(config)
     images = random_batch(size * case.per_dispatch, config.data.image_size, config.holes.size)
-    batch = Batch(**devices.split_over_devices(images, case.per_dispatch))
+    batch = Batch(**jax.device_put(devices.split_over_devices(images, case.per_dispatch)))  # there, as the peer's are
     with strided_form(case.form):
         lowered = devices.map_over_devices(partial(train_steps, update)).lower(states["state"], states["frozen"], batch)
     operations = costs(lowered)["flops"]  # a loop's body counts once
