@@ -16,7 +16,7 @@ from benchmarks.gpu import kit, plan, summary
 from benchmarks.gpu.context import EARLIER_FILE, NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Interrupted, run_steps
 
-CLOSING_S = 4.0
+CLOSING_S = 8.0
 """Seconds kept back for the end of the session itself."""
 
 SHARED_MEMORY = Path("/dev/shm")

@@ -9,7 +9,7 @@ from benchmarks.gpu.steps import Step
 FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
 """The sessions that the limits below are for; a shorter one gets as much less, a longer one leaves the rest to training."""
 
-LIMITS = {
+LIMITS: dict[str, tuple[Any, ...]] = {
     "machine": ("ceilings", 30, 15),
     "unpack": ("kit", 30, 20),
     "correctness": ("correctness", 100, 75),
@@ -57,7 +57,10 @@ PEER = (
 
 
 def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] | None = None) -> list[Step]:
-    """The steps of a session of so many minutes; with `chosen` only these, after those of `PREPARATION`."""
+    """The steps of a session of so many minutes; with `chosen` only these, after those of `PREPARATION`.
+
+    Without a training, the chosen steps share all of the time.
+    """
     options: dict[str, dict[str, Any]] = {
         "unpack": {"kit": str(kit)},
         "correctness": {"cases": REHEARSED if rehearsal else CHECKED},
@@ -67,16 +70,20 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
         "ipmedgan": {"system": "ipmedgan"},
         "ipmedgan_plus": {"system": "ipmedgan_plus"},
     }
+    column = 2 if rehearsal else 1
     scale = min(1.0, minutes / (REHEARSAL_MINUTES if rehearsal else FULL_MINUTES))
+    if chosen is not None and not set(chosen) & SHARES.keys():
+        preparing = sum(LIMITS[name][column] for name in PREPARATION)
+        scale = max(60 * minutes - preparing, 5) / max(sum(LIMITS[name][column] for name in chosen), 1)
     planned = []
-    for name, (module, full, small) in LIMITS.items():
+    for name, limits in LIMITS.items():
         if chosen is not None and name not in (*chosen, *PREPARATION):
             continue
         least, share = 5.0, SHARES.get(name)
         if share is not None:
             least = REHEARSED_S if rehearsal else TRAINED_S
             share = 1.0 if chosen is not None and "ipmedgan_plus" not in chosen else share
-        seconds = (small if rehearsal else full) * (1.0 if name in PREPARATION else scale)
-        own = options.get(name, {})
-        planned.append(Step(name, f"benchmarks.gpu.{module}", seconds=seconds, share=share, least=least, options=own))
+        seconds = limits[column] * (1.0 if name in PREPARATION else scale)
+        module, own = f"benchmarks.gpu.{limits[0]}", options.get(name, {})
+        planned.append(Step(name, module, seconds=seconds, share=share, least=least, options=own))
     return planned
