@@ -12,12 +12,12 @@ FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
 LIMITS: dict[str, tuple[Any, ...]] = {
     "machine": ("ceilings", 30, 15),
     "unpack": ("kit", 30, 20),
-    "correctness": ("correctness", 100, 75),
-    "updates": ("updates", 95, 60),
-    "peer": ("peer", 90, 25),
-    "updates_more": ("updates", 60, 20),
-    "inference": ("generator", 50, 30),
-    "kernels": ("kernels", 40, 25),
+    "correctness": ("correctness", 95, 75),
+    "updates": ("updates", 115, 60),
+    "peer": ("peer", 85, 25),
+    "updates_more": ("updates", 50, 20),
+    "inference": ("generator", 45, 30),
+    "kernels": ("kernels", 35, 25),
     "ipmedgan": ("training", 0, 0),
     "ipmedgan_plus": ("training", 0, 0),
 }

@@ -6,7 +6,7 @@ Several cases are compiled at once, beside each other, then timed one after the 
 import os
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,9 @@ AT_ONCE = 4
 
 TIMED_S = 1.2
 """Seconds for which a case is timed, waiting for each call; as long again without waiting."""
+
+MEASURED_S = 4.0
+"""Seconds that timing one case takes in all."""
 
 SMALL_BATCHES = {16: 2, 64: 4}
 """Batch sizes of a rehearsal."""
@@ -71,23 +74,27 @@ def main() -> None:
 
 def run_wave(context: Context, wave: list[Case], states: dict[str, Any]) -> None:
     """Traces the cases one after the other, compiles them beside each other, and times them; `states` is reused."""
-    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
-        jobs = []
-        for case in wave:
-            try:
-                lowered, operations, batch = lower(context, case, states)
-                jobs.append((case, operations, batch, pool.submit(timed_compile, lowered)))
-            except Exception as error:
-                context.report(event="failed", **case.fields(), reason=first_line(error))
-        ready = []
-        for case, operations, batch, job in jobs:
-            try:
-                program, seconds = job.result()
-            except Exception as error:
-                context.report(event="failed", **case.fields(), reason=first_line(error))
-            else:
-                context.report(event="compiled", **case.fields(), seconds=seconds)
-                ready.append(Compiled(case, program, operations, batch, seconds))
+    pool = ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1))
+    jobs: dict[Future, tuple[Case, float, Any]] = {}
+    for case in wave:
+        try:
+            lowered, operations, batch = lower(context, case, states)
+            jobs[pool.submit(timed_compile, lowered)] = case, operations, batch
+        except Exception as error:
+            context.report(event="failed", **case.fields(), reason=first_line(error))
+    _, late = wait(jobs, timeout=max(1.0, context.left() - MEASURED_S * len(jobs)))
+    ready = []
+    for job, (case, operations, batch) in jobs.items():
+        if job in late:  # what is ready is timed all the same, beside it
+            context.report(event="failed", **case.fields(), reason=f"still compiling, {context.left():.0f} s left")
+            continue
+        try:
+            program, seconds = job.result()
+        except Exception as error:
+            context.report(event="failed", **case.fields(), reason=first_line(error))
+        else:
+            context.report(event="compiled", **case.fields(), seconds=seconds, undisturbed=not late)
+            ready.append(Compiled(case, program, operations, batch, seconds))
     for compiled in ready:
         try:
             context.report(event="update", **measure(context, compiled, states))
