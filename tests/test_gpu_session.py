@@ -46,8 +46,9 @@ def run(tmp_path, *given, seconds=30.0):
 
 def test_a_failed_step_and_one_without_end_do_not_stop_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "GRACE_S", 0.2)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    succeeded, lines = run(tmp_path, step("fails", "raise SystemExit(7)"), step("hangs", deaf, 0.5), step("last", REPORT))
+    fails = Step("fails", "", 10.0, command=["bash", "-c", "exit 7"])
+    hangs = Step("hangs", "", 0.5, command=["bash", "-c", "trap '' TERM; while true; do sleep 0.1; done"])
+    succeeded, lines = run(tmp_path, fails, hangs, step("last", REPORT))
     ends = {line["step"]: line for line in lines if line["event"] == "end"}
     assert not succeeded
     assert (ends["fails"]["exit_code"], ends["hangs"]["exit_code"], ends["last"]["exit_code"]) == (7, -signal.SIGKILL, 0)
@@ -56,7 +57,7 @@ def test_a_failed_step_and_one_without_end_do_not_stop_the_next(tmp_path, monkey
 
 
 def test_what_a_step_reported_before_it_was_ended_stays(tmp_path):
-    _, lines = run(tmp_path, step("cut", REPORT + "import time; time.sleep(60)", 1.0, options={"value": 2 / 3}))
+    _, lines = run(tmp_path, step("cut", REPORT + "import time; time.sleep(60)", 2.0, options={"value": 2 / 3}))
     assert {"step": "cut", "event": "figure", "value": 0.66667}.items() <= lines[0].items()
     assert lines[1]["timed_out"]
 
