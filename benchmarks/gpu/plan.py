@@ -7,7 +7,10 @@ from typing import Any
 from benchmarks.gpu.steps import Step
 
 FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
-"""The sessions that the limits below are for; a shorter one gets as much less, a longer one leaves the rest to training."""
+"""The sessions that the limits below are for; a shorter one gets as much less.
+
+A longer session leaves the rest to training; a longer rehearsal has longer limits, for a CPU may be busy.
+"""
 
 LIMITS: dict[str, tuple[Any, ...]] = {
     "machine": ("ceilings", 30, 15),
@@ -71,7 +74,7 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
         "ipmedgan_plus": {"system": "ipmedgan_plus"},
     }
     column = 2 if rehearsal else 1
-    scale = min(1.0, minutes / (REHEARSAL_MINUTES if rehearsal else FULL_MINUTES))
+    scale = minutes / REHEARSAL_MINUTES if rehearsal else min(1.0, minutes / FULL_MINUTES)
     if chosen is not None and not set(chosen) & SHARES.keys():
         preparing = sum(LIMITS[name][column] for name in PREPARATION)
         scale = max(60 * minutes - preparing, 5) / max(sum(LIMITS[name][column] for name in chosen), 1)
@@ -83,7 +86,8 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
         if share is not None:
             least = REHEARSED_S if rehearsal else TRAINED_S
             share = 1.0 if chosen is not None and "ipmedgan_plus" not in chosen else share
-        seconds = limits[column] * (1.0 if name in PREPARATION else scale)
+        factor = scale if name not in PREPARATION else max(1.0, scale) if rehearsal else 1.0
+        seconds = limits[column] * factor
         module, own = f"benchmarks.gpu.{limits[0]}", options.get(name, {})
         planned.append(Step(name, module, seconds=seconds, share=share, least=least, options=own))
     return planned

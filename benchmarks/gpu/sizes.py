@@ -14,13 +14,16 @@ FORMS = ("lax", "matmul")
 
 
 def full_config(context: Context, system: str = "", **values: Any) -> ConfigDict:
-    """configs/mri.py with these values (`train__dtype` sets train.dtype); in a rehearsal narrow networks at 64x64 pixels."""
+    """configs/mri.py with these values (`train__dtype` sets train.dtype); in a rehearsal narrow networks at 32x32 pixels.
+
+    Without VGG-19 there, which would take most of the time; the steps `correctness` and `ipmedgan` run it.
+    """
     from ipmedgan_jax.configs import mri
 
     config = mri.get_config(system).unlock()
     config.vgg19.weights = "random"
     if context.rehearsal:
-        config.data.image_size, config.holes.size = 64, 16
+        config.data.image_size, config.holes.size, config.loss.style = 32, 16, 0.0
         narrow(config)
     for key, value in values.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
