@@ -1,0 +1,122 @@
+"""Runs the steps of a session one after the other, each in its own process and within its own time.
+
+A step that fails or exceeds its time never stops the next. Standard library only.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.context import LOG_FILE, NO_GPU, Context
+
+GRACE_S = 5.0
+"""Seconds from SIGTERM to SIGKILL for a step that exceeds its time."""
+
+_PARENT_DEATH = 1
+"""PR_SET_PDEATHSIG of Linux's prctl."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A module that is run as a program with a context and options.
+
+    Attributes:
+      seconds: the step's limit, unless `share` is set.
+      share: of the time that is left when the step begins; replaces `seconds`.
+      least: seconds without which the step is not worth its start.
+      command: replaces the module's command line, for tests.
+    """
+
+    name: str
+    module: str
+    seconds: float = 0.0
+    share: float | None = None
+    least: float = 5.0
+    options: dict[str, Any] = field(default_factory=dict)
+    command: Sequence[str] | None = None
+
+
+class Interrupted(Exception):
+    """Raised by a signal to the session; the step in progress is ended first."""
+
+
+def run_steps(steps: Sequence[Step], context: Context, environment: dict[str, str]) -> bool:
+    """Runs the steps until `context.end` and reports each one's end; returns whether all succeeded.
+
+    Ends early, with False, if the step `machine` finds no GPU.
+    """
+    succeeded = True
+    for step in steps:
+        left = context.end - time.time()
+        limit = min(left, step.seconds if step.share is None else step.share * left)
+        own = Context(step.name, context.output, context.scratch, context.start, time.time() + limit, context.rehearsal)
+        if limit < min(step.least, step.seconds or step.least):
+            own.report(event="skipped", reason=f"{max(limit, 0):.0f} s left, it needs {step.least:.0f}")
+            succeeded = False
+            continue
+        code = run_step(step, own, environment)
+        succeeded &= code == 0
+        if code == NO_GPU:
+            return False
+    return succeeded
+
+
+def run_step(step: Step, context: Context, environment: dict[str, str]) -> int:
+    """Runs one step until its end or its limit, with its output in the session's log; returns its exit code."""
+    start = time.time()
+    command = step.command or [sys.executable, "-m", step.module]
+    arguments = [*command, context.as_argument(), json.dumps(step.options)]
+    with (Path(context.output) / LOG_FILE).open("a") as log:
+        log.write(f"\n==== {step.name}, at most {context.left():.0f} s\n")
+        log.flush()
+        process = subprocess.Popen(
+            arguments,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        timed_out = False
+        try:
+            code = process.wait(max(context.left(), 0.1))
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            code = end(process)
+        except BaseException:
+            end(process)
+            context.report(event="interrupted", seconds=time.time() - start)
+            raise
+    context.report(event="end", seconds=time.time() - start, exit_code=code, timed_out=timed_out)
+    return code
+
+
+def end(process: subprocess.Popen) -> int:
+    """Ends a process and all that it started; returns its exit code."""
+    for number, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, 60.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # what the process left running
+    return process.wait()
+
+
+def _die_with_parent() -> None:
+    """Lets Linux end the step if the session is killed: a step must not keep the GPU."""
+    ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
