@@ -142,7 +142,7 @@ RETIRED = {
     *("alone", "judge", "Judge", "Parts", "finding", "cautions", "frames", "Finder", "Grid"),
     *("YOUNGER", "MAY_CHANGE", "LENGTH", "OF_MODALITY", "LIKELY", "SURE", "generators"),
 }
-"""Names that only this project's history explains; ../shared/STYLE.md has the field's terms for them."""
+"""Names that only this project's history explains; each has a term of the field in their place."""
 
 
 @pytest.mark.parametrize("module", MODULES)
