@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as session
-from benchmarks.gpu import ceilings, correctness, kernels, kit, plan, steps, summary, training
+from benchmarks.gpu import ceilings, correctness, kernels, kit, plan, steps, summary, training, updates
 from benchmarks.gpu.context import NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Step, run_steps
 from benchmarks.gpu.updates import Case
@@ -265,3 +265,26 @@ def test_training_takes_the_smallest_batch_that_is_nearly_the_fastest(tmp_path):
     for batch, form, rate in rates:
         context.report(event="update", dtype="bfloat16", batch=batch, form=form, images_per_second=rate)
     assert training.fastest(context) == (16, 730.0)
+
+
+def test_a_compiled_update_gives_its_figures(tmp_path, monkeypatch):
+    import jax
+    import jax.numpy as jnp
+
+    from ipmedgan_jax.systems.interface import Batch
+
+    monkeypatch.setattr(updates, "TIMED_S", 0.01)
+    context = context_of(tmp_path)
+    context.report(event="ceiling", what="matrix product bfloat16", per_second=1e9)
+    batch = Batch(jnp.ones((1, 8, 2, 4, 4, 1)), jnp.ones((1, 8, 2, 4), jnp.int32))
+    states = {"state": jnp.zeros(3), "frozen": jnp.ones(3)}
+
+    def step(state, frozen, batch):
+        return state + frozen * batch.image.mean(), {"loss": jnp.ones(8)}
+
+    program = jax.jit(step).lower(states["state"], states["frozen"], batch).compile()
+    found = updates.measure(context, updates.Compiled(Case("bfloat16", 16, "lax", 8), program, 1e6, batch, 2.0), states)
+    assert found["images_per_second"] == pytest.approx(2 / min(found["seconds_per_update"], found["seconds_pipelined"]))
+    assert found["share_of_peak"] == pytest.approx(1e-3 / min(found["seconds_per_update"], found["seconds_pipelined"]))
+    assert (found["share_of_bandwidth"], found["finite"]) == (None, True)
+    assert states["state"][0] >= 8  # it goes to the next case
