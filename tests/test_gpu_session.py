@@ -22,12 +22,12 @@ from ipmedgan_jax.data import records
 ROOT = Path(__file__).parents[1]
 
 
-def context_of(tmp_path, seconds=30.0):
+def context_of(tmp_path, seconds=120.0):
     now = time.time()
     return Context("session", str(tmp_path), str(tmp_path), now, now + seconds, True)
 
 
-def step(name, code, seconds=10.0, **others):
+def step(name, code, seconds=60.0, **others):
     return Step(name, "", seconds, command=[sys.executable, "-c", code], **others)
 
 
@@ -39,14 +39,14 @@ context.report(event="figure", value=options.get("value", 1.0))
 """
 
 
-def run(tmp_path, *given, seconds=30.0):
+def run(tmp_path, *given, seconds=120.0):
     succeeded = run_steps(given, context_of(tmp_path, seconds), dict(os.environ) | {"PYTHONPATH": str(ROOT)})
     return succeeded, read(tmp_path / RESULTS_FILE)
 
 
 def test_a_failed_step_and_one_without_end_do_not_stop_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "GRACE_S", 0.2)
-    fails = Step("fails", "", 10.0, command=["bash", "-c", "exit 7"])
+    fails = Step("fails", "", 60.0, command=["bash", "-c", "exit 7"])
     hangs = Step("hangs", "", 0.5, command=["bash", "-c", "trap '' TERM; while true; do sleep 0.1; done"])
     succeeded, lines = run(tmp_path, fails, hangs, step("last", REPORT))
     ends = {line["step"]: line for line in lines if line["event"] == "end"}
@@ -57,7 +57,7 @@ def test_a_failed_step_and_one_without_end_do_not_stop_the_next(tmp_path, monkey
 
 
 def test_what_a_step_reported_before_it_was_ended_stays(tmp_path):
-    _, lines = run(tmp_path, step("cut", REPORT + "import time; time.sleep(60)", 2.0, options={"value": 2 / 3}))
+    _, lines = run(tmp_path, step("cut", REPORT + "import time; time.sleep(60)", 5.0, options={"value": 2 / 3}))
     assert {"step": "cut", "event": "figure", "value": 0.66667}.items() <= lines[0].items()
     assert lines[1]["timed_out"]
 
@@ -91,7 +91,7 @@ run_steps([Step("sleeps", "", 50.0, command=[sys.executable, "-c", sleeper])], c
         time.sleep(0.02)
     process.kill()
     process.wait()
-    deadline = time.time() + 3
+    deadline = time.time() + 20
     state = Path(f"/proc/{pid.read_text()}/stat")
     while state.exists() and state.read_text().split()[2] != "Z":  # Z: ended, and nobody has asked how
         assert time.time() < deadline

@@ -4,7 +4,6 @@ A step that fails or exceeds its time never stops the next. Standard library onl
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -21,8 +20,9 @@ from benchmarks.gpu.context import LOG_FILE, NO_GPU, Context
 GRACE_S = 5.0
 """Seconds from SIGTERM to SIGKILL for a step that exceeds its time."""
 
-_PARENT_DEATH = 1
-"""PR_SET_PDEATHSIG of Linux's prctl."""
+_DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+"""A program that asks Linux (PR_SET_PDEATHSIG) for SIGKILL when the session ends, then becomes the step: a step must not keep
+the GPU. Not a `preexec_fn`, which would fork this process."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def run_step(step: Step, context: Context, environment: dict[str, str]) -> int:
     """Runs one step until its end or its limit, with its output in the session's log; returns its exit code."""
     start = time.time()
     command = step.command or [sys.executable, "-m", step.module]
-    arguments = [*command, context.as_argument(), json.dumps(step.options)]
+    launcher = [sys.executable, "-S", "-c", _DIE_WITH_PARENT]
+    arguments = [*launcher, *command, context.as_argument(), json.dumps(step.options)]
     with (Path(context.output) / LOG_FILE).open("a") as log:
         log.write(f"\n==== {step.name}, at most {context.left():.0f} s\n")
         log.flush()
@@ -85,7 +86,6 @@ def run_step(step: Step, context: Context, environment: dict[str, str]) -> int:
             stdin=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
         timed_out = False
         try:
@@ -115,8 +115,3 @@ def end(process: subprocess.Popen) -> int:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # what the process left running
     return process.wait()
-
-
-def _die_with_parent() -> None:
-    """Lets Linux end the step if the session is killed: a step must not keep the GPU."""
-    ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
