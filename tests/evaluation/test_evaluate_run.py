@@ -19,12 +19,17 @@ def evaluated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
     return evaluate
 
 
-def test_intervals_have_the_config_s_number_of_bootstrap_samples(evaluated, tmp_path):
-    _, report = evaluated(evaluation__bootstrap=77)
-    means = [float(row["hole_mse"]) for row in reports.read_rows(tmp_path / "evaluation" / "subjects.csv")]
-    assert len(means) == 2
-    found = report["region"]["hole"]["mse"]["ci95"]
-    assert list(found) == pytest.approx(reports.bootstrap_interval(means, resamples=77))
+def test_intervals_have_the_config_s_number_of_bootstrap_samples(evaluated, monkeypatch):
+    """Asked for, not by the interval: of two subjects' means, 50 and 77 resamples have the same ends."""
+    asked, interval = set(), reports.bootstrap_interval
+
+    def recorded(values, *, resamples, **more):
+        asked.add(resamples)
+        return interval(values, resamples=resamples, **more)
+
+    monkeypatch.setattr(reports, "bootstrap_interval", recorded)
+    evaluated(evaluation__bootstrap=77)
+    assert asked == {77}
 
 
 def test_the_config_s_number_of_examples_is_shown_with_the_fill_value_in_the_hole(evaluated, monkeypatch):
