@@ -2,12 +2,13 @@
 
   python -m benchmarks.against_pytorch --config=configs/ct.py --peer=../shared/peer/pytorch_ipmedgan.py
   python -m benchmarks.against_pytorch --config=configs/small.py --peer=... --peer_flags='--dtype fp32,--dtype bf16 --compile'
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --own_flags=--config.train.dtype=bfloat16
   python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --what=infer
 
 --what=train times one update (`benchmarks.step`); --what=infer times the generator alone (`benchmarks.inference`). Both use
 train.batch_size slices. The script --peer must take the flags --mode --size --blocks --width --d-width --batch --steps
---warmup and print one JSON line with `seconds_per_step`. --peer_flags lists its settings to try, separated by commas; this
-package is compared with the fastest of them.
+--warmup and print one JSON line with `seconds_per_step`. --own_flags and --peer_flags list the settings of either side to
+try, separated by commas; the fastest of this package is compared with the fastest of the peer.
 """
 
 import json
@@ -38,7 +39,12 @@ def main() -> None:
         *("--batch", str(config.train.batch_size)),
         *("--steps", str(values.steps), "--warmup", str(values.warmup)),
     ]
-    commands = {"ours": ours} | {f"PyTorch {options}".strip(): peer + shlex.split(options) for options in values.peer_flags}
+    sides = {"ours": (ours, values.own_flags), "PyTorch": (peer, values.peer_flags)}
+    commands = {
+        f"{side} {options}".strip(): command + shlex.split(options)
+        for side, (command, settings) in sides.items()
+        for options in settings
+    }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(1, values.turns + 1):
         for name, command in commands.items():
@@ -46,10 +52,10 @@ def main() -> None:
             seconds[name].append(result["seconds_per_step"])
             print(json.dumps({"turn": turn, "who": name} | result), flush=True)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    best = min((name for name in medians if name != "ours"), key=lambda name: medians[name])
-    print(
-        json.dumps({"seconds_per_step": medians, "best_of_the_peer": best, "ours_over_best": medians["ours"] / medians[best]})
-    )
+    best = {side: min((name for name in medians if name.startswith(side)), key=medians.__getitem__) for side in sides}
+    per_turn = [ours / theirs for ours, theirs in zip(seconds[best["ours"]], seconds[best["PyTorch"]], strict=True)]
+    ratio = medians[best["ours"]] / medians[best["PyTorch"]]
+    print(json.dumps({"seconds_per_step": medians, "best": best, "ours_over_best": ratio, "of_each_turn": per_turn}))
 
 
 def run(command: list[str]) -> dict[str, Any]:
@@ -72,6 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("what", "train", ["train", "infer"], "time one update, or the generator alone")
     flags.DEFINE_string("peer", None, "path of the PyTorch script")
     flags.DEFINE_string("peer_python", None, "Python interpreter that has PyTorch; by default this one")
+    flags.DEFINE_list("own_flags", [""], "settings of this package to try, for example --config.train.dtype=bfloat16")
     flags.DEFINE_list("peer_flags", ["--dtype fp32"], "settings of the PyTorch script to try, for example '--dtype bf16'")
     flags.DEFINE_integer("steps", 5, "number of timed updates per turn", lower_bound=1)
     flags.DEFINE_integer("warmup", 2, "number of untimed updates before them", lower_bound=0)

@@ -47,7 +47,7 @@ def check_layers(dtype: str) -> dict[str, float]:
     import jax.numpy as jnp
     import numpy as np
 
-    from ipmedgan_jax.networks import layers
+    from ipmedgan_jax.networks import strided
 
     rng = np.random.default_rng(0)
     errors: dict[str, float] = {}
@@ -64,10 +64,10 @@ def check_layers(dtype: str) -> dict[str, float]:
                 return (output, *pullback(arguments[2]))
 
             with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-                plain = getattr(layers, f"_{name}_lax")
+                plain = getattr(strided, f"_{name}_lax")
                 expected = [np.asarray(array) for array in value_and_gradients(plain, *map(jnp.asarray, (x, kernel, weight)))]
             arguments = [jnp.asarray(array, dtype) for array in (x, kernel, weight)]
-            found = jax.jit(partial(value_and_gradients, getattr(layers, name)))(*arguments)
+            found = jax.jit(partial(value_and_gradients, getattr(strided, name)))(*arguments)
             for part, a, b in zip(("value", "by_input", "by_kernel"), found, expected, strict=True):
                 error = np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
                 errors[f"{name}_{side}x{fine}_{part}"] = float(error)

@@ -23,7 +23,7 @@ from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
-    runtime.set_up()
+    runtime.set_up(config_flag.computation_type(flags.FLAGS.config))
     import jax
 
     from benchmarks import step as update_times

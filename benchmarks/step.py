@@ -36,7 +36,7 @@ _RANDOM_VGG19 = "random"
 
 
 def main() -> None:
-    runtime.set_up()
+    runtime.set_up(config_flag.computation_type(flags.FLAGS.config))
     config = flags.FLAGS.config.unlock()
     config.vgg19.weights = _RANDOM_VGG19
     values = flags.FLAGS

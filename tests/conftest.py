@@ -16,13 +16,13 @@ import pytest
 from absl import flags
 from forked_commands import ForkedCommands
 
-from ipmedgan_jax.core import cache
+from ipmedgan_jax.core import cache, processor
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 # Compiled programs serve many tests, both workers, and later runs in any clone. A bound makes JAX lock the folder.
 if not jax.config.values["jax_compilation_cache_dir"]:
-    jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"tests-{cache.processor()}"))
+    jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"tests-{processor.name()}"))
 jax.config.update("jax_compilation_cache_max_size", 2**30)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 flags.FLAGS.mark_as_parsed()  # Grain's readers ask

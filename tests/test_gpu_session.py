@@ -202,13 +202,13 @@ def test_both_forms_of_the_strided_layers_can_be_forced():
     import jax.numpy as jnp
 
     from benchmarks.gpu.sizes import FORMS, strided_form
-    from ipmedgan_jax.networks import layers
+    from ipmedgan_jax.networks import strided
 
     fine, kernel = jnp.ones((1, 8, 8, 4)), jnp.ones((4, 4, 4, 6))
     texts = {}
     for form in FORMS:
         with strided_form(form):
-            texts[form] = jax.jit(lambda x, k: layers.downsample(x, k)).lower(fine, kernel).as_text()
+            texts[form] = jax.jit(lambda x, k: strided.downsample(x, k)).lower(fine, kernel).as_text()
     assert "stablehlo.convolution" in texts["lax"]
     assert "stablehlo.convolution" not in texts["matmul"]
 

@@ -32,7 +32,7 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     given = SimpleNamespace(config=demo.get_config(), workdir="x", dry_run=False)
     monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=given))
     monkeypatch.setattr(processes, "start", lambda settings: None)
-    monkeypatch.setattr(main.runtime, "set_up", lambda: None)  # would change this process's malloc
+    monkeypatch.setattr(main.runtime, "set_up", lambda dtype: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
     monkeypatch.setattr(build, "build_experiment", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)

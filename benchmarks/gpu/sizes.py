@@ -51,20 +51,22 @@ def small_config(context: Context, system: str, dtype: str) -> ConfigDict:
 @contextlib.contextmanager
 def strided_form(form: str) -> Iterator[None]:
     """Strided layers that are traced inside have this form on every platform."""
-    from ipmedgan_jax.networks import layers
+    from ipmedgan_jax.networks import strided
 
     if form not in FORMS:
         raise ValueError(f"form {form!r}: expected one of {', '.join(FORMS)}")
     names = ("downsample", "upsample", "kernel_gradient")
-    before = {f"_{name}_{kind}": getattr(layers, f"_{name}_{kind}") for name in names for kind in FORMS}
+    before = {f"_{name}_{kind}": getattr(strided, f"_{name}_{kind}") for name in names for kind in FORMS}
+    before["_upsample_phases"] = strided._upsample_phases
     try:
         for name in names:
             for kind in FORMS:
-                setattr(layers, f"_{name}_{kind}", before[f"_{name}_{form}"])
+                setattr(strided, f"_{name}_{kind}", before[f"_{name}_{form}"])
+        strided._upsample_phases = before[f"_upsample_{form}"]
         yield
     finally:
         for attribute, function in before.items():
-            setattr(layers, attribute, function)
+            setattr(strided, attribute, function)
 
 
 def make_update(config: ConfigDict) -> Any:

@@ -7,8 +7,9 @@ the kernel hands them out again zeroed, 4 KiB at a time. This takes a sixth of t
 import ctypes
 import ctypes.util
 import os
+import warnings
 
-from ipmedgan_jax.core import cache
+from ipmedgan_jax.core import cache, processor
 
 COMPILED_LIMIT = 4 * 2**30
 """Largest size of the cache of compiled programs, in bytes; the least recently used are removed first."""
@@ -20,9 +21,16 @@ _HUGE_PAGE = 2**21
 _MADV_HUGEPAGE = 14
 
 
-def set_up() -> None:
-    """Sets up the process; must be called before JAX is imported and threads start. Results do not change."""
+def set_up(dtype: str = "float32") -> None:
+    """Sets up the process; must be called before JAX is imported and threads start.
+
+    Results do not change, but for the rounding of networks in bfloat16 (`dtype`): they use oneDNN where the processor has
+    bfloat16 instructions, and compute in float32 on other CPUs.
+    """
     keep_freed_memory()
+    if dtype == "bfloat16" and processor.request_onednn():
+        # JAX warns whenever it cannot store a program with oneDNN's convolutions in its cache, which is known.
+        warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*bad_alloc")
     import jax
 
     keep_compiled()
@@ -39,7 +47,7 @@ def keep_compiled() -> None:
     import jax
 
     if not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"compiled-{cache.processor()}"))
+        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"compiled-{processor.name()}"))
         jax.config.update("jax_compilation_cache_max_size", COMPILED_LIMIT)
 
 

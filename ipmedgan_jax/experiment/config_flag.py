@@ -49,6 +49,11 @@ def define(what: str = "the settings, and the system", saved: Callable[[], dict[
     flags.DEFINE_flag(ShowFlag("print_config", text, "print every setting, with the changed ones, and exit"))
 
 
+def computation_type(config: ConfigDict) -> str:
+    """Returns `train.dtype`, which a command needs before it imports JAX."""
+    return str(config.train.dtype)
+
+
 def given() -> str:
     """Returns the flag's value as the user typed it."""
     return config_flags.get_config_filename(flags.FLAGS["config"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ipmedgan_jax.networks.convolution import conv, kernel_gradient
+from ipmedgan_jax.networks.convolution import conv, cpu_type, kernel_gradient
 
 TILE = 4
 """Pixels: side of an output tile."""
@@ -54,9 +54,9 @@ MIN_TILES = 32
 def conv3x3(x: Array, kernel: Array) -> Array:
     """3x3 convolution with stride 1 and zero padding of 1: `[B, H, W, C] -> [B, H, W, F]`, in the type of `x`."""
     tiles = x.shape[0] * -(-x.shape[1] // TILE) * -(-x.shape[2] // TILE)
-    if min(kernel.shape[2:]) < MIN_CHANNELS or tiles < MIN_TILES or x.dtype != jnp.float32:
+    if min(kernel.shape[2:]) < MIN_CHANNELS or tiles < MIN_TILES:
         return _conv3x3_lax(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=_conv3x3_winograd, default=_conv3x3_lax)
+    return lax.platform_dependent(x, kernel, cpu=_conv3x3_cpu, default=_conv3x3_lax)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -74,6 +74,13 @@ conv3x3.defvjp(_forward, _backward)
 
 def _conv3x3_lax(x: Array, kernel: Array) -> Array:
     return conv(x, kernel, _PADDING)
+
+
+def _conv3x3_cpu(x: Array, kernel: Array) -> Array:
+    """Winograd's form, in float32: in bfloat16 its tiles would lose bits, and the processor's own convolution is faster."""
+    x, kernel, result = cpu_type(x, kernel)
+    form = _conv3x3_lax if x.dtype == jnp.bfloat16 else _conv3x3_winograd
+    return form(x, kernel).astype(result)
 
 
 def _conv3x3_winograd(x: Array, kernel: Array) -> Array:

@@ -42,11 +42,30 @@ def adversarial_loss(fake_logits: Array) -> Array:
     return binary_cross_entropy(fake_logits, 1.0)
 
 
+@jax.custom_vjp
 def gram_matrix(features: Array) -> Array:
     """Gram matrices F F^T / (h w d) of feature maps, in float32: `[B, h, w, d] -> [B, d, d]`."""
-    batch, height, width, depth = features.shape
-    flat = features.astype(jnp.float32).reshape(batch, height * width, depth)
-    return jnp.einsum("bnc,bnd->bcd", flat, flat) / (height * width * depth)
+    with jax.named_scope("gram_matrix"):
+        flat = _flat(features).astype(jnp.float32)
+        return jnp.einsum("bnc,bnd->bcd", flat, flat) / features[0].size
+
+
+def _gram_forward(features: Array) -> tuple[Array, Array]:
+    return gram_matrix(features), features
+
+
+def _gram_backward(features: Array, gradient: Array) -> tuple[Array]:
+    """One product in the features' type; differentiation of the einsum would give two, in float32."""
+    with jax.named_scope("gram_matrix"):
+        symmetric = ((gradient + gradient.swapaxes(1, 2)) / features[0].size).astype(features.dtype)
+        return (jnp.einsum("bnc,bcd->bnd", _flat(features), symmetric).reshape(features.shape),)
+
+
+gram_matrix.defvjp(_gram_forward, _gram_backward)
+
+
+def _flat(features: Array) -> Array:
+    return features.reshape(features.shape[0], -1, features.shape[3])
 
 
 def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:

@@ -123,10 +123,12 @@ def apply_gradients(
 ) -> tuple[NetState, Array]:
     """Takes one optimiser step on the gradients' mean over the devices; returns the new state and that mean's global norm."""
     gradients = mean_over_devices(gradients)
-    updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    # Without the barrier XLA:CPU stores the squares that the norm and Adam share, which costs one more pass over memory.
-    return NetState(params, statistics, opt_state), optax.tree.norm(lax.optimization_barrier(gradients))
+    with jax.named_scope("optimiser"):
+        updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # Without the barrier XLA:CPU stores the squares that the norm and Adam share: one more pass over memory.
+        norm = optax.tree.norm(lax.optimization_barrier(gradients))
+    return NetState(params, statistics, opt_state), norm
 
 
 # ------------------------------------------------------------------ discriminators

@@ -51,3 +51,14 @@ def test_second_derivatives_equal_those_of_lax():
         jax.jit(jax.grad(partial(penalty, partial(conv, padding=(1, 1)))))(kernel) for conv in (convolution.conv, plain)
     )
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.usefixtures("onednn")
+def test_bfloat16_is_within_its_rounding_of_float32():
+    x, kernel = (array.astype(jnp.bfloat16) for array in (noise(2, 9, 12, 32), noise(3, 3, 32, 32)))
+    value, pullback = jax.vjp(partial(convolution.conv, padding=(1, 1)), x, kernel)
+    exact, exact_pullback = jax.vjp(partial(plain, padding=(1, 1)), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    expected_arrays = [exact, *exact_pullback(value.astype(jnp.float32))]
+    for array, expected in zip([value, *pullback(value)], expected_arrays, strict=True):
+        assert array.dtype == jnp.bfloat16
+        assert jnp.abs(array.astype(jnp.float32) - expected).max() < 2**-7 * jnp.abs(expected).max()

@@ -46,8 +46,9 @@ def test_value_and_gradients_equal_those_of_the_convolution(shape, tiles):
         assert_close(gradient, plain_gradient)
 
 
-def test_bfloat16_uses_the_plain_form():
-    x, kernel, _ = arrays(2, 18, 15, 128, 128)
-    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-    assert not uses_tiles(x, kernel)
-    assert winograd.conv3x3(x, kernel).dtype == jnp.bfloat16
+def test_bfloat16_uses_tiles_of_float32_unless_the_processor_multiplies_bfloat16(onednn):
+    x, kernel, _ = (array.astype(jnp.bfloat16) for array in arrays(2, 18, 15, 128, 128))
+    assert uses_tiles(x, kernel) != onednn
+    found, expected = winograd.conv3x3(x, kernel), plain(x.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert found.dtype == jnp.bfloat16
+    assert_close(found.astype(jnp.float32), expected, share=2**-8)

@@ -53,6 +53,22 @@ def test_gram_matrix_divides_by_height_width_and_depth():
     np.testing.assert_allclose(losses.gram_matrix(features)[0], [[0.5, 1], [1, 2]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "share"), [("float32", 1e-6), ("bfloat16", 2**-7)])
+def test_the_gram_matrix_s_own_gradient_is_that_of_its_definition(dtype, share):
+    features = jax.random.normal(jax.random.key(0), (2, 3, 5, 4)).astype(dtype)
+    weight = jax.random.normal(jax.random.key(1), (2, 4, 4))
+
+    def defined(features):
+        flat = features.astype("float32").reshape(2, 15, 4)
+        return jnp.einsum("bnc,bnd->bcd", flat, flat) / 60
+
+    found, expected = (
+        jax.grad(lambda x, gram=gram: (gram(x) * weight).sum())(features).astype("float32")
+        for gram in (losses.gram_matrix, defined)
+    )
+    np.testing.assert_allclose(found, expected, atol=share * float(jnp.abs(expected).max()))
+
+
 def test_style_loss_divides_by_4_d_squared_and_is_a_mean_over_images():
     """Image 1: the Gram matrices differ by 2^2 / d = 2, squared 4, over 4 d^2 = 16; image 2 has no error."""
     fake = jnp.zeros((2, 3, 5, 2)).at[0, ..., 0].set(2.0)

@@ -1,0 +1,56 @@
+"""What this machine's processor can do, and how XLA is told to use it.
+
+With oneDNN, XLA:CPU from jaxlib 0.11 on multiplies bfloat16 numbers by the processor's own instructions: twice as fast as
+float32 on a processor with AVX-512's, several times with AMX. Otherwise XLA converts them to float32, which is slower than to
+compute in float32 throughout.
+"""
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+ONEDNN_FLAGS = ("--xla_cpu_use_onednn=true", "--xla_cpu_experimental_onednn_custom_call=true")
+"""XLA's flags for oneDNN, for XLA_FLAGS before JAX is imported. A jaxlib that does not know them ends the process."""
+
+_BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16"}
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def features() -> set[str]:
+    """Returns the names that Linux has for the processor's instruction sets; empty on other systems."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+        return set(next(line for line in lines if line.startswith(("flags", "Features"))).partition(":")[2].split())
+    except (OSError, StopIteration):
+        return set()
+
+
+def name() -> str:
+    """Returns a name for the processor's instruction sets, which compiled programs depend on."""
+    known = " ".join(sorted(features())) or platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
+
+
+def multiplies_bfloat16() -> bool:
+    """Says whether processor and jaxlib together multiply bfloat16 numbers faster than float32 numbers."""
+    version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
+    return (0, 11) <= version <= (0, 12) and bool(features() & _BFLOAT16_FEATURES)
+
+
+def request_onednn() -> bool:
+    """Adds `ONEDNN_FLAGS` to XLA_FLAGS if `multiplies_bfloat16`; returns whether they are there. Call it before JAX starts.
+
+    Flags that the user has set stay. JAX cannot store programs with oneDNN's convolutions in its cache: they are compiled
+    by every process.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_use_onednn" not in given and multiplies_bfloat16():
+        os.environ["XLA_FLAGS"] = " ".join([given, *ONEDNN_FLAGS]).strip()
+    return uses_onednn()
+
+
+def uses_onednn() -> bool:
+    """Says whether XLA_FLAGS turn oneDNN on."""
+    return set(ONEDNN_FLAGS) <= set(os.environ.get("XLA_FLAGS", "").split())
