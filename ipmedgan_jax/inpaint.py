@@ -9,7 +9,8 @@ An image is a NIfTI file or the folder of a DICOM series; the output is of the s
 type, scaling and header. A JSON file beside it records the filled voxels, the generator and every warning.
 
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
-of each image is the one file with its BIDS entities or its name.
+of each image is the one file with its BIDS entities or its name, or the one that a template gives for it:
+--mask='{folder}/{case}-seg.nii.gz'.
 
 With --finder, the mask is the damage that the finder detects. It is written to OUTPUT_mask.nii.gz or to --mask_output.
 
@@ -59,9 +60,16 @@ def fill() -> None:
         mask=given.mask,
         output=Path(given.output).expanduser(),
         mask_output=Path(given.mask_output).expanduser() if given.mask_output else None,
+        save_masks=given.save_masks,
         overwrite=given.overwrite,
     )
-    filling = Filling(planes=tuple(given.planes), samples=given.samples, strict=given.strict, mask=_mask_choice())
+    filling = Filling(
+        planes=tuple(given.planes),
+        samples=given.samples,
+        strict=given.strict,
+        empty_mask=given.empty_mask,
+        mask=_mask_choice(),
+    )
     fill_cohort(
         cohort,
         filling,
@@ -76,13 +84,19 @@ def _mask_choice() -> "MaskChoice":
     from ipmedgan_jax.inpainting.scan import MaskChoice
 
     given = flags.FLAGS
-    if given.mask_labels and given.mask is None:
-        raise UserError("--mask_labels needs a --mask")
+    for name in ("mask_labels", "match_mask"):
+        if given[name].value and given.mask is None:
+            raise UserError(f"--{name} needs a --mask")
     if not all(label.isdecimal() and int(label) for label in given.mask_labels):
         raise UserError(f"--mask_labels={','.join(given.mask_labels)}: expected whole numbers above 0, for example 1,4")
     if not 0 <= given.dilate_mm < math.inf:
         raise UserError(f"--dilate_mm={given.dilate_mm:g}: expected millimetres, 0 or more")
-    return MaskChoice(labels=tuple(map(int, given.mask_labels)), above_hu=given.mask_above_hu, dilate_mm=given.dilate_mm)
+    return MaskChoice(
+        labels=tuple(map(int, given.mask_labels)),
+        match=given.match_mask,
+        above_hu=given.mask_above_hu,
+        dilate_mm=given.dilate_mm,
+    )
 
 
 def define_flags() -> None:
@@ -92,9 +106,27 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"
     )
-    flags.DEFINE_string("mask", None, "a NIfTI file, not 0 where voxels are to be filled; or a folder, a pattern or a list")
+    flags.DEFINE_string(
+        "mask",
+        None,
+        "a NIfTI file, not 0 where voxels are to be filled; for several images a folder, a pattern, a list, or a template, "
+        "where {folder} is the image's folder, {parent} that folder's name, {stem} the image's name without .nii.gz, and "
+        "{case} the stem without its last part after _ or -",
+    )
     flags.DEFINE_string("output", None, "file to write, .nii or .nii.gz; for several images or a DICOM series, a folder")
     flags.DEFINE_list("mask_labels", [], "labels of the mask to fill, for example 1,4; needed for a mask of several labels")
+    flags.DEFINE_enum(
+        "match_mask",
+        None,
+        ["position", "index"],
+        "for a mask that has the scan's shape but lies elsewhere: fill by position in millimetres, or by voxel index",
+    )
+    flags.DEFINE_enum(
+        "empty_mask",
+        "error",
+        ["error", "copy", "skip"],
+        "for a scan with nothing to fill: report an error, write an unchanged copy, or write nothing",
+    )
     flags.DEFINE_float(
         "mask_above_hu", None, "instead of --mask: fill voxels of a CT above this value, for example 3000 for metal"
     )
@@ -104,6 +136,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "mask_output", None, "NIfTI file for the filled voxels of one image; with --finder, OUTPUT_mask.nii.gz"
     )
+    flags.DEFINE_boolean("save_masks", False, "also write the filled voxels of each image, to OUTPUT_mask.nii.gz")
     flags.DEFINE_float("dilate_mm", 0.0, "also fill voxels within this distance of the mask")
     flags.DEFINE_list("planes", ["axial"], "any of axial, coronal, sagittal; the fills of several planes are averaged")
     flags.DEFINE_integer(

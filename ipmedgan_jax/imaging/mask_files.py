@@ -5,95 +5,129 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, label
+from scipy.ndimage import distance_transform_edt, find_objects, label
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import geometry, nifti, scans
+from ipmedgan_jax.imaging import geometry, nifti, placement, scans
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
+from ipmedgan_jax.imaging.labels import LabelMap, read_labels
+from ipmedgan_jax.imaging.overlap import touched_voxels
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-_SAME_PLACE = 1e-2
-"""Largest distance, in voxels, between the corners of two grids that count as the same grid."""
+MATCHES = ("position", "index")
+"""How a mask is laid on a scan: each voxel at its position in millimetres, or at its index in the file."""
 
 
-def read_mask(path: Path | str, scan: scans.Scan, labels: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:
-    """Reads the mask of a scan; returns the voxels to be filled, bool and canonical `[X, Y, Z]`, and notes for the user.
+class EmptyMaskError(UserError):
+    """There is nothing to fill in a scan. `warnings` are those about its mask."""
 
-    If the mask is on another grid, every voxel of the scan that it touches is filled. Without `labels`, all voxels that are
-    not 0 are filled.
+    def __init__(self, message: str, warnings: Sequence[str] = ()):
+        super().__init__(message)
+        self.warnings = tuple(warnings)
 
-    UserError if the mask has no voxel in the volume, has several labels and no `labels` are given, or has the volume's grid
-    but not its shape.
+
+def read_mask(
+    path: Path | str, scan: scans.Scan, labels: Sequence[int] = (), match: str | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Reads the mask of a scan; returns the voxels to be filled, bool and canonical `[X, Y, Z]`, and warnings.
+
+    If the mask is on another grid, every voxel of the scan that it touches is filled. A mask that has the scan's shape but
+    lies elsewhere is refused, unless `match`, one of `MATCHES`, says how to lay it on the scan. Without `labels`, all voxels
+    that are not 0 are filled; labels that the mask does not have are warned of.
+
+    EmptyMaskError if the mask has no such voxel. UserError if it lies wholly outside the scan, has several labels and no
+    `labels` are given, is not a label map, or does not fit the scan.
     """
-    file = nifti.read(path)
-    values = geometry.without_trailing_axes(file.values())
-    if values.ndim != 3:
-        raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
-    if not np.isfinite(values).all():
-        raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
-    selected, name = _select_labels(path, values, labels), scan.file.path.name
+    found = read_labels(path)
+    selected, warnings = _select(found, labels)
+    mask, more = _lay_on_scan(selected, found.file, scan, match)
+    return mask, warnings + more
+
+
+def _select(found: LabelMap, labels: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+    path = found.file.path
+    if labels:
+        selected, warning = found.select(labels)
+    else:
+        selected = found.nonzero("name those to be filled with --mask_labels, or make a mask of 0 and 1")
+        warning = ""
+    warnings = [warning] if warning else []
+    if not selected.any():
+        raise EmptyMaskError(f"{warning or f'{path}: is empty, every voxel is 0'}; there is nothing to fill", warnings)
+    return selected, warnings
+
+
+def _lay_on_scan(
+    mask: np.ndarray, file: nifti.NiftiFile, scan: scans.Scan, match: str | None
+) -> tuple[np.ndarray, list[str]]:
+    """Returns a mask that has its file's axes as a canonical mask on the scan's grid, with warnings."""
+    name, shape = scan.file.path.name, scan.file.stored.shape[:3]
+    if match == "index" and mask.shape != shape:
+        raise UserError(f"{file.path}: has shape {mask.shape}, {name} has {shape}: --match_mask=index needs one shape")
+    if match == "index":
+        return nibabel.orientations.apply_orientation(mask, scan.axes), []
     if not (file.placed and scan.file.placed):
         unplaced = f"the mask or {name} has no sform or qform"
-        if selected.shape != scan.file.stored.shape[:3]:
-            raise UserError(f"{path}: {unplaced}, and their shapes differ; set the sform of both")
-        notes = [f"{path}: {unplaced}; voxels are matched by their order in the files"]
-        mask = nibabel.orientations.apply_orientation(selected, scan.axes)
-    else:
-        geometry.find_axes(file.path, file.affine)
-        mask, notes = _move_to_grid(*geometry.reorient(selected, file.affine), scan, path)
-    if not mask.any():
-        raise UserError(f"{path}: no voxel of {name} is masked; there is nothing to fill")
-    return mask, notes
-
-
-def _move_to_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path | str) -> tuple[np.ndarray, list[str]]:
-    """Moves a canonical mask to the grid of a scan; returns it with notes for the user."""
-    shape, name = scan.volume.array.shape, scan.file.path.name
-    to_mask = np.linalg.solve(affine, scan.affine)  # voxels to voxels
-    if _moves_no_voxel(to_mask, shape):
+        if match == "position":
+            raise UserError(f"{file.path}: {unplaced}; --match_mask=position needs one in both")
         if mask.shape != shape:
-            raise UserError(f"{path}: has shape {mask.shape}, {name} has {shape}: not a mask of that volume")
-        return mask, []
-    notes = [f"{path}: is on another grid than {name}; every voxel that it touches is filled"]
-    # If the mask is coarser than the scan, a voxel is touched when its centre lies in a masked voxel. If it is finer, a
-    # voxel is touched when the centre of a masked voxel lies in it. Both tests are made.
-    touched = affine_transform(
-        mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0, mode="grid-constant"
-    ).astype(bool)
-    positions = nibabel.affines.apply_affine(np.linalg.inv(to_mask), np.argwhere(mask))
-    nearest = np.rint(positions).astype(int)
-    inside = ((nearest >= 0) & (nearest < shape)).all(1)
-    touched[tuple(nearest[inside].T)] = True
-    if not inside.all():
-        notes.append(f"{path}: {np.count_nonzero(~inside)} of {len(inside)} masked voxels lie outside {name}")
-    return touched, notes
+            raise UserError(f"{file.path}: {unplaced}, and their shapes differ; set the sform of both")
+        warning = f"{file.path}: {unplaced}; voxels are matched by their order in the files"
+        return nibabel.orientations.apply_orientation(mask, scan.axes), [warning]
+    geometry.find_axes(file.path, file.affine)
+    warning = placement.forms_warning(file)
+    warnings = [warning] if warning else []
+    canonical, affine = geometry.reorient(mask, file.affine)
+    if placement.same_place(affine, scan.affine, scan.volume.array.shape):
+        if canonical.shape == scan.volume.array.shape:
+            return canonical, warnings
+        if match is None:
+            raise UserError(
+                f"{file.path}: has shape {canonical.shape}, {name} has {scan.volume.array.shape}: not a mask of that volume; "
+                "--match_mask=position fills it where they overlap"
+            )
+    elif mask.shape == shape and match is None:
+        _refuse_elsewhere(file, scan)
+    touched, more = _move_to_grid(canonical, affine, scan, file.path)
+    return touched, warnings + more
 
 
-def _select_labels(path: Path | str, values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    if labels:
-        return np.isin(values, labels)
-    found = np.unique(values[values != 0])
-    if len(found) > 1:
-        some = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if len(found) > 5 else "")
+def _refuse_elsewhere(file: nifti.NiftiFile, scan: scans.Scan) -> None:
+    """UserError for a mask that has the shape of its scan and another affine."""
+    forms = [placement.forms_warning(one) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
+    distance = placement.distance_mm(file.affine, scan.file.affine, scan.file.stored.shape[:3])
+    raise UserError(
+        f"{file.path}: has the shape of {scan.file.path.name}, but its voxels lie up to {distance:.1f} mm away from those of "
+        f"the same index{''.join(f' ({text})' for text in forms if text)}; give --match_mask=index to go by the index, or "
+        "--match_mask=position to go by the millimetres"
+    )
+
+
+def _move_to_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path) -> tuple[np.ndarray, list[str]]:
+    """Moves a canonical mask to the grid of a scan; returns it with warnings. UserError if it lies outside the scan."""
+    name = scan.file.path.name
+    touched, outside = touched_voxels(mask, np.linalg.solve(scan.affine, affine), scan.volume.array.shape)
+    total = np.count_nonzero(mask)
+    if outside == total:
         raise UserError(
-            f"{path}: holds the values {some}: name those to be filled with --mask_labels, or make a mask of 0 and 1"
+            f"{path}: lies outside {name}: none of its {total:,} masked voxels touches the scan; give the mask of this scan, "
+            "or correct its sform"
         )
-    return values != 0
-
-
-def _moves_no_voxel(transform: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a map of voxel indices leaves all corners of the volume in place, to `_SAME_PLACE`."""
-    corners = np.stack(np.meshgrid(*((0, length - 1) for length in shape), [1.0], indexing="ij"), -1).reshape(-1, 4)
-    return bool(np.abs(corners @ (transform - np.eye(4)).T).max() < _SAME_PLACE)
+    warnings = [f"{path}: is on another grid than {name}; every voxel that it touches is filled"]
+    if outside:
+        warnings.append(f"{path}: {outside} of {total} masked voxels lie outside {name}")
+    return touched, warnings
 
 
 def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> Iterator[np.ndarray]:
     """Yields the connected components of a mask's axial slices, bool `[h, w]`, in the pixels of a network's input.
 
-    Components whose longer side is below `at_least` pixels are skipped.
+    Components whose longer side is below `at_least` pixels are skipped. UserError if the file is not a label map or has
+    several labels.
     """
-    file = nifti.read(path)
-    mask, affine = geometry.reorient(geometry.without_trailing_axes(file.values()) > 0, file.affine)
+    found = read_labels(path)
+    geometry.find_axes(found.file.path, found.file.affine)
+    mask, affine = geometry.reorient(found.nonzero("make a mask of 0 and 1"), found.file.affine)
     masks = PLANES["axial"](mask)
     x, y, z = nibabel.affines.voxel_sizes(affine)
     grid = SliceGrid.of(settings, "axial", masks, (x, y, z))
@@ -106,10 +140,10 @@ def parts(path: Path | str, settings: PreparationSettings, *, at_least: int) -> 
 
 
 def above(volume: scans.Volume, level: float) -> np.ndarray:
-    """Returns the voxels above a level in the volume's unit, for example metal in CT; UserError if there are none."""
+    """Returns the voxels above a level in the volume's unit, for example metal in CT; EmptyMaskError if there are none."""
     mask = volume.array > level
     if not mask.any():
-        raise UserError(
+        raise EmptyMaskError(
             f"{volume.path}: no voxel is above {level:g} (the highest is {volume.array.max():g}); nothing to fill"
         )
     return mask

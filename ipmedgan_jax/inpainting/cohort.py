@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -23,6 +24,7 @@ class Cohort:
       mask: likewise; None if the masks are found in the images.
       output: the file to write, or the folder for several images.
       mask_output: the file for the filled voxels of a single image; None for the default.
+      save_masks: whether the filled voxels of each image are written beside its output.
       overwrite: whether existing outputs are replaced.
     """
 
@@ -30,6 +32,7 @@ class Cohort:
     mask: str | None
     output: Path
     mask_output: Path | None = None
+    save_masks: bool = False
     overwrite: bool = False
 
 
@@ -50,7 +53,9 @@ def fill_cohort(
     jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
     several = len(jobs) + len(problems) > 1
     if several and cohort.mask_output is not None:
-        raise UserError(f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(problems)}")
+        raise UserError(
+            f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(problems)}; give --save_masks"
+        )
     problems = problems if shard.index == 0 else []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     if several and not cohort.overwrite:
@@ -72,8 +77,8 @@ def fill_cohort(
 
 
 def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
-    """Sets where the mask is written: to the given file, or beside the output if it is found in the image."""
-    return replace(job, mask_output=cohort.mask_output or (job.beside if finding else None))
+    """Sets where the mask is written: to the given file, or beside the output."""
+    return replace(job, mask_output=cohort.mask_output or (job.beside if finding or cohort.save_masks else None))
 
 
 def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
@@ -82,9 +87,19 @@ def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, severa
     for job in jobs:
         try:
             report = inpaint_file(generator, job, filling)
-            print(f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled")
+            print(_outcome(job, filling, report))
         except UserError as error:
             if not several:
                 raise
             problems.append(str(error))
     return problems
+
+
+def _outcome(job: Job, filling: Filling, report: dict[str, Any]) -> str:
+    """Returns the line that is printed for a job that did not fail."""
+    if report["mask_voxels"]:
+        return f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled"
+    if filling.empty_mask == "copy":
+        return f"{job.output}: an unchanged copy of {job.image}; {report['empty_mask']}"
+    stays = ", an earlier output stays" if job.output.exists() else ""
+    return f"{job.output}: not written{stays}; {report['empty_mask']}"

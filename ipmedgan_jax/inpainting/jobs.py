@@ -1,5 +1,6 @@
 """The jobs of `inpaint`: which mask belongs to which image, and where the outputs go."""
 
+import functools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, nifti
 from ipmedgan_jax.imaging.input_files import list_input_files, names_several
+from ipmedgan_jax.inpainting import mask_names
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
@@ -77,7 +79,7 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
 
     Args:
       image: a file, the folder of a DICOM series, a folder, a pattern or a comma-separated list.
-      mask: a file, a folder, a pattern or a list; None if masks are found in the images.
+      mask: a file, a folder, a pattern, a list or a template; None if masks are found in the images.
       output: a file or, for several images or a DICOM series, a folder.
     """
     path = Path(image).expanduser()
@@ -86,25 +88,53 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
         expected = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
         if series == output.name.endswith(nifti.SUFFIXES):
             raise UserError(f"--output={output}: expected {expected}")
-        return [Job(path, Path(mask).expanduser() if mask else None, output)], []
+        return [Job(path, _mask_of_one(path, mask) if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
     images = [path for path in list_input_files(image) if not _is_mask(path) and not _is_output(path)]
-    masks = [path for path in (list_input_files(mask) if mask else []) if not _is_output(path)]
-    if not images:
+    pairs, refused = _pair_with_masks(images, mask)
+    if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
     shared = Path(os.path.commonpath([path.parent for path in images]))
-    found, refused = [], []
-    for path in images:
-        try:
-            found.append(
-                Job(path, _find_mask(path, masks) if mask else None, output / _output_name(path.relative_to(shared)))
-            )
-        except UserError as error:
-            refused.append(str(error))
+    found = [Job(path, own_mask, output / _output_name(path.relative_to(shared))) for path, own_mask in pairs]
     if len({job.sidecar for job in found}) < len(found):
         raise UserError(f"--image={image}: several of these images would be written under one name")
     return found, refused
+
+
+def _mask_of_one(image: Path, mask: str) -> Path:
+    """Returns the mask of a single image; UserError if the flag may name several."""
+    if mask_names.is_template(mask):
+        return mask_names.mask_by_template(mask, image)
+    if names_several(mask):
+        raise UserError(
+            f"--mask={mask}: a folder, a pattern or a list, but --image names one scan; name its mask, or give --image as a "
+            "folder, a pattern or a list too"
+        )
+    return Path(mask).expanduser()
+
+
+def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[Path, Path | None]], list[str]]:
+    """Returns images with their masks, and an error message for each image without a unique mask.
+
+    Images that are the masks of others by a template are left out.
+    """
+    if mask is None:
+        return [(image, None) for image in images], []
+    if mask_names.is_template(mask):
+        find = functools.partial(mask_names.mask_by_template, mask)
+    else:
+        find = functools.partial(_find_mask, masks=[path for path in list_input_files(mask) if not _is_output(path)])
+    pairs: list[tuple[Path, Path | None]] = []
+    refused = {}
+    for image in images:
+        try:
+            pairs.append((image, find(image)))
+        except UserError as error:
+            refused[image] = str(error)
+    masks = {own_mask.resolve() for _, own_mask in pairs if own_mask} if mask_names.is_template(mask) else set()
+    pairs = [pair for pair in pairs if pair[0].resolve() not in masks]
+    return pairs, [message for image, message in refused.items() if image.resolve() not in masks]
 
 
 def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:

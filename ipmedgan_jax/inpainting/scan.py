@@ -12,14 +12,18 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.holes import context_image
-from ipmedgan_jax.imaging import mask_files, nifti, scans
+from ipmedgan_jax.imaging import mask_files, nifti, placement, scans
+from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import checks, find_damage
+from ipmedgan_jax.inpainting import checks, find_damage, mask_names
 from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator
+
+EMPTY_MASK = ("error", "copy", "skip")
+"""What is done with a scan whose mask is empty: an error, an unchanged copy as output, or no output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +32,14 @@ class MaskChoice:
 
     Attributes:
       labels: labels of the mask file to fill; empty for all that are not 0.
+      match: one of `mask_files.MATCHES`, for a mask that has the scan's shape but lies elsewhere; None refuses such a mask.
       above_hu: fill voxels above this intensity, in HU; CT only.
       finder: fill the voxels that this network takes for damage.
       dilate_mm: fill the voxels within this distance of the mask too, in millimetres.
     """
 
     labels: tuple[int, ...] = ()
+    match: str | None = None
     above_hu: float | None = None
     finder: LoadedFinder | None = None
     dilate_mm: float = 0.0
@@ -47,45 +53,102 @@ class Filling:
       planes: the planes along which slices are filled; the fills of several are averaged.
       samples: number of varied fills whose standard deviation is written; 0 for none.
       strict: whether warnings are errors.
+      empty_mask: one of `EMPTY_MASK`.
       mask: how the voxels to be filled are selected.
     """
 
     planes: tuple[str, ...] = ("axial",)
     samples: int = 0
     strict: bool = False
+    empty_mask: str = "error"
     mask: MaskChoice = field(default_factory=MaskChoice)
 
 
 def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
-    """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled."""
+    """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled.
+
+    If the mask is empty and `filling.empty_mask` is not `error`, the content's `empty_mask` says why it is; the output is a
+    copy, or nothing is written.
+    """
     scan = scans.read_scan(job.image, finite=False)
     trained = generator.trained
-    mask, warnings = _select_voxels(scan, job, filling.mask, trained.preparation.modality)
+    warnings = _file_warnings(scan, job)
+    try:
+        mask, more = _select_voxels(scan, job, filling.mask, trained.preparation.modality)
+    except EmptyMaskError as empty:
+        return _leave_unfilled(generator, job, filling, scan, empty, warnings)
+    warnings += more
     array, known = scan.volume.array, scan.volume.array[~mask]
     scans.check_finite(job.image, known)
     volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
-    if not scan.file.placed:
-        warnings.append("has no sform or qform; its header's default is used, left and right may be exchanged")
     masked = MaskedVolume(trained, volume, mask, filling.planes)
     try:
         warnings += checks.plausibility_warnings(masked, generator.training_data)
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
-    for warning in warnings:
-        if filling.strict:
-            raise UserError(f"{job.image}: {warning} (--strict)")
-        logging.warning("%s: %s", job.image, warning)
+    _warn(job, filling, warnings)
     with tqdm(total=masked.slice_count * (1 + filling.samples), unit="slice", disable=None, leave=False) as bar:
         filled = inpaint_volume(generator.inpaint, masked, done=bar.update)
         spread = None
         if filling.samples:
             spread = deviation(generator.inpaint, masked, samples=filling.samples, done=bar.update)
-    where = scan.in_file_order(mask)
     report = _report(generator, job, filling, scan, mask) | {"slices": masked.slice_count, "warnings": warnings}
+    _write(job, scan, mask, filled, spread, report, description(generator, report))
+    return report
+
+
+def _file_warnings(scan: Scan, job: Job) -> list[str]:
+    """Returns warnings about the position that the scan's header gives, and about the names of scan and mask."""
+    warnings = []
+    if not scan.file.placed:
+        warnings.append("has no sform or qform; its header's default is used, left and right may be exchanged")
+    if isinstance(scan.file, nifti.NiftiFile):
+        warnings.append(placement.forms_warning(scan.file))
+    if job.mask is not None:
+        warnings.append(mask_names.subject_warning(job.image, job.mask))
+    return [warning for warning in warnings if warning]
+
+
+def _leave_unfilled(
+    generator: Generator, job: Job, filling: Filling, scan: Scan, empty: EmptyMaskError, warnings: list[str]
+) -> dict[str, Any]:
+    """Copies or skips a scan whose mask is empty; returns its report."""
+    if filling.empty_mask == "error":
+        raise UserError(f"{empty} (--empty_mask=copy or --empty_mask=skip goes on)") from empty
+    warnings = [*warnings, *empty.warnings]
+    _warn(job, filling, warnings)
+    nothing = np.zeros(scan.volume.array.shape, bool)
+    report = _report(generator, job, filling, scan, nothing)
+    report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
+    if filling.empty_mask == "copy":
+        spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
+        _write(job, scan, nothing, scan.volume.array, spread, report, description(generator, report))
+    return report
+
+
+def _warn(job: Job, filling: Filling, warnings: list[str]) -> None:
+    """Logs warnings about a job; UserError for the first if the fill is strict."""
+    for warning in warnings:
+        if filling.strict:
+            raise UserError(f"{job.image}: {warning} (--strict)")
+        logging.warning("%s: %s", job.image, warning)
+
+
+def _write(
+    job: Job,
+    scan: Scan,
+    mask: np.ndarray,
+    filled: np.ndarray,
+    spread: np.ndarray | None,
+    report: dict[str, Any],
+    description: str,
+) -> None:
+    """Writes a job's files; `mask`, `filled` and `spread` are canonical `[X, Y, Z]`. UserError if one cannot be written."""
+    where = scan.in_file_order(mask)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(job.sidecar, report | {UNFINISHED: True})
-        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description(generator, report))
+        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description)
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
@@ -95,7 +158,6 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
         with contextlib.suppress(OSError):
             job.sidecar.unlink(missing_ok=True)
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
-    return report
 
 
 def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
@@ -109,6 +171,7 @@ def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: 
         "image": str(job.image.resolve()),
         "mask": str(job.mask.resolve()) if job.mask else _describe_choice(filling.mask),
         "mask_labels": list(filling.mask.labels),
+        "match_mask": filling.mask.match,
         "dilated_mm": filling.mask.dilate_mm,
         "mask_voxels": voxels,
         "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
@@ -131,15 +194,15 @@ def description(generator: Generator, report: dict[str, Any]) -> str:
 
 
 def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.ndarray, list[str]]:
-    """Returns the voxels to be filled, `[X, Y, Z]`, and notes for the user; UserError if there are none or all are masked."""
-    notes: list[str] = []
+    """Returns the voxels to be filled, `[X, Y, Z]`, and warnings; EmptyMaskError if there are none, UserError if all are."""
+    warnings: list[str] = []
     if choice.finder is not None:
         scans.check_finite(job.image, scan.volume.array)
         mask = find_damage.find_in_volume(choice.finder, scan.volume)
         if not mask.any():
-            raise UserError(f"{job.image}: no damage found; nothing to fill")
+            raise EmptyMaskError(f"{job.image}: no damage found; nothing to fill")
     elif job.mask is not None:
-        mask, notes = mask_files.read_mask(job.mask, scan, choice.labels)
+        mask, warnings = mask_files.read_mask(job.mask, scan, choice.labels, choice.match)
     elif choice.above_hu is None or modality != "ct":
         raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are not HU; give a --mask")
     else:
@@ -147,4 +210,4 @@ def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> t
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
     if mask.all():
         raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to fill from")
-    return mask, notes
+    return mask, warnings

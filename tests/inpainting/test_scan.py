@@ -296,7 +296,7 @@ def test_a_coarse_mask_reaches_the_volume_s_faces(tmp_path):
 def test_masked_voxels_outside_the_scan_are_counted(tmp_path):
     affine = np.eye(4)
     affine[0, 3] = 20
-    mask = np.zeros((30, 26, 5), bool)
+    mask = np.zeros((30, 26, 6), bool)
     mask[5:15, 3, 2] = True
     found, notes = mask_on(tmp_path, mask, affine)
     assert found.sum() == 5
@@ -411,7 +411,7 @@ def bomb(tmp_path):
     ("spoil", "message"),
     [
         (put(np.ones((30, 26, 4))), "has shape .30, 26, 4., scan.nii.gz has .30, 26, 5.: not a mask of that volume"),
-        (put(np.zeros((30, 26, 5))), "no voxel of scan.nii.gz is masked"),
+        (put(np.zeros((30, 26, 5))), "mask.nii.gz: is empty, every voxel is 0; there is nothing to fill .--empty_mask=copy"),
         (put(np.ones((30, 26, 5))), "every voxel is masked"),
         (put(np.ones((30, 26, 5, 2))), "a mask is 3-D"),
         (put(np.full((30, 26, 5), np.nan)), "NaN or infinite; a mask"),

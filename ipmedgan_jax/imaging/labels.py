@@ -1,0 +1,74 @@
+"""Label maps: mask files of whole numbers, 0 where nothing is marked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import geometry, nifti
+
+_ROUNDING = 1e-2
+"""Largest distance of a stored value from its label. Floats that are saved as scaled integers come back as 1.0000153."""
+
+_LISTED = 10
+"""Largest number of labels that a message lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A mask file and its labels: whole numbers `[i, j, k]`, as floats, in the file's axis order."""
+
+    file: nifti.NiftiFile
+    labels: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """The labels in the map, sorted, without 0."""
+        return np.unique(self.labels[self.labels != 0])
+
+    def nonzero(self, advice: str) -> np.ndarray:
+        """Returns the voxels that are not 0, bool; UserError, with advice, if the map has several labels."""
+        present = self.present
+        if len(present) > 1:
+            raise UserError(f"{self.file.path}: holds the values {listed(present)}: {advice}")
+        return self.labels != 0
+
+    def select(self, labels: Sequence[int]) -> tuple[np.ndarray, str]:
+        """Returns the voxels with one of the labels, bool, and a warning that names absent labels, or an empty string."""
+        present = self.present
+        absent = [label for label in labels if label not in present]
+        warning = ""
+        if absent:
+            has = f"its labels are {listed(present)}" if len(present) else "every voxel is 0"
+            warning = f"{self.file.path}: has no label {listed(absent)}; {has}"
+        return np.isin(self.labels, labels), warning
+
+
+def read_labels(path: Path | str) -> LabelMap:
+    """Reads a label map; every value is rounded to the nearest whole number.
+
+    UserError if it is not 3-D, or if a value is not finite or farther than 0.01 from a whole number.
+    """
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; expected one mask, a NIfTI file (.nii or .nii.gz)")
+    file = nifti.read(path)
+    values = geometry.without_trailing_axes(file.values())
+    if values.ndim != 3:
+        raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
+    labels = np.rint(values)
+    between = np.abs(values - labels) > _ROUNDING
+    if between.any():
+        raise UserError(
+            f"{path}: {np.count_nonzero(between):,} voxels hold values such as {values[between][0]:g}; a mask has whole "
+            "numbers: save labels with an integer type, or set a threshold on a probability map"
+        )
+    return LabelMap(file, labels)
+
+
+def listed(labels: Sequence[float] | np.ndarray) -> str:
+    """Returns `1, 2, 4`, shortened if there are many."""
+    return ", ".join(f"{label:g}" for label in labels[:_LISTED]) + (", ..." if len(labels) > _LISTED else "")

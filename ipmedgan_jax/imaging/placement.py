@@ -1,0 +1,41 @@
+"""Where NIfTI files say that their voxels lie: distances between grids, and between the two forms of one header."""
+
+import numpy as np
+
+from ipmedgan_jax.imaging import nifti
+
+_SAME_PLACE = 1e-2
+"""Largest distance, in voxels, between the corners of two grids that count as the same grid."""
+
+_SAME_FORM = 0.1
+"""Largest distance between a header's two forms without a warning, as a share of the shortest voxel edge."""
+
+
+def same_place(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether two grids of one shape have their corner voxels at the same positions, to a hundredth of a voxel."""
+    moved = _corners(shape) @ (np.linalg.solve(affine, other) - np.eye(4)).T
+    return bool(np.abs(moved).max() < _SAME_PLACE)
+
+
+def distance_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Returns the largest distance between corner voxels of the same index in two grids of one shape, in millimetres."""
+    return float(np.linalg.norm((_corners(shape) @ (affine - other).T)[:, :3], axis=1).max())
+
+
+def forms_warning(file: nifti.NiftiFile) -> str:
+    """Returns a warning if a header's qform and sform place the voxels differently, else an empty string."""
+    if not (file.header["qform_code"] > 0 and file.header["sform_code"] > 0):
+        return ""
+    try:
+        qform = file.header.get_qform()
+    except ValueError as error:
+        return f"{file.path}: its qform is no rotation ({error}); its sform is used"
+    distance = distance_mm(qform, file.affine, file.stored.shape[:3])
+    if distance <= _SAME_FORM * min(np.linalg.norm(file.affine[:3, :3], axis=0)):
+        return ""
+    return f"{file.path}: its qform and its sform lie up to {distance:.1f} mm apart; the sform is used"
+
+
+def _corners(shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the indices of a grid's corner voxels in homogeneous coordinates, `[8, 4]`."""
+    return np.stack(np.meshgrid(*((0, length - 1) for length in shape), [1.0], indexing="ij"), -1).reshape(-1, 4)
