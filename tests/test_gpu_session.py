@@ -252,9 +252,12 @@ def test_a_log_that_is_too_large_keeps_its_first_and_last_lines(tmp_path, monkey
     assert (tmp_path / "short").read_text() == "all"
 
 
-@pytest.mark.parametrize(("seconds", "cases"), [(0.0, 4), (10.0, 4), (25.0, 2), (59.0, 1), (200.0, 1)])
-def test_cases_that_compile_long_are_compiled_one_by_one(seconds, cases):
-    assert updates.waves_of(seconds) == cases
+@pytest.mark.parametrize(
+    ("left", "compiling", "a_case", "cases"),
+    [(500, 10, 5, 4), (500, 25, 15, 2), (500, 200, 210, 1), (50, 10, 20, 2), (50, 10, 50, 0), (50, 45, 12, 0)],
+)
+def test_cases_are_compiled_together_where_they_compile_fast_and_time_is_left(left, compiling, a_case, cases):
+    assert updates.wave_size(left, compiling, a_case) == cases
 
 
 def test_both_forms_of_the_strided_layers_can_be_forced():

@@ -13,13 +13,13 @@ A longer session leaves the rest to training; a longer rehearsal has longer limi
 """
 
 LIMITS: dict[str, tuple[Any, ...]] = {
-    "machine": ("ceilings", 45, 30),
-    "unpack": ("kit", 30, 40),
-    "peer_compile": ("peer", 90, 150),
-    "correctness": ("correctness", 90, 150),
+    "machine": ("ceilings", 45, 20),
+    "unpack": ("kit", 30, 20),
+    "peer_compile": ("peer", 90, 200),
+    "correctness": ("correctness", 90, 200),
     "updates": ("updates", 150, 80),
-    "peer": ("peer", 90, 60),
-    "updates_more": ("updates", 60, 100),
+    "peer": ("peer", 90, 90),
+    "updates_more": ("updates", 60, 80),
     "inference": ("generator", 50, 40),
     "kernels": ("kernels", 35, 40),
     "ipmedgan": ("training", 0, 0),

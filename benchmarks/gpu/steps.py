@@ -20,9 +20,17 @@ from benchmarks.gpu.context import LOG_FILE, NO_GPU, Context
 GRACE_S = 5.0
 """Seconds from SIGTERM to SIGKILL for a step that exceeds its time."""
 
-_DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+_LAUNCHER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+os.nice(int(sys.argv[1]))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 """A program that asks Linux (PR_SET_PDEATHSIG) for SIGKILL when the session ends, then becomes the step: a step must not keep
 the GPU. Not a `preexec_fn`, which would fork this process."""
+
+BACKGROUND_NICE = 10
+"""Niceness of a background step, for the step beside it is waited for."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def run_steps(steps: Sequence[Step], context: Context, environment: dict[str, st
 def start(step: Step, context: Context, environment: dict[str, str]) -> Running:
     """Starts a step, with its output in the session's log."""
     command = step.command or [sys.executable, "-m", step.module]
-    launcher = [sys.executable, "-S", "-c", _DIE_WITH_PARENT]
+    launcher = [sys.executable, "-S", "-c", _LAUNCHER, str(BACKGROUND_NICE if step.background else 0)]
     arguments = [*launcher, *command, context.as_argument(), json.dumps(step.options)]
     with (Path(context.output) / LOG_FILE).open("a") as log:
         log.write(f"\n==== {step.name}, at most {context.left():.0f} s\n")

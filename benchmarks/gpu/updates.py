@@ -65,21 +65,25 @@ def main() -> None:
     context, options = given()
     cases = [Case.parse(text) for text in options["cases"]]
     states: dict[str, Any] = {}
-    longest, at_once = 0.0, 1
-    while cases:
-        wave, cases = cases[:at_once], cases[at_once:]
-        if context.left() < 1.2 * longest:
-            context.report(event="skipped", reason=f"{context.left():.0f} s left", cases=[case.fields() for case in wave])
-            continue
+    compiling, a_case, count = 0.0, 0.0, 1
+    while cases and count:
         start = time.time()
+        wave, cases = cases[:count], cases[count:]
         compiling = run_wave(context, wave, states)
-        longest = max(longest, time.time() - start)
-        at_once = waves_of(compiling)
+        a_case = (time.time() - start) / len(wave)
+        count = wave_size(context.left(), compiling, a_case)
+    if cases:
+        reason = f"{context.left():.0f} s left, a case takes {a_case:.0f}"
+        context.report(event="skipped", reason=reason, cases=[case.fields() for case in cases])
 
 
-def waves_of(seconds: float) -> int:
-    """How many cases to compile beside each other where one compiles for so many seconds."""
-    return max(1, min(AT_ONCE, int(LONG_COMPILE_S / max(seconds, 1.0))))
+def wave_size(left: float, compiling: float, a_case: float) -> int:
+    """How many cases to compile beside each other, where one compiles for `compiling` seconds; 0 if time is left for none.
+
+    `a_case` is the seconds that the wave before took for each of its cases.
+    """
+    most = max(1, min(AT_ONCE, int(LONG_COMPILE_S / max(compiling, 1.0))))
+    return next((count for count in range(most, 0, -1) if left > 1.2 * max(compiling + MEASURED_S, count * a_case)), 0)
 
 
 def run_wave(context: Context, wave: list[Case], states: dict[str, Any]) -> float:
