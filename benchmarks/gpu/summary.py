@@ -31,6 +31,8 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     text = ["# A session on a GPU", ""]
     for line in (line for line in lines if line.get("event") in ("machine", "start")):
         text += ["- " + ", ".join(f"{key} {value}" for key, value in line.items() if key not in ("event", "step"))]
+    if any(line.get("rehearsal") for line in lines):
+        text += ["- a rehearsal: small networks on a CPU, and the peer's are others"]
     text += [f"- {line}" for line in bars(lines)]
     for event, columns in COLUMNS.items():
         found = [line for line in lines if line.get("event") == event]
