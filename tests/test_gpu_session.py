@@ -68,6 +68,16 @@ def test_a_step_for_which_no_time_is_left_is_skipped_and_said(tmp_path):
     assert [line["event"] for line in lines] == ["skipped"]
 
 
+def test_a_second_session_on_the_machine_knows_the_first_one_s_figures(tmp_path):
+    now, folders = time.time(), [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (Context("machine", str(folder), str(tmp_path), now, now + 60, True) for folder in folders)
+    first.report(event="ceiling", what=ceilings.COPY, per_second=2.0)
+    assert ceilings.found(second) == {ceilings.COPY: 2.0}
+    assert read(folders[1] / RESULTS_FILE) == []
+
+
 def test_a_background_step_runs_beside_the_next_and_is_ended_with_it(tmp_path):
     works = "import time; time.sleep(1)"
     forever = step("beside", REPORT + "import time; time.sleep(60)", background=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.gpu import kit, plan, summary
-from benchmarks.gpu.context import EARLIER_FILE, LOG_FILE, NO_GPU, RESULTS_FILE, Context, read
+from benchmarks.gpu.context import LOG_FILE, NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Interrupted, run_steps
 
 LOG_BYTES = 8 * 2**20
@@ -60,8 +60,6 @@ def main() -> None:
     finally:
         summary.write(output)
         shorten(output / LOG_FILE)
-        with (scratch / EARLIER_FILE).open("a") as file:  # for a second session on this machine
-            file.write((output / RESULTS_FILE).read_text() if (output / RESULTS_FILE).exists() else "")
     lines = read(output / RESULTS_FILE)
     if any(line["step"] == "machine" and line.get("exit_code") == NO_GPU for line in lines):
         reason = next((line["reason"] for line in lines if line.get("event") == "no GPU"), "see session.log")

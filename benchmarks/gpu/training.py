@@ -24,8 +24,8 @@ SCORING_S, SMALL_SCORING_S = 40.0, 20.0
 SCORED_BATCH = 32
 """Slices at once in validations and in the scoring, which so have the same programs."""
 
-MOST_THREADS = 16
-"""Threads of the training input; Python runs more of them no faster."""
+MOST_THREADS = 4
+"""Threads of the training input; more of them read no faster, for Python runs one at a time."""
 
 LARGEST_FILE_MIB = 15.0
 """Of the generator's weights that come back."""
