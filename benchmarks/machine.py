@@ -23,11 +23,15 @@ def describe(config: ConfigDict, devices: int) -> dict[str, Any]:
     }
 
 
-def peak_memory_gib() -> float:
-    """Returns the peak memory so far in GiB, of the first device or, if it does not report it (CPU), of the process."""
+def peak_memory_gib() -> float | None:
+    """Returns the peak memory so far in GiB, of the first device or, if it has no statistics (CPU), of the process.
+
+    None if the device's statistics have no peak.
+    """
     found = jax.local_devices()[0].memory_stats()
-    most = found["peak_bytes_in_use"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return most / 2**30
+    if not found:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+    return found["peak_bytes_in_use"] / 2**30 if "peak_bytes_in_use" in found else None
 
 
 def dot_rate(dtype: str) -> float:

@@ -12,8 +12,8 @@ compile_seconds             time to compile the update; short if an earlier proc
 start_seconds               time from the start of the process to the end of the first update
 flops, share_of_peak        operations of the update as written, before the compiler's changes, and their rate as a share of
                             the rate of one large dot of the same type on this machine
-bytes, share_of_bandwidth   bytes that the compiled update reads and writes by XLA's estimate, and their rate as a share of
-                            the rate of one large addition
+bytes, share_of_bandwidth   bytes that the compiled update's kernels read and write (benchmarks/costs.py), and their rate as a
+                            share of the rate of one large addition
 peak_memory_gib             peak memory of the device; on a CPU, of the whole process
 """
 
@@ -47,7 +47,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     """Measures the figures of the module's docstring; a profile of one more update is written to the folder `trace`."""
     import jax
 
-    from benchmarks import machine
+    from benchmarks import costs, machine
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.update import init_state, train_steps
@@ -62,8 +62,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     batch = Batch(**devices.split_over_devices(random_batch(batch_size, size, config.holes.size)))
 
     start = time.monotonic()
-    lowered = devices.map_over_devices(partial(train_steps, update)).lower(state, frozen, batch)
-    compiled = lowered.compile()
+    compiled = devices.map_over_devices(partial(train_steps, update)).lower(state, frozen, batch).compile()
     compile_seconds = time.monotonic() - start
     runtime.give_back_freed_memory()
     state, metrics = jax.block_until_ready(compiled(state, frozen, batch))
@@ -87,7 +86,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
             state, _ = jax.block_until_ready(compiled(state, frozen, batch))
     peak_memory = machine.peak_memory_gib()  # read before the reference measurements below use memory
     seconds = statistics.median(times)
-    operations, moved = costs(lowered)["flops"], costs(compiled)["bytes accessed"]
+    operations, moved = operations_of(update, size) * batch_size, costs.bytes_moved(compiled.as_text())
     return machine.describe(config, devices=jax.local_device_count()) | {
         "batch_size": batch_size,
         "parameters": parameters,
@@ -118,10 +117,21 @@ def random_batch(batch_size: int, size: int, hole: int) -> dict[str, Any]:
     }
 
 
-def costs(stage: Any) -> dict[str, float]:
-    """Returns XLA's estimate of the operations and bytes of a lowered or compiled function."""
-    found = stage.cost_analysis() or {}
-    return {"flops": float(found.get("flops", 0.0)), "bytes accessed": float(found.get("bytes accessed", 0.0))}
+def operations_of(update: Any, size: int) -> float:
+    """Operations of one update on one image of `size` x `size` pixels; those of a batch are as many times more."""
+    import jax
+    import jax.numpy as jnp
+
+    from benchmarks import costs
+    from ipmedgan_jax.networks.layers import DATA_AXIS
+    from ipmedgan_jax.networks.vgg19 import VGG19
+    from ipmedgan_jax.systems.interface import Batch
+    from ipmedgan_jax.systems.update import init_state, train_step
+
+    batch = Batch(jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32), jax.ShapeDtypeStruct((1, 4), jnp.int32))
+    state = jax.eval_shape(partial(init_state, update, image_size=size), jax.random.key(0))
+    frozen = jax.eval_shape(VGG19("caffe").init, jax.random.key(0), batch.image)["params"]
+    return costs.operations(jax.make_jaxpr(partial(train_step, update), axis_env=[(DATA_AXIS, 1)])(state, frozen, batch))
 
 
 def define_flags() -> None:

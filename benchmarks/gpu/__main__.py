@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.gpu import kit, plan, summary
-from benchmarks.gpu.context import EARLIER_FILE, NO_GPU, RESULTS_FILE, Context, read
+from benchmarks.gpu.context import LOG_FILE, NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Interrupted, run_steps
+
+LOG_BYTES = 8 * 2**20
+"""Of the session's log, at most: it may hold a compiler's warnings."""
 
 CLOSING_S = 8.0
 """Seconds kept back for the end of the session itself."""
+
+TUNING = "--xla_gpu_autotune_level=2"
+"""XLA tries kernels as always, but does not compare their results (its level 4), which would take as long again."""
 
 SHARED_MEMORY = Path("/dev/shm")
 RUN_GIB = 24
@@ -53,8 +59,7 @@ def main() -> None:
         fail(str(error))
     finally:
         summary.write(output)
-        with (scratch / EARLIER_FILE).open("a") as file:  # for a second session on this machine
-            file.write((output / RESULTS_FILE).read_text() if (output / RESULTS_FILE).exists() else "")
+        shorten(output / LOG_FILE)
     lines = read(output / RESULTS_FILE)
     if any(line["step"] == "machine" and line.get("exit_code") == NO_GPU for line in lines):
         reason = next((line["reason"] for line in lines if line.get("event") == "no GPU"), "see session.log")
@@ -62,6 +67,18 @@ def main() -> None:
         code = NO_GPU
     print(summary.closing_lines(lines))
     sys.exit(code)
+
+
+def shorten(log: Path) -> None:
+    """Leaves out the middle of a log that is too large to come back."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        with log.open("rb+") as file:
+            first = file.read(LOG_BYTES // 2)
+            file.seek(-LOG_BYTES // 2, os.SEEK_END)
+            last = file.read()
+            file.seek(0)
+            file.write(first + b"\n\n[...]\n\n" + last)
+            file.truncate()
 
 
 def parse(arguments: list[str]) -> Any:
@@ -94,6 +111,8 @@ def environment_of(scratch: Path, rehearsal: bool) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "1",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9",  # one process at a time has the GPU
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # later steps, and a second session, compile nothing again
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {TUNING}".strip(),
     }
     if rehearsal:
         own |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS_FILE, LOG_FILE, SUMMARY_FILE = "results.jsonl", "session.log", "summary.md"
-EARLIER_FILE = "earlier.jsonl"
-"""In the scratch folder: the results of earlier sessions on this machine."""
+ALL_FILE = "all_results.jsonl"
+"""In the scratch folder: the results of all sessions on this machine, those that were killed among them."""
 
 NO_GPU = 3
 """Exit code of the step `machine`, and of the session, where JAX finds no GPU."""
@@ -43,11 +43,12 @@ class Context:
         """Appends one line to the results at once, so that a killed step leaves what it had."""
         line = {"step": self.step, "at": round(time.time() - self.start, 1)} | {k: _rounded(v) for k, v in fields.items()}
         append(Path(self.output) / RESULTS_FILE, line)
+        append(Path(self.scratch) / ALL_FILE, line)
         print(json.dumps(line), flush=True)
 
     def results(self) -> list[dict[str, Any]]:
         """All lines so far, of earlier sessions on this machine too."""
-        return read(Path(self.scratch) / EARLIER_FILE) + read(Path(self.output) / RESULTS_FILE)
+        return read(Path(self.scratch) / ALL_FILE)
 
     def as_argument(self) -> str:
         return json.dumps(asdict(self))

@@ -6,25 +6,32 @@ from typing import Any
 
 from benchmarks.gpu.steps import Step
 
-FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 6.0
+FULL_MINUTES, REHEARSAL_MINUTES = 12.0, 12.0
 """The sessions that the limits below are for; a shorter one gets as much less.
 
 A longer session leaves the rest to training; a longer rehearsal has longer limits, for a CPU may be busy.
 """
 
 LIMITS: dict[str, tuple[Any, ...]] = {
-    "machine": ("ceilings", 30, 15),
+    "machine": ("ceilings", 45, 20),
     "unpack": ("kit", 30, 20),
-    "correctness": ("correctness", 95, 75),
-    "updates": ("updates", 115, 60),
-    "peer": ("peer", 85, 25),
-    "updates_more": ("updates", 50, 20),
-    "inference": ("generator", 45, 30),
-    "kernels": ("kernels", 35, 25),
+    "peer_compile": ("peer", 90, 200),
+    "correctness": ("correctness", 90, 200),
+    "updates": ("updates", 150, 80),
+    "peer": ("peer", 90, 90),
+    "updates_more": ("updates", 60, 80),
+    "inference": ("generator", 50, 40),
+    "kernels": ("kernels", 35, 40),
     "ipmedgan": ("training", 0, 0),
     "ipmedgan_plus": ("training", 0, 0),
 }
-"""Module, and seconds in a full session and in a rehearsal (small networks on two CPU cores). Training has the rest."""
+"""Module, and seconds in a full session and in a rehearsal (small networks on two CPU cores). Training has the rest.
+
+A program at full size compiles for a minute or more on a GPU, most of it in trying cuDNN's kernels one after the other.
+"""
+
+BACKGROUND = ("peer_compile",)
+"""Steps that run beside the next one and are ended with it."""
 
 NAMES = tuple(LIMITS)
 PREPARATION = ("machine", "unpack")
@@ -52,10 +59,8 @@ UPDATES_MORE = (
 )
 """Cases TYPE:BATCH:FORM:STEPS_PER_DISPATCH, the most telling first, for there may be no time for the last."""
 
-PEER = (
-    *("bf16:16:eager", "bf16:1:eager", "bf16:64:eager"),
-    *("bf16:16:compile", "bf16:1:compile", "bf16:64:compile", "fp32:16:eager"),
-)
+PEER_COMPILED = ("bf16:16:compile", "bf16:1:compile", "bf16:64:compile")
+PEER = ("bf16:16:eager", "bf16:1:eager", "bf16:64:eager", *PEER_COMPILED, "fp32:16:eager")
 """Cases TYPE:BATCH:MODE of the PyTorch peer, in its channels-last layout."""
 
 
@@ -68,7 +73,8 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
         "unpack": {"kit": str(kit)},
         "correctness": {"cases": REHEARSED if rehearsal else CHECKED},
         "updates": {"cases": UPDATES},
-        "peer": {"cases": PEER, "script": str(kit / "peer.py")},
+        "peer_compile": {"cases": PEER_COMPILED[: 1 if rehearsal else None], "script": str(kit / "peer.py"), "timed": False},
+        "peer": {"cases": PEER, "script": str(kit / "peer.py"), "timed": True},
         "updates_more": {"cases": UPDATES_MORE},
         "ipmedgan": {"system": "ipmedgan"},
         "ipmedgan_plus": {"system": "ipmedgan_plus"},
@@ -77,7 +83,8 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
     scale = minutes / REHEARSAL_MINUTES if rehearsal else min(1.0, minutes / FULL_MINUTES)
     if chosen is not None and not set(chosen) & SHARES.keys():
         preparing = sum(LIMITS[name][column] for name in PREPARATION)
-        scale = max(60 * minutes - preparing, 5) / max(sum(LIMITS[name][column] for name in chosen), 1)
+        shared = sum(LIMITS[name][column] for name in chosen if name not in BACKGROUND)
+        scale = max(60 * minutes - preparing, 5) / max(shared, 1)
     planned = []
     for name, limits in LIMITS.items():
         if chosen is not None and name not in (*chosen, *PREPARATION):
@@ -89,5 +96,7 @@ def steps(minutes: float, rehearsal: bool, kit: Path, *, chosen: Sequence[str] |
         factor = scale if name not in PREPARATION else max(1.0, scale) if rehearsal else 1.0
         seconds = limits[column] * factor
         module, own = f"benchmarks.gpu.{limits[0]}", options.get(name, {})
-        planned.append(Step(name, module, seconds=seconds, share=share, least=least, options=own))
+        small = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.3"} if name == "correctness" else {}  # PyTorch is beside it
+        background = name in BACKGROUND
+        planned.append(Step(name, module, seconds, share, least, own, small, background))
     return planned

@@ -18,7 +18,7 @@ COLUMNS = {
 }
 """Columns of each kind of line (its `event`), after the step's name."""
 
-COLUMNS["update"] += ("share_of_bandwidth", "program_gib", "compile_seconds")
+COLUMNS["update"] += ("share_of_bandwidth", "program_gib", "peak_memory_gib", "compile_seconds")
 
 
 def write(output: Path) -> None:
@@ -27,10 +27,13 @@ def write(output: Path) -> None:
 
 
 def tables(lines: Sequence[dict[str, Any]]) -> str:
-    """The lines as Markdown: what the machine is, then a table for each kind of line."""
+    """The lines as Markdown: the machine and the main figures, then a table for each kind of line."""
     text = ["# A session on a GPU", ""]
     for line in (line for line in lines if line.get("event") in ("machine", "start")):
         text += ["- " + ", ".join(f"{key} {value}" for key, value in line.items() if key not in ("event", "step"))]
+    if any(line.get("rehearsal") for line in lines):
+        text += ["- a rehearsal: small networks on a CPU, and the peer's are others"]
+    text += [f"- {line}" for line in bars(lines)]
     for event, columns in COLUMNS.items():
         found = [line for line in lines if line.get("event") == event]
         if found:
@@ -49,7 +52,42 @@ def closing_lines(lines: Sequence[dict[str, Any]]) -> str:
             text.append("  ".join(f"{name} {_cell(line[name])}" for name in names if name in line))
         elif line.get("event") in ("failed", "skipped", "no GPU") or line.get("timed_out") or line.get("exit_code"):
             text.append(f"{line['step']}: " + ", ".join(f"{k} {v}" for k, v in line.items() if k not in ("step", "at")))
-    return "\n".join(text)
+    return "\n".join(text + bars(lines))
+
+
+EPOCHS, SLICES = 200, 3028
+"""Of the training that is projected: the paper's."""
+
+
+def bars(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """The main figures: time beside the peer's, share of the peak and length of a training per batch size; ms a slice."""
+    text = []
+    ours, peers = _best(lines, "update"), _best(lines, "peer")
+    for batch in sorted(ours):
+        rate, line = ours[batch]
+        parts = [f"{1e3 / rate:.3g} ms an image ({line['dtype']}, {line['form']}, {line['per_dispatch']} a dispatch)"]
+        if batch in peers:
+            peer, other = peers[batch]
+            parts.append(f"{peer / rate:.2f} of PyTorch's time ({other['dtype']}, {other['mode']})")
+        if line.get("share_of_peak"):
+            parts.append(f"{line['share_of_peak']:.0%} of the measured bf16 peak")
+        minutes = EPOCHS * SLICES / rate / 60
+        parts.append(f"{EPOCHS} epochs of {SLICES} slices in {minutes:.1f} minutes")
+        text.append(f"batch {batch}: " + ", ".join(parts))
+    slices = [line for line in lines if line.get("event") == "generator"]
+    if slices:
+        best = min(slices, key=lambda line: line["ms_a_slice"])
+        text.append(f"generator: {best['ms_a_slice']:.3g} ms a slice ({best['dtype']}, batch {best['batch']})")
+    return text
+
+
+def _best(lines: Sequence[dict[str, Any]], event: str) -> dict[int, tuple[float, dict[str, Any]]]:
+    """For each batch size the most images a second, with their line."""
+    best: dict[int, tuple[float, dict[str, Any]]] = {}
+    for line in lines:
+        if line.get("event") == event and line.get("images_per_second", 0.0) > best.get(line["batch"], (0.0,))[0]:
+            best[line["batch"]] = line["images_per_second"], line
+    return best
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,8 @@ and copying of the image's own structures (shift map with OpenCV).
 
 `FILLS[name](image, mask)` takes one slice `[H, W]`, float32 in [-1, 1], and a mask `[H, W]` that is true where pixels are
 removed. It returns the inpainted image, bit-equal to the slice outside the mask. No fill can see a removed pixel, because
-the hole is set to black first. UserError if the mask has another shape, or leaves no known pixel.
+the hole is set to black first. UserError if the mask has another shape, or leaves no known pixel, and for `shift_map` if
+OpenCV has no contrib modules.
 """
 
 from collections.abc import Callable
@@ -102,6 +103,11 @@ def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     In a slice of a head surrounded by black air, many of these offsets come from the air: a third of the pixels that it
     copies into FLAIR are black.
     """
+    if not hasattr(cv2, "xphoto"):
+        raise UserError(
+            "the fill shift_map needs OpenCV's contrib modules, found plain OpenCV: install opencv-contrib-python-headless "
+            "in its place"
+        )
     grey, filled = _eight_bit(context), np.zeros(context.shape, np.uint8)
     cv2.setRNGSeed(0)
     cv2.xphoto.inpaint(grey, np.where(mask, 0, 255).astype(np.uint8), filled, cv2.xphoto.INPAINT_SHIFTMAP)

@@ -1,11 +1,17 @@
 """Classical fills see only known pixels, change only removed pixels, and fill them."""
 
+import cv2
 import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.systems.classical import FILLS
+
+contrib = pytest.mark.skipif(not hasattr(cv2, "xphoto"), reason="plain OpenCV, without contrib")
+every_fill = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=contrib if name == "shift_map" else ()) for name in FILLS]
+)
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def mask(request: pytest.FixtureRequest, image: np.ndarray) -> np.ndarray:
     return box(image, *request.param)
 
 
-@pytest.mark.parametrize("name", FILLS)
+@every_fill
 def test_known_pixels_come_out_bit_equal_and_removed_ones_filled(name, image, mask):
     inpainted = FILLS[name](image, mask)
     assert inpainted.dtype == np.float32
@@ -36,21 +42,21 @@ def test_known_pixels_come_out_bit_equal_and_removed_ones_filled(name, image, ma
     assert (inpainted[mask] > -0.999).any()
 
 
-@pytest.mark.parametrize("name", FILLS)
+@every_fill
 @pytest.mark.parametrize("removed", [1.0, np.nan])
 def test_no_fill_sees_the_removed_pixels(name, removed, image, mask):
     altered = np.where(mask, np.float32(removed), image)
     np.testing.assert_array_equal(FILLS[name](altered, mask), FILLS[name](image, mask))
 
 
-@pytest.mark.parametrize("name", FILLS)
+@every_fill
 def test_a_flat_image_is_filled_with_its_value(name, mask, image):
     flat = np.full_like(image, 0.2)
     grey_levels = 6 if name == "telea" else 0.51  # OpenCV's Telea drifts upwards as it marches; 8 bits round
     assert FILLS[name](flat, mask) == pytest.approx(flat, abs=grey_levels / 127.5)
 
 
-@pytest.mark.parametrize("name", FILLS)
+@every_fill
 def test_an_empty_mask_changes_nothing(name, image):
     np.testing.assert_array_equal(FILLS[name](image, np.zeros(image.shape, bool)), image)
 
@@ -63,8 +69,15 @@ def test_surround_mean_is_the_mean_of_a_ring_three_pixels_wide(image):
 
 def test_smooth_fills_beat_the_mean_of_the_surroundings(image):
     mask = box(image, 10, 20, 8, 8)
-    errors = {name: np.square(fill(image, mask) - image)[mask].mean() for name, fill in FILLS.items()}
+    names = ("surround_mean", "telea", "navier_stokes", "biharmonic")
+    errors = {name: np.square(FILLS[name](image, mask) - image)[mask].mean() for name in names}
     assert max(errors["telea"], errors["navier_stokes"], errors["biharmonic"]) < errors["surround_mean"]
+
+
+def test_a_fill_that_plain_opencv_lacks_is_refused(monkeypatch, image, mask):
+    monkeypatch.delattr(cv2, "xphoto", raising=False)
+    with pytest.raises(UserError, match="shift_map needs OpenCV's contrib modules"):
+        FILLS["shift_map"](image, mask)
 
 
 def test_biharmonic_fill_of_a_window_equals_that_of_the_whole_image(image, mask):
