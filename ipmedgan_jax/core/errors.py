@@ -1,5 +1,7 @@
 """The exception for errors that a user can mend; commands print it as one line and exit with its code."""
 
+import json
+
 BAD_INPUT = 2
 """Exit code for input, settings or files that must be changed before another try."""
 
@@ -16,3 +18,15 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = BAD_INPUT):
         super().__init__(" ".join(message.split()))
         self.exit_code = exit_code
+
+
+def reason(error: BaseException) -> str:
+    """Returns why something failed, in one line of plain words, for the brackets of a message."""
+    if isinstance(error, json.JSONDecodeError):
+        return "incomplete or not JSON"
+    if isinstance(error, UnicodeDecodeError):
+        return "not text"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -15,7 +15,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.errors import UserError, reason
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1
@@ -228,4 +228,4 @@ def load_dataset(directory: Path | str) -> Dataset:
             package_version=content["package_version"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({error!r}): prepare the data again") from error
+        raise UserError(f"{path}: damaged ({reason(error)}): prepare the data again") from error

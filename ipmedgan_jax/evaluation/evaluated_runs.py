@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.evaluation import reports, saved_fills
 
 TITLES = {
@@ -92,7 +92,7 @@ def read(folder: Path) -> Run:
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
     except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{directory}: damaged or of another version ({error}); evaluate the run again") from error
+        raise UserError(f"{directory}: damaged or of another version ({reason(error)}); evaluate the run again") from error
     filled = saved_fills.read(directory / saved_fills.FILE)
     if [(score.subject, score.volume, score.index) for score in scores] != _slice_names(filled):
         raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")

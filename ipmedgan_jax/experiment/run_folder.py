@@ -13,7 +13,7 @@ import jax
 from absl import logging
 
 from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
@@ -115,7 +115,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; --workdir must name a run of python -m ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error})") from error
+        raise UserError(f"{path}: damaged ({reason(error)})") from error
 
 
 def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
@@ -142,7 +142,7 @@ def read_training_data(workdir: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); move it away to continue without it") from error
+        raise UserError(f"{path}: damaged ({reason(error)}); move it away to continue without it") from error
 
 
 @contextlib.contextmanager

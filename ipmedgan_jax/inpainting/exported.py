@@ -20,7 +20,7 @@ import numpy as np
 
 import ipmedgan_jax
 from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting.model import Generator, Trained
 
@@ -108,7 +108,7 @@ def read(folder: Path) -> Generator:
             f"{error.filename}: not found; --model must name a folder of python -m ipmedgan_jax.export"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{folder}: damaged or of another version ({error!r}); export the model again") from error
+        raise UserError(f"{folder}: damaged or of another version ({reason(error)}); export the model again") from error
     program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:

@@ -70,7 +70,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             return Outcome.ALREADY_DONE
 
         is_first = jax.process_index() == 0
-        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None))
+        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
         stack.enter_context(summaries)
         progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
         # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.

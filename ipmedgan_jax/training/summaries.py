@@ -16,12 +16,13 @@ from ipmedgan_jax.core.errors import UserError
 class Summaries:
     """A run's TensorBoard files in `directory`; without a directory nothing is written. A context manager.
 
-    Raises UserError if the directory cannot be written.
+    TensorBoard hides what an earlier process wrote there for the step `first` and later ones: a run that was killed repeats
+    its steps since the last checkpoint. Raises UserError if the directory cannot be written.
     """
 
-    def __init__(self, directory: Path | None):
+    def __init__(self, directory: Path | None, *, first: int = 1):
         try:
-            self._writer = SummaryWriter(str(directory or ""), write_to_disk=directory is not None)
+            self._writer = SummaryWriter(str(directory or ""), write_to_disk=directory is not None, purge_step=first)
         except OSError as error:
             raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 

@@ -1,7 +1,13 @@
 """Checkpoints: which are kept, which is the best, and errors for folders and files that cannot be used."""
 
+import json
+import logging
+import math
+
+import jax
 import numpy as np
 import pytest
+from orbax.checkpoint._src.serialization import ocdbt_utils
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.evaluation import detection, metrics, reports
@@ -60,6 +66,107 @@ def test_state_and_input_state_are_restored_as_they_were_saved(tmp_path):
     assert input_state == {"next": 7}
 
 
+@pytest.mark.parametrize("name", ["trial [2]", r"[!a]/x*\b", "**", "100% # | {é}"])
+def test_a_folder_may_have_any_name(name, tmp_path):
+    folder = tmp_path / name / "checkpoints"
+    state = STATE | {"key": jax.random.key(1)}
+    with Checkpoints(folder, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, state, {"next": 7}, {"psnr": 20.0})
+    with Checkpoints(folder, keep=1, best="psnr", create=False) as again:
+        found, input_state = again.restore(1, state)
+        part = again.restore_part(1, {"x": STATE["x"]})
+    for values in (found["x"], part["x"]):
+        np.testing.assert_array_equal(values, STATE["x"])
+    assert (jax.random.key_data(found["key"]) == jax.random.key_data(state["key"])).all()
+    assert input_state == {"next": 7}
+    assert steps_in(folder) == [1]
+
+
+def test_a_name_with_a_wildcard_does_not_take_in_another_run_s_arrays(tmp_path):
+    for name, value in (("run1", 1.0), ("run*", 2.0)):
+        with Checkpoints(tmp_path / name, keep=1, best="psnr") as checkpoints:
+            checkpoints.save(1, {"x": np.full(3, value)}, {}, None)
+    with Checkpoints(tmp_path / "run*", keep=1, best="psnr") as checkpoints:
+        np.testing.assert_array_equal(checkpoints.restore(1, STATE)[0]["x"], np.full(3, 2.0))
+
+
+def test_a_temporary_folder_with_a_wildcard_is_refused_too(tmp_path, monkeypatch):
+    (tmp_path / "[t]").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[t]"))
+    with pytest.raises(UserError, match=r"its name and that of TMPDIR"):
+        Checkpoints(tmp_path / "[a]", keep=1, best="psnr")
+
+
+@pytest.mark.parametrize("damage", ["nothing is merged", "other values"])
+def test_a_first_checkpoint_that_cannot_be_read_back_stops_the_run(damage, tmp_path, monkeypatch):
+    async def skip(*_, **__):
+        pass
+
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        if damage == "nothing is merged":
+            monkeypatch.setattr(ocdbt_utils, "merge_ocdbt_per_process_files", skip)
+        else:
+            monkeypatch.setattr(checkpoints, "_restore_tree", lambda *_: {"x": STATE["x"] + 1})
+        with pytest.raises(UserError, match=r"/1: (damaged or of another|\['x'\] was read back with other values)"):
+            checkpoints.save(1, STATE, {}, None)
+
+
+def test_only_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+        monkeypatch.setattr(checkpoints, "_read_back", lambda *_: pytest.fail("read again"))
+        checkpoints.save(2, STATE, {}, None)
+
+
+def test_orbax_s_warning_of_a_checkpoint_without_index_is_an_error(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+        logging.getLogger("absl").warning("Skipping merge of %s", "x")
+        with pytest.raises(UserError, match=r"without its index \(Skipping merge of x\)"):
+            checkpoints.save(2, STATE, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("order", "bad", "best"),
+    [
+        ((0.5, None, 0.4), math.nan, "psnr"),
+        ((None, 0.5, 0.4), math.nan, "psnr"),
+        ((0.5, 0.4, None), math.inf, "psnr"),
+        ((0.5, None, 0.4), math.nan, "vgg_distance"),
+        ((None, 0.4, 0.5), -math.inf, "vgg_distance"),
+    ],
+)
+def test_a_score_that_is_not_finite_neither_wins_nor_deletes_the_best(order, bad, best, tmp_path, caplog):
+    with Checkpoints(tmp_path, keep=1, best=best) as checkpoints:
+        for step, value in enumerate(order):
+            checkpoints.save(step, STATE, {}, {best: bad if value is None else value})
+    finite = [step for step, value in enumerate(order) if value is not None]
+    expected = (max if best == "psnr" else min)(finite, key=lambda step: order[step])
+    with Checkpoints(tmp_path, keep=1, best=best) as again:
+        assert again.best_step() == expected
+    assert expected in steps_in(tmp_path)
+    assert f"step {order.index(None)}: {best} is {bad}; this checkpoint cannot become the best" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_score_that_an_older_version_saved_though_it_is_not_finite_does_not_win(bad, tmp_path):
+    with Checkpoints(tmp_path, keep=2, best="psnr") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, STATE, {}, {"psnr": 20.0})
+    (tmp_path / "2" / "metrics" / "metrics").write_text(json.dumps({"psnr": bad}))
+    with Checkpoints(tmp_path, keep=1, best="psnr") as again:
+        assert again.best_step() == 1
+        for step in (3, 4):
+            again.save(step, STATE, {}, None)
+    assert steps_in(tmp_path) == [1, 4]
+
+
+def test_a_run_whose_scores_are_all_not_finite_has_no_best_step(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, {"psnr": math.nan})
+        assert checkpoints.best_step() is None
+
+
 def test_a_folder_that_is_missing_or_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"none: not found; --workdir must name a run"):
@@ -85,8 +192,26 @@ def test_damaged_scores_raise_an_error_that_names_the_folder(tmp_path):
         checkpoints.save(1, STATE, {}, {"psnr": 20.0})
     (scores,) = (path for path in (tmp_path / "1" / "metrics").iterdir() if "metrics" in path.name)
     scores.write_text("")
-    with pytest.raises(UserError, match="cannot be used for checkpoints"):
+    with pytest.raises(UserError, match=r"1/metrics/metrics: damaged; move .*/1 away$"):
         Checkpoints(tmp_path, keep=1, best="psnr").best_step()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("_METADATA", b'{"tree', "incomplete or not JSON"),
+        ("_METADATA", b"\xff", "not text"),
+        ("manifest.ocdbt", b"", "an array is missing or incomplete"),
+        ("manifest.ocdbt", None, "an array is missing or incomplete"),
+    ],
+)
+def test_the_reason_of_a_damaged_checkpoint_is_in_plain_words(file, content, reason, tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+    path = tmp_path / "1" / "state" / file
+    path.unlink() if content is None else path.write_bytes(content)
+    with Checkpoints(tmp_path, keep=1, best="psnr") as again, pytest.raises(UserError, match=rf"\({reason}\); move this"):
+        again.restore(1, STATE)
 
 
 def test_too_little_memory_is_not_reported_as_damage(tmp_path, monkeypatch):

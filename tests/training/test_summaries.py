@@ -2,9 +2,11 @@
 
 import io
 import logging
+import struct
 
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from ipmedgan_jax.training.summaries import Progress, Summaries, duration
 
@@ -73,3 +75,28 @@ def test_scalars_and_images_are_written(tmp_path):
     content = events.read_bytes()
     assert b"validation/loss" in content
     assert b"grid" in content
+
+
+def events_in(directory):
+    """Yields the events of a folder as TensorBoard reads them: file by file, each record with length and checksums."""
+    for path in sorted(directory.iterdir()):
+        content, start = path.read_bytes(), 0
+        while start < len(content):
+            (length,) = struct.unpack_from("<Q", content, start)
+            yield Event.FromString(content[start + 12 : start + 12 + length])
+            start += 16 + length
+
+
+def test_tensorboard_shows_a_step_that_a_resumed_run_repeats_once(tmp_path):
+    for first, steps in ((1, [1, 2, 3, 4]), (3, [3, 4, 5])):  # killed after step 4, with a checkpoint of step 2
+        with Summaries(tmp_path, first=first) as summaries:
+            for step in steps:
+                summaries.scalars(step, {"loss": 10.0 * first + step})
+        next(tmp_path.glob("*tfevents*")).rename(tmp_path / f"of_step_{first}")  # the names have the second of the start
+    shown = {}
+    for event in events_in(tmp_path):
+        if event.session_log.status == SessionLog.START:  # TensorBoard's rule for a restart
+            shown = {step: values for step, values in shown.items() if step < event.step}
+        for value in event.summary.value:
+            shown.setdefault(event.step, []).append(value.simple_value)
+    assert shown == {1: [11], 2: [12], 3: [33], 4: [34], 5: [35]}
