@@ -125,10 +125,9 @@ def apply_gradients(
     gradients = mean_over_devices(gradients)
     with jax.named_scope("optimiser"):
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        stepped = NetState(optax.apply_updates(state.params, updates), statistics, opt_state)
         # Without the barrier XLA:CPU stores the squares that the norm and Adam share: one more pass over memory.
-        norm = optax.tree.norm(lax.optimization_barrier(gradients))
-    return NetState(params, statistics, opt_state), norm
+        return stepped, optax.tree.norm(lax.optimization_barrier(gradients))
 
 
 # ------------------------------------------------------------------ discriminators
