@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from benchmarks import costs
-from ipmedgan_jax.networks import layers
+from ipmedgan_jax.networks import strided
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 CONVOLUTIONS = {
@@ -46,9 +46,9 @@ def test_a_loop_counts_as_often_as_it_runs_and_what_nobody_needs_not_at_all():
 
 
 def test_of_a_layer_s_two_forms_the_costlier_counts_once():
-    fine, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((4, 4, 3, 5))
-    products = 2 * 4 * 4 * (4 * 4) * 3 * 5  # as matrix products: with the padding's
-    assert costs.operations(jax.make_jaxpr(layers.downsample)(fine, kernel)) == products
+    fine, kernel = jnp.ones((1, 8, 8, 3)), jnp.ones((4, 4, 3, 16))
+    products = 2 * 4 * 4 * (4 * 4) * 3 * 16  # as matrix products: with the padding's
+    assert costs.operations(jax.make_jaxpr(strided.downsample)(fine, kernel)) == products
 
 
 def test_bytes_are_xla_s_but_for_loops_which_count_as_often_as_they_run():
