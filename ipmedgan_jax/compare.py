@@ -8,24 +8,24 @@ Writes to OUTPUT:
   table.csv, table.tex
   figure.png    context, each system's fill, image
   subjects.png  each subject's scores
+  provenance.json  version, machine and command, of this comparison and of each run
 
 All runs must be scored on the same holes of the same data. A run that is not, or whose files are missing or inconsistent, is
 named and left out. The command then compares the other runs and ends with exit code 2.
 """
 
-from pathlib import Path
-
 from absl import flags, logging
 
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 
 
 def main(arguments: list[str]) -> None:
     from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs
 
-    output = Path(flags.FLAGS.output).expanduser()
-    runs, left_out = evaluated_runs.read_all([Path(argument).expanduser() for argument in arguments])
+    output = user_path(flags.FLAGS.output)
+    runs, left_out = evaluated_runs.read_all([user_path(argument) for argument in arguments])
     for reason in left_out:
         logging.warning("left out: %s", reason)
     if not runs:

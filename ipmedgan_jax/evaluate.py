@@ -14,7 +14,6 @@ Every system is scored on the same holes. Without --system, the run in --workdir
 telea, navier_stokes, biharmonic, laplace, rbf or shift_map.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -22,6 +21,7 @@ from absl import flags
 from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     from ipmedgan_jax.experiment import build, run_folder, saved_config
     from ipmedgan_jax.systems.classical import FILLS
 
-    workdir, config, system = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS.config, flags.FLAGS.system
+    workdir, config, system = user_path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
     processes.start({"workdir": str(workdir), "system": system} | (saved_config.shared_settings(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir changes a run's own config; with --config, give --config.data.dir")
@@ -59,7 +59,7 @@ def _read_run_config() -> dict[str, Any]:
 
     if flags.FLAGS.workdir is None:
         raise UserError("--print_config needs --config, or the --workdir of a run")
-    return run_folder.read_config(Path(flags.FLAGS.workdir).expanduser())
+    return run_folder.read_config(user_path(flags.FLAGS.workdir))
 
 
 def define_flags() -> None:

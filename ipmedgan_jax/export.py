@@ -7,12 +7,11 @@ The folder holds the program (StableHLO, for CPUs and NVIDIA GPUs), the weights,
 card.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.user_paths import user_path
 
 
 def main() -> None:
@@ -20,7 +19,7 @@ def main() -> None:
     from ipmedgan_jax.evaluation import evaluated_runs
     from ipmedgan_jax.inpainting import exported, load_run
 
-    workdir, output = (Path(given).expanduser() for given in (flags.FLAGS.workdir, flags.FLAGS.output))
+    workdir, output = (user_path(given) for given in (flags.FLAGS.workdir, flags.FLAGS.output))
     generator, program, weights = load_run.load_program(workdir, flags.FLAGS.checkpoint)
     evaluated = (workdir / "evaluation" / "metrics.json").exists()
     scores = evaluated_runs.read(workdir).report if evaluated else None

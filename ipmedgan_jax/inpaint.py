@@ -20,7 +20,6 @@ Not for diagnosis.
 """
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -28,6 +27,7 @@ from absl import flags
 from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 
 if TYPE_CHECKING:
     from ipmedgan_jax.inpainting.scan import MaskChoice
@@ -58,8 +58,8 @@ def fill() -> None:
     cohort = Cohort(
         image=given.image,
         mask=given.mask,
-        output=Path(given.output).expanduser(),
-        mask_output=Path(given.mask_output).expanduser() if given.mask_output else None,
+        output=user_path(given.output),
+        mask_output=user_path(given.mask_output) if given.mask_output else None,
         save_masks=given.save_masks,
         overwrite=given.overwrite,
     )

@@ -12,12 +12,12 @@ WORKDIR/evaluation.
 """
 
 import signal
-from pathlib import Path
 
 from absl import flags, logging
 
 from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import Stopped, run_command
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     from ipmedgan_jax.experiment import build, saved_config
     from ipmedgan_jax.training import dry_run, loop
 
-    workdir = Path(flags.FLAGS.workdir or default_workdir()).expanduser()
+    workdir = user_path(flags.FLAGS.workdir or default_workdir())
     if flags.FLAGS.dry_run:
         for line in dry_run.estimate(build.build_experiment(flags.FLAGS.config), workdir):
             print(line, flush=True)

@@ -15,12 +15,11 @@ Subjects, identified by the BIDS entity sub-..., are split into train, validatio
 split.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from ipmedgan_jax.core import ranks
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
 
@@ -32,7 +31,7 @@ def main() -> None:
 
     paths = list_input_files(flags.FLAGS.input)
     settings = preparation_settings(flags.FLAGS.config)
-    output = Path(flags.FLAGS.output).expanduser()
+    output = user_path(flags.FLAGS.output)
     missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard())
     if missing:
         print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")

@@ -12,14 +12,14 @@ name.
 from absl import flags
 
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.user_paths import user_path
 
 
 def main() -> None:
-    from pathlib import Path
 
     from ipmedgan_jax.pretrained import vgg19_weights  # imported late, so that --help does not wait for JAX
 
-    output = Path(flags.FLAGS.output).expanduser()
+    output = user_path(flags.FLAGS.output)
     weights = vgg19_weights.convert(flags.FLAGS.source, output)
     print(f"{output}: VGG-19 to conv5_1, {weights.preprocessing} preprocessing, from {weights.source}")
 

@@ -1,6 +1,7 @@
 """Start and end of every command: parsing of absl flags, one-line errors, exit codes."""
 
 import contextlib
+import io
 import logging as python_logging
 import os
 import signal
@@ -51,6 +52,7 @@ def run_command(
       arguments: for a command with positional arguments, their name in messages, with its verb. `main` gets them as a list
         that is not empty. Without it, a positional argument is a UserError.
     """
+    _print_any_name()
     _log_plainly()
     known = set(flags.FLAGS)
     define_flags()
@@ -75,6 +77,13 @@ def run_command(
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _print_any_name() -> None:
+    """Lets both streams print file names that their encoding lacks, a byte that is not UTF-8 as `\\udce9`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print(text: str) -> None:
@@ -121,7 +130,7 @@ def _fail(error: UserError) -> NoReturn:
     print(f"error: {as_typed(str(error))}", file=sys.stderr)
     if error.exit_code != TRY_AGAIN and FAILED_FILE in os.environ:
         with contextlib.suppress(OSError):
-            Path(os.environ[FAILED_FILE]).write_text(f"{error}\n")
+            Path(os.environ[FAILED_FILE]).write_text(f"{error}\n", errors="backslashreplace")
     sys.exit(error.exit_code)
 
 

@@ -64,6 +64,6 @@ def create_json(path: Path, content: Any) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text as UTF-8 atomically."""
+    """Writes text as UTF-8 atomically; bytes of file names that are not UTF-8 are written as `\\udce9`."""
     with atomic_file(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -4,7 +4,6 @@
 """
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
@@ -16,7 +15,9 @@ from tqdm import tqdm
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data import prepared_folder, records
 from ipmedgan_jax.data.prepared_folder import Source
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
@@ -123,7 +124,7 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
     return records.PreparedVolume(
         subject=source.subject,
         split=source.split,
-        source=str(source.path),
+        source=without_homes(str(source.path)),
         sha256=digest,
         orientation=volume.orientation,
         source_spacing_mm=volume.spacing_mm,
@@ -162,8 +163,7 @@ def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float],
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_of_path(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -17,6 +17,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.data import records
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -40,8 +41,10 @@ class Source:
 def open_folder(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
     """Makes the folders and writes the settings there before any record, so that later processes can compare theirs.
 
-    UserError if the folder holds another preparation, or if another shard was given other files.
+    UserError if the folder holds another preparation, if another shard was given other files, or if its name is not UTF-8.
     """
+    if not is_utf8(directory):
+        raise UserError(f"{directory}: its name is not UTF-8, as the records' library needs; choose another --output")
     directory.mkdir(parents=True, exist_ok=True)
     _record_settings(settings, sources, directory, shard)
     for split in records.SPLITS:
@@ -132,7 +135,7 @@ def finish(
     volumes: Mapping[str, records.PreparedVolume],
     directory: Path,
 ) -> None:
-    """Writes `dataset.json` for `volumes`, by volume id; two processes that do so at once write the same content."""
+    """Writes `dataset.json` for `volumes`, by volume id; two processes that do so at once write the same volumes."""
     dataset = records.Dataset(
         directory=directory,
         modality=settings.modality,

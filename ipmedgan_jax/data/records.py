@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.user_paths import is_utf8
+from ipmedgan_jax.imaging.contrasts import contrasts_of
 
 SPLITS = ("train", "validation", "test")
 FORMAT_VERSION = 1
@@ -181,6 +183,7 @@ class Dataset:
             "subjects": len(self.subjects["train"]),
             "volumes": len(volumes),
             "slices": self.slices["train"],
+            "contrasts": contrasts_of(Path(volume.source) for volume in volumes),
             "lowest_spacing_mm": np.min([volume.source_spacing_mm for volume in volumes], axis=0).tolist(),
             "highest_spacing_mm": np.max([volume.source_spacing_mm for volume in volumes], axis=0).tolist(),
             "preparation": self.settings,
@@ -199,6 +202,7 @@ def save_dataset(dataset: Dataset) -> None:
     content = {
         "format_version": FORMAT_VERSION,
         "package_version": dataset.package_version,
+        provenance.KEY: provenance.provenance(),
         "modality": dataset.modality,
         "image_size": dataset.image_size,
         "subjects": dataset.subjects,
@@ -212,6 +216,8 @@ def save_dataset(dataset: Dataset) -> None:
 def load_dataset(directory: Path | str) -> Dataset:
     """Reads `dataset.json`. UserError if it is missing, damaged or has another format."""
     path = Path(directory) / DATASET_FILE
+    if not is_utf8(path):
+        raise UserError(f"{directory}: its name is not UTF-8, as the records' library needs; rename the folder")
     if not path.is_file():
         raise UserError(f"{path}: not found; data.dir must name a folder that python -m ipmedgan_jax.prepare finished")
     try:

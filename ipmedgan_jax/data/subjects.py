@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.data import records
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -17,7 +18,7 @@ _BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
 def subject_of(path: Path, subject_regex: str = "") -> str:
     """The subject of a file: the BIDS entity `sub-...` nearest the end of its path, or the first group of `subject_regex`.
 
-    UserError if the path or the pattern gives no subject.
+    Bytes that are not UTF-8 become `%` and two hex digits. UserError if the path or the pattern gives no subject.
     """
     if not subject_regex:
         for part in reversed(path.parts):
@@ -32,7 +33,7 @@ def subject_of(path: Path, subject_regex: str = "") -> str:
         raise UserError(f"data.subject_regex {subject_regex!r} has no group; put ( ) around the subject's name")
     if not (match := pattern.search(path.as_posix())) or not match.group(1):
         raise UserError(f"{path}: data.subject_regex {subject_regex!r} finds no subject in this path")
-    return match.group(1)
+    return as_utf8(match.group(1))
 
 
 def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> dict[str, str]:
@@ -81,7 +82,7 @@ def volume_names(paths: Sequence[Path]) -> list[str]:
     """
     stems = [path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name)) for path in paths]
     for depth in range(1, max((len(stem.parts) for stem in stems), default=0) + 1):
-        names = ["_".join(part.strip("/") for part in stem.parts[-depth:]) for stem in stems]
+        names = [as_utf8("_".join(part.strip("/") for part in stem.parts[-depth:])) for stem in stems]
         if len(set(names)) == len(names):
             return names
     repeated = Counter(stems).most_common(1)[0][0]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
 from ipmedgan_jax.evaluation.comparison_tables import difference_table, group_table, hole_table, image_table, paper_table
@@ -16,7 +16,7 @@ from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 
 def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: int, caption: str) -> None:
-    """Writes table.md, table.csv, table.tex, figure.png and subjects.png into the folder `output`.
+    """Writes table.md, table.csv, table.tex, figure.png, subjects.png and provenance.json into the folder `output`.
 
     Args:
       runs: the runs, in the order of the rows.
@@ -32,11 +32,21 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: in
     if printed := paper_table(runs):
         tables.append(printed)
     sections = [f"## {table.title}\n\n{table.note}\n\n{table.markdown()}" for table in tables]
-    files.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections]))
-    files.write_text(output / "table.tex", "\n".join(table.latex() for table in tables))
+    made = provenance.provenance()
+    line = provenance.one_line(made)
+    files.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections, f"`{line}`\n"]))
+    files.write_text(output / "table.tex", "\n".join([f"% {line}", *(table.latex() for table in tables)]))
     files.write_text(output / "table.csv", reports.csv_text(_csv_rows(runs)))
     figure(runs, output / "figure.png", cases=cases)
     scatter(runs, output / "subjects.png")
+    files.write_json(output / "provenance.json", made | {"runs": [_origin(run) for run in runs]})
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """Returns what a run's scores were made from; null for what an earlier version did not record."""
+    report = run.report
+    about = {"label": run.label, "step": report.get("step"), "data": report["data"]["fingerprint"]}
+    return about | {key: report.get(key) for key in ("weights_sha256", provenance.KEY)}
 
 
 def _header(runs: Sequence[Run], caption: str) -> str:

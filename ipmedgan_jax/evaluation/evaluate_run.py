@@ -11,6 +11,7 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
+from ipmedgan_jax.core import provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
@@ -48,7 +49,8 @@ def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
         "images_seen": step * experiment.training.batch_size,
         "parameters": run_folder.parameter_count(params),
     }
-    return evaluate(task, predict, experiment, workdir, **about)
+    weights = provenance.digest_of_arrays(jax.tree.leaves((params, statistics)))
+    return evaluate(task, predict, experiment, workdir, weights_sha256=weights, **about)
 
 
 def evaluate_classical(experiment: Experiment, system: str, workdir: Path) -> dict[str, Any]:
@@ -62,11 +64,19 @@ def evaluate_classical(experiment: Experiment, system: str, workdir: Path) -> di
     return evaluate(task, scoring.classical_inpaint(FILLS[system]), experiment, workdir, step=None)
 
 
-def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, workdir: Path, **about: Any) -> dict[str, Any]:
+def evaluate(
+    task: Task,
+    predict: Callable[..., Any],
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    weights_sha256: str | None = None,
+    **about: Any,
+) -> dict[str, Any]:
     """Evaluates `predict` on all slices of the split, writes `WORKDIR/evaluation`, and returns the content of metrics.json.
 
-    The entries `about` go into the report. The slices of examples.png are spread evenly over the split, whatever their
-    scores.
+    The entries `about`, the digest of the network's weights and the provenance go into the report. The slices of
+    examples.png are spread evenly over the split, whatever their scores.
     """
     directory, split = workdir / "evaluation", experiment.evaluation.split
     # First of all: a folder that cannot be written must not cost a whole evaluation.
@@ -79,7 +89,8 @@ def evaluate(task: Task, predict: Callable[..., Any], experiment: Experiment, wo
         return list(tqdm(results, total=task.count(split) // jax.process_count(), unit="slice", disable=None))
 
     results = processes.gather_lists(processes.run_on_all(evaluate_share))
-    report = task.report(results, **about)
+    report = task.report(results, **about) | {"weights_sha256": weights_sha256}
+    report[provenance.KEY] = provenance.provenance(jax.devices())
 
     def write() -> None:
         task.write(directory, report, results)

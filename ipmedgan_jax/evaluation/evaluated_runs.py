@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
 
 TITLES = {
@@ -144,7 +145,7 @@ def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
     """Adds the folder's name to the label of each run whose system occurs more than once."""
     labels = [run.label for run in runs]
     return [
-        Run(run.folder, f"{run.label} ({run.folder.name})", run.report, run.scores, run.fills)
+        Run(run.folder, f"{run.label} ({as_utf8(run.folder.name)})", run.report, run.scores, run.fills)
         if labels.count(run.label) > 1
         else run
         for run in runs

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.experiment.checks import check_config
@@ -82,7 +83,7 @@ class Experiment:
         """Returns `data` of metrics.json: the slices that were scored, and the VGG-19 weights of the VGG distance."""
         split = self.evaluation.split
         return {
-            "directory": str(self.dataset.directory),
+            "directory": without_homes(str(self.dataset.directory)),
             "modality": self.dataset.modality,
             "image_size": self.dataset.image_size,
             "fingerprint": self.dataset.fingerprint,
@@ -133,7 +134,10 @@ def build_experiment(config: ConfigDict) -> Experiment:
 
 @dataclass(frozen=True)
 class Inference:
-    """The parts of a run's config that filling scans needs; neither data nor VGG-19 weights."""
+    """The parts of a run's config that filling scans needs; neither data nor VGG-19 weights.
+
+    `batch_size` is that of the training, and `phantom` tells whether the training data were the built-in phantom.
+    """
 
     name: str
     system: System
@@ -144,6 +148,8 @@ class Inference:
     hole_size: int
     trained_on_any_shape: bool
     is_finder: bool
+    batch_size: int
+    phantom: bool
 
 
 def build_inference(config: ConfigDict) -> Inference:
@@ -159,6 +165,8 @@ def build_inference(config: ConfigDict) -> Inference:
         hole_size=config.holes.size,
         trained_on_any_shape=hole_settings(config).shapes is not None,
         is_finder=config.system in FINDERS,
+        batch_size=config.train.batch_size,
+        phantom=not config.data.dir,
     )
 
 

@@ -22,6 +22,7 @@ from ipmedgan_jax import configs
 from ipmedgan_jax.core.command import ShowFlag
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment.saved_config import flattened
 
 FOLDER = Path(configs.__file__).parent
@@ -80,7 +81,7 @@ def find(name: str) -> Path:
 
     The path `configs/NAME.py` names the shipped config if there is no such file. Raises UserError if there is neither.
     """
-    known, path = shipped(), Path(name).expanduser()
+    known, path = shipped(), user_path(name)
     if name in known:
         return known[name]
     if path.is_file():

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from absl import logging
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 import ipmedgan_jax
 from ipmedgan_jax.core import cache
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.experiment.settings import preparation_settings
@@ -27,7 +27,7 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
     """
     if not config.data.dir:
         return _phantom_dataset(config)
-    dataset = records.load_dataset(Path(config.data.dir).expanduser())
+    dataset = records.load_dataset(user_path(config.data.dir))
     for key, found in (("modality", dataset.modality), ("data.image_size", dataset.image_size)):
         expected = config.modality if key == "modality" else config.data.image_size
         if expected != found:

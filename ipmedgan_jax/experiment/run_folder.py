@@ -12,8 +12,9 @@ from typing import IO, Any
 import jax
 from absl import logging
 
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
@@ -52,6 +53,8 @@ def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextl
 
     The token tells the other processes that they see the same folder.
     """
+    if not is_utf8(workdir):
+        raise UserError(f"{workdir}: its name is not UTF-8, as the checkpoints' library needs; choose another --workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((workdir / "lock").open("a+"))
@@ -61,10 +64,20 @@ def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextl
         lock.flush()
         if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
-        files.write_json(workdir / CONFIG_FILE, experiment.config)
+        history = _add_to_history(workdir)
+        files.write_json(workdir / CONFIG_FILE, experiment.config | {provenance.KEY: history})
         files.write_json(workdir / DATA_FILE, experiment.dataset.training_data())
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
+
+
+def _add_to_history(workdir: Path) -> list[dict[str, Any]]:
+    """Returns the provenance of the run's starts so far and of this one; a start like the one before is left out."""
+    earlier, now = [], provenance.provenance(jax.devices())
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+        earlier = json.loads((workdir / CONFIG_FILE).read_text()).get(provenance.KEY, [])
+    same = bool(earlier) and {**earlier[-1], "date": ""} == {**now, "date": ""}
+    return earlier if same else [*earlier, now]
 
 
 def _check_shared(workdir: Path, token: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipmedgan_jax.core import provenance
+from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.systems.building_blocks import LossSettings
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
@@ -27,9 +29,23 @@ DATASET = "dataset"
 """Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
 
+PATH_KEYS = ("data.dir", "holes.lesions", "vgg19.weights")
+"""Keys that hold paths; `config.json` has `~` there for a home folder."""
+
+
 def as_json(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as nested dicts and lists, as `config.json` holds it."""
-    return json.loads(json.dumps(config.to_dict()))
+    return without_home_paths(json.loads(json.dumps(config.to_dict())))
+
+
+def without_home_paths(saved: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config with `~` for home folders; commands replace it again."""
+    changed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    for key in PATH_KEYS:
+        group, _, name = key.partition(".")
+        if isinstance(text := changed.get(group, {}).get(name), str):
+            changed[group][name] = without_homes(text, expandable=True)
+    return changed
 
 
 _FIRST_LOSS_KEYS = {
@@ -55,8 +71,8 @@ ADDED_KEYS = {
 
 
 def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content of a `config.json` of any age, completed with the keys that were added after it was written."""
-    completed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    """Returns the config in a `config.json` of any age, completed with the keys that were added after it was written."""
+    completed = without_home_paths({key: value for key, value in saved.items() if key != provenance.KEY})
     for key, value in ADDED_KEYS.items():
         group, _, name = key.partition(".")
         completed.setdefault(group, {}).setdefault(name, value)

@@ -55,6 +55,12 @@ class DicomSeries:
         return True
 
     @property
+    def modality(self) -> str:
+        """The modality in the words of the settings, `ct` or `mri`; another one in DICOM's, in lower case."""
+        told = str(self.datasets[0].get("Modality") or "")
+        return {"MR": "mri"}.get(told, told.lower())
+
+    @property
     def affine(self) -> np.ndarray:
         """Maps voxel indices to millimetres; right, anterior and superior are positive, as in NIfTI."""
         first, last = self.datasets[0], self.datasets[-1]

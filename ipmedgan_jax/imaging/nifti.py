@@ -66,6 +66,11 @@ class NiftiFile:
         """Whether the header gives the position of the voxels, by a qform or an sform."""
         return bool(self.header["qform_code"] > 0 or self.header["sform_code"] > 0)
 
+    @property
+    def modality(self) -> str:
+        """Empty: a NIfTI header does not say how a scan was made."""
+        return ""
+
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
         """Writes the file atomically with new values at some voxels. UserError if a value is not finite.
 

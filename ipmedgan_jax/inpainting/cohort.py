@@ -1,6 +1,6 @@
 """Filling all scans of one call of `inpaint`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.model import Generator
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from ipmedgan_jax.inpainting.scan import Filling, inpaint_file, requested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,12 @@ def fill_cohort(
     load: Callable[[], Generator],
     load_finder: Callable[[Generator], LoadedFinder] | None = None,
 ) -> None:
-    """Fills this shard's images; if there are several, images whose outputs exist are skipped unless `overwrite` is set.
+    """Fills this shard's images; in an output folder, finished ones are skipped unless `overwrite` is set.
 
-    Networks are loaded only if there is an image to fill. `load_finder` is given if the masks are found in the images.
+    `load_finder` is given if the masks are found in the images.
+
+    UserError, before any work, if an output that exists was made from other inputs, by other weights or with other settings:
+    one folder must not hold the fills of two settings.
 
     UserError if an image of this shard cannot be filled; all others are filled first. An image without a mask is reported
     by the first shard.
@@ -58,22 +62,45 @@ def fill_cohort(
         )
     problems = problems if shard.index == 0 else []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
-    if several and not cohort.overwrite:
-        for job in jobs:
-            if job.done:
-                logging.info("%s: exists, skipped", job.output)
-        jobs = [job for job in jobs if not job.done]
-    for job in jobs:
+    done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
+    to_fill = [job for job in jobs if job not in done]
+    for job in to_fill:
         check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0)
     if jobs:
         generator = load()
         if load_finder is not None:
             filling = replace(filling, mask=replace(filling.mask, finder=load_finder(generator)))
-        problems += _fill_all(generator, jobs, filling, several=several)
+        problems += _check_done(generator, done, filling)
+        problems += _fill_all(generator, to_fill, filling, several=several)
     for problem in problems:
         logging.error("%s", problem)
     if problems:
         raise UserError(f"{len(problems)} image(s) were not filled; see the errors above")
+
+
+def _check_done(generator: Generator, jobs: Sequence[Job], filling: Filling) -> list[str]:
+    """Compares finished outputs with what is asked; returns an error for each whose input cannot be read any more.
+
+    UserError if some were made otherwise.
+    """
+    problems, made_otherwise = [], []
+    for job in jobs:
+        try:
+            lines = sidecar.differences(sidecar.read(job.sidecar), requested(generator, job, filling))
+        except UserError as error:
+            problems.append(f"{error}; its output {job.output} exists")
+            continue
+        if lines:
+            made_otherwise.append(job)
+            logging.error("%s: made otherwise: %s", job.output, "; ".join(lines))
+        else:
+            logging.info("%s: exists, skipped", job.output)
+    if made_otherwise:
+        raise UserError(
+            f"{len(made_otherwise)} of {len(jobs)} outputs that exist were made otherwise than is asked now, see the errors "
+            "above; give --overwrite to fill them anew, or another --output"
+        )
+    return problems
 
 
 def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:

@@ -5,7 +5,6 @@
 the names `0`, `1`, ...; `model.json` holds the rest.
 """
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import ipmedgan_jax
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.provenance import digest_of_arrays, digest_of_path
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting.model import Generator, Trained
 
@@ -69,11 +69,12 @@ def write(
                 "format_version": FORMAT_VERSION,
                 "ipmedgan_jax": ipmedgan_jax.__version__,
                 "jax": jax.__version__,
+                provenance.KEY: provenance.provenance(jax.devices()),
                 "system": generator.name,
                 "step": generator.step,
                 "trained": asdict(trained),
                 "training_data": generator.training_data,
-                "sha256": {name: _digest(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
+                "sha256": {name: digest_of_path(unfinished / name) for name in (PROGRAM_FILE, WEIGHTS_FILE)},
             }
             files.write_json(unfinished / MODEL_FILE, description)
     except OSError as error:
@@ -91,7 +92,7 @@ def read(folder: Path) -> Generator:
         if description["format_version"] == 1:
             description = _renamed(description | {"trained": _renamed(description["trained"])})
         for name in (PROGRAM_FILE, WEIGHTS_FILE):
-            if _digest(folder / name) != description["sha256"][name]:
+            if digest_of_path(folder / name) != description["sha256"][name]:
                 raise UserError(f"{folder / name}: damaged; export the model again")
         exported = jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes()))
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
@@ -114,17 +115,12 @@ def read(folder: Path) -> Generator:
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
         return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"]))
 
-    return Generator(name, step, str(folder), trained, training_data, inpaint)
+    return Generator(name, step, str(folder), trained, training_data, inpaint, digest_of_arrays(weights))
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
     """Gives the fields of format 1 their present names."""
     return {_KEYS_OF_FORMAT_1.get(name, name): value for name, value in fields.items()}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def card(generator: Generator, scores: dict[str, Any] | None) -> str:
@@ -148,7 +144,7 @@ def card(generator: Generator, scores: dict[str, Any] | None) -> str:
         "## Trained on",
         "",
     ]
-    if data:
+    if "slices" in data:
         spacing = [" x ".join(f"{value:.3g}" for value in data[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
         lines.append(
             f"{data['slices']} slices of {data['volumes']} scans of {data['subjects']} subjects; voxels of {spacing[0]} to "

@@ -24,6 +24,7 @@ class LoadedFinder:
       preparation: the settings of its training data.
       batch_size: slices per call of `find`.
       find: returns the likelihood of damage of each pixel.
+      weights_sha256: digest of the weights.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LoadedFinder:
     preparation: PreparationSettings
     batch_size: int
     find: Find
+    weights_sha256: str = ""
 
 
 def find_in_volume(

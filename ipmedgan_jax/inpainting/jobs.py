@@ -4,17 +4,22 @@ import functools
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import dicom, nifti
-from ipmedgan_jax.imaging.input_files import list_input_files, names_several
+from ipmedgan_jax.imaging.input_files import list_input_files, list_named_folders, names_several
 from ipmedgan_jax.inpainting import mask_names
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
 """BIDS entities that may differ between a mask and its image, or be missing from either."""
+
+_SUBJECT_FOLDER = re.compile(r"sub-[a-zA-Z0-9]+")
+"""Matches the name of a subject's folder in BIDS."""
 
 
 UNFINISHED = "unfinished"
@@ -63,7 +68,8 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether all files are written."""
-        return self.output.exists() and self.sidecar.exists() and not self.begun
+        kept = self.mask_output is None or self.mask_output.exists()
+        return kept and self.output.exists() and self.sidecar.exists() and not self.begun
 
 
 def stem(path: Path) -> str:
@@ -82,7 +88,7 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
       mask: a file, a folder, a pattern, a list or a template; None if masks are found in the images.
       output: a file or, for several images or a DICOM series, a folder.
     """
-    path = Path(image).expanduser()
+    path = user_path(image)
     series = dicom.is_series(path)
     if series or not names_several(image):
         expected = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
@@ -95,10 +101,9 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
     pairs, refused = _pair_with_masks(images, mask)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    shared = Path(os.path.commonpath([path.parent for path in images]))
-    found = [Job(path, own_mask, output / _output_name(path.relative_to(shared))) for path, own_mask in pairs]
-    if len({job.sidecar for job in found}) < len(found):
-        raise UserError(f"--image={image}: several of these images would be written under one name")
+    named = list_named_folders(image)
+    found = [Job(path, own_mask, output / _output_name(_place_in_tree(path, named))) for path, own_mask in pairs]
+    _check_outputs_differ(found)
     return found, refused
 
 
@@ -111,7 +116,7 @@ def _mask_of_one(image: Path, mask: str) -> Path:
             f"--mask={mask}: a folder, a pattern or a list, but --image names one scan; name its mask, or give --image as a "
             "folder, a pattern or a list too"
         )
-    return Path(mask).expanduser()
+    return user_path(mask)
 
 
 def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[Path, Path | None]], list[str]]:
@@ -135,6 +140,32 @@ def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[P
     masks = {own_mask.resolve() for _, own_mask in pairs if own_mask} if mask_names.is_template(mask) else set()
     pairs = [pair for pair in pairs if pair[0].resolve() not in masks]
     return pairs, [message for image, message in refused.items() if image.resolve() not in masks]
+
+
+def _place_in_tree(image: Path, named: Sequence[Path]) -> Path:
+    """Returns an image's path below the output folder; it depends on this image and the flag, not on the other images.
+
+    The path begins with the folder `sub-...` nearest to the file. Without one, it is relative to the folder that the flag
+    names: a folder, the folders of a pattern before its first wildcard, or the folder of a single file. If several of these
+    hold the image, the innermost counts.
+    """
+    for folder in image.parents:
+        if _SUBJECT_FOLDER.fullmatch(folder.name):
+            return image.relative_to(folder.parent)
+    holding = [folder for folder in named if image.is_relative_to(folder)]
+    return image.relative_to(max(holding, key=lambda folder: len(folder.parts)))
+
+
+def _check_outputs_differ(jobs: Sequence[Job]) -> None:
+    """UserError if two jobs would write the same file."""
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.sidecar, job)
+        if other is not job:
+            raise UserError(
+                f"{other.image} and {job.image} would both be written to {job.output} or beside it; "
+                "fill them in two calls, with another --output each"
+            )
 
 
 def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:

@@ -1,8 +1,7 @@
 """Loading the generator and the finder that a command's flags name."""
 
-from pathlib import Path
-
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.model import Generator
 
@@ -22,17 +21,17 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     if model is not None:
         from ipmedgan_jax.inpainting import exported
 
-        return exported.read(Path(model).expanduser())
+        return exported.read(user_path(model))
     from ipmedgan_jax.inpainting import load_run
 
-    return load_run.load(Path(str(workdir)).expanduser(), checkpoint)
+    return load_run.load(user_path(str(workdir)), checkpoint)
 
 
 def load_finder(workdir: str, generator: Generator) -> LoadedFinder:
     """Loads a run's finder; UserError if it was trained on another modality than the generator."""
     from ipmedgan_jax.inpainting import load_run
 
-    finder = load_run.load_finder(Path(workdir).expanduser(), "best")
+    finder = load_run.load_finder(user_path(workdir), "best")
     modalities = finder.preparation.modality, generator.trained.preparation.modality
     if len(set(modalities)) > 1:
         raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, the generator on {modalities[1]}")

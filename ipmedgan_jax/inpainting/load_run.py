@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.provenance import digest_of_arrays
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Inference
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -35,7 +36,8 @@ def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
     step, params, statistics = _restore(inference, workdir, checkpoint)
     preparation = _preparation(inference, run_folder.read_training_data(workdir))
     find = LearnedFind(inference.system).bind(params, statistics)
-    return LoadedFinder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find)
+    digest = digest_of_arrays(jax.tree.leaves((params, statistics)))
+    return LoadedFinder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find, digest)
 
 
 def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:
@@ -57,8 +59,9 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
         step=step,
         source=str(workdir),
         trained=Trained(preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE),
-        training_data=training_data,
+        training_data=training_data | {"phantom": inference.phantom, "slices_seen": step * inference.batch_size},
         inpaint=fill.bind(params, statistics),
+        weights_sha256=digest_of_arrays(weights),
     )
     return generator, program, weights
 

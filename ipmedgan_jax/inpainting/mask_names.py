@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import nifti
 
 _FIELD = re.compile(r"\{(\w*)\}")
@@ -18,7 +19,7 @@ _NUMBERED = re.compile(r"([A-Za-z]*)([0-9]{2,})")
 
 def is_template(mask: str) -> bool:
     """Whether the text of --mask has a field in braces, and is not the name of a file or folder."""
-    return bool(_FIELD.search(mask)) and not Path(mask).expanduser().exists()
+    return bool(_FIELD.search(mask)) and not user_path(mask).exists()
 
 
 def mask_by_template(template: str, image: Path) -> Path:
@@ -37,7 +38,7 @@ def mask_by_template(template: str, image: Path) -> Path:
     for name in _FIELD.findall(template):
         if name not in fields:
             raise UserError(f"--mask={template}: has no field {{{name}}}; the fields are {{{'}, {'.join(fields)}}}")
-    text = str(Path(template).expanduser())
+    text = str(user_path(template))
     pattern = _FIELD.sub(lambda match: glob.escape(fields[match.group(1)]), text)
     found = sorted(path for path in map(Path, glob.glob(pattern)) if path.resolve() != image.resolve())  # noqa: PTH207
     if len(found) != 1:

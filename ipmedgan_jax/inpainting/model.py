@@ -36,8 +36,10 @@ class Generator:
       step: the checkpoint's step.
       source: the folder that it was loaded from.
       trained: what it was trained for.
-      training_data: the description of the training scans in a run's `data.json`; empty if it is not known.
+      training_data: the description of the training scans in a run's `data.json`, and `slices_seen`, the number of slices
+        that training saw, repetitions included; entries that an earlier version did not write are missing.
       inpaint: returns inpainted images.
+      weights_sha256: digest of the weights; a run and its exported model have the same.
     """
 
     name: str
@@ -46,3 +48,4 @@ class Generator:
     trained: Trained
     training_data: dict[str, Any]
     inpaint: Inpaint
+    weights_sha256: str = ""

@@ -4,23 +4,26 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 import ipmedgan_jax
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import checks, find_damage, mask_names
+from ipmedgan_jax.inpainting import checks, find_damage, mask_names, sidecar
 from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator
+from ipmedgan_jax.inpainting.training_checks import describe_training, training_warnings
 
 EMPTY_MASK = ("error", "copy", "skip")
 """What is done with a scan whose mask is empty: an error, an unchanged copy as output, or no output."""
@@ -84,6 +87,7 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
     masked = MaskedVolume(trained, volume, mask, filling.planes)
     try:
         warnings += checks.plausibility_warnings(masked, generator.training_data)
+        warnings += training_warnings(generator, scan)
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
     _warn(job, filling, warnings)
@@ -160,30 +164,51 @@ def _write(
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
 
 
-def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
-    """Returns the content of the JSON file."""
-    voxels = int(np.count_nonzero(mask))
+def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
+    """Returns the first entries of the sidecar: all that determines the output. UserError if an input cannot be read.
+
+    Outputs with equal entries need not be made again; see `sidecar.differences`.
+    """
+    try:
+        image, mask = sidecar.digest(job.image), sidecar.digest(job.mask)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+    choice = filling.mask
     return {
         "Description": "voxels of a mask filled by a neural network; not for diagnosis",
         "system": generator.name,
         "step": generator.step,
-        "run": generator.source,
-        "image": str(job.image.resolve()),
-        "mask": str(job.mask.resolve()) if job.mask else _describe_choice(filling.mask),
-        "mask_labels": list(filling.mask.labels),
-        "match_mask": filling.mask.match,
-        "dilated_mm": filling.mask.dilate_mm,
-        "mask_voxels": voxels,
-        "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
+        "run": without_homes(generator.source),
+        "weights_sha256": generator.weights_sha256,
+        "image": sidecar.portable(job.image),
+        "image_sha256": image,
+        "mask": sidecar.portable(job.mask) if job.mask else _describe_choice(choice),
+        "mask_sha256": mask,
+        "mask_labels": list(choice.labels),
+        "match_mask": choice.match,
+        "mask_above_hu": choice.above_hu,
+        "finder_sha256": choice.finder.weights_sha256 if choice.finder else None,
+        "dilated_mm": choice.dilate_mm,
         "planes": list(filling.planes),
         "samples": filling.samples,
         "ipmedgan_jax": ipmedgan_jax.__version__,
     }
 
 
+def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
+    """Returns the content of the JSON file, but for slices and warnings."""
+    voxels = int(np.count_nonzero(mask))
+    return requested(generator, job, filling) | {
+        "mask_voxels": voxels,
+        "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
+        "training": describe_training(generator),
+        provenance.KEY: provenance.provenance(jax.devices()),
+    }
+
+
 def _describe_choice(choice: MaskChoice) -> str:
     if choice.finder is not None:
-        return f"found by {choice.finder.name}, step {choice.finder.step}, of {choice.finder.source}"
+        return f"found by {choice.finder.name}, step {choice.finder.step}, of {without_homes(choice.finder.source)}"
     return f"above {choice.above_hu:g} HU"
 
 

@@ -21,6 +21,7 @@ from absl import logging
 
 from ipmedgan_jax.core import cache
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.networks.vgg19 import VGG19, kernel_shapes
 from ipmedgan_jax.pretrained.weight_files import Vgg19Weights, load_vgg19, read_weights, save_vgg19
 
@@ -65,7 +66,7 @@ def resolve(weights: str) -> Vgg19Weights:
     if weights == "random":
         return _random()
     if weights not in PUBLISHED:
-        return read_weights(Path(weights).expanduser())
+        return read_weights(user_path(weights))
     cached = cache.folder() / f"vgg19-{weights}.npz"
     if not cached.exists():
         logging.info("fetching the VGG-19 weights %s, once, to %s", weights, cached)
@@ -85,7 +86,7 @@ def convert(source: str, output: Path | None = None) -> Vgg19Weights:
         with tempfile.TemporaryDirectory() as folder:
             weights = read_weights(_fetch(source, Path(folder)))
     else:
-        weights = read_weights(Path(source).expanduser())
+        weights = read_weights(user_path(source))
     if output is not None:
         save_vgg19(output, weights)
     return weights

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core import provenance, runtime
 from ipmedgan_jax.core.errors import TRY_AGAIN
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
@@ -72,6 +72,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         is_first = jax.process_index() == 0
         summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
         stack.enter_context(summaries)
+        summaries.text(done, provenance.KEY, provenance.one_line(provenance.provenance(jax.devices())))
         progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
         # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.
         signals = stack.enter_context(stop_signals())

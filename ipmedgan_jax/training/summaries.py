@@ -38,6 +38,11 @@ class Summaries:
             self._writer.add_scalar(prefix + name, value, step)
         self._writer.flush()
 
+    def text(self, step: int, name: str, text: str) -> None:
+        """Writes a text."""
+        self._writer.add_text(name, text, step)
+        self._writer.flush()
+
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes `image`, uint8 `[H, W, 3]` or `[H, W]`."""
         self._writer.add_image(name, image, step, dataformats="HWC" if image.ndim == 3 else "HW")

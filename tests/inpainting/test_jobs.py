@@ -64,3 +64,50 @@ def test_two_masks_of_one_image_are_named_and_one_called_a_mask_comes_first():
     assert jobs._find_mask(image, [other, lesion]) == lesion
     with pytest.raises(UserError, match=r"several masks fit \(sub-1_label-lesion_mask.nii.gz, sub-1_label-head_mask.nii.gz"):
         jobs._find_mask(image, [other, lesion, head])
+
+
+TREE = [
+    *("bids/sub-01/anat/sub-01_FLAIR.nii.gz", "bids/sub-02/ses-1/anat/sub-02_ses-1_FLAIR.nii.gz"),
+    *("plain/P1/a.nii.gz", "plain/P2/b.nii.gz"),
+]
+
+
+@pytest.mark.parametrize(
+    ("image", "outputs"),
+    [
+        ("bids/sub-01", ["sub-01/anat"]),
+        ("bids/sub-01/anat", ["sub-01/anat"]),
+        ("bids/sub-01/**/*_FLAIR.nii.gz", ["sub-01/anat"]),
+        ("bids/**/sub-01*_FLAIR.nii.gz", ["sub-01/anat"]),
+        ("bids", ["sub-01/anat", "sub-02/ses-1/anat"]),
+        ("bids/sub-01,bids/sub-02/ses-1", ["sub-01/anat", "sub-02/ses-1/anat"]),
+        ("plain", ["P1", "P2"]),
+        ("plain/**/a.nii.gz", ["P1"]),
+        ("plain/P*/*.nii.gz", ["P1", "P2"]),
+        ("plain/*/[b].nii.gz", ["P2"]),
+        ("plain/P1", ["."]),
+        ("plain/P1,plain/P2", [".", "."]),
+        ("plain/P1/a.nii.gz,plain/P2/b.nii.gz", [".", "."]),
+        ("plain,plain/P2", ["P1", "."]),
+        (".", ["sub-01/anat", "sub-02/ses-1/anat", "plain/P1", "plain/P2"]),
+    ],
+)
+def test_the_place_of_an_output_does_not_depend_on_how_many_images_match(tmp_path, monkeypatch, image, outputs):
+    for name in TREE:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    found, _ = jobs.find_jobs(image, None, Path("out"))
+    assert [str(job.output.parent.relative_to("out")) for job in found] == outputs
+    for path in [job.image for job in found[1:]]:
+        path.unlink()  # with fewer images, those that stay keep their place
+    (job,), _ = jobs.find_jobs(image, None, Path("out"))
+    assert (job.image, job.output) == (found[0].image, found[0].output)
+
+
+def test_two_images_of_one_place_are_named(tmp_path):
+    for name in ("siteA/sub-1/sub-1_T1w.nii.gz", "siteB/sub-1/sub-1_T1w.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"siteA/sub-1/sub-1_T1w.nii.gz and .*siteB.* would both be written to out/sub-1/"):
+        jobs.find_jobs(str(tmp_path), None, Path("out"))

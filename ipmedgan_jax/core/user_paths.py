@@ -1,0 +1,67 @@
+"""Paths and file names as users have them: home folders, and names that are not UTF-8."""
+
+import os
+import pwd
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from ipmedgan_jax.core.errors import UserError
+
+_HOME = r"/home/[^/\s,;:'\"()]+|/Users/[^/\s,;:'\"()]+|/root"
+"""Home folders of other accounts, where Linux and macOS have them."""
+
+
+def user_path(text: str) -> Path:
+    """Returns the path that a flag or setting names, with `~` replaced by the home folder; UserError if that is not known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        account = Path(text).parts[0]
+        raise UserError(f"{text}: the home folder {account} is not known here; give the path without {account}") from error
+
+
+def own_home() -> Path | None:
+    """Returns the home folder of this account; None if neither HOME nor the list of accounts gives one."""
+    with suppress(RuntimeError):
+        home = Path.home()
+        return home if home.is_absolute() and len(home.parts) > 1 else None  # some containers set HOME=/
+    return None
+
+
+def without_homes(text: str, *, expandable: bool = False) -> str:
+    """Returns a text with `~` in place of each home folder, so that files can be shared without names of accounts.
+
+    Args:
+      text: a path, or any text that holds absolute paths.
+      expandable: whether the paths are read again. Then `~` is this account's home alone. Another account's home becomes
+        `~NAME`, or stays as it is if the account is unknown on this machine.
+    """
+    home = own_home()
+    own = {str(home), str(home.resolve())} if home else set()
+    pattern = "|".join([*map(re.escape, sorted(own, key=len, reverse=True)), _HOME])
+
+    def replacement(found: re.Match) -> str:
+        if found[0] in own or not expandable:
+            return "~"
+        return _account_home(found[0])
+
+    return re.sub(rf"(?<![\w./~-])(?:{pattern})(?=[/\s,;:'\")]|$)", replacement, text)
+
+
+def _account_home(folder: str) -> str:
+    """Returns `~NAME` if a folder is the home of the account of its name, else the folder."""
+    with suppress(KeyError):
+        if pwd.getpwnam(Path(folder).name).pw_dir == folder:
+            return f"~{Path(folder).name}"
+    return folder
+
+
+def as_utf8(name: str) -> str:
+    """Returns a file name as valid UTF-8: each byte that is not, as in names in Latin-1, becomes `%` and two hex digits."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{os.fsencode(byte[0])[0]:02X}", name)
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is valid UTF-8; some libraries that write files accept no other."""
+    return as_utf8(str(path)) == str(path)

@@ -1,0 +1,83 @@
+"""Sidecars: the JSON file beside each output says what made it, so that a rerun can tell whether it asks for the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ipmedgan_jax.core.provenance import digest_of_path
+from ipmedgan_jax.core.user_paths import without_homes
+
+_NAMES = {
+    "system": "system",
+    "step": "step",
+    "weights_sha256": "the weights' SHA-256",
+    "run": "run",
+    "image_sha256": "the image's SHA-256",
+    "mask_sha256": "the mask's SHA-256",
+    "mask": "mask",
+    "mask_labels": "--mask_labels",
+    "mask_above_hu": "--mask_above_hu",
+    "finder_sha256": "the finder's SHA-256",
+    "dilated_mm": "--dilate_mm",
+    "match_mask": "--match_mask",
+    "planes": "--planes",
+    "samples": "--samples",
+}
+"""Names, for messages, of the entries that determine an output."""
+
+_REPLACED = {"weights_sha256": "run", "mask_sha256": "mask"}
+"""Digests that earlier versions did not write, and the entries that stand for them in their sidecars."""
+
+
+def portable(path: Path | str) -> str:
+    """Returns the absolute path of a file for a sidecar, with `~` for a home folder."""
+    return without_homes(str(Path(path).resolve()))
+
+
+def digest(path: Path | None) -> str | None:
+    """Returns the SHA-256 of a file or of a folder's files; None without a path."""
+    return None if path is None else digest_of_path(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns the content of a sidecar; empty if it is missing or no sidecar."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def differences(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Returns how an output's sidecar differs from what is asked now, in words; empty if it would be made the same.
+
+    Sidecars of earlier versions have no digests. Their paths of the run and the mask are compared instead.
+
+    Args:
+      saved: the content of the sidecar.
+      asked: the entries that determine the output, those of `_NAMES`.
+    """
+    keys = [key for key in asked if key in _NAMES and key in saved and key not in _REPLACED.values()]
+    lines = [_difference(key, saved[key], asked[key]) for key in keys if saved[key] != asked[key]]
+    for digest_key, key in _REPLACED.items():
+        if digest_key not in saved and key in saved and _path_text(saved[key]) != _path_text(asked[key]):
+            lines.append(_difference(key, saved[key], asked[key]))
+    return lines
+
+
+def _path_text(text: str) -> str:
+    """Returns the path, or the description of a mask without a file, in the form in which both are compared."""
+    return portable(text) if Path(text).exists() else without_homes(text)
+
+
+def _difference(key: str, saved: Any, asked: Any) -> str:
+    return f"{_NAMES[key]} was {_shown(saved)}, is now {_shown(asked)}"
+
+
+def _shown(value: Any) -> str:
+    """Returns a value for a message; of a digest its beginning, as git shows it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    if value is None:
+        return "none"
+    return f"{value[:10]}..." if isinstance(value, str) and len(value) == 64 else f"{value}"
