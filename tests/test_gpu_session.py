@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,18 @@ def test_requirements_that_the_machine_does_not_meet_are_named(tmp_path):
     (tmp_path / "pyproject.toml").write_text(f"[project]\ndependencies = {json.dumps(required)}")
     unmet = ceilings.unmet_requirements(tmp_path / "pyproject.toml")
     assert [text.partition(":")[0] for text in unmet] == ["jax>=99", "not-there-at-all"]
+
+
+def test_a_job_is_compared_with_its_system_s_reference_and_its_failure_is_said(tmp_path):
+    reference, good, bad = Future(), Future(), Future()
+    reference.set_result({"fill": np.ones(2)})
+    good.set_result({"fill": np.full(2, 1.00001)})
+    bad.set_exception(RuntimeError("out of memory\nand more"))
+    for job, mode in ((good, "float32"), (bad, "bfloat16")):
+        correctness.compare(context_of(tmp_path), job, "unet", mode, {"unet": reference})
+    error, failed = read(tmp_path / RESULTS_FILE)
+    assert (error["event"], error["mode"], error["within"]) == ("error", "float32", True)
+    assert (failed["event"], failed["reason"]) == ("failed", "RuntimeError: out of memory")
 
 
 def test_errors_of_gradients_and_values_have_limits_of_their_own(tmp_path):

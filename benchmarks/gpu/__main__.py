@@ -34,6 +34,7 @@ def main() -> None:
     start = time.time()
     given = parse(sys.argv[1:])
     output, scratch = Path(given.output).absolute(), Path(given.scratch).absolute()
+    scratch = scratch / "rehearsal" if given.rehearsal else scratch  # its figures and data are others
     if (output / RESULTS_FILE).exists():
         fail(f"{output}: holds the results of another session; choose another --output")
     for folder in (output, scratch):

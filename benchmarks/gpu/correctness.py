@@ -48,12 +48,18 @@ def main() -> None:
                     jobs[pool.submit(run, trace(context, system, mode, here))] = (system, mode)
             except Exception as error:
                 context.report(event="failed", system=system, mode=mode, reason=first_line(error))
+            for job in [job for job, (name, _) in jobs.items() if job.done() and references[name].done()]:
+                compare(context, job, *jobs.pop(job), references)
         for job in as_completed(jobs):
-            system, mode = jobs[job]
-            try:
-                report(context, system, mode, errors(job.result(), references[system].result()))
-            except Exception as error:
-                context.report(event="failed", system=system, mode=mode, reason=first_line(error))
+            compare(context, job, *jobs[job], references)
+
+
+def compare(context: Context, job: Any, system: str, mode: str, references: dict[str, Any]) -> None:
+    """Reports the errors of a job's results against its system's reference, for which it waits."""
+    try:
+        report(context, system, mode, errors(job.result(), references[system].result()))
+    except Exception as error:
+        context.report(event="failed", system=system, mode=mode, reason=first_line(error))
 
 
 def report(context: Context, system: str, mode: str, found: dict[str, float]) -> None:
