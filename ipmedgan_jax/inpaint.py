@@ -5,7 +5,8 @@
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --finder=runs/mri-finder --image=in.nii.gz --output=out.nii.gz
 
-An image is a NIfTI file or the folder of a DICOM series; the output is of the same kind. The output keeps the image's grid,
+An image is a NIfTI file or the folder of a DICOM series; the output is of the same kind. A mask is a NIfTI file, a DICOM
+segmentation or a structure set. --series chooses among the series of a DICOM folder. The output keeps the image's grid,
 type, scaling and header. A JSON file beside it records the filled voxels, the generator and every warning.
 
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
@@ -40,7 +41,7 @@ def main() -> None:
 
 def fill() -> None:
     """Fills this process's share of the images that the flags name; UserError for flags that do not fit together."""
-    from ipmedgan_jax.imaging import nifti
+    from ipmedgan_jax.imaging import dicom_files, nifti
     from ipmedgan_jax.imaging.grids import PLANES
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
     from ipmedgan_jax.inpainting.load import load, load_finder
@@ -53,12 +54,13 @@ def fill() -> None:
         raise UserError("expected one of --mask, --mask_above_hu and --finder")
     if given.samples == 1 or given.samples < 0:
         raise UserError(f"--samples={given.samples}: expected 0, or at least 2 for a standard deviation")
-    if given.mask_output is not None and not given.mask_output.endswith(nifti.SUFFIXES):
-        raise UserError(f"--mask_output={given.mask_output}: expected a .nii or .nii.gz file, for a single image")
+    if given.mask_output is not None and not given.mask_output.endswith((*nifti.SUFFIXES, dicom_files.SUFFIX)):
+        raise UserError(f"--mask_output={given.mask_output}: expected a .nii, .nii.gz or .dcm file, for a single image")
     cohort = Cohort(
         image=given.image,
         mask=given.mask,
         output=user_path(given.output),
+        series=tuple(given.series),
         mask_output=user_path(given.mask_output) if given.mask_output else None,
         save_masks=given.save_masks,
         overwrite=given.overwrite,
@@ -106,10 +108,16 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"
     )
+    flags.DEFINE_list(
+        "series",
+        [],
+        "series of a DICOM folder that holds several: numbers, UIDs or descriptions, where * matches any characters; or all",
+    )
     flags.DEFINE_string(
         "mask",
         None,
-        "a NIfTI file, not 0 where voxels are to be filled; for several images a folder, a pattern, a list, or a template, "
+        "a NIfTI file, not 0 where voxels are to be filled, a DICOM SEG or RTSTRUCT; for several images a folder, a pattern, "
+        "a list, or a template, "
         "where {folder} is the image's folder, {parent} that folder's name, {stem} the image's name without .nii.gz, and "
         "{case} the stem without its last part after _ or -",
     )
@@ -134,9 +142,11 @@ def define_flags() -> None:
         "finder", None, "instead of --mask: folder of a run of the system `finder`; fill the damage it detects"
     )
     flags.DEFINE_string(
-        "mask_output", None, "NIfTI file for the filled voxels of one image; with --finder, OUTPUT_mask.nii.gz"
+        "mask_output",
+        None,
+        "NIfTI file for the filled voxels of one image, or .dcm for a DICOM segmentation; with --finder, OUTPUT_mask.nii.gz",
     )
-    flags.DEFINE_boolean("save_masks", False, "also write the filled voxels of each image, to OUTPUT_mask.nii.gz")
+    flags.DEFINE_boolean("save_masks", False, "also write the filled voxels of each image, to OUTPUT_mask.nii.gz or .dcm")
     flags.DEFINE_float("dilate_mm", 0.0, "also fill voxels within this distance of the mask")
     flags.DEFINE_list("planes", ["axial"], "any of axial, coronal, sagittal; the fills of several planes are averaged")
     flags.DEFINE_integer(

@@ -1,12 +1,10 @@
-"""Reading a DICOM series as a volume, and writing it with filled pixels. Needs the extra `dicom` (pydicom).
+"""Reading a DICOM series as a volume. Needs the extra `dicom` (pydicom).
 
-A folder holds one series of single-frame images of one patient position. Reading stacks its slices along their normal.
-Writing changes two things in each dataset: the filled pixels, and the attributes that identify it as part of a new, derived
-series.
+A series is a set of single-frame images of one patient position. Reading stacks its slices along their normal, in whatever
+order their files come.
 """
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import dicom_files, dicom_writing
 
-_EVEN = 0.01
-"""Largest variation of the slice spacing, as a share of its mean."""
+_ROUNDING_MM = 0.1
+"""Largest distance of a slice from its place in an even stack.
 
-_MOST_FILES = 5000
+Some exports round positions to 0.1 mm. That moves a slice by up to 0.05 mm, and so the line through the first and the last
+slice. A slice that is missing moves its neighbours by at least a third of the spacing (`_LARGEST_SHARE` is below that).
+"""
+
+_LARGEST_SHARE = 0.25
+"""Largest such distance as a share of the spacing, for slices that lie close together."""
 
 _NEEDED = {
     "SOPClassUID": 1,
@@ -34,7 +37,11 @@ _NEEDED = {
 }
 """Attributes that every slice must have, and the number of their values."""
 
-_PIXEL_ATTRIBUTES = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+_SAME = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "BitsAllocated", "BitsStored", "PixelRepresentation")
+"""Attributes that the slices of a volume share."""
+
+TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Turns DICOM's patient coordinates, which grow to the left and to the back, into those of NIfTI."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,25 +71,17 @@ class DicomSeries:
     def affine(self) -> np.ndarray:
         """Maps voxel indices to millimetres; right, anterior and superior are positive, as in NIfTI."""
         first, last = self.datasets[0], self.datasets[-1]
-        along_columns, along_rows = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
-        row_mm, column_mm = map(float, first.PixelSpacing)
-        start = _position(first)
-        affine = np.eye(4)
-        affine[:3, 0], affine[:3, 1] = along_columns * column_mm, along_rows * row_mm
-        affine[:3, 2] = (_position(last) - start) / max(1, len(self.datasets) - 1)
+        affine = plane_affine(first.ImageOrientationPatient, first.PixelSpacing, first.ImagePositionPatient)
         if len(self.datasets) == 1:
-            affine[:3, 2] = np.cross(along_columns, along_rows) * float(first.get("SliceThickness", 1.0) or 1.0)
-        affine[:3, 3] = start
-        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's left and posterior are positive
+            affine[:3, 2] *= float(first.get("SliceThickness") or 1.0)
+        else:
+            affine[:3, 2] = (position(last) - position(first)) / (len(self.datasets) - 1)
+        return TO_RAS @ affine
 
     def values(self) -> np.ndarray:
         """The pixels in the image's unit (HU for CT), float32."""
-        slopes, intercepts = np.array(self._scalings, np.float32).T
+        slopes, intercepts = np.array([dicom_writing.scaling(dataset) for dataset in self.datasets], np.float32).T
         return self.stored * slopes + intercepts
-
-    @property
-    def _scalings(self) -> list[tuple[float, float]]:
-        return [(float(d.get("RescaleSlope", 1) or 1), float(d.get("RescaleIntercept", 0) or 0)) for d in self.datasets]
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
         """Writes the series, with new values at some voxels, to a folder that must not exist; the write is atomic.
@@ -94,146 +93,116 @@ class DicomSeries:
         """
         filled = np.zeros(where.shape)
         filled[where] = values
-        with files.atomic_folder(output) as unfinished:
-            self._write_slices(unfinished, where, filled, description)
-
-    def _write_slices(self, folder: Path, where: np.ndarray, filled: np.ndarray, description: str) -> None:
-        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-        series = generate_uid()
-        for i, (dataset, file) in enumerate(zip(self.datasets, self.files, strict=True)):
-            slope, intercept = self._scalings[i]
-            selected, bits = where[..., i].T, int(dataset.BitsStored)
-            low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
-            new = np.clip(np.rint((filled[..., i].T[selected] - intercept) / slope), low, high).astype(np.int64)
-            words = _stored_words(dataset)
-            pixel_bits = 2**bits - 1  # some series keep other data in the remaining bits
-            words[selected] = (words[selected] & ~np.array(pixel_bits, words.dtype)) | (new & pixel_bits).astype(words.dtype)
-            changed = copy.deepcopy(dataset)
-            changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
-            changed["PixelData"].VR = "OW" if int(dataset.BitsAllocated) > 8 else "OB"
-            changed.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            _mark_derived(changed, dataset, series, description)
-            changed.save_as(folder / file.name, enforce_file_format=True, little_endian=True, implicit_vr=False)
+        dicom_writing.write_derived(output, self.datasets, self.files, where, filled, description)
 
 
-def read(folder: Path) -> DicomSeries:
-    """Reads the one series in a folder.
+def read(folder: Path, series: str = "") -> DicomSeries:
+    """Reads one series in a folder and its subfolders.
 
-    UserError if pydicom is missing, if the folder holds no series or several, or if a file or the series cannot be used.
+    UserError if pydicom is missing, if the folder holds no such series, or if a file or the series cannot be used.
+
+    Args:
+      folder: the folder.
+      series: the number, UID or description of the series; needed if there are several.
     """
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-    except ImportError as error:
-        raise UserError(f"{folder}: reading DICOM needs pydicom: pip install 'ipmedgan-jax[dicom]'") from error
-    found: dict[str, list[tuple[Any, Path]]] = {}
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    if len(paths) > _MOST_FILES:
-        raise UserError(f"{folder}: holds {len(paths)} files; give the folder of one series")
-    for path in paths:
-        try:
-            dataset = pydicom.dcmread(path)
-            is_image = "Rows" in dataset and "PixelData" in dataset
-        except Exception as error:  # pydicom raises many kinds for a damaged file
-            if isinstance(error, InvalidDicomError) and path.suffix.lower() not in ("", ".dcm", ".ima"):
-                continue
-            raise UserError(
-                f"{path}: not a readable DICOM file ({error}); copy the series again, or take the file out"
-            ) from error
-        if is_image:
-            found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((dataset, path))
-        elif _should_be_image(dataset):
-            raise UserError(f"{path}: ends before its pixels; copy the series again")
-    if len(found) != 1:
-        raise UserError(f"{folder}: holds {len(found)} DICOM series with images; give a folder that holds one")
-    (slices,) = found.values()
+    chosen = dicom_files.choose_one(folder, dicom_files.list_series(folder), series)
+    slices = [(dicom_files.read_dataset(path), path) for path in chosen.files]
     for dataset, path in slices:
-        _check(dataset, path)
+        _check_slice(dataset, path)
+    slices = _without_copies(slices)
     normal = np.cross(*np.array(slices[0][0].ImageOrientationPatient, float).reshape(2, 3))
-    slices.sort(key=lambda item: float(_position(item[0]) @ normal))
-    _check_forms_volume(folder, [dataset for dataset, _ in slices])
-    series = DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
-    try:
-        _ = series.stored
-    except Exception as error:  # pydicom's decoders raise many kinds
-        raise UserError(f"{folder}: its pixels cannot be read ({error}); decompress the series first") from error
-    return series
+    slices.sort(key=lambda item: float(position(item[0]) @ normal))
+    _check_forms_volume(folder, slices)
+    for dataset, path in slices:
+        _decode(dataset, path)
+    return DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
 
 
-def _should_be_image(dataset: Any) -> bool:
-    """Whether a dataset without pixels is a truncated image; reports and directories never have pixels."""
-    kind = dataset.file_meta.get("MediaStorageSOPClassUID")
-    return kind is None or "Image Storage" in kind.name
+def plane_affine(orientation: Sequence[float], spacing: Sequence[float], start: Sequence[float]) -> np.ndarray:
+    """Maps [column, row, distance in mm along the normal] of a frame to DICOM's patient coordinates (PS3.3, C.7.6.2.1.1)."""
+    along_columns, along_rows = np.array(orientation, float).reshape(2, 3)
+    row_mm, column_mm = map(float, spacing)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = along_columns * column_mm, along_rows * row_mm
+    affine[:3, 2], affine[:3, 3] = np.cross(along_columns, along_rows), np.array(start, float)
+    return affine
 
 
-def _stored_words(dataset: Any) -> np.ndarray:
-    """Returns a copy of the pixels `[rows, columns]` as unsigned little-endian words, unused bits included."""
-    kind = np.dtype(f"<u{int(dataset.BitsAllocated) // 8}")
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_compressed or not syntax.is_little_endian:
-        return np.ascontiguousarray(dataset.pixel_array).astype(kind.newbyteorder("<")).view(kind)
-    count = int(dataset.Rows) * int(dataset.Columns)
-    return np.frombuffer(dataset.PixelData, kind, count).reshape(dataset.Rows, dataset.Columns).copy()
+def position(dataset: Any) -> np.ndarray:
+    """Returns the position of a slice's first pixel, in DICOM's patient coordinates."""
+    return np.array(dataset.ImagePositionPatient, float)
 
 
-def _check(dataset: Any, path: Path) -> None:
+def _check_slice(dataset: Any, path: Path) -> None:
+    if "PixelData" not in dataset:
+        raise UserError(f"{path}: is truncated: it ends before or in its pixels; copy the series again")
     for name, count in _NEEDED.items():
         value = dataset.get(name)
         if value is None or value == "" or (count > 1 and len(value) != count):
             raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
     if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
         raise UserError(f"{path}: has several frames or colours; expected one grey-level frame per file")
+    if (kind := dataset.get("PhotometricInterpretation") or "MONOCHROME2") != "MONOCHROME2":
+        raise UserError(f"{path}: its PhotometricInterpretation is {kind}; expected MONOCHROME2, bright for high values")
     if not all(float(value) > 0 for value in dataset.PixelSpacing):
         raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
+    expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and len(dataset.PixelData) < expected:
+        raise UserError(f"{path}: is truncated: it has {len(dataset.PixelData)} of {expected} bytes of pixels; copy it again")
 
 
-def _check_forms_volume(folder: Path, datasets: list[Any]) -> None:
-    """UserError if the slices differ in shape, orientation or pixel format, or are not evenly spaced."""
-    first = datasets[0]
-    for name in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", *_PIXEL_ATTRIBUTES):
-        if any(not np.allclose(dataset[name].value, first[name].value, atol=1e-4) for dataset in datasets):
-            raise UserError(f"{folder}: its slices differ in {name}: not one volume")
-    positions = np.stack([_position(dataset) for dataset in datasets])
+def _without_copies(slices: list[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
+    """Leaves out files that repeat another one; UserError if two files of one SOPInstanceUID differ."""
+    found: dict[str, tuple[Any, Path]] = {}
+    for dataset, path in slices:
+        other, first = found.setdefault(str(dataset.SOPInstanceUID), (dataset, path))
+        if other.PixelData != dataset.PixelData or other.ImagePositionPatient != dataset.ImagePositionPatient:
+            raise UserError(f"{path}: has the SOPInstanceUID of {first} but another content; take one of them out")
+    return list(found.values())
+
+
+def _check_forms_volume(folder: Path, slices: list[tuple[Any, Path]]) -> None:
+    """UserError if sorted slices differ in shape, orientation or pixel format, or are not evenly spaced."""
+    for name in _SAME:
+        values = [np.array(dataset[name].value, float) for dataset, _ in slices]
+        usual = np.median(values, axis=0)
+        unlike = [path for value, (_, path) in zip(values, slices, strict=True) if not np.allclose(value, usual, atol=1e-4)]
+        if unlike:
+            some = f"{unlike[0].name} and {len(unlike) - 1} more" if len(unlike) > 1 else unlike[0].name
+            raise UserError(f"{folder}: its slices differ in {name} ({some}): not one volume; take out slices of a scout")
+    positions = np.stack([position(dataset) for dataset, _ in slices])
     distances = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    if len(distances) and (distances.min() <= 0 or np.ptp(distances) > max(_EVEN * distances.mean(), 0.02)):
+    if not len(distances):
+        return
+    if distances.min() <= min(_ROUNDING_MM, _LARGEST_SHARE * distances.max()):
+        repeated = slices[int(distances.argmin()) + 1][1].name
+        raise UserError(f"{folder}: some slices share one position (see {repeated}): several volumes in one series?")
+    even = np.linspace(positions[0], positions[-1], len(positions))
+    spacing = np.linalg.norm(positions[-1] - positions[0]) / len(distances)
+    if np.linalg.norm(positions - even, axis=1).max() > min(_ROUNDING_MM + 1e-6, _LARGEST_SHARE * spacing):
         raise UserError(
-            f"{folder}: its slices are {distances.min():.2f} to {distances.max():.2f} mm apart: some are missing, share one "
-            "position, or are unevenly spaced"
+            f"{folder}: its slices are {distances.min():.2f} to {distances.max():.2f} mm apart: some are missing, "
+            "or they are unevenly spaced"
         )
 
 
-def _position(dataset: Any) -> np.ndarray:
-    return np.array(dataset.ImagePositionPatient, float)
+def _decode(dataset: Any, path: Path) -> None:
+    """Decodes the pixels of a slice; UserError if they are damaged, or if no installed package decompresses them."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        _ = dataset.pixel_array  # pydicom keeps it
+    except Exception as error:  # pydicom's decoders raise many kinds
+        if not syntax.is_compressed or _can_decompress(syntax):
+            raise UserError(f"{path}: its pixels are damaged ({error}); copy the series again") from error
+        raise UserError(
+            f"{path}: no installed package decompresses its pixels ({syntax.name}); decompress the series first"
+        ) from error
 
 
-def _mark_derived(changed: Any, source: Any, series: str, description: str) -> None:
-    """Gives a dataset new UIDs and a reference to its source (DICOM PS3.3 C.7.6.1, derived images)."""
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-    from pydicom.uid import generate_uid
+def _can_decompress(syntax: Any) -> bool:
+    from pydicom.pixels import get_decoder
 
-    changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    changed.SeriesInstanceUID = series
-    changed.SeriesDescription = f"{source.get('SeriesDescription', '')} inpainted".strip()[:64]
-    changed.DerivationDescription = description[:1024]
-    kind = list(source.get("ImageType", ["ORIGINAL", "PRIMARY"]))
-    changed.ImageType = ["DERIVED", "SECONDARY", *kind[2:]]
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = source.SOPClassUID
-    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    changed.SourceImageSequence = Sequence([reference])
-
-
-def is_series(path: Path) -> bool:
-    """Whether a path is a folder that holds DICOM files; looks at its first 20 entries."""
-    return path.is_dir() and any(_has_preamble(file) for file in _first_files(path))
-
-
-def _first_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir())[:20] if path.is_file())
-
-
-def _has_preamble(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging import dicom_folders, nifti
 
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 """Matches a comma outside the brackets of a pattern."""
@@ -33,6 +33,7 @@ def list_input_files(text: str) -> list[Path]:
     found = set(_find_files(text)) if parts else set()
     found = found or {path for part in parts for path in _find_files(part)}
     if not found:
+        dicom_folders.refuse_dicom(text)
         raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {text!r}; put quotes around a pattern with **")
     return sorted(found)
 

@@ -1,4 +1,4 @@
-"""Label maps: mask files of whole numbers, 0 where nothing is marked."""
+"""Label maps: masks of whole numbers, 0 where nothing is marked, as NIfTI files or DICOM series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import geometry, nifti
+from ipmedgan_jax.imaging import dicom_files, geometry, scans
 
 _ROUNDING = 1e-2
 """Largest distance of a stored value from its label. Floats that are saved as scaled integers come back as 1.0000153."""
@@ -20,7 +20,7 @@ _LISTED = 10
 class LabelMap:
     """A mask file and its labels: whole numbers `[i, j, k]`, as floats, in the file's axis order."""
 
-    file: nifti.NiftiFile
+    file: scans.ScanFile
     labels: np.ndarray
 
     @property
@@ -51,9 +51,9 @@ def read_labels(path: Path | str) -> LabelMap:
 
     UserError if it is not 3-D, or if a value is not finite or farther than 0.01 from a whole number.
     """
-    if Path(path).is_dir():
-        raise UserError(f"{path}: is a folder; expected one mask, a NIfTI file (.nii or .nii.gz)")
-    file = nifti.read(path)
+    if Path(path).is_dir() and not dicom_files.holds_dicom_anywhere(Path(path)):
+        raise UserError(f"{path}: is a folder; expected one mask: a NIfTI file (.nii or .nii.gz), or DICOM")
+    file = scans.read_file(Path(path))
     values = geometry.without_trailing_axes(file.values())
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, label
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import geometry, nifti, placement, scans
+from ipmedgan_jax.imaging import dicom_masks, geometry, nifti, placement, scans
+from ipmedgan_jax.imaging.dicom_masks import DicomMask
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.labels import LabelMap, read_labels
 from ipmedgan_jax.imaging.overlap import touched_voxels
@@ -38,9 +39,17 @@ def read_mask(
     EmptyMaskError if the mask has no such voxel. UserError if it lies wholly outside the scan, has several labels and no
     `labels` are given, is not a label map, or does not fit the scan.
     """
-    found = read_labels(path)
-    selected, warnings = _select(found, labels)
-    mask, more = _lay_on_scan(selected, found.file, scan, match)
+    file: scans.ScanFile | DicomMask
+    if dicom_masks.is_mask(Path(path)):
+        file = dicom_masks.read(Path(path), scan.file, labels)
+        selected, warnings = file.selected, list(file.warnings)
+        if not selected.any():
+            raise EmptyMaskError(f"{warnings[-1]}; there is nothing to fill", warnings)
+    else:
+        found = read_labels(path)
+        file = found.file
+        selected, warnings = _select(found, labels)
+    mask, more = _lay_on_scan(selected, file, scan, match)
     return mask, warnings + more
 
 
@@ -58,7 +67,7 @@ def _select(found: LabelMap, labels: Sequence[int]) -> tuple[np.ndarray, list[st
 
 
 def _lay_on_scan(
-    mask: np.ndarray, file: nifti.NiftiFile, scan: scans.Scan, match: str | None
+    mask: np.ndarray, file: scans.ScanFile | DicomMask, scan: scans.Scan, match: str | None
 ) -> tuple[np.ndarray, list[str]]:
     """Returns a mask that has its file's axes as a canonical mask on the scan's grid, with warnings."""
     name, shape = scan.file.path.name, scan.file.stored.shape[:3]
@@ -75,7 +84,7 @@ def _lay_on_scan(
         warning = f"{file.path}: {unplaced}; voxels are matched by their order in the files"
         return nibabel.orientations.apply_orientation(mask, scan.axes), [warning]
     geometry.find_axes(file.path, file.affine)
-    warning = placement.forms_warning(file)
+    warning = placement.forms_warning(file) if isinstance(file, nifti.NiftiFile) else ""
     warnings = [warning] if warning else []
     canonical, affine = geometry.reorient(mask, file.affine)
     if placement.same_place(affine, scan.affine, scan.volume.array.shape):
@@ -92,7 +101,7 @@ def _lay_on_scan(
     return touched, warnings + more
 
 
-def _refuse_elsewhere(file: nifti.NiftiFile, scan: scans.Scan) -> None:
+def _refuse_elsewhere(file: scans.ScanFile | DicomMask, scan: scans.Scan) -> None:
     """UserError for a mask that has the shape of its scan and another affine."""
     forms = [placement.forms_warning(one) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
     distance = placement.distance_mm(file.affine, scan.file.affine, scan.file.stored.shape[:3])

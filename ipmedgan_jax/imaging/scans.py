@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import dicom, nifti
+from ipmedgan_jax.imaging import dicom, dicom_files, nifti
 from ipmedgan_jax.imaging.geometry import find_axes, reorient, resampling, without_trailing_axes
 
 MODALITIES = ("mri", "ct")
@@ -77,7 +77,18 @@ def read_volume(path: Path | str) -> Volume:
     return read_scan(path).volume
 
 
-def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
+def read_file(path: Path, series: str = "") -> ScanFile:
+    """Reads a NIfTI file, or a DICOM series in a folder; UserError names the fault of an unusable one.
+
+    `series` is the number, UID or description of the series, for a folder that holds several.
+    """
+    if path.is_dir():
+        return dicom.read(path, series)
+    dicom_files.refuse_file(path)
+    return nifti.read(path)
+
+
+def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Scan:
     """Reads a volume with its file; a folder is read as a DICOM series.
 
     The spacing is the length of a voxel's edges by the file's affine. If a gantry tilt shears the volume, it is measured
@@ -85,10 +96,11 @@ def read_scan(path: Path | str, *, finite: bool = True) -> Scan:
 
     Args:
       path: a NIfTI file, or the folder of a DICOM series.
+      series: the number, UID or description of the series, for a folder that holds several.
       finite: whether NaN and infinite voxels are an error; if False they are accepted.
     """
     path = Path(path)
-    file: ScanFile = dicom.read(path) if path.is_dir() else nifti.read(path)
+    file = read_file(path, series)
     data = without_trailing_axes(file.values())
     _check_values(path, data, finite)
     axes = find_axes(path, file.affine)

@@ -9,7 +9,10 @@ from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.imaging import dicom_files
+from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.inpainting import sidecar
+from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.model import Generator
@@ -22,6 +25,7 @@ class Cohort:
 
     Attributes:
       image: a file, a folder, a pattern or a list.
+      series: which DICOM series of the folders are filled: numbers, UIDs or descriptions; empty if each holds one.
       mask: likewise; None if the masks are found in the images.
       output: the file to write, or the folder for several images.
       mask_output: the file for the filled voxels of a single image; None for the default.
@@ -32,6 +36,7 @@ class Cohort:
     image: str
     mask: str | None
     output: Path
+    series: tuple[str, ...] = ()
     mask_output: Path | None = None
     save_masks: bool = False
     overwrite: bool = False
@@ -54,12 +59,18 @@ def fill_cohort(
     UserError if an image of this shard cannot be filled; all others are filled first. An image without a mask is reported
     by the first shard.
     """
-    jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
+    if cohort.series or list_dicom_folders(cohort.image):
+        jobs, problems = find_series_jobs(cohort.image, cohort.series, cohort.mask, cohort.output)
+    else:
+        jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
     several = len(jobs) + len(problems) > 1
     if several and cohort.mask_output is not None:
         raise UserError(
             f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(problems)}; give --save_masks"
         )
+    as_segmentation = cohort.mask_output is not None and cohort.mask_output.suffix == dicom_files.SUFFIX
+    if as_segmentation and not all(job.series for job in jobs):
+        raise UserError(f"--mask_output={cohort.mask_output}: a DICOM segmentation needs a DICOM series as --image")
     problems = problems if shard.index == 0 else []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
@@ -105,7 +116,8 @@ def _check_done(generator: Generator, jobs: Sequence[Job], filling: Filling) -> 
 
 def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
     """Sets where the mask is written: to the given file, or beside the output."""
-    return replace(job, mask_output=cohort.mask_output or (job.beside if finding or cohort.save_masks else None))
+    beside = job.segmentation if job.series and cohort.save_masks else job.beside
+    return replace(job, mask_output=cohort.mask_output or (beside if finding or cohort.save_masks else None))
 
 
 def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import dicom, nifti
+from ipmedgan_jax.imaging import nifti
 from ipmedgan_jax.imaging.input_files import list_input_files, list_named_folders, names_several
 from ipmedgan_jax.inpainting import mask_names
 
@@ -33,6 +33,7 @@ class Job:
     Attributes:
       image: a NIfTI file, or the folder of a DICOM series.
       mask: its mask file; None if the mask is found in the image.
+      series: SeriesInstanceUID of the DICOM series; empty for a NIfTI file.
       output: the file or folder to write.
       mask_output: the file for the filled voxels; None for no such file.
     """
@@ -41,6 +42,7 @@ class Job:
     mask: Path | None
     output: Path
     mask_output: Path | None = None
+    series: str = ""
 
     @property
     def deviation(self) -> Path:
@@ -51,6 +53,11 @@ class Job:
     def beside(self) -> Path:
         """Default file for the mask: beside the output."""
         return self.output.with_name(stem(self.output) + "_mask.nii.gz")
+
+    @property
+    def segmentation(self) -> Path:
+        """File for the mask of a DICOM series that is saved as a DICOM segmentation."""
+        return self.output.with_name(stem(self.output) + "_mask.dcm")
 
     @property
     def sidecar(self) -> Path:
@@ -84,16 +91,14 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
     name, or if `output` does not fit the number of images.
 
     Args:
-      image: a file, the folder of a DICOM series, a folder, a pattern or a comma-separated list.
+      image: a file, a folder, a pattern or a comma-separated list of NIfTI files.
       mask: a file, a folder, a pattern, a list or a template; None if masks are found in the images.
-      output: a file or, for several images or a DICOM series, a folder.
+      output: a file or, for several images, a folder.
     """
-    path = user_path(image)
-    series = dicom.is_series(path)
-    if series or not names_several(image):
-        expected = "the name of a folder" if series else "a name that ends in .nii or .nii.gz"
-        if series == output.name.endswith(nifti.SUFFIXES):
-            raise UserError(f"--output={output}: expected {expected}")
+    if not names_several(image):
+        if not output.name.endswith(nifti.SUFFIXES):
+            raise UserError(f"--output={output}: expected a name that ends in .nii or .nii.gz")
+        path = user_path(image)
         return [Job(path, _mask_of_one(path, mask) if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data.holes import context_image
-from ipmedgan_jax.imaging import mask_files, nifti, placement, scans
+from ipmedgan_jax.imaging import dicom, dicom_files, dicom_seg_writing, mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import checks, find_damage, mask_names, sidecar
@@ -73,7 +74,7 @@ def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, 
     If the mask is empty and `filling.empty_mask` is not `error`, the content's `empty_mask` says why it is; the output is a
     copy, or nothing is written.
     """
-    scan = scans.read_scan(job.image, finite=False)
+    scan = scans.read_scan(job.image, series=job.series, finite=False)
     trained = generator.trained
     warnings = _file_warnings(scan, job)
     try:
@@ -108,7 +109,7 @@ def _file_warnings(scan: Scan, job: Job) -> list[str]:
         warnings.append("has no sform or qform; its header's default is used, left and right may be exchanged")
     if isinstance(scan.file, nifti.NiftiFile):
         warnings.append(placement.forms_warning(scan.file))
-    if job.mask is not None:
+    if job.mask is not None and not job.series:  # names in a DICOM export tell nothing
         warnings.append(mask_names.subject_warning(job.image, job.mask))
     return [warning for warning in warnings if warning]
 
@@ -156,12 +157,20 @@ def _write(
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
-            nifti.write_array(job.mask_output, where.astype(np.uint8), scan.file.affine)
+            _write_mask(job.mask_output, scan, where, description)
         files.write_json(job.sidecar, report)
     except OSError as error:
         with contextlib.suppress(OSError):
             job.sidecar.unlink(missing_ok=True)
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
+
+
+def _write_mask(path: Path, scan: Scan, where: np.ndarray, text: str) -> None:
+    """Writes the filled voxels, in the order of the scan's file, as NIfTI or, by the name, as a DICOM segmentation."""
+    if path.suffix == dicom_files.SUFFIX and isinstance(scan.file, dicom.DicomSeries):
+        dicom_seg_writing.write(path, scan.file.datasets, where, text)
+    else:
+        nifti.write_array(path, where.astype(np.uint8), scan.file.affine)
 
 
 def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:

@@ -499,7 +499,10 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
         ({"finder": "runs/finder"}, "expected one of --mask, --mask_above_hu and --finder"),
         ({"mask": None, "mask_above_hu": 1.0, "mask_labels": ["1"]}, "--mask_labels needs a --mask"),
         ({"samples": 1}, "at least 2"),
-        ({"image": "x.nii", "output": "y.nii", "mask_output": "z.png"}, "--mask_output=z.png: expected a .nii or"),
+        (
+            {"image": "x.nii", "output": "y.nii", "mask_output": "z.png"},
+            "--mask_output=z.png: expected a .nii, .nii.gz or .dcm",
+        ),
         ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
         ({"image": "x.nii", "output": "y.nii"}, "expected either --workdir or --model"),
     ],

@@ -1,0 +1,186 @@
+"""Writing slices with filled pixels as a new, derived DICOM series. Needs the extra `dicom` (pydicom).
+
+Three things change in each dataset: the filled pixels; the attributes that identify it as part of a new, derived series
+(DICOM PS3.3, C.7.6.1 General Image and C.12.1 SOP Common); and attributes that described the old pixels, which are taken out.
+What says when and how the patient was imaged stays.
+"""
+
+import copy
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ipmedgan_jax
+from ipmedgan_jax.core import files
+from ipmedgan_jax.imaging.dicom_files import MANUFACTURER
+
+_NUMBER_OFFSET = 9000
+"""Added to the number of the source series, so that the new one stands apart and its source stays visible."""
+
+_STALE = (
+    *("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
+    *("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID"),
+)
+"""Attributes of the old pixels, and signatures that the new ones break. All are optional."""
+
+_CREATION = ("InstanceCreation", "Series", "Content")
+"""The dates and times of a derived image's own creation; those of the study and the acquisition are its source's."""
+
+
+def write_derived(
+    output: Path,
+    datasets: Sequence[Any],
+    sources: Sequence[Path],
+    where: np.ndarray,
+    filled: np.ndarray,
+    description: str,
+) -> None:
+    """Writes a series derived from another to a folder that must not exist; the write is atomic.
+
+    Args:
+      output: the folder.
+      datasets: the slices of the source.
+      sources: their files, whose names are kept if no two are equal.
+      where: the pixels that change, bool `[columns, rows, slices]`.
+      filled: their new values in the image's unit, of the same shape.
+      description: text for the derivation description.
+    """
+    from pydicom import dcmwrite
+    from pydicom.uid import generate_uid
+
+    names = [path.name for path in sources]
+    if len({name.lower() for name in names}) < len(names):
+        names = [f"{i:05}.dcm" for i in range(len(names))]
+    series, created = generate_uid(), datetime.now().astimezone()
+    with files.atomic_folder(output) as unfinished:
+        for i, (dataset, name) in enumerate(zip(datasets, names, strict=True)):
+            changed = copy.deepcopy(dataset)
+            _set_pixels(changed, dataset, where[..., i].T, filled[..., i].T)
+            _mark_derived(changed, dataset, description, created)
+            changed.SeriesInstanceUID = series
+            dcmwrite(unfinished / name, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
+
+
+def scaling(dataset: Any) -> tuple[float, float]:
+    """Returns a slice's slope and intercept: value = stored * slope + intercept."""
+    return float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+
+
+def series_number(source: Any, offset: int = _NUMBER_OFFSET) -> int:
+    """Returns the number of a series derived from that of a dataset."""
+    return int(source.get("SeriesNumber") or 0) + offset
+
+
+def set_creation(dataset: Any, created: datetime) -> None:
+    """Sets the dates and times of an instance's own creation, in the dataset's time zone if it names one."""
+    zone = str(dataset.get("TimezoneOffsetFromUTC") or "")
+    if len(zone) == 5 and zone[1:].isdecimal():
+        minutes = int(zone[1:3]) * 60 + int(zone[3:])
+        created = created.astimezone(timezone(timedelta(minutes=-minutes if zone[0] == "-" else minutes)))
+    for name in _CREATION:
+        setattr(dataset, f"{name}Date", created.strftime("%Y%m%d"))
+        setattr(dataset, f"{name}Time", created.strftime("%H%M%S"))
+
+
+def add_equipment(dataset: Any, description: str, created: datetime) -> None:
+    """Adds this program to the equipment that contributed to an instance (DICOM PS3.3, C.12.1.1.5)."""
+    equipment = item(
+        PurposeOfReferenceCodeSequence=[code("109102", "DCM", "Processing Equipment")],
+        Manufacturer=MANUFACTURER,
+        ManufacturerModelName="inpaint",
+        SoftwareVersions=ipmedgan_jax.__version__,
+        ContributionDateTime=created.strftime("%Y%m%d%H%M%S%z"),
+        ContributionDescription=description[:1024],
+    )
+    dataset.ContributingEquipmentSequence = [*(dataset.get("ContributingEquipmentSequence") or ()), equipment]
+
+
+def source_image(source: Any) -> Any:
+    """Returns the item of a Source Image Sequence: a reference to an image whose pixels lie at the same places."""
+    return item(
+        ReferencedSOPClassUID=source.SOPClassUID,
+        ReferencedSOPInstanceUID=source.SOPInstanceUID,
+        PurposeOfReferenceCodeSequence=[code("121322", "DCM", "Source image for image processing operation")],
+        SpatialLocationsPreserved="YES",
+    )
+
+
+def code(value: str, scheme: str, meaning: str) -> Any:
+    """Returns the item of a code sequence."""
+    return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+
+
+def item(**values: Any) -> Any:
+    """Returns the item of a sequence, or another data set, with some attributes."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+def _set_pixels(changed: Any, source: Any, selected: np.ndarray, filled: np.ndarray) -> None:
+    """Gives a slice new pixels, uncompressed; rounds and clips values to the range of the stored bits."""
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    (slope, intercept), bits = scaling(source), int(source.BitsStored)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if source.PixelRepresentation else (0, 2**bits - 1)
+    new = np.clip(np.rint((filled[selected] - intercept) / slope), low, high).astype(np.int64)
+    if not source.file_meta.TransferSyntaxUID.is_little_endian:
+        _swap_words(changed)
+    words = _stored_words(source)
+    pixel_bits = 2**bits - 1  # some series keep other data in the remaining bits
+    words[selected] = (words[selected] & ~np.array(pixel_bits, words.dtype)) | (new & pixel_bits).astype(words.dtype)
+    changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
+    changed["PixelData"].VR = "OW" if int(source.BitsAllocated) > 8 else "OB"
+    changed.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def _stored_words(dataset: Any) -> np.ndarray:
+    """Returns a copy of the pixels `[rows, columns]` as unsigned little-endian words, unused bits included."""
+    kind = np.dtype(f"<u{int(dataset.BitsAllocated) // 8}")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed or not syntax.is_little_endian:
+        return np.ascontiguousarray(dataset.pixel_array).astype(kind.newbyteorder("<")).view(kind)
+    count = int(dataset.Rows) * int(dataset.Columns)
+    return np.frombuffer(dataset.PixelData, kind, count).reshape(dataset.Rows, dataset.Columns).copy()
+
+
+def _swap_words(changed: Any) -> None:
+    """Turns the 16-bit words of overlays and the like to little endian; pydicom keeps their bytes."""
+    for element in changed.iterall():
+        if element.VR == "OW" and element.keyword != "PixelData":
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+
+
+def _mark_derived(changed: Any, source: Any, description: str, created: datetime) -> None:
+    """Gives a slice the identity of a derived image, and takes out what described its source's pixels."""
+    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, generate_uid
+
+    for name in _STALE:
+        if name in changed:
+            delattr(changed, name)
+    changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    changed.file_meta.MediaStorageSOPClassUID = source.SOPClassUID
+    changed.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+    for name in ("ImplementationVersionName", "SourceApplicationEntityTitle"):
+        if name in changed.file_meta:
+            delattr(changed.file_meta, name)
+    changed.SeriesNumber = series_number(source)
+    changed.SeriesDescription = f"{source.get('SeriesDescription') or ''} inpainted".strip()[:64]
+    changed.ImageType = ["DERIVED", "SECONDARY", *_image_type(source)[2:]]
+    changed.DerivationDescription = description[:1024]
+    changed.DerivationCodeSequence = [code("INPAINT", "99IPMEDGAN", "Inpainting")]
+    changed.SourceImageSequence = [source_image(source)]
+    set_creation(changed, created)
+    add_equipment(changed, description, created)
+
+
+def _image_type(source: Any) -> list[str]:
+    """Returns the values of ImageType; pydicom gives a single one as text."""
+    kind = source.get("ImageType") or []
+    return [kind] if isinstance(kind, str) else list(kind)
