@@ -15,9 +15,6 @@ from ipmedgan_jax.imaging.labels import LabelMap, read_labels
 from ipmedgan_jax.imaging.overlap import touched_voxels
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-MATCHES = ("position", "index")
-"""How a mask is laid on a scan: each voxel at its position in millimetres, or at its index in the file."""
-
 
 class EmptyMaskError(UserError):
     """There is nothing to fill in a scan. `warnings` are those about its mask."""
@@ -33,8 +30,9 @@ def read_mask(
     """Reads the mask of a scan; returns the voxels to be filled, bool and canonical `[X, Y, Z]`, and warnings.
 
     If the mask is on another grid, every voxel of the scan that it touches is filled. A mask that has the scan's shape but
-    lies elsewhere is refused, unless `match`, one of `MATCHES`, says how to lay it on the scan. Without `labels`, all voxels
-    that are not 0 are filled; labels that the mask does not have are warned of.
+    lies elsewhere is refused, unless `match` says how to lay it on the scan: each voxel at its `position` in millimetres, or
+    at its `index` in the file. Without `labels`, all voxels that are not 0 are filled; labels that the mask does not have are
+    warned of.
 
     EmptyMaskError if the mask has no such voxel. UserError if it lies wholly outside the scan, has several labels and no
     `labels` are given, is not a label map, or does not fit the scan.

@@ -19,6 +19,9 @@ _RING = 5
 _OUTSIDE = 0.05
 """Largest share of that ring that may lie outside the intensity window without a warning."""
 
+_AIR = 0.95
+"""Largest share of that ring that may be background without a warning."""
+
 
 def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -> list[str]:
     """Returns the warnings, one line each; `training_data` is a run's `data.json`. UserError for a scan without contrast."""
@@ -55,16 +58,22 @@ def _millimetres(spacing: np.ndarray) -> str:
 
 
 def _intensity_warning(masked: MaskedVolume) -> str:
-    (low, high), mask = masked.window, masked.mask
-    box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
-    ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
-    if not ring.any():
+    (low, high), around = masked.window, _intensities_around(masked)
+    if not around.size:
         return ""
-    around = masked.volume.array[box][ring]
+    if float((around <= masked.trained.preparation.threshold(masked.window)).mean()) > _AIR:
+        return "nearly all voxels around the mask are background: does the mask lie on the head?"
     share = float(((around < low) | (around > high)).mean())
     if share > _OUTSIDE:
         return f"{share:.0%} of the voxels around the mask lie outside the intensity window of {low:g} to {high:g}"
     return ""
+
+
+def _intensities_around(masked: MaskedVolume) -> np.ndarray:
+    """Returns the intensities of the voxels in a ring around the mask, within its slices."""
+    mask = masked.mask
+    box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
+    return masked.volume.array[box][binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]]
 
 
 def _share_warning(masked: MaskedVolume) -> str:

@@ -26,9 +26,6 @@ from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator
 from ipmedgan_jax.inpainting.training_checks import describe_training, training_warnings
 
-EMPTY_MASK = ("error", "copy", "skip")
-"""What is done with a scan whose mask is empty: an error, an unchanged copy as output, or no output."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MaskChoice:
@@ -36,7 +33,7 @@ class MaskChoice:
 
     Attributes:
       labels: labels of the mask file to fill; empty for all that are not 0.
-      match: one of `mask_files.MATCHES`, for a mask that has the scan's shape but lies elsewhere; None refuses such a mask.
+      match: `position` or `index`, for a mask that has the scan's shape but lies elsewhere; None refuses such a mask.
       above_hu: fill voxels above this intensity, in HU; CT only.
       finder: fill the voxels that this network takes for damage.
       dilate_mm: fill the voxels within this distance of the mask too, in millimetres.
@@ -57,7 +54,7 @@ class Filling:
       planes: the planes along which slices are filled; the fills of several are averaged.
       samples: number of varied fills whose standard deviation is written; 0 for none.
       strict: whether warnings are errors.
-      empty_mask: one of `EMPTY_MASK`.
+      empty_mask: what is done with a scan whose mask is empty: `error`, `copy` (an unchanged copy as output) or `skip`.
       mask: how the voxels to be filled are selected.
     """
 

@@ -104,6 +104,17 @@ def test_an_absent_label_is_a_warning_and_with_strict_an_error(tmp_path, labels)
         fill_file(tmp_path, Filling(mask=choice, empty_mask="copy", strict=True), made)
 
 
+@pytest.mark.parametrize(("place", "warned"), [(slice(2, 5), True), (slice(12, 18), False), (slice(20, 24), False)])
+def test_a_mask_in_the_air_is_noticed(tmp_path, place, warned):
+    head, mask = np.full(ramp().shape, -1000.0), NOTHING.copy()
+    head[11:22, 6:20] = 40
+    mask[place, 8:14, 2] = 1
+    write(tmp_path / "scan.nii.gz", head)
+    write(tmp_path / "mask.nii.gz", mask, dtype=np.uint8)
+    report, _ = fill_file(tmp_path, made=generator(window_hu=(-1000.0, 1000.0)))
+    assert any("does the mask lie on the head?" in warning for warning in report["warnings"]) == warned
+
+
 def test_doubts_about_names_and_headers_are_warnings_and_with_strict_errors(tmp_path):
     forms = nibabel.load(write(tmp_path / "scan.nii.gz", ramp() - 1000))
     forms.set_qform(np.diag([1, 1, 1, 1]) + np.eye(4, k=3) * 7, 1)
