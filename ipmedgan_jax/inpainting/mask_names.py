@@ -39,7 +39,7 @@ def mask_by_template(template: str, image: Path) -> Path:
         if name not in fields:
             raise UserError(f"--mask={template}: has no field {{{name}}}; the fields are {{{'}, {'.join(fields)}}}")
     text = str(user_path(template))
-    pattern = _FIELD.sub(lambda match: glob.escape(fields[match.group(1)]), text)
+    pattern = _FIELD.sub(lambda match: glob.escape(fields[match.group(1)]), text.replace("[", "[[]"))
     found = sorted(path for path in map(Path, glob.glob(pattern)) if path.resolve() != image.resolve())  # noqa: PTH207
     if len(found) != 1:
         shown = _FIELD.sub(lambda match: fields[match.group(1)], text)
