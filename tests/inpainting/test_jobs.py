@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging.file_kinds import is_output
 from ipmedgan_jax.inpainting import jobs
 from tests.properties import property_test
 
@@ -53,7 +54,7 @@ def test_an_output_is_named_after_its_image_and_told_from_it(entities, derivativ
     assert output.parent == image.parent
     assert output.name.endswith(f"_desc-inpainted_{suffix}{ending}")
     assert output.name.count("desc-") == 1
-    assert jobs._is_output(output)
+    assert is_output(output)
     assert jobs._entities(output) == entities
     assert jobs._output_name(output) == output
 
