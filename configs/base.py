@@ -23,6 +23,7 @@ def get_config(system: str = "") -> ConfigDict:
     data.percentiles = (0.5, 99.5)  # MRI: percentiles shown as -1 (of all voxels) and 1 (of the foreground alone); (open)
     data.foreground_level = 0.05  # share of the intensity window above which a pixel is foreground, not air
     data.min_foreground = 0.05  # share of a slice that must be foreground for the slice to be kept
+    data.assume_axial = False  # accept NIfTI files without sform and qform: axes run to the left, to the front, to the head
     data.subject_regex = ""  # pattern whose first group is the subject in a path; empty: the BIDS entity sub-...
     data.split_ratios = (0.7, 0.1, 0.2)  # shares of the subjects for train, validation and test
     data.split_seed = 0  # of the random split of the subjects

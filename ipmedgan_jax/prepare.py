@@ -3,7 +3,7 @@
   python -m ipmedgan_jax.prepare --config=mri --input='DIR/**/*_FLAIR.nii.gz' --output=data/mri
 
 --input   a file, a folder, a pattern in quotes (** matches any folders), or a comma-separated list of these. It must match
-          images of one modality only, no masks or labels.
+          images of one modality only. Masks, segmentations and outputs of inpaint are passed over by their names.
 --output  a new folder. If a preparation is interrupted, run the same command again to complete it.
 --config  the settings; this command uses the keys modality and data.*. To change one:
           --config.data.image_size=128, --config.data.resample_mm=0, --config.data.subject_regex='patient(\\d+)'
@@ -19,6 +19,7 @@ from absl import flags
 
 from ipmedgan_jax.core import ranks
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
@@ -27,9 +28,12 @@ def main() -> None:
     """Prepares this process's shard and prints a summary."""
     from ipmedgan_jax.data import preparation, records
     from ipmedgan_jax.experiment.settings import preparation_settings  # imported late, so that --help does not wait for JAX
+    from ipmedgan_jax.imaging.file_kinds import scans_among
     from ipmedgan_jax.imaging.input_files import list_input_files
 
-    paths = list_input_files(flags.FLAGS.input)
+    paths, passed_over = scans_among(list_input_files(flags.FLAGS.input))
+    if not paths:
+        raise UserError(f"--input={flags.FLAGS.input}: no scan matches, only {passed_over}")
     settings = preparation_settings(flags.FLAGS.config)
     output = user_path(flags.FLAGS.output)
     missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard())
@@ -37,6 +41,8 @@ def main() -> None:
         print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
     else:
         print(preparation.summary(records.load_dataset(output)))
+    if passed_over:
+        print(f"  passed over: {passed_over}")
 
 
 def define_flags() -> None:

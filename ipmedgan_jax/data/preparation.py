@@ -18,9 +18,9 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.data import prepared_folder, records
+from ipmedgan_jax.data import prepared_folder, records, source_checks
 from ipmedgan_jax.data.prepared_folder import Source
-from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
+from ipmedgan_jax.data.subjects import split_subjects, subjects_of, volume_names
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -63,7 +63,7 @@ def prepare_shard(
 
 
 def _list_sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Source]:
-    subjects = [subject_of(path, settings.subject_regex) for path in paths]
+    subjects = subjects_of(paths, settings.subject_regex)
     splits = split_subjects(settings, subjects)
     names = volume_names(paths)
     return [Source(path, subject, splits[subject], name) for path, subject, name in zip(paths, subjects, names, strict=True)]
@@ -104,13 +104,13 @@ def _intact(shard: Path, slices: int) -> bool:
 
 def _make_shard(settings: PreparationSettings, source: Source, digest: str, shard: Path) -> records.PreparedVolume:
     """Reads a volume and writes its slices with enough foreground; if there are none, it writes no file."""
-    volume = scans.read_volume(source.path)
-    if warning := scans.modality_warning(volume, settings.modality):
-        logging.warning("%s: %s", volume.path, warning)
-    resampled = scans.resample(volume, settings.resample_mm)
-    grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
-    rows_mm, columns_mm = grid.pixel_spacing_mm
+    scan = scans.read_scan(source.path)
+    source_checks.check_scan(settings, scan)
+    volume = scan.volume
     try:
+        resampled = scans.resample(volume, settings.resample_mm)
+        grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
+        rows_mm, columns_mm = grid.pixel_spacing_mm
         window, kept, images = _kept_slices(settings, resampled, grid)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
@@ -132,6 +132,7 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         window=window,
         slices=len(kept),
         left_out=len(images) - len(kept),
+        voxels_sha256=source_checks.digest_of_voxels(volume.array),
     )
 
 

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from absl import logging
-
 import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.user_paths import is_utf8
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import records, source_checks
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
 PARTIAL_FILE = records.DATASET_FILE + ".partial"
@@ -145,7 +143,7 @@ def finish(
         package_version=ipmedgan_jax.__version__,
     )
     _check_slices(dataset)
-    _warn_of_copies(dataset)
+    source_checks.warn_of_copies(dataset.volumes.values())
     _remove_strays(sources, directory)
     records.save_dataset(dataset)
     (directory / PARTIAL_FILE).unlink(missing_ok=True)
@@ -168,12 +166,3 @@ def _check_slices(dataset: records.Dataset) -> None:
                 f"{dataset.directory}: no slice of the {split} split has data.min_foreground "
                 f"({dataset.settings['min_foreground']:g}) of foreground; lower it, or data.foreground_level"
             )
-
-
-def _warn_of_copies(dataset: records.Dataset) -> None:
-    """Warns of equal files of two subjects, because one could be trained on and the other tested on."""
-    by_digest: dict[str, records.PreparedVolume] = {}
-    for volume in dataset.volumes.values():
-        first = by_digest.setdefault(volume.sha256, volume)
-        if first.subject != volume.subject:
-            logging.warning("%s and %s are the same file, of two subjects", first.source, volume.source)

@@ -143,6 +143,7 @@ class PreparedVolume:
     window: tuple[float, float]  # intensities shown as -1 and 1
     slices: int  # number of slices kept as records
     left_out: int  # number of slices left out because they have too little foreground
+    voxels_sha256: str = ""  # digest of the source's voxels, whatever their file; empty in older preparations
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "PreparedVolume":

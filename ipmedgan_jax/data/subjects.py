@@ -10,21 +10,47 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.data import records
+from ipmedgan_jax.imaging import nifti
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
-_BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+")
+_BIDS_SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-([^_/]*)")
+"""Matches the BIDS entity of a subject up to the next entity; a valid label has letters and digits only."""
+
+_NUMBER = re.compile(r"_(\d+)(?=_|$)")
+"""Matches a number that follows the subject in a name, which BIDS does not have."""
+
+_SHORT, _NUMBERED = r".*(sub-[A-Za-z0-9]+)", r".*(sub-[A-Za-z0-9]+_\d+)"
+_LONG = (r".*(sub-[^/_.]+)", r".*(sub-[^/_]+)_", r".*(sub-[^/_]+)\.nii", r".*/(sub-[^/_]+)/")
+"""Patterns to suggest as `data.subject_regex`: the label up to the first other character, that with a number, all of it."""
+
+
+def subjects_of(paths: Sequence[Path], subject_regex: str = "") -> list[str]:
+    """Returns the subject of each file, by `subject_of`.
+
+    UserError too if different numbers follow a BIDS subject, as in sub-A_001 and sub-A_002, which may be one person or two.
+    """
+    if subject_regex:
+        return [subject_of(path, subject_regex) for path in paths]
+    numbers: dict[str, str] = {}
+    for path in paths:
+        subject, rest = _bids_subject(path)
+        number = match.group() if (match := _NUMBER.match(rest)) else ""
+        if number and numbers.setdefault(subject, number) != number:
+            raise UserError(
+                f"{path}: are {subject}{numbers[subject]} and {subject}{number} two subjects or one? set "
+                f"--config.data.subject_regex='{_NUMBERED}' for two, '{_SHORT}' for one"
+            )
+    return [subject_of(path) for path in paths]
 
 
 def subject_of(path: Path, subject_regex: str = "") -> str:
     """The subject of a file: the BIDS entity `sub-...` nearest the end of its path, or the first group of `subject_regex`.
 
-    Bytes that are not UTF-8 become `%` and two hex digits. UserError if the path or the pattern gives no subject.
+    Bytes that are not UTF-8 become `%` and two hex digits. UserError if the path or the pattern gives no subject, or if the
+    entity has other characters than letters and digits.
     """
     if not subject_regex:
-        for part in reversed(path.parts):
-            if match := _BIDS_SUBJECT.search(part):
-                return match.group()
-        raise UserError(f"{path}: no BIDS subject (sub-...) in its path; set data.subject_regex to find it")
+        return _bids_subject(path)[0]
     try:
         pattern = re.compile(subject_regex)
     except re.error as error:
@@ -34,6 +60,28 @@ def subject_of(path: Path, subject_regex: str = "") -> str:
     if not (match := pattern.search(path.as_posix())) or not match.group(1):
         raise UserError(f"{path}: data.subject_regex {subject_regex!r} finds no subject in this path")
     return as_utf8(match.group(1))
+
+
+def _bids_subject(path: Path) -> tuple[str, str]:
+    """Returns the subject in a path, and the rest of that part of the path."""
+    for part in reversed(path.with_name(nifti.stem(path)).parts):
+        if match := _BIDS_SUBJECT.search(part):
+            if not re.fullmatch("[A-Za-z0-9]+", match.group(1)):
+                raise UserError(
+                    f"{path}: {match.group()!r} is no BIDS subject, whose label has letters and digits only; set "
+                    f"--config.data.subject_regex={_suggested_patterns(path, match.group())}"
+                )
+            return match.group(), part[match.end() :]
+    raise UserError(f"{path}: no BIDS subject (sub-...) in its path; set data.subject_regex to find it")
+
+
+def _suggested_patterns(path: Path, name: str) -> str:
+    """Returns a pattern for the whole name, and one for its start up to the first other character, as far as there are."""
+    found = [(pattern, match.group(1)) for pattern in (*_LONG, _SHORT) if (match := re.search(pattern, path.as_posix()))]
+    whole = [pattern for pattern, subject in found if subject == name][:1]
+    start = [(pattern, subject) for pattern, subject in found[-1:] if name.startswith(subject)]
+    texts = [f"'{pattern}' for {subject}" for pattern, subject in [*((pattern, name) for pattern in whole), *start]]
+    return " or ".join(texts) or "to a pattern with ( ) around the name"
 
 
 def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> dict[str, str]:
@@ -80,7 +128,7 @@ def volume_names(paths: Sequence[Path]) -> list[str]:
 
     UserError for inputs that differ in their suffix only.
     """
-    stems = [path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name)) for path in paths]
+    stems = [path.with_name(nifti.stem(path)) for path in paths]
     for depth in range(1, max((len(stem.parts) for stem in stems), default=0) + 1):
         names = [as_utf8("_".join(part.strip("/") for part in stem.parts[-depth:])) for stem in stems]
         if len(set(names)) == len(names):

@@ -17,7 +17,7 @@ LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
 KEYS_FREE_ON_RESUME = (
     *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
-    *("data.dir", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
+    *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
 )
 """Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
 
@@ -54,6 +54,7 @@ _FIRST_LOSS_KEYS = {
 }
 
 ADDED_KEYS = {
+    "data.assume_axial": False,
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
     "generator.smooth_start": False,
     "holes.kinds": ["square"],

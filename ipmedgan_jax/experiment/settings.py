@@ -73,6 +73,7 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
         percentiles=tuple(data.percentiles),
         foreground_level=data.foreground_level,
         min_foreground=data.min_foreground,
+        assume_axial=data.assume_axial,
         subject_regex=data.subject_regex,
         split_ratios=tuple(data.split_ratios),
         split_seed=data.split_seed,

@@ -4,7 +4,8 @@ Arrays are [X, Y, Z] in canonical RAS+ orientation (X grows to the subject's rig
 slices [S, rows, columns].
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,12 @@ import nibabel
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
+
+SHORTEST_MM, LONGEST_MM = 1.0, 5000.0
+"""Bounds of a volume's longest edge; outside them the unit of length in a header is wrong."""
+
+LARGEST_GRID, LONGEST_AXIS = 2**29, 4096
+"""Bounds of a resampled grid: its number of voxels, which is 2 GiB in float32, and the length of an axis."""
 
 _BOX_SHARE = 0.01  # a row or column with a smaller share of foreground is noise, not head
 
@@ -28,6 +35,20 @@ def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
     if not (spans and np.isfinite(axes).all()):
         raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
     return axes
+
+
+def check_extent(path: Path, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:
+    """UserError if a volume is smaller or larger than any scan, because its header has the wrong unit of length."""
+    edges_mm = [length * spacing for length, spacing in zip(shape, spacing_mm, strict=True)]
+    if not SHORTEST_MM <= max(edges_mm) <= LONGEST_MM:
+        raise UserError(
+            f"{path}: its header makes it {_by(f'{edge:g}' for edge in edges_mm)} mm large, no scan is; correct its "
+            "spacing, its affine, or its unit of length (xyzt_units)"
+        )
+
+
+def _by(values: Iterable[object]) -> str:
+    return " x ".join(map(str, values))
 
 
 def reorient(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,13 +77,24 @@ class Stretch:
 
 
 def resampling(lengths: Sequence[int], spacing_mm: Sequence[float], mm: float) -> list[Stretch]:
-    """Returns each axis's stretch to a spacing of `mm`; an empty list if all axes have it already or `mm` is 0."""
+    """Returns each axis's stretch to a spacing of `mm`; an empty list if all axes have it already or `mm` is 0.
+
+    UserError if the new grid exceeds `LARGEST_GRID` or `LONGEST_AXIS`.
+    """
     if mm == 0 or np.allclose(spacing_mm, mm, rtol=1e-4):
         return []
-    return [
+    stretches = [
         Stretch(axis, length, max(1, round(length * spacing / mm)), mm / spacing)
         for axis, (length, spacing) in enumerate(zip(lengths, spacing_mm, strict=True))
     ]
+    after = [stretch.after for stretch in stretches]
+    if max(after) > LONGEST_AXIS or math.prod(after) > LARGEST_GRID:
+        raise UserError(
+            f"data.resample_mm {mm:g} makes a grid of {_by(after)} from {_by(lengths)} voxels of "
+            f"{_by(f'{spacing:.3g}' for spacing in spacing_mm)} mm, at most {LONGEST_AXIS:,} along an axis and "
+            f"{LARGEST_GRID:,} in all are possible; correct the header's spacing, or set a larger data.resample_mm"
+        )
+    return stretches
 
 
 def scaling(lengths: Sequence[int], size: int) -> list[Stretch]:

@@ -1,18 +1,12 @@
 """Listing the NIfTI files that a flag names: a file, a folder, a pattern, or a comma-separated list of these."""
 
 import glob
-import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import dicom_folders, nifti
-
-_COMMA = re.compile(r",(?![^\[\]]*\])")
-"""Matches a comma outside the brackets of a pattern."""
-
+from ipmedgan_jax.imaging import dicom_folders, nifti, path_patterns
+from ipmedgan_jax.imaging.path_patterns import Named
 
 _BIDS_FOLDER = re.compile(r"(sub|ses)-[a-zA-Z0-9]+")
 """Matches the name of a subject's or a session's folder."""
@@ -23,19 +17,17 @@ def list_input_files(text: str) -> list[Path]:
 
     Hidden files (names that begin with a dot) are skipped unless the pattern or file name begins with a dot too. A dangling
     link to a file, or to the folder of a subject or session, is listed, so that the reader of the file names it in its error.
+    UserError too if an element of a list matches no file.
 
     Args:
       text: a file; a folder, which is searched at any depth; a pattern, where `**` matches folders at any depth; or a
-        comma-separated list of these. If the whole text is an existing path, it is taken literally, special characters
-        included.
+        comma-separated list of these. Brackets and commas may be part of a name: see `path_patterns`.
     """
-    parts = _split_at_commas(text)
-    found = set(_find_files(text)) if parts else set()
-    found = found or {path for part in parts for path in _find_files(part)}
-    if not found:
-        dicom_folders.refuse_dicom(text)
-        raise UserError(f"no NIfTI file (.nii or .nii.gz) matches {text!r}; put quotes around a pattern with **")
-    return sorted(found)
+    found, missing = path_patterns.find_in_list(text, _find_files)
+    if missing or not found:
+        dicom_folders.refuse_dicom(missing[0] if missing else text)
+        raise path_patterns.no_match(missing[0] if missing else text)
+    return sorted({path for path, _ in found})
 
 
 def list_named_folders(text: str) -> list[Path]:
@@ -43,43 +35,27 @@ def list_named_folders(text: str) -> list[Path]:
 
     A folder names itself, a pattern the folders before its first wildcard, and a file the folder it lies in.
     """
-    parts = [text] if user_path(text).exists() else [text, *_split_at_commas(text)]
-    return [_named_folder(part) for part in parts]
-
-
-def _named_folder(text: str) -> Path:
-    path = user_path(text)
-    if path.is_dir():
-        return path
-    if path.is_file() or path.is_symlink():
-        return path.parent
-    plain = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-    return Path(*plain[: len(path.parts) - 1])
+    found, _ = path_patterns.find_in_list(text, _find_files)
+    return sorted({folder for _, folder in found})
 
 
 def names_several(text: str) -> bool:
     """Whether a flag may name more than one file, because it is a folder, a pattern or a list."""
     path = user_path(text)
-    return path.is_dir() or (not path.is_file() and (glob.has_magic(text) or len(_split_at_commas(text)) > 1))
+    return path_patterns.is_folder(path) or (not path_patterns.exists(path) and path_patterns.is_pattern_or_list(text))
 
 
-def _split_at_commas(text: str) -> list[str]:
-    return [part for part in (part.strip() for part in _COMMA.split(text)) if part]
+def _find_files(text: str) -> list[Named]:
+    """Returns the NIfTI files that one file name, folder or pattern names."""
+    named = path_patterns.match(text)
+    if text.strip() and path_patterns.is_folder(folder := user_path(text.strip())):
+        names = glob.iglob(f"{glob.escape(str(folder))}/**/*", recursive=True)  # noqa: PTH207, as match
+        named = [(Path(name), folder) for name in names]
+    return [(path, folder) for path, folder in named if _is_listed(path)]
 
 
-def _find_files(text: str) -> Iterator[Path]:
-    """Yields the NIfTI files that one file name, folder or pattern names."""
-    path = user_path(text)
-    if path.is_dir():
-        pattern = f"{glob.escape(str(path))}/**/*"
-    else:
-        pattern = glob.escape(str(path)) if path.is_file() or path.is_symlink() else str(path)
-    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207, Path.glob takes no absolute pattern
-        found = Path(match)
-        is_nifti = found.name.endswith(nifti.SUFFIXES)
-        if (is_nifti and found.is_file()) or (_is_dangling(found) and (is_nifti or _BIDS_FOLDER.fullmatch(found.name))):
-            yield found
-
-
-def _is_dangling(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+def _is_listed(path: Path) -> bool:
+    is_nifti = path.name.endswith(nifti.SUFFIXES)
+    if path.is_symlink() and not path.exists():
+        return is_nifti or bool(_BIDS_FOLDER.fullmatch(path.name))
+    return is_nifti and path.is_file()

@@ -27,6 +27,12 @@ _HEADER_BYTES = 540
 _TRAILING_BYTES = 2**20
 """Largest number of bytes after the voxels; some writers pad."""
 
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}
+"""Millimetres in a metre and in a micrometre, by the code of the unit of length; any other code stands for millimetres."""
+
+_UNIT_OF_LENGTH, _MILLIMETRE = 0b111, 2
+"""The bits of `xyzt_units` with the code of the unit of length, and the code of the millimetre."""
+
 _COMPRESSION = 4
 """gzip level of written files: half the time of the usual level 6, for files 2 % larger."""
 
@@ -36,8 +42,8 @@ class NiftiFile:
     """A single-file NIfTI-1 or NIfTI-2 in either byte order, with one number per voxel."""
 
     path: Path
-    header: nibabel.Nifti1Header
-    content: bytes  # the whole file, uncompressed
+    header: nibabel.Nifti1Header  # its lengths are in millimetres, whatever unit the file has
+    content: bytes  # the whole file, uncompressed, as it came
 
     @property
     def stored(self) -> np.ndarray:
@@ -98,6 +104,11 @@ def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndar
     return np.ndarray(shape, header.get_data_dtype(), content, int(header["vox_offset"]), order="F")
 
 
+def stem(path: Path) -> str:
+    """Returns the file name without .nii or .nii.gz."""
+    return next((path.name.removesuffix(suffix) for suffix in SUFFIXES if path.name.endswith(suffix)), path.name)
+
+
 def read(path: Path | str) -> NiftiFile:
     """Reads a file; UserError names the fault of an unusable one, before its content can fill the memory."""
     path = Path(path)
@@ -133,8 +144,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Writes an array and its affine as a new NIfTI-1 image of the array's type."""
-    write(path, nibabel.Nifti1Image(array, affine).to_bytes())
+    """Writes an array and its affine, in millimetres, as a new NIfTI-1 image of the array's type."""
+    image = nibabel.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    write(path, image.to_bytes())
 
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
@@ -153,6 +166,7 @@ def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
         raise ValueError("it is one half of a pair, or of another format")
     _check_spacing(path, stored)
     header = kind(block)
+    _convert_to_millimetres(header)
     header.get_slope_inter(), header.get_best_affine()  # both raise an error if they are unusable
     if int(header["vox_offset"]) < header.single_vox_offset:
         raise ValueError(f"its voxels begin at byte {int(header['vox_offset'])}, inside its header")
@@ -162,12 +176,22 @@ def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
     return header
 
 
+def _convert_to_millimetres(header: nibabel.Nifti1Header) -> None:
+    """Converts the lengths of a header from its unit, in place; a header without a unit is in millimetres."""
+    code = int(header["xyzt_units"])
+    if factor := _MM_PER_UNIT.get(code & _UNIT_OF_LENGTH):
+        header["pixdim"][1:4] *= factor
+        for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+            header[name] = header[name] * factor
+        header["xyzt_units"] = code & ~_UNIT_OF_LENGTH | _MILLIMETRE
+
+
 def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
     """Checks the spacing as stored, because nibabel silently replaces zero and negative values."""
     dimensions = min(int(header["dim"][0]), 3)
     spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
     if not all(np.isfinite(value) and value > 0 for value in spacing):
-        raise UserError(f"{path}: the spacing in its header is {spacing} mm; set pixdim to positive numbers")
+        raise UserError(f"{path}: the spacing in its header is {spacing}; set pixdim to positive numbers")
 
 
 def _expected_bytes(path: Path, header: nibabel.Nifti1Header) -> int:

@@ -12,12 +12,15 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, dicom_files, nifti
-from ipmedgan_jax.imaging.geometry import find_axes, reorient, resampling, without_trailing_axes
+from ipmedgan_jax.imaging.geometry import check_extent, find_axes, reorient, resampling, without_trailing_axes
 
 MODALITIES = ("mri", "ct")
 
 Window = tuple[float, float]
 """The intensities that map to -1 and to 1."""
+
+UNPLACED = "has no sform or qform; its header's default is used, left and right may be exchanged"
+"""Warning about a file that is not `placed`."""
 
 _NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 
@@ -106,6 +109,7 @@ def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Sca
     axes = find_axes(path, file.affine)
     array, canonical_affine = reorient(data, file.affine)
     spacing = nibabel.affines.voxel_sizes(canonical_affine)
+    check_extent(path, array.shape, spacing)
     volume = Volume(
         path=path,
         array=np.ascontiguousarray(array, np.float32),

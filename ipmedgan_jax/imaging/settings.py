@@ -18,6 +18,10 @@ FIT_MODES = ("crop_or_pad", "scale")
 """
 
 
+_NOT_RECORDED = ("assume_axial", "workers")
+"""Settings that decide whether and how fast records are made, and not what they hold."""
+
+
 @dataclass(frozen=True)
 class PreparationSettings:
     """The settings of `config.data` that determine the records; configs/base.py gives their units and reasons."""
@@ -30,6 +34,7 @@ class PreparationSettings:
     percentiles: tuple[float, float] = (0.5, 99.5)
     foreground_level: float = 0.05
     min_foreground: float = 0.05
+    assume_axial: bool = False
     subject_regex: str = ""
     split_ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
@@ -80,7 +85,7 @@ class PreparationSettings:
 
     def recorded(self) -> dict:
         """Returns the settings that the records depend on, as they are after a round trip through JSON."""
-        return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key != "workers"}))
+        return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key not in _NOT_RECORDED}))
 
 
 def _is_rising(values: Sequence[float]) -> bool:

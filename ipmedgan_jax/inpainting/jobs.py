@@ -11,7 +11,9 @@ from pathlib import Path
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_output, is_output
 from ipmedgan_jax.imaging.input_files import list_input_files, list_named_folders, names_several
+from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
@@ -79,11 +81,6 @@ class Job:
         return kept and self.output.exists() and self.sidecar.exists() and not self.begun
 
 
-def stem(path: Path) -> str:
-    """Returns the file name without .nii or .nii.gz."""
-    return next((path.name.removesuffix(suffix) for suffix in nifti.SUFFIXES if path.name.endswith(suffix)), path.name)
-
-
 def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
     """Returns the jobs for all images that a flag names, and an error message for each image without a unique mask.
 
@@ -102,7 +99,7 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
         return [Job(path, _mask_of_one(path, mask) if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
-    images = [path for path in list_input_files(image) if not _is_mask(path) and not _is_output(path)]
+    images = [path for path in list_input_files(image) if not is_mask(path) and not is_output(path)]
     pairs, refused = _pair_with_masks(images, mask)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
@@ -134,7 +131,7 @@ def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[P
     if mask_names.is_template(mask):
         find = functools.partial(mask_names.mask_by_template, mask)
     else:
-        find = functools.partial(_find_mask, masks=[path for path in list_input_files(mask) if not _is_output(path)])
+        find = functools.partial(_find_mask, masks=[path for path in list_input_files(mask) if not is_named_output(path)])
     pairs: list[tuple[Path, Path | None]] = []
     refused = {}
     for image in images:
@@ -196,15 +193,6 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
         raise UserError(f"{job.output}: cannot be written, {folder} is not a writable folder")
 
 
-def _is_mask(path: Path) -> bool:
-    return stem(path).endswith(("_mask", "_dseg"))
-
-
-def _is_output(path: Path) -> bool:
-    """Whether the name is that of an output of `inpaint`."""
-    return "desc-inpainted" in stem(path)
-
-
 def _find_mask(image: Path, masks: list[Path]) -> Path:
     """Returns the one mask with the image's BIDS entities or, if it has none, with its name or its name and `_mask`."""
     entities = _entities(image)
@@ -213,7 +201,7 @@ def _find_mask(image: Path, masks: list[Path]) -> Path:
     else:
         fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
     fitting = [mask for mask in fitting if mask.resolve() != image.resolve()]
-    named_masks = [mask for mask in fitting if _is_mask(mask)]
+    named_masks = [mask for mask in fitting if is_mask(mask)]
     fitting = named_masks or fitting  # a folder may hold other images of the subject, which fit too
     if len(fitting) != 1:
         problem = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"

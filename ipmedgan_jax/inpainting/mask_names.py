@@ -28,7 +28,7 @@ def mask_by_template(template: str, image: Path) -> Path:
     For in/pat-7/case_001_0000.nii.gz the fields are `{folder}` in/pat-7, `{parent}` pat-7, `{stem}` case_001_0000, and
     `{case}` case_001, the stem without its last part after `_` or `-`. The rest of the template may hold `*` and `?`.
     """
-    stem = next((image.name.removesuffix(suffix) for suffix in nifti.SUFFIXES if image.name.endswith(suffix)), image.name)
+    stem = nifti.stem(image)
     fields = {
         "folder": str(image.parent),
         "parent": image.absolute().parent.name,
@@ -39,7 +39,7 @@ def mask_by_template(template: str, image: Path) -> Path:
         if name not in fields:
             raise UserError(f"--mask={template}: has no field {{{name}}}; the fields are {{{'}, {'.join(fields)}}}")
     text = str(user_path(template))
-    pattern = _FIELD.sub(lambda match: glob.escape(fields[match.group(1)]), text)
+    pattern = _FIELD.sub(lambda match: glob.escape(fields[match.group(1)]), text.replace("[", "[[]"))
     found = sorted(path for path in map(Path, glob.glob(pattern)) if path.resolve() != image.resolve())  # noqa: PTH207
     if len(found) != 1:
         shown = _FIELD.sub(lambda match: fields[match.group(1)], text)

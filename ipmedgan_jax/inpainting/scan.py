@@ -103,7 +103,7 @@ def _file_warnings(scan: Scan, job: Job) -> list[str]:
     """Returns warnings about the position that the scan's header gives, and about the names of scan and mask."""
     warnings = []
     if not scan.file.placed:
-        warnings.append("has no sform or qform; its header's default is used, left and right may be exchanged")
+        warnings.append(scans.UNPLACED)
     if isinstance(scan.file, nifti.NiftiFile):
         warnings.append(placement.forms_warning(scan.file))
     if job.mask is not None and not job.series:  # names in a DICOM export tell nothing

@@ -99,9 +99,10 @@ def test_records_of_oblong_voxels_have_square_pixels_and_their_intensities_in_th
     for s in (1, 2, 3):
         hounsfield = np.full((64, 16, 4), -1000.0)
         hounsfield[16:48, 4:12] = 500  # 16 x 16 mm
+        hounsfield[16:48, 4:12, 2:] = 400 + 2 * np.arange(32)[:, None, None]
         path = tmp_path / f"sub-{s}.nii.gz"
         paths.append(write(path, hounsfield, dtype=np.int16, scaling=(2.0, -1000.0), spacing=(0.5, 2.0, 3.0)))
-    assert set(np.unique(nifti.read(paths[0]).stored)) == {0, 750}
+    assert set(np.unique(nifti.read(paths[0]).stored)) == {0, *range(700, 732), 750}
     settings = PreparationSettings(modality="ct", image_size=32, fit="crop_or_pad", resample_mm=1.0, foreground_level=0.2)
     dataset = prepare(settings, paths, tmp_path / "out", progress=False)
     record = next(records.read_shard(records.shard_paths(tmp_path / "out", "test")[0]))
@@ -198,11 +199,11 @@ def test_the_command_says_what_other_shards_have_still_to_make(command, scan_pat
     assert done.stdout == f"{tmp_path}/out: this shard is done; 5 of 8 volumes of other shards are still missing\n"
 
 
-def test_a_mask_among_the_scans_is_named(scan_paths, tmp_path):
-    array = np.ones((20, 20, 6), np.int16)
-    array[0, 0, 0] = 0
+def test_a_volume_almost_without_contrast_is_named(scan_paths, tmp_path):
+    array = np.full((40, 40, 6), 0.5, np.float32)
+    array[0, :4] = -np.arange(24).reshape(4, 6)
     nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), scan_paths[2])
-    with pytest.raises(UserError, match=f"{scan_paths[2].name}: nearly every voxel is 1: a mask rather than a scan"):
+    with pytest.raises(UserError, match=f"{scan_paths[2].name}: nearly every voxel is 0.5: a mask rather than a scan"):
         prepare(dataclasses.replace(SMALL, percentiles=(0.5, 99.5)), scan_paths, tmp_path / "out", progress=False)
 
 
@@ -283,7 +284,7 @@ def test_the_same_file_under_two_subjects_is_warned_of(tmp_path, caplog):
     paths = [scan(tmp_path / f"sub-{s}.nii", seed=s // 3) for s in (1, 2, 3)]
     with caplog.at_level(logging.WARNING, logger="absl"):
         prepare(SMALL, paths, tmp_path / "out", progress=False)
-    assert caplog.text.count("are the same file, of two subjects") == 1
+    assert caplog.text.count("hold the same voxels, of two subjects") == 1
 
 
 def test_a_link_to_a_file_that_was_not_fetched_is_named(scan_paths, tmp_path):

@@ -45,6 +45,7 @@ PREPARATION = {
     "data.percentiles": (2.0, 98.0),
     "data.foreground_level": 0.11,
     "data.min_foreground": 0.22,
+    "data.assume_axial": True,
     "data.subject_regex": "(p[0-9]+)",
     "data.split_ratios": (0.5, 0.2, 0.3),
     "data.split_seed": 4,

@@ -1,5 +1,6 @@
 """Listing of input files by name, folder, pattern or list."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,6 @@ def listed(folder: Path, text: str) -> list[str]:
         ("{}/*", []),  # folders that a pattern matches are not searched
         ("{}/**/*_FLAIR*", ["sub-2_FLAIR.nii", "sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz"]),
         ("{}/b, {}/a/*,,{}/**/sub-3*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz", "sub-3_T1w.nii.gz"]),
-        ("{}/none*, {}/b/*_T1w.nii.gz", ["sub-3_T1w.nii.gz"]),
         ("{}/**/sub-[1,3]_FLAIR*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz"]),
         ("{}/**/sub-[1,3]_FLAIR*,{}/*/*T1w*", ["sub-1_FLAIR.nii.gz", "sub-3_FLAIR.nii.gz", "sub-3_T1w.nii.gz"]),
     ],
@@ -67,6 +67,43 @@ def test_what_exists_is_taken_whatever_characters_its_name_has(folder):
     assert listed(folder, "{}/x[1]") == listed(folder, "{}/x[1]/scan,2.nii") == ["scan,2.nii"]
     assert listed(folder, "{}/p,q/scan*.nii") == listed(folder, "{}/p,q/*") == ["scan*.nii"]
     assert not names_several(f"{folder}/x[1]/scan,2.nii")
+
+
+@pytest.mark.parametrize("name", ["data [2]", "set [a-c], new", "a,b", "p]q[r", "[!x]", "what?", "100*", "a{b}", "~x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "{}/**/*_FLAIR*",
+        "{}/ses [1]/sub-[12]_FLAIR.nii",
+        "{}/*/sub-?_FLAIR.nii",
+        "{}/../*/ses [1]/*",
+        "{}/**/ses [1]/sub*",
+        "{}/ses [1]/sub-1_FLAIR.nii,{}/**/sub-2*",
+        "{}/../other/sub-3*, {}/ses [1]",
+    ],
+)
+def test_folders_of_any_name_can_be_given_in_patterns_and_lists(tmp_path, name, text):
+    for path in (f"{name}/ses [1]/sub-1_FLAIR.nii", f"{name}/ses [1]/sub-2_FLAIR.nii", "other/sub-3_FLAIR.nii"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    expected = ["sub-1_FLAIR.nii", "sub-2_FLAIR.nii"]
+    assert sorted(listed(tmp_path / name, text)) == expected + ["sub-3_FLAIR.nii"] * ("other" in text)
+
+
+@pytest.mark.parametrize("missing", ["{}/none*", "{}/c/*", "{}/a/sub-7_FLAIR.nii.gz"])
+def test_an_element_of_a_list_that_matches_nothing_is_named(folder, missing):
+    with pytest.raises(UserError, match=re.escape(f"matches '{missing.replace('{}', str(folder))}'")):
+        listed(folder, f"{{}}/b/*_T1w.nii.gz, {missing},{{}}/a")
+
+
+@pytest.mark.parametrize("count", [20, 500])
+def test_a_list_may_be_longer_than_a_file_name(folder, monkeypatch, count):
+    monkeypatch.chdir(folder / "b")
+    text = ",".join(["sub-3_T1w.nii.gz"] * count)
+    assert names_several(text)
+    assert [path.name for path in list_input_files(text)] == ["sub-3_T1w.nii.gz"]
+    assert len(find_jobs(text, None, folder / "out")[0]) == 1
 
 
 @pytest.mark.parametrize(

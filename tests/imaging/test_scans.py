@@ -5,9 +5,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging import geometry, mask_files, nifti, scans
+from tests.properties import property_test
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 MRI_WINDOW = {"window_hu": (-1000, 2000), "percentiles": (0.5, 99.5), "foreground_level": 0.05}
@@ -78,6 +81,99 @@ def test_a_bad_spacing_in_the_header_is_refused(tmp_path, spacing):
     path.write_bytes(data)
     with pytest.raises(UserError, match="the spacing in its header is"):
         scans.read_volume(path)
+
+
+def affine_of(codes: str, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """An affine along the axes of `codes` that puts the first voxel at (-90, 126, -72) mm."""
+    axes = nibabel.orientations.axcodes2ornt(codes)
+    affine = nibabel.orientations.inv_ornt_aff(axes, (1, 1, 1)) @ np.diag([*spacing_mm, 1])
+    affine[:3, 3] = (-90, 126, -72)
+    return affine
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0), ("unknown", 1.0)])
+@property_test
+@given(
+    image_type=st.sampled_from([nibabel.Nifti1Image, nibabel.Nifti2Image]),
+    order=st.sampled_from("<>"),
+    forms=st.sampled_from(["sform", "qform", "both", "neither"]),
+    codes=st.sampled_from(["RAS", "LPS", "PSR", "SAL"]),
+    spacing=st.tuples(*[st.floats(0.3, 5)] * 3),
+    time_unit=st.sampled_from(["unknown", "msec"]),
+)
+def test_every_unit_of_length_is_read_as_millimetres(
+    tmp_path_factory, unit, mm, image_type, order, forms, codes, spacing, time_unit
+):
+    affine, in_mm = affine_of(codes, spacing), np.diag([mm, mm, mm, 1.0])
+    stored = np.linalg.inv(in_mm) @ affine
+    image = image_type(ramp(), stored, image_type.header_class(endianness=order))
+    for name, set_form in (("sform", image.set_sform), ("qform", image.set_qform)):
+        set_form(stored, 1 if forms in (name, "both") else 0)
+    image.header.set_xyzt_units(unit, time_unit)
+    path = tmp_path_factory.getbasetemp() / "unit.nii"
+    nibabel.save(image, path)
+    file = nifti.read(path)
+    assert file.content == path.read_bytes()
+    if forms == "neither":
+        affine = affine_of("LAS", spacing)  # the default, around the origin
+        affine[:3, 3] = file.affine[:3, 3]
+        assert np.abs(file.affine[:3, 3]).max() < 3 * max(spacing)
+    np.testing.assert_allclose(file.affine, affine, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(file.header.get_zooms(), spacing, rtol=1e-5)
+    np.testing.assert_allclose(np.sort(scans.read_volume(path).spacing_mm), np.sort(spacing), rtol=1e-4)
+
+
+@pytest.mark.parametrize("of_scan", ["mm", "meter", "micron"])
+@pytest.mark.parametrize("of_mask", ["mm", "meter", "micron"])
+def test_a_mask_lies_where_it_lay_whatever_the_units_of_both(tmp_path, of_scan, of_mask):
+    mask = np.zeros((12, 10, 8), np.uint8)
+    mask[3:6, 2:8, 4:6] = 1
+    paths = []
+    for unit, name, array in ((of_scan, "scan", ramp(mask.shape)), (of_mask, "mask", mask[:, ::-1])):
+        in_mm = np.diag([*[{"mm": 1, "meter": 1000, "micron": 0.001}[unit]] * 3, 1])
+        affine = np.diag([1.0, -2 if name == "mask" else 2, 3, 1])
+        affine[1, 3] = 2 * 9 if name == "mask" else 0
+        image = nibabel.Nifti1Image(array, np.linalg.inv(in_mm) @ affine)
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, tmp_path / f"{name}.nii")
+        paths.append(tmp_path / f"{name}.nii")
+    found, notes = mask_files.read_mask(paths[1], scans.read_scan(paths[0]))
+    np.testing.assert_array_equal(found, mask > 0)
+    assert not notes
+
+
+def test_a_written_array_says_that_it_is_in_millimetres(tmp_path):
+    nifti.write_array(tmp_path / "v.nii", ramp(), np.diag([1.0, 2.0, 3.0, 1.0]))
+    assert nibabel.load(tmp_path / "v.nii").header.get_xyzt_units()[0] == "mm"
+
+
+WRONG_UNITS = [("unknown", 0.001), ("unknown", 1000), ("meter", 1), ("micron", 1), ("mm", 0.001)]
+
+
+@pytest.mark.parametrize(("unit", "size"), WRONG_UNITS)
+def test_a_wrong_unit_of_length_is_named(tmp_path, unit, size):
+    image = nibabel.Nifti1Image(ramp((100, 100, 40)), np.diag([size, size, 3 * size, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "v.nii")
+    with pytest.raises(UserError, match=r"v.nii: its header makes it .* mm large, no scan is; correct its spacing"):
+        scans.read_volume(tmp_path / "v.nii")
+
+
+@pytest.mark.parametrize(("mm", "grid"), [(0.01, "500 x 1000 x 36000"), (0.004, "1250 x 2500 x 90000"), (1e-5, "500000 x")])
+def test_a_grid_too_large_for_memory_is_refused_before_it_is_made(mm, grid):
+    with pytest.raises(UserError, match=f"resample_mm {mm:g} makes a grid of {grid}.*at most 4,096 along an axis"):
+        scans.resample(volume_of(ramp((10, 20, 120)), (0.5, 0.5, 3.0)), mm)
+
+
+@property_test
+@given(st.tuples(*[st.integers(1, 700)] * 3), st.tuples(*[st.floats(0.5, 8)] * 3), st.floats(0.05, 0.4))
+def test_a_resampled_grid_keeps_its_bounds_or_is_refused(lengths, spacing, mm):
+    expected = [max(1, round(length * edge / mm)) for length, edge in zip(lengths, spacing, strict=True)]
+    if max(expected) <= 4096 and np.prod(expected) <= 2**29:
+        assert [stretch.after for stretch in geometry.resampling(lengths, spacing, mm)] == expected
+    else:
+        with pytest.raises(UserError, match="makes a grid of"):
+            geometry.resampling(lengths, spacing, mm)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])

@@ -19,6 +19,7 @@ from tests.inpainting.test_scan import touch
         ("imagesTr/c_001_0000.nii.gz", "labelsTr/c_001.nii.gz", "{folder}/../labelsTr/{case}.nii.gz"),  # nnU-Net
         ("a/x.nii", "a/x-seg.nii.gz", "{folder}/{stem}-seg.nii.gz"),
         ("a [1]/x*.nii", "a [1]/x*_roi_v2.nii.gz", "{folder}/{stem}_roi*.nii.gz"),
+        ("a [1]/x.nii", "m [2], n/x_roi.nii.gz", "{folder}/../m [2], n/{stem}_*.nii.gz"),
     ],
 )
 def test_a_template_gives_the_mask_of_each_image(tmp_path, image, mask, template):
