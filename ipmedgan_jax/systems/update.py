@@ -174,12 +174,13 @@ def run_generator(
 ) -> tuple[Array, Callable[[Array], tuple[Tree]], Tree]:
     """Runs the generator in training mode; returns the output, its pullback and the new statistics.
 
-    The pullback takes d loss / d output to a tuple of one: d loss / d params.
+    The pullback takes d loss / d output to a tuple of one: d loss / d params. See `Batch.without_avoided` for the output.
     """
     context = system.generator_input(batch)
 
     def forward(params: Tree) -> tuple[Array, Tree]:
-        return apply(system.generator, state.replace(params=params), context, key=key)
+        output, statistics = apply(system.generator, state.replace(params=params), context, key=key)
+        return batch.without_avoided(output), statistics
 
     return jax.vjp(forward, state.params, has_aux=True)
 
@@ -270,7 +271,7 @@ def _step_on_micro_batches(
 
     def compute_gradients(micro_batch: Batch, key: Array) -> dict[str, tuple[Tree, Tree, Metrics]]:
         output, _ = apply(system.generator, state.generator, system.generator_input(micro_batch), key=key)
-        nets = state.discriminators.items()
+        output, nets = micro_batch.without_avoided(output), state.discriminators.items()
         return {name: discriminator_gradients(system, name, net, micro_batch, output) for name, net in nets}
 
     metrics: Metrics = {}
