@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from absl import logging
