@@ -13,15 +13,19 @@ from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.imaging import mask_files, scans
 from ipmedgan_jax.imaging.labels import read_labels
 
-_ENTITIES = tuple(re.compile(rf"(?<![A-Za-z0-9]){name}-([A-Za-z0-9]+)") for name in ("ses", "run"))
+_ENTITIES = tuple(re.compile(rf"(?<![A-Za-z0-9]){name}-([A-Za-z0-9]+)") for name in ("ses", "run", "space"))
 """BIDS entities that tell the scans of one subject apart, and that a mask may share with its scan."""
+
+_TEMPLATE = re.compile(r"(?<![A-Za-z0-9])space-MNI")
+"""Matches a file in the space of a template, which is never that of a scan whose name has no space."""
 
 
 def pair_masks(masks: Sequence[Path], paths: Sequence[Path], subject_regex: str) -> list[tuple[Path, ...]]:
     """Returns the masks of each scan of `paths`.
 
     A mask belongs to the scans of its subject. Of these it belongs to the ones in its own folder if there are any, and never
-    to one of another session (`ses-`) or run (`run-`). Warns of scans and masks that stay alone; UserError if all do.
+    to one of another session (`ses-`), run (`run-`) or space (`space-`). Warns of scans and masks that stay alone; UserError
+    if all do.
     """
     subjects = [subject_of(path, subject_regex) for path in paths]
     found: dict[Path, list[Path]] = {path: [] for path in paths}
@@ -45,7 +49,9 @@ def pair_masks(masks: Sequence[Path], paths: Sequence[Path], subject_regex: str)
 
 
 def _disagree(mask: Path, scan: Path) -> bool:
-    """Whether both paths name a session or a run, and not the same one."""
+    """Whether both paths name a session, a run or a space, and not the same one, or one of them alone is in MNI space."""
+    if bool(_TEMPLATE.search(mask.name)) != bool(_TEMPLATE.search(scan.name)):
+        return True
     for entity in _ENTITIES:
         named = [set(entity.findall(path.as_posix())) for path in (mask, scan)]
         if all(named) and named[0] != named[1]:

@@ -23,6 +23,8 @@ from ipmedgan_jax.imaging import scans
         (["sub-1/ses-1/a", "sub-1/ses-2/a"], ["m/sub-1_m"], [[0], [0]]),  # one mask of all visits
         (["sub-1/day1/a", "sub-1/day2/a"], ["sub-1/day1/m", "sub-1/day2/m"], [[0], [1]]),
         (["sub-1/a"], ["sub-1/tumour", "sub-1/implant"], [[0, 1]]),
+        (["sub-1/sub-1_FLAIR"], ["sub-1/sub-1_space-MNI152_mask", "sub-1/sub-1_space-FLAIR_mask"], [[1]]),
+        (["sub-1_space-MNI_FLAIR", "sub-1_FLAIR"], ["sub-1_space-MNI_mask", "sub-1_mask"], [[0], [1]]),
     ],
 )
 def test_a_mask_belongs_to_the_scans_of_its_subject_session_and_folder(scan_names, masks, expected):

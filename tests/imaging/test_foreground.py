@@ -128,6 +128,12 @@ def test_the_threshold_takes_every_bright_voxel_as_older_data_do():
     np.testing.assert_array_equal(found.head, array > settings.threshold(settings.window(array)))
 
 
+def test_air_of_grains_as_bright_as_tissue_is_not_told_from_the_head():
+    """As of MP2RAGE's uniform images. `prepare` warns of a volume that is all head."""
+    grains = np.random.default_rng(0).uniform(0, 1000, SHAPE)
+    assert find_foreground(MRI, np.where(BALL, mri(), grains).astype(np.float32), MM).head.mean() > 0.95
+
+
 def test_a_volume_with_nothing_in_it_has_no_head():
     assert not find_foreground(CT, np.full(SHAPE, -1000, np.float32), MM).head.any()
     with pytest.raises(UserError, match="nearly every voxel is 3"):
