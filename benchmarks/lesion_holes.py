@@ -44,6 +44,7 @@ def main(folders: list[str]) -> None:
     from tqdm import tqdm
 
     from ipmedgan_jax.imaging import mask_files, scans
+    from ipmedgan_jax.imaging.foreground import find_foreground
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
 
@@ -67,8 +68,9 @@ def main(folders: list[str]) -> None:
     errors: dict[str, dict[str, list[float]]] = {}
     holes = 0
     for subject, volume in tqdm(volumes.items(), unit="scan", disable=None):
-        low, high = window = first.preparation.window(volume.array[~lesions[subject]])
-        head = volume.array > first.preparation.threshold(window)
+        found = find_foreground(first.preparation, volume.array, volume.spacing_mm, known=~lesions[subject])
+        low, high = window = found.window
+        head = found.head
         others = [outline for other, found in outlines.items() if other != subject for outline in found]
         hole = _place_outlines(np.random.default_rng(given.seed), head, lesions[subject], others)
         holes += int(hole.any((0, 1)).sum())

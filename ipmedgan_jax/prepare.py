@@ -5,7 +5,7 @@
 --input   a file, a folder, a pattern in quotes (** matches any folders), or a comma-separated list of these. It must match
           images of one modality only. Masks, segmentations and outputs of inpaint are passed over by their names.
 --output  a new folder. If a preparation is interrupted, run the same command again to complete it.
---config  the settings; this command uses the keys modality and data.*. To change one:
+--config  the settings; this command uses the keys modality, data.* and holes.avoid. To change one:
           --config.data.image_size=128, --config.data.resample_mm=0, --config.data.subject_regex='patient(\\d+)'
 --shard   one of several equal shares: 3/8 is the third of eight. Shards may run at once, on any machines that see both
           folders, and need no connection. The last one to end completes the folder. Run a failed shard again; without
@@ -27,7 +27,8 @@ from ipmedgan_jax.experiment import config_flag
 def main() -> None:
     """Prepares this process's shard and prints a summary."""
     from ipmedgan_jax.data import preparation, records
-    from ipmedgan_jax.experiment.settings import preparation_settings  # imported late, so that --help does not wait for JAX
+    from ipmedgan_jax.experiment.datasets import masks_to_avoid  # imported late, so that --help does not wait for JAX
+    from ipmedgan_jax.experiment.settings import preparation_settings
     from ipmedgan_jax.imaging.file_kinds import scans_among
     from ipmedgan_jax.imaging.input_files import list_input_files
 
@@ -36,7 +37,8 @@ def main() -> None:
         raise UserError(f"--input={flags.FLAGS.input}: no scan matches, only {passed_over}")
     settings = preparation_settings(flags.FLAGS.config)
     output = user_path(flags.FLAGS.output)
-    missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard())
+    avoid = masks_to_avoid(flags.FLAGS.config)
+    missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard(), avoid=avoid)
     if missing:
         print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
     else:

@@ -10,25 +10,34 @@ import numpy as np
 
 
 def random_hole(
-    rng: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float
+    rng: np.random.Generator, foreground: np.ndarray, size: int, min_foreground: float, avoid: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
     """Draws a square hole, uniform over all places whose share of foreground is at least `min_foreground`.
 
     Args:
       foreground: bool `[H, W]`.
       size: side in pixels.
+      avoid: bool `[H, W]`, true where no hole may lie; None: it may lie anywhere.
 
     Returns:
       The hole, and the share of it that is foreground. If no place has enough foreground, the hole is at a place with the
-      most; the caller decides whether to use it.
+      most; if every place has pixels to avoid, it is at one with the fewest. The caller decides whether to use it.
     """
+    if avoid is not None and avoid.any():
+        shares, hits = foreground_shares(foreground, size), foreground_shares(avoid, size)
+        clear = hits == hits.min()
+        return _draw_place(rng, shares, clear & (shares >= min(min_foreground, shares[clear].max())), size)
     if min_foreground <= 0:
         hole = any_hole(rng, foreground.shape, size)
         row, column = hole[:2]
         return hole, float(foreground[row : row + size, column : column + size].mean())
     shares = foreground_shares(foreground, size)
-    admissible = np.flatnonzero(shares >= min(min_foreground, shares.max()))
-    row, column = np.unravel_index(rng.choice(admissible), shares.shape)
+    return _draw_place(rng, shares, shares >= min(min_foreground, shares.max()), size)
+
+
+def _draw_place(rng: np.random.Generator, shares: np.ndarray, admissible: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """Draws one of the admissible places; returns its hole and its share."""
+    row, column = np.unravel_index(rng.choice(np.flatnonzero(admissible)), shares.shape)
     return box(int(row), int(column), size), float(shares[row, column])
 
 

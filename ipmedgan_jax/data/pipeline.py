@@ -1,7 +1,8 @@
 """From prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
 
-A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1]; `hole` `[B, 4]`, int32; and, if holes are
-not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed.
+A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1]; `hole` `[B, 4]`, int32; if holes are
+not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed; and, in training on data with masks of
+`holes.avoid`, `avoid` `[B, size, size]`, uint8, 1 where pixels are never a target.
 """
 
 import bisect
@@ -50,12 +51,13 @@ class HoleSettings:
     """Size, place and shape of holes; or the damage that replaces them."""
 
     size: int  # pixels; side of the box
-    foreground: float  # image value above which a pixel is not air
+    foreground: float  # image value above which a pixel is not air, where records have no head mask
     min_foreground: float  # share of a training hole's area that must be foreground
     evaluation_min_foreground: float  # share of a validation or test hole's area that must be foreground
     evaluation_seed: int
     shapes: ShapeSettings | None = None  # of training holes; None: complete boxes, as always in validation and test
     damage: DamageSettings | None = None  # replaces holes, for a network that finds damage
+    avoids: bool = False  # whether records have pixels that holes keep clear of
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,18 +178,22 @@ def training_batches(
     """
 
     def example(record: records.SliceRecord, rng: np.random.Generator) -> NumpyBatch:
-        image = record.image()
+        image, head, avoid = record.image(), record.head, record.avoid
         if mirror and rng.random() < 0.5:
             image = image[:, ::-1].copy()
+            head, avoid = (None if mask is None else mask[:, ::-1] for mask in (head, avoid))
         if holes.damage is not None:
             return _damaged_example(rng, image, holes.damage)
-        if holes.min_foreground > 0:
-            hole, _ = random_hole(rng, image > holes.foreground, holes.size, holes.min_foreground)
+        if holes.min_foreground > 0 or avoid is not None:
+            head = image > holes.foreground if head is None else head
+            hole, _ = random_hole(rng, head, holes.size, holes.min_foreground, avoid)
         else:
             hole = any_hole(rng, image.shape, holes.size)
         example = {"image": image[..., None], "hole": hole}
         if holes.shapes is not None:
             example["hole_mask"] = draw(rng, holes.shapes).astype(np.uint8)
+        if holes.avoids:
+            example["avoid"] = np.zeros(image.shape, np.uint8) if avoid is None else avoid.astype(np.uint8)
         return example
 
     source = SliceSource(directory, "train")
@@ -211,6 +217,8 @@ def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBat
     if holes.shapes is not None or holes.damage is not None:
         side = image_size if holes.damage is not None else holes.size
         batch["hole_mask"] = np.zeros((count, side, side), np.uint8)
+    if holes.avoids and holes.damage is None:
+        batch["avoid"] = np.zeros((count, image_size, image_size), np.uint8)
     return batch
 
 
@@ -219,8 +227,8 @@ def evaluation_slices(
 ) -> Iterator[EvaluationSlice]:
     """Yields the split's slices in order, each with a hole that depends on its names and the seed alone.
 
-    Slices without a place for a hole with enough foreground are skipped. `at_most` limits the slices to that many, evenly
-    spread.
+    Slices without a place for a hole with enough foreground, clear of the pixels to avoid, are skipped. `at_most` limits the
+    slices to that many, evenly spread.
     """
     source = SliceSource(directory, split)
     count = len(source)
@@ -228,8 +236,10 @@ def evaluation_slices(
         record = source[index]
         image = record.image()
         rng = evaluation_rng(holes.evaluation_seed, record.subject, record.volume, record.index)
-        hole, share = random_hole(rng, image > holes.foreground, holes.size, holes.evaluation_min_foreground)
-        if share >= holes.evaluation_min_foreground:
+        head = image > holes.foreground if record.head is None else record.head
+        hole, share = random_hole(rng, head, holes.size, holes.evaluation_min_foreground, record.avoid)
+        is_clear = record.avoid is None or not record.avoid[box_mask(hole, image.shape)].any()
+        if is_clear and share >= holes.evaluation_min_foreground:
             yield EvaluationSlice(record, image, hole, share)
 
 

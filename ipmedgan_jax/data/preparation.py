@@ -6,7 +6,7 @@
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +18,48 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.data import prepared_folder, records, source_checks
+from ipmedgan_jax.data import avoided, prepared_folder, records, source_checks
 from ipmedgan_jax.data.prepared_folder import Source
 from ipmedgan_jax.data.subjects import split_subjects, subjects_of, volume_names
 from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.foreground import Foreground, find_foreground
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.settings import PreparationSettings
+
+_NO_AIR = 0.95
+"""Share of a volume that is head, above which its air may have been taken for head."""
 
 _SPIKE = 16  # window widths above or below the window, beyond which an intensity is clipped
 
 
 def prepare(
-    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, *, progress: bool = True
+    settings: PreparationSettings,
+    paths: Sequence[Path],
+    output_dir: Path | str,
+    *,
+    avoid: Sequence[Path] = (),
+    progress: bool = True,
 ) -> records.Dataset:
     """Makes the records of `paths` in `output_dir` and returns the dataset that `dataset.json` describes.
 
     All volumes of a subject are in one split. Nothing is made twice: a finished folder of the same settings and files is
     returned as it is, and an interrupted one is completed. Any other folder raises UserError.
+
+    Args:
+      avoid: masks of what holes keep clear of, which `avoided.pair_masks` assigns to the scans.
     """
-    prepare_shard(settings, paths, output_dir, Shard(), progress=progress)
+    prepare_shard(settings, paths, output_dir, Shard(), avoid=avoid, progress=progress)
     return records.load_dataset(output_dir)
 
 
 def prepare_shard(
-    settings: PreparationSettings, paths: Sequence[Path], output_dir: Path | str, shard: Shard, *, progress: bool = True
+    settings: PreparationSettings,
+    paths: Sequence[Path],
+    output_dir: Path | str,
+    shard: Shard,
+    *,
+    avoid: Sequence[Path] = (),
+    progress: bool = True,
 ) -> int:
     """Makes this shard's volumes and returns the number of volumes of other shards that are still missing.
 
@@ -49,7 +67,7 @@ def prepare_shard(
     all volumes complete writes `dataset.json`.
     """
     directory = Path(output_dir)
-    sources = _list_sources(settings, paths)
+    sources = _list_sources(settings, paths, avoid)
     try:
         prepared_folder.open_folder(settings, sources, directory, shard)
         _prepare_all(settings, shard.share(sources), directory, progress)
@@ -62,11 +80,15 @@ def prepare_shard(
     return len(sources) - len(complete)
 
 
-def _list_sources(settings: PreparationSettings, paths: Sequence[Path]) -> list[Source]:
+def _list_sources(settings: PreparationSettings, paths: Sequence[Path], avoid: Sequence[Path]) -> list[Source]:
     subjects = subjects_of(paths, settings.subject_regex)
     splits = split_subjects(settings, subjects)
     names = volume_names(paths)
-    return [Source(path, subject, splits[subject], name) for path, subject, name in zip(paths, subjects, names, strict=True)]
+    masks = avoided.pair_masks(avoid, paths, settings.subject_regex) if avoid else [()] * len(paths)
+    return [
+        Source(path, subject, splits[subject], name, belonging, avoided.digest(belonging))
+        for path, subject, name, belonging in zip(paths, subjects, names, masks, strict=True)
+    ]
 
 
 def _prepare_all(settings: PreparationSettings, sources: Sequence[Source], directory: Path, progress: bool) -> None:
@@ -85,7 +107,8 @@ def _prepare_volume(settings: PreparationSettings, directory: Path, source: Sour
     """Writes one record file, then its receipt; does nothing if both exist, are intact and belong to the same source."""
     path, digest = source.record_file(directory), _sha256(source.path)
     earlier = prepared_folder.read_receipt(source, directory)
-    if earlier is not None and earlier.sha256 == digest and _intact(path, earlier.slices):
+    unchanged = earlier is not None and (earlier.sha256, earlier.avoided) == (digest, source.avoided)
+    if earlier is not None and unchanged and _intact(path, earlier.slices):
         return
     path.with_suffix(".json").unlink(missing_ok=True)  # first, because it vouches for the old records
     path.unlink(missing_ok=True)
@@ -111,13 +134,19 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         resampled = scans.resample(volume, settings.resample_mm)
         grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
         rows_mm, columns_mm = grid.pixel_spacing_mm
-        window, kept, images = _kept_slices(settings, resampled, grid)
+        window, images, heads, avoid = _cut_slices(settings, source, scan, resampled, grid)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
+    kept = np.flatnonzero(heads.mean(axis=(1, 2)) >= settings.min_foreground)
     images = _without_spikes(source.path, images, window, whole=volume.integer)
     codes, scale, offset = records.quantise(images, integer=volume.integer)
     slices = (
-        records.SliceRecord(source.subject, source.name, int(index), window, scale, offset, codes[index]) for index in kept
+        records.SliceRecord(
+            *(source.subject, source.name, int(index), window, scale, offset, codes[index]),
+            head=heads[index] if settings.foreground == "head" else None,
+            avoid=None if avoid is None else avoid[index],
+        )
+        for index in kept
     )
     if len(kept):
         records.write_shard(shard, slices)
@@ -133,19 +162,46 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         slices=len(kept),
         left_out=len(images) - len(kept),
         voxels_sha256=source_checks.digest_of_voxels(volume.array),
+        avoided=source.avoided,
     )
 
 
-def _kept_slices(
-    settings: PreparationSettings, resampled: scans.Volume, grid: SliceGrid
-) -> tuple[scans.Window, np.ndarray, np.ndarray]:
-    """Returns the intensity window, the indices of slices with enough foreground, and all slices [S, size, size]."""
-    window = settings.window(resampled.array)
-    threshold, slices = settings.threshold(window), PLANES["axial"](resampled.array)
-    corner = grid.window_corner(slices > threshold)
-    images = grid.cut_window(grid.to_pixels(slices), corner, scans.background(window, resampled.array))
-    kept = np.flatnonzero((images > threshold).mean(axis=(1, 2)) >= settings.min_foreground)
-    return window, kept, images
+def _cut_slices(
+    settings: PreparationSettings, source: Source, scan: scans.Scan, resampled: scans.Volume, grid: SliceGrid
+) -> tuple[scans.Window, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns the intensity window, and of all slices, each `[S, size, size]`: intensities, head, and pixels to avoid."""
+    foreground = find_foreground(settings, resampled.array, resampled.spacing_mm)
+    _report_background(source.path, foreground)
+    window, corner = foreground.window, grid.window_corner(PLANES["axial"](foreground.head))
+
+    def cut(array: np.ndarray, padding: float) -> np.ndarray:
+        return grid.cut_window(grid.to_pixels(PLANES["axial"](array)), corner, padding)
+
+    images = cut(resampled.array, foreground.padding)
+    if settings.foreground == "threshold":
+        heads = images > settings.threshold(window)
+    else:
+        heads = cut(foreground.head.astype(np.float32), 0.0) > 0.5
+    if not source.avoid:
+        return window, images, heads, None
+    marked = replace(scan.volume, array=avoided.read_masks(source.avoid, scan).astype(np.float32))
+    # Any pixel that a marked voxel contributes to is avoided.
+    return window, images, heads, cut(scans.resample(marked, settings.resample_mm).array, 0.0) > 0
+
+
+def _report_background(path: Path, foreground: Foreground) -> None:
+    """Says where a background inside the window lies, and warns of a volume in which no air was found."""
+    if foreground.background is not None:
+        logging.info(
+            "%s: its background of %g lies at %.0f %% of the intensity window; it counts as air",
+            *(path, foreground.background, 100 * foreground.background_level),
+        )
+    if (share := float(foreground.head.mean())) > _NO_AIR:
+        logging.warning(
+            "%s: %.0f %% of its voxels count as head, air too if there is any: set its background to one value, the lowest "
+            "of all, or raise data.foreground_level",
+            *(path, 100 * share),
+        )
 
 
 def _without_spikes(path: Path, images: np.ndarray, window: tuple[float, float], *, whole: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.data import records, source_checks
-from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.imaging.settings import ADDED_SETTINGS, PreparationSettings
 
 PARTIAL_FILE = records.DATASET_FILE + ".partial"
 
@@ -30,6 +30,8 @@ class Source:
     subject: str
     split: str
     name: str  # volume id
+    avoid: tuple[Path, ...] = ()  # masks of what holes keep clear of
+    avoided: str = ""  # digest of these masks
 
     def record_file(self, directory: Path) -> Path:
         """Returns the volume's record file in the output folder."""
@@ -91,20 +93,29 @@ def _check_finished(settings: PreparationSettings, sources: Sequence[Source], di
             f"{directory}: holds a finished dataset of {len(finished.volumes)} volumes, not the same as the "
             f"{len(sources)} given; choose another output, or delete it"
         )
+    for source in sources:
+        if finished.volumes[source.name].avoided != source.avoided:
+            raise UserError(
+                f"{directory}: {source.name} was prepared with other masks of holes.avoid, or none; choose another output, "
+                "or delete it"
+            )
 
 
 def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
-    for name, value in settings.recorded().items():
-        if earlier.get(name) != value:
+    before, now = (ADDED_SETTINGS | recorded for recorded in (earlier, settings.recorded()))
+    for name, value in now.items():
+        if before.get(name) != value:
             raise UserError(
-                f"{directory}: was prepared with {name} {earlier.get(name)!r}, now it is {value!r}; "
+                f"{directory}: was prepared with {name} {before.get(name)!r}, now it is {value!r}; "
                 "choose another output, or delete it"
             )
 
 
 def _digest(sources: Sequence[Source]) -> str:
-    """Returns a digest of volume ids, splits and subjects; it does not depend on the folders of the files."""
-    names = sorted((source.name, source.split, source.subject) for source in sources)
+    """Returns a digest of volume ids, splits, subjects and masks; it does not depend on the folders of the files."""
+    names = sorted(
+        (source.name, source.split, source.subject, *([source.avoided] if source.avoided else [])) for source in sources
+    )
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 

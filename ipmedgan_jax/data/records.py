@@ -1,10 +1,12 @@
 """Prepared data on disk: one record per slice, one ArrayRecord shard per volume, and `dataset.json`, which describes them.
 
-A record is the length of its header (uint32), the header (JSON), and the slice's codes (uint16, row by row), little-endian.
+A record is the length of its header (uint32), the header (JSON), the slice's codes (uint16, row by row, little-endian), and
+its masks, one bit a pixel, in the order in which the header names them. Records of format 1 have no masks.
 """
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,9 +22,12 @@ from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.imaging.contrasts import contrasts_of
 
 SPLITS = ("train", "validation", "test")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATASET_FILE = "dataset.json"
 SHARD_SUFFIX = ".arrayrecord"
+
+_MASKS = ("head", "avoid")
+"""The masks that a record may have: pixels that are head, and pixels that holes keep clear of."""
 
 _LENGTH = struct.Struct("<I")
 LAST_CODE = 65535
@@ -41,6 +46,8 @@ class SliceRecord:
     scale: float
     offset: float
     codes: np.ndarray  # uint16
+    head: np.ndarray | None = None  # bool [H, W], true where a pixel is foreground; None in older data
+    avoid: np.ndarray | None = None  # bool [H, W], true where holes keep clear; None: nowhere
 
     def intensities(self) -> np.ndarray:
         """`[H, W]` float32 in the source's unit: exact for integers, otherwise within half of `scale`."""
@@ -81,8 +88,10 @@ def encode(record: SliceRecord) -> bytes:
         "offset": record.offset,
         "shape": record.codes.shape,
     }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    return _LENGTH.pack(len(text)) + text + record.codes.astype("<u2").tobytes()
+    masks = {name: mask for name in _MASKS if (mask := getattr(record, name)) is not None}
+    text = json.dumps(header | ({"masks": list(masks)} if masks else {}), separators=(",", ":")).encode()
+    packed = [np.packbits(mask).tobytes() for mask in masks.values()]
+    return b"".join((_LENGTH.pack(len(text)), text, record.codes.astype("<u2").tobytes(), *packed))
 
 
 def decode(data: bytes) -> SliceRecord:
@@ -90,8 +99,14 @@ def decode(data: bytes) -> SliceRecord:
     try:
         end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
         header = json.loads(data[_LENGTH.size : end])
-        codes = np.frombuffer(data, "<u2", offset=end).reshape(header.pop("shape"))
-        return SliceRecord(**header | {"window": tuple(header["window"])}, codes=codes)
+        shape, names = header.pop("shape"), header.pop("masks", [])
+        count = math.prod(shape)
+        codes = np.frombuffer(data, "<u2", count, end).reshape(shape)
+        packed = np.frombuffer(data, np.uint8, offset=end + codes.nbytes).reshape(len(names), -(-count // 8))
+        masks: dict[str, Any] = {
+            name: np.unpackbits(bits, count=count).view(bool).reshape(shape) for name, bits in zip(names, packed, strict=True)
+        }
+        return SliceRecord(**header | {"window": tuple(header["window"])}, codes=codes, **masks)
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"not a record: {error}") from error
 
@@ -144,6 +159,7 @@ class PreparedVolume:
     slices: int  # number of slices kept as records
     left_out: int  # number of slices left out because they have too little foreground
     voxels_sha256: str = ""  # digest of the source's voxels, whatever their file; empty in older preparations
+    avoided: str = ""  # digest of the masks that holes keep clear of; empty without masks
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "PreparedVolume":
@@ -176,6 +192,11 @@ class Dataset:
         """Slices per split."""
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
+    @property
+    def has_avoided(self) -> bool:
+        """Whether some records have pixels that holes keep clear of."""
+        return any(volume.avoided for volume in self.volumes.values())
+
     def training_data(self) -> dict[str, Any]:
         """Describes the scans of the training split, so that a scan to fill can be compared with them."""
         volumes = [volume for volume in self.volumes.values() if volume.split == "train" and volume.slices]
@@ -193,8 +214,11 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the source files, their splits and the settings; independent of the folder's path."""
-        volumes = sorted((name, volume.split, volume.sha256) for name, volume in self.volumes.items())
+        """A digest of the source files, their masks, their splits and the settings; independent of the folder's path."""
+        volumes = sorted(
+            (name, volume.split, volume.sha256, *([volume.avoided] if volume.avoided else []))
+            for name, volume in self.volumes.items()
+        )
         return hashlib.sha256(json.dumps([self.settings, volumes], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -224,8 +248,8 @@ def load_dataset(directory: Path | str) -> Dataset:
     try:
         content = json.loads(path.read_text())
         version = content["format_version"]
-        if version != FORMAT_VERSION:
-            raise UserError(f"{path}: expected format {FORMAT_VERSION}, got {version!r}: prepare the data again")
+        if version not in range(1, FORMAT_VERSION + 1):
+            raise UserError(f"{path}: expected a format of 1 to {FORMAT_VERSION}, got {version!r}: prepare the data again")
         return Dataset(
             directory=Path(directory),
             modality=content["modality"],

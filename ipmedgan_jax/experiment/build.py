@@ -99,7 +99,7 @@ class Experiment:
             "size": self.holes.size,
             "min_foreground": self.holes.evaluation_min_foreground,
             "seed": self.holes.evaluation_seed,
-        }
+        } | ({"clear_of_masks": True} if self.holes.avoids else {})
 
     def describe_damage(self) -> dict[str, Any]:
         """Returns `damage` of a finder's metrics.json: the settings of the simulated damage."""
@@ -124,7 +124,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
         phases=make_phases(config, make_update(config, system), training.steps),
         features=features,
         dataset=dataset,
-        holes=hole_settings(config, lesion_shapes(config, dataset)),
+        holes=hole_settings(config, lesion_shapes(config, dataset), avoids=dataset.has_avoided),
         fill=config.holes.fill,
         training=training,
         evaluation=evaluation_settings(config),

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from absl import logging
@@ -18,6 +19,7 @@ from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
 from ipmedgan_jax.imaging.input_files import list_input_files
+from ipmedgan_jax.imaging.settings import ADDED_SETTINGS
 
 
 def find_dataset(config: ConfigDict) -> records.Dataset:
@@ -41,13 +43,17 @@ def _warn_of_other_preparation(config: ConfigDict, dataset: records.Dataset) -> 
 
     Settings of the split are not compared.
     """
-    current = preparation_settings(config).recorded()
+    current = ADDED_SETTINGS | preparation_settings(config).recorded()
     split = ("subject_regex", "split_ratios", "split_seed", "validation_subjects", "test_subjects")
-    differing = [key for key, value in dataset.settings.items() if key not in split and current.get(key) != value]
-    for key in differing:
-        prepared = dataset.settings[key]
-        logging.warning(
-            "%s: prepared with data.%s %r; this is used, not the config's value", dataset.directory, key, prepared
+    for key, prepared in (ADDED_SETTINGS | dataset.settings).items():
+        if key not in split and current.get(key) != prepared:
+            logging.warning(
+                "%s: prepared with data.%s %r; this is used, not the config's value", dataset.directory, key, prepared
+            )
+    if config.holes.avoid and not dataset.has_avoided:
+        raise UserError(
+            f"{dataset.directory}: prepared without the masks of config.holes.avoid; prepare the data again with "
+            f"--config.holes.avoid={config.holes.avoid!r}, or leave the flag out"
         )
 
 
@@ -74,6 +80,11 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
         advice = "set XDG_CACHE_HOME to a folder that can be written"
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}): {advice}") from error
     return records.load_dataset(folder / "prepared")
+
+
+def masks_to_avoid(config: ConfigDict) -> list[Path]:
+    """Returns the mask files that `holes.avoid` names; none if it is empty."""
+    return list_input_files(config.holes.avoid) if config.holes.avoid else []
 
 
 def lesion_shapes(config: ConfigDict, dataset: records.Dataset) -> Sequence[np.ndarray]:

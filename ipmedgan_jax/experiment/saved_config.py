@@ -18,10 +18,12 @@ KEYS_FREE_ON_RESUME = (
     *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
+    *("data.foreground", "holes.avoid"),
 )
 """Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
 
-The data may lie in another folder, but must be the same (`DATASET`).
+The data may lie in another folder, but must be the same (`DATASET`). What they were prepared with is used, not
+`data.foreground` or `holes.avoid`.
 """
 
 
@@ -57,6 +59,8 @@ ADDED_KEYS = {
     "data.assume_axial": False,
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
     "generator.smooth_start": False,
+    "data.foreground": "threshold",
+    "holes.avoid": "",
     "holes.kinds": ["square"],
     "holes.shares": [],
     "holes.smallest": 8,

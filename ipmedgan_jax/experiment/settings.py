@@ -71,6 +71,7 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
         resample_mm=data.resample_mm,
         window_hu=tuple(data.window_hu),
         percentiles=tuple(data.percentiles),
+        foreground=data.foreground,
         foreground_level=data.foreground_level,
         min_foreground=data.min_foreground,
         assume_axial=data.assume_axial,
@@ -83,8 +84,13 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
     )
 
 
-def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> HoleSettings:
-    """Returns the settings of holes and of simulated damage; `lesions` are the real shapes of the kind `lesion`."""
+def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avoids: bool = False) -> HoleSettings:
+    """Returns the settings of holes and of simulated damage.
+
+    Args:
+      lesions: the real shapes of the kind `lesion`.
+      avoids: whether the data have pixels that holes keep clear of.
+    """
     holes = config.holes
     shapes = ShapeSettings(
         kinds=tuple(holes.kinds),
@@ -99,6 +105,7 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = ()) -> Hol
         min_foreground=holes.min_foreground,
         evaluation_min_foreground=holes.evaluation_min_foreground,
         evaluation_seed=holes.evaluation_seed,
+        avoids=avoids,
         shapes=None if set(holes.kinds) == {"square"} else shapes,
         damage=damage_settings(config) if config.system in FINDERS else None,
     )

@@ -17,6 +17,12 @@ FIT_MODES = ("crop_or_pad", "scale")
 `crop_or_pad` keeps the pixels and centres one window on the head; `scale` scales the longer side to `image_size`.
 """
 
+FOREGROUND_MODES = ("head", "threshold")
+"""What counts as foreground: the head as one object, or every voxel above `foreground_level`."""
+
+ADDED_SETTINGS: dict[str, Any] = {"foreground": "threshold"}
+"""Settings that were added after the first prepared data, with the value that stands for data that do not record them."""
+
 
 _NOT_RECORDED = ("assume_axial", "workers")
 """Settings that decide whether and how fast records are made, and not what they hold."""
@@ -32,6 +38,7 @@ class PreparationSettings:
     resample_mm: float = 1.0
     window_hu: tuple[float, float] = (-1000.0, 2000.0)
     percentiles: tuple[float, float] = (0.5, 99.5)
+    foreground: str = "head"
     foreground_level: float = 0.05
     min_foreground: float = 0.05
     assume_axial: bool = False
@@ -55,6 +62,7 @@ class PreparationSettings:
                 "two rising numbers in 0..100",
                 _is_rising(self.percentiles) and self.percentiles[0] >= 0 and self.percentiles[1] <= 100,
             ),
+            ("data.foreground", " or ".join(FOREGROUND_MODES), self.foreground in FOREGROUND_MODES),
             ("data.foreground_level", "at least 0 and below 1", 0 <= self.foreground_level < 1),
             ("data.min_foreground", "in 0..1", 0 <= self.min_foreground <= 1),
             ("data.split_ratios", "three shares, not negative, with a sum above 0", _are_shares(self.split_ratios)),
@@ -80,12 +88,20 @@ class PreparationSettings:
 
     def as_recorded(self, settings: Mapping[str, Any]) -> "PreparationSettings":
         """Returns these settings with their values replaced by those of a dataset, in the form that `recorded` gives."""
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        found = ADDED_SETTINGS | dict(settings)
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
         return replace(self, **values)
 
     def recorded(self) -> dict:
-        """Returns the settings that the records depend on, as they are after a round trip through JSON."""
-        return json.loads(json.dumps({key: value for key, value in asdict(self).items() if key not in _NOT_RECORDED}))
+        """Returns the settings that the records depend on, as they are after a round trip through JSON.
+
+        A setting that was added later is left out at the value of older data, whose fingerprint must not change.
+        """
+        values = asdict(self)
+        left_out = {key: values[key] for key in _NOT_RECORDED} | ADDED_SETTINGS
+        return json.loads(
+            json.dumps({key: value for key, value in values.items() if key not in left_out or value != left_out[key]})
+        )
 
 
 def _is_rising(values: Sequence[float]) -> bool:

@@ -58,10 +58,10 @@ def _millimetres(spacing: np.ndarray) -> str:
 
 
 def _intensity_warning(masked: MaskedVolume) -> str:
-    (low, high), around = masked.window, _intensities_around(masked)
+    (low, high), (around, is_head) = masked.window, _voxels_around(masked)
     if not around.size:
         return ""
-    if float((around <= masked.trained.preparation.threshold(masked.window)).mean()) > _AIR:
+    if float((~is_head).mean()) > _AIR:
         return "nearly all voxels around the mask are background: does the mask lie on the head?"
     share = float(((around < low) | (around > high)).mean())
     if share > _OUTSIDE:
@@ -69,15 +69,16 @@ def _intensity_warning(masked: MaskedVolume) -> str:
     return ""
 
 
-def _intensities_around(masked: MaskedVolume) -> np.ndarray:
-    """Returns the intensities of the voxels in a ring around the mask, within its slices."""
+def _voxels_around(masked: MaskedVolume) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the intensities of the voxels in a ring around the mask, within its slices, and whether each is head."""
     mask = masked.mask
     box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
-    return masked.volume.array[box][binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]]
+    ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
+    return masked.volume.array[box][ring], masked.foreground.head[box][ring]
 
 
 def _share_warning(masked: MaskedVolume) -> str:
-    head = (masked.volume.array > masked.trained.preparation.threshold(masked.window)) | masked.mask
+    head = masked.foreground.head | masked.mask
     share = np.count_nonzero(masked.mask) / np.count_nonzero(head)
     return f"the mask covers {share:.0%} of the head: little is left to fill it from" if share > 0.5 else ""
 

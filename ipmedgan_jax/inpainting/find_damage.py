@@ -8,6 +8,7 @@ import numpy as np
 from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.damage import LOW_THRESHOLD, damaged_pixels
 from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.foreground import find_foreground
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
@@ -45,10 +46,10 @@ def find_in_volume(
     """
     settings, mask = finder.preparation, np.zeros(volume.array.shape, bool)
     slices, found = PLANES["axial"](volume.array), PLANES["axial"](mask)
-    window = settings.window(volume.array)
-    padding = float(to_unit(scans.background(window, volume.array), window))
+    foreground = find_foreground(settings, volume.array, volume.spacing_mm)
+    window, padding = foreground.window, float(to_unit(foreground.padding, foreground.window))
     grid = SliceGrid.of(settings, "axial", slices, volume.spacing_mm)
-    corner = grid.window_corner(slices > settings.threshold(window))
+    corner = grid.window_corner(PLANES["axial"](foreground.head))
     for indices in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
         windows = grid.cut_window(to_unit(grid.to_pixels(slices[indices]), window), corner, padding)
         batch = np.concatenate([windows, np.repeat(windows[-1:], finder.batch_size - len(windows), axis=0)])

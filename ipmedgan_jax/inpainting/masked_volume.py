@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from ipmedgan_jax.imaging import scans
+from ipmedgan_jax.imaging.foreground import Foreground, find_foreground
 from ipmedgan_jax.imaging.grids import PLANES, Corner, SliceGrid
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.model import Trained
@@ -47,14 +48,20 @@ class MaskedVolume:
     plane_names: tuple[str, ...] = ("axial",)
 
     @cached_property
-    def window(self) -> scans.Window:
-        """The intensities that map to -1 and to 1, from the known voxels. UserError if these have no contrast."""
-        return self.trained.preparation.window(self.volume.array[~self.mask])
+    def foreground(self) -> Foreground:
+        """The head and the intensity window of the known voxels. UserError if these have no contrast."""
+        volume = self.volume
+        return find_foreground(self.trained.preparation, volume.array, volume.spacing_mm, known=~self.mask)
 
-    @cached_property
+    @property
+    def window(self) -> scans.Window:
+        """The intensities that map to -1 and to 1."""
+        return self.foreground.window
+
+    @property
     def background(self) -> float:
         """The intensity beyond a slice's border, and of a masked voxel before it is filled."""
-        return scans.background(self.window, self.volume.array[~self.mask])
+        return self.foreground.padding
 
     @cached_property
     def planes(self) -> tuple[MaskedPlane, ...]:
@@ -67,10 +74,9 @@ class MaskedVolume:
         return sum(len(plane.indices) for plane in self.planes)
 
     def _make_plane(self, name: str) -> MaskedPlane:
-        settings = self.trained.preparation
-        slices, masks = PLANES[name](self.volume.array), PLANES[name](self.mask)
-        grid = SliceGrid.of(settings, name, slices, self.volume.spacing_mm)
-        input_corner = grid.window_corner((slices > settings.threshold(self.window)) & ~masks)
+        masks = PLANES[name](self.mask)
+        grid = SliceGrid.of(self.trained.preparation, name, masks, self.volume.spacing_mm)
+        input_corner = grid.window_corner(PLANES[name](self.foreground.head))
         indices = np.flatnonzero(masks.any((1, 2)))
         tilings = (tiles.cover(masked_pixels(grid, masks[i : i + 1])[0], self.trained.hole_size) for i in indices)
         return MaskedPlane(name, grid, input_corner, indices, tuple(tilings))

@@ -33,11 +33,13 @@ class Batch(struct.PyTreeNode):
       image: `[B, H, W, 1]` in [-1, 1].
       hole: `[B, 4]`, boxes `[row, column, height, width]` in pixels.
       hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
+      avoid: `[B, H, W]`, 1 where the image is no target (a lesion); None: it is one everywhere.
     """
 
     image: Array
     hole: Array
     hole_mask: Array | None = None
+    avoid: Array | None = None
 
     @property
     def mask(self) -> Array:
@@ -53,6 +55,12 @@ class Batch(struct.PyTreeNode):
     def inpainted(self, output: Array) -> Array:
         """`output` in the hole; the image, bit for bit, elsewhere."""
         return jnp.where(self.mask > 0, output.astype(self.image.dtype), self.image)
+
+    def without_avoided(self, output: Array) -> Array:
+        """`output` with the image's own pixels where the image is no target, so that no loss compares anything there."""
+        if self.avoid is None:
+            return output
+        return jnp.where(self.avoid[..., None] > 0, self.image.astype(output.dtype), output)
 
 
 class Discriminate(Protocol):

@@ -81,8 +81,7 @@ def init_state(update: Update, key: Array, image_size: int) -> TrainState:
     batch = _blank_batch(image_size)
 
     def make_state(variables: tuple[Tree, Tree], optimiser: optax.GradientTransformation) -> NetState:
-        params, statistics = variables
-        return NetState(params, statistics, optimiser.init(params))
+        return NetState(*variables, optimiser.init(variables[0]))
 
     generator = make_state(init_generator(system, generator_key, image_size), update.optimiser)
     discriminators = {
@@ -174,12 +173,13 @@ def run_generator(
 ) -> tuple[Array, Callable[[Array], tuple[Tree]], Tree]:
     """Runs the generator in training mode; returns the output, its pullback and the new statistics.
 
-    The pullback takes d loss / d output to a tuple of one: d loss / d params.
+    The pullback takes d loss / d output to a tuple of one: d loss / d params. The output is `Batch.without_avoided`.
     """
     context = system.generator_input(batch)
 
     def forward(params: Tree) -> tuple[Array, Tree]:
-        return apply(system.generator, state.replace(params=params), context, key=key)
+        output, statistics = apply(system.generator, state.replace(params=params), context, key=key)
+        return batch.without_avoided(output), statistics
 
     return jax.vjp(forward, state.params, has_aux=True)
 
@@ -270,7 +270,7 @@ def _step_on_micro_batches(
 
     def compute_gradients(micro_batch: Batch, key: Array) -> dict[str, tuple[Tree, Tree, Metrics]]:
         output, _ = apply(system.generator, state.generator, system.generator_input(micro_batch), key=key)
-        nets = state.discriminators.items()
+        output, nets = micro_batch.without_avoided(output), state.discriminators.items()
         return {name: discriminator_gradients(system, name, net, micro_batch, output) for name, net in nets}
 
     metrics: Metrics = {}

@@ -40,6 +40,34 @@ def test_a_slice_without_enough_foreground_gives_its_best_place_and_the_share_th
     assert hole[0] <= 10 < hole[0] + 16
 
 
+@property_test
+@given(
+    foreground=arrays.arrays(bool, (8, 10)),
+    avoid=arrays.arrays(bool, (8, 10)),
+    size=st.integers(1, 5),
+    least=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 9),
+)
+def test_a_hole_keeps_clear_of_what_is_to_be_avoided(foreground, avoid, size, least, seed):
+    hole, share = random_hole(np.random.default_rng(seed), foreground, size, least, avoid)
+    inside = box_mask(hole, avoid.shape)
+    assert share == foreground[inside].mean()
+    hits, shares = foreground_shares(avoid, size), foreground_shares(foreground, size)
+    assert avoid[inside].mean() == hits.min()
+    assert share >= min(least, shares[hits == hits.min()].max())
+
+
+def test_with_nothing_to_avoid_holes_are_those_of_older_data():
+    rng = np.random.default_rng(0)
+    foreground = rng.random((32, 32)) < 0.5
+    for least in (0.0, 0.4):
+        drawn = [
+            random_hole(np.random.default_rng(1), foreground, 8, least, avoid)[0].tolist()
+            for avoid in (None, np.zeros_like(foreground))
+        ]
+        assert drawn[0] == drawn[1]
+
+
 def test_a_smooth_fill_is_smooth_and_uses_known_pixels_only():
     y, x = np.mgrid[:32, :32] / 32
     image = (x - 0.5 * y).astype(np.float32)[None, ..., None]

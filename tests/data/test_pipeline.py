@@ -11,6 +11,7 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline, records
 from ipmedgan_jax.data.damage import INTACT, DamageSettings
+from ipmedgan_jax.data.hole_shapes import ShapeSettings
 
 HOLES = pipeline.HoleSettings(
     size=16, foreground=-2 / 3, min_foreground=0.0, evaluation_min_foreground=0.3, evaluation_seed=0
@@ -218,3 +219,57 @@ def test_a_record_damaged_inside_a_shard_is_named_while_training(phantom_data, t
         shard.write_bytes(content)
     with pytest.raises(UserError, match=r"sub-00\d_ct.arrayrecord: damaged .*prepare the data again"):
         take(copy, 20, batch_size=1)
+
+
+# ------------------------------------------------------------------ pixels to avoid
+
+
+@pytest.fixture(scope="module")
+def avoiding_data(phantom_data, tmp_path_factory):
+    """The phantoms with the head's left half to avoid in two of three slices; in one slice of each volume, all of it."""
+    folder = tmp_path_factory.mktemp("avoid") / "prepared"
+    shutil.copytree(phantom_data, folder)
+    for path in folder.glob("*/*.arrayrecord"):
+        kept = []
+        for record in records.read_shard(path):
+            avoid = np.zeros(record.codes.shape, bool)
+            avoid[:, 16:] = record.index % 3 > 0
+            avoid |= record.index == 1
+            kept.append(replace(record, avoid=avoid))
+        records.write_shard(path, kept)
+    return folder
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("min_foreground", [0.0, 0.3])
+def test_training_holes_keep_clear_and_batches_say_what_is_no_target(avoiding_data, mirror, min_foreground):
+    holes = replace(HOLES, size=8, avoids=True, min_foreground=min_foreground, shapes=ShapeSettings(("blob",), (1.0,), 8, 4))
+    found = []
+    for batch in take(avoiding_data, 20, holes=holes, mirror=mirror):
+        assert {key: value.dtype for key, value in batch.items()} == {
+            key: value.dtype for key, value in pipeline.abstract_batch(holes, 32, 2).items()
+        }
+        for avoid, (row, column, height, width) in zip(batch["avoid"], batch["hole"], strict=True):
+            found.append(avoid.mean())
+            assert avoid.all() or not avoid[row : row + height, column : column + width].any()
+    assert set(found) == {0.0, 0.5, 1.0}
+
+
+def test_evaluation_holes_keep_clear_and_slices_without_a_place_are_left_out(avoiding_data):
+    slices = list(pipeline.evaluation_slices(avoiding_data, "test", HOLES))
+    assert len(slices) > 3
+    assert all(item.record.index != 1 for item in slices)
+    assert not any(item.record.avoid[pipeline.box_mask(item.hole, (32, 32))].any() for item in slices)
+    assert all(item.hole[1] == 0 for item in slices if item.record.avoid.any())
+
+
+def test_a_hole_lies_on_the_head_and_not_on_what_is_bright(phantom_data, tmp_path):
+    """The phantom's records say that the head is elsewhere than the bright pixels."""
+    folder = tmp_path / "prepared"
+    shutil.copytree(phantom_data, folder)
+    for path in folder.glob("test/*.arrayrecord"):
+        found = [replace(record, head=np.arange(32) + 0 * record.codes >= 16) for record in records.read_shard(path)]
+        records.write_shard(path, found)
+    slices = list(pipeline.evaluation_slices(folder, "test", replace(HOLES, evaluation_min_foreground=1.0)))
+    assert slices
+    assert all(item.hole[1] == 16 and item.foreground == 1 for item in slices)

@@ -13,7 +13,8 @@ import pytest
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
-from ipmedgan_jax.data import preparation, prepared_folder, records
+from ipmedgan_jax.data import pipeline, preparation, prepared_folder, records
+from ipmedgan_jax.data.holes import box_mask
 from ipmedgan_jax.data.preparation import prepare, prepare_shard
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
 from ipmedgan_jax.imaging import nifti, scans
@@ -398,3 +399,123 @@ def test_real_ct_of_thick_slices_is_prepared(tmp_path):
     dataset = prepare(settings, paths, tmp_path / "out", progress=False)
     assert all(dataset.slices.values())
     assert {volume.window for volume in dataset.volumes.values()} == {(-1000.0, 2000.0)}
+
+
+# ------------------------------------------------------------------ head, background, masks to avoid
+
+
+def save_ball(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 3, 1])), path)
+    return path
+
+
+def ball(shape=(48, 48, 12)) -> np.ndarray:
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij"))
+    return (grid**2).sum(0) < 0.5
+
+
+@pytest.mark.parametrize("background", [0.0, -0.5, 0.7])
+def test_z_scored_brains_in_a_background_keep_the_slices_that_show_brain(tmp_path, background):
+    paths = []
+    for s in (1, 2, 3):
+        array = np.where(ball(), np.random.default_rng(s).standard_normal((48, 48, 12)), background).astype(np.float32)
+        paths.append(save_ball(tmp_path / f"sub-{s}_FLAIR.nii", array))
+    settings = PreparationSettings(modality="mri", image_size=64, resample_mm=0.0)
+    dataset = prepare(settings, paths, tmp_path / "out", progress=False)
+    shows_brain = np.flatnonzero(ball().any((0, 1)))
+    for record in records.read_shard(records.shard_paths(tmp_path / "out", "test")[0]):
+        assert record.index in shows_brain
+        np.testing.assert_allclose(record.intensities()[[0, -1]], background, atol=1e-3)  # the padding is air too
+        assert record.head[8:-8, 8:-8].mean() == pytest.approx(ball()[:, :, record.index].mean(), abs=0.05)
+    assert all(volume.left_out >= 12 - len(shows_brain) > 0 for volume in dataset.volumes.values())
+
+
+def test_bright_noise_is_no_foreground_and_no_place_for_a_hole(tmp_path):
+    paths = []
+    for s in (1, 2, 3):
+        rng = np.random.default_rng(s)
+        noise = 60 * rng.standard_normal((48, 48, 12))
+        array = np.where(ball(), 500 + noise, np.abs(noise))
+        paths.append(save_ball(tmp_path / f"sub-{s}_FLAIR.nii", array.astype(np.int16)))
+    settings = PreparationSettings(modality="mri", image_size=64, resample_mm=0.0)
+    holes = pipeline.HoleSettings(16, -0.9, 0.0, 0.3, 0)
+    outside = {}
+    for mode in ("head", "threshold"):
+        folder = tmp_path / mode
+        prepare(dataclasses.replace(settings, foreground=mode), paths, folder, progress=False)
+        inside = [
+            np.pad(PLANES["axial"](ball())[item.record.index], 8)[box_mask(item.hole, (64, 64))].mean()
+            for item in pipeline.evaluation_slices(folder, "test", holes)
+        ]
+        outside[mode] = np.mean(np.array(inside) < 0.2)
+    assert outside["head"] == 0 < outside["threshold"]
+
+
+def test_a_volume_that_is_all_head_is_warned_of(tmp_path, caplog):
+    for s in (1, 2, 3):
+        array = np.random.default_rng(s).uniform(900, 1000, (20, 20, 6))
+        array[0, 0] = 0
+        save_ball(tmp_path / f"sub-{s}.nii", array.astype(np.float32))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        prepare(SMALL, sorted(tmp_path.glob("*.nii")), tmp_path / "out", progress=False)
+    assert "of its voxels count as head, air too if there is any: set its background to one value" in caplog.text
+
+
+def write_masks(scan_paths: list[Path], *, value: int = 1) -> list[Path]:
+    masks = []
+    for path in scan_paths:
+        array = np.zeros((20, 20, 6), np.uint8)
+        array[6:8, 10:14, 2:4] = value
+        masks.append(path.with_name(path.name.replace("FLAIR", "label-lesion_mask")))
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), masks[-1])
+    return masks
+
+
+def test_masks_to_avoid_are_stored_with_the_slices(scan_paths, tmp_path):
+    dataset = prepare(SMALL, scan_paths, tmp_path / "out", avoid=write_masks(scan_paths[:6]), progress=False)
+    assert dataset.has_avoided
+    for name, volume in dataset.volumes.items():
+        masked = name[:5] != "sub-4"
+        assert bool(volume.avoided) == masked
+        array = np.zeros((20, 20, 6), bool)
+        array[6:8, 10:14, 2:4] = True
+        expected = PLANES["axial"](array)[:, 2:18, 2:18]
+        for record in records.read_shard(tmp_path / "out" / volume.split / f"{name}.arrayrecord"):
+            assert (record.avoid is not None) == masked
+            if masked:
+                np.testing.assert_array_equal(record.avoid, expected[record.index])
+
+
+def test_other_masks_are_another_preparation(scan_paths, tmp_path):
+    masks = write_masks(scan_paths)
+    first = prepare(SMALL, scan_paths, tmp_path / "out", avoid=masks, progress=False)
+    assert prepare(SMALL, scan_paths, tmp_path / "out", avoid=masks, progress=False) == first
+    with pytest.raises(UserError, match=r"prepared with other masks of holes\.avoid, or none; choose another output"):
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+    plain = prepare(SMALL, scan_paths, tmp_path / "plain", progress=False)
+    assert plain.fingerprint != first.fingerprint
+    (tmp_path / "out/dataset.json").rename(tmp_path / "out/dataset.json.partial")
+    files.write_json(tmp_path / "out/dataset.json.partial", first.settings)  # as if interrupted before the end
+    assert prepare(SMALL, scan_paths, tmp_path / "out", progress=False).fingerprint == plain.fingerprint
+    assert all(
+        record.avoid is None for path in records.shard_paths(tmp_path / "out", "train") for record in records.read_shard(path)
+    )
+
+
+def test_a_folder_prepared_with_the_threshold_is_not_taken_for_one_with_heads(scan_paths, tmp_path):
+    older = dataclasses.replace(SMALL, foreground="threshold")
+    assert "foreground" not in prepare(older, scan_paths, tmp_path / "out", progress=False).settings
+    with pytest.raises(UserError, match="prepared with foreground 'threshold', now it is 'head'"):
+        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+    record = next(records.read_shard(records.shard_paths(tmp_path / "out", "test")[0]))
+    assert record.head is None
+
+
+def test_the_command_takes_the_masks_to_avoid(command, scan_paths, tmp_path):
+    write_masks(scan_paths)
+    flags = ("--config=configs/small.py", "--config.data.image_size=32", f"--input={tmp_path}/in/**/*_FLAIR.nii.gz")
+    avoid = f"--config.holes.avoid={tmp_path}/in/**/*_mask.nii.gz"
+    done = command("prepare", *flags, avoid, f"--output={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    assert records.load_dataset(tmp_path / "out").has_avoided

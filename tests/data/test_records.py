@@ -78,6 +78,25 @@ def test_a_cut_shard_and_a_damaged_record_are_named(tmp_path):
         records.decode(records.encode(record_of(hounsfield(), integer=True))[:-10])
 
 
+@pytest.mark.parametrize("names", [(), ("head",), ("avoid",), ("head", "avoid")])
+@pytest.mark.parametrize("shape", [(16, 16), (5, 7)])
+def test_a_record_keeps_its_masks_and_takes_a_bit_a_pixel_for_each(names, shape):
+    rng = np.random.default_rng(0)
+    masks = {name: rng.random(shape) < 0.5 for name in names}
+    plain = records.SliceRecord("s", "v", 3, (0.0, 1.0), 1.0, 0.0, rng.integers(0, 9, shape).astype(np.uint16))
+    data = records.encode(dataclasses.replace(plain, **masks))
+    back = records.decode(data)
+    np.testing.assert_array_equal(back.codes, plain.codes)
+    for name in ("head", "avoid"):
+        if name in masks:
+            np.testing.assert_array_equal(getattr(back, name), masks[name])
+        else:
+            assert getattr(back, name) is None
+    assert len(data) - len(records.encode(plain)) <= 25 + 10 * len(names) + len(names) * -(-plain.codes.size // 8)
+    with pytest.raises(ValueError, match="not a record"):
+        records.decode(data[:-1])
+
+
 def test_shards_are_listed_sorted_and_must_exist(tmp_path):
     (tmp_path / "train").mkdir()
     for name in ("b.arrayrecord", "a.arrayrecord", "c.arrayrecord.tmp", "a.json"):
@@ -109,6 +128,7 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_their_folder(tmp_path):
         dataclasses.replace(dataset, settings={"fit": "crop_or_pad"}),
         dataclasses.replace(dataset, volumes={"a": dataclasses.replace(volume, sha256="34cd")}),
         dataclasses.replace(dataset, volumes={"a": dataclasses.replace(volume, split="train")}),
+        dataclasses.replace(dataset, volumes={"a": dataclasses.replace(volume, avoided="56ef")}),
     ):
         assert other.fingerprint != dataset.fingerprint
 
@@ -119,7 +139,7 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_their_folder(tmp_path):
         (None, "not found"),
         ("{", "damaged"),
         ("[]", "damaged"),
-        (json.dumps({"format_version": 99}), "expected format 1, got 99"),
+        (json.dumps({"format_version": 99}), "expected a format of 1 to 2, got 99"),
     ],
 )
 def test_a_missing_damaged_or_newer_dataset_is_refused(tmp_path, text, message):

@@ -43,6 +43,7 @@ PREPARATION = {
     "data.resample_mm": 0.7,
     "data.window_hu": (-150.0, 250.0),
     "data.percentiles": (2.0, 98.0),
+    "data.foreground": "threshold",
     "data.foreground_level": 0.11,
     "data.min_foreground": 0.22,
     "data.assume_axial": True,
@@ -104,7 +105,7 @@ OPTIMISER = {
 }
 TESTED_ELSEWHERE = {
     *("system", "modality", "data.dir", "vgg19.weights"),  # names on which all else depends
-    *("phantom.subjects", "phantom.slices", "phantom.seed", "holes.lesions"),
+    *("phantom.subjects", "phantom.slices", "phantom.seed", "holes.lesions", "holes.avoid"),
     *("train.epochs", "train.images", "train.generator_alone", "train.discriminators_alone"),
     *("loss.perceptual_scale_by_size", "generator.smooth_start"),
 }

@@ -376,3 +376,43 @@ def test_the_step_is_traced_once_per_shape_and_donates_the_state_passed_in():
         state, _ = mapped(state, {}, devices.split_over_devices(make_batch(4, seed)))
     assert len(traces) == 1
     assert first.is_deleted()
+
+
+def unet_of_whole_images():
+    return UNet(
+        CasNet(blocks=1, width=2, normalise=Normalise("example")), LossSettings(reconstruction=1.0, l1_region="image")
+    )
+
+
+def test_pixels_to_avoid_are_no_target():
+    """The output is the image there, so that no loss compares them, and no gradient comes from them."""
+    system = UNet(
+        CasNet(blocks=1, width=2, normalise=Normalise("example")), LossSettings(reconstruction=1.0, l1_region="image")
+    )
+    update = make_update(system)
+    state = init_state(update, jax.random.key(0), SIZE)
+    image = jax.random.uniform(jax.random.key(1), (2, SIZE, SIZE, 1), minval=-1.0)
+    avoid = jnp.zeros((2, SIZE, SIZE), jnp.uint8).at[:, :4].set(1)
+    batch = Batch(image, jnp.array([[6, 4, HOLE, HOLE]] * 2), avoid=avoid)
+    output, pullback, _ = run_generator(system, state.generator, batch, jax.random.key(2))
+    np.testing.assert_array_equal(output[:, :4], image[:, :4])
+    assert (output[:, 4:] != image[:, 4:]).any()
+    for part, moves in ((avoid[..., None], False), (1 - avoid[..., None], True)):
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(pullback(part.astype(output.dtype)))) == moves
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_update_does_not_learn_from_pixels_to_avoid(accumulate):
+    """With all pixels avoided the generator's loss is 0 and its parameters stay."""
+    system = UNet(
+        CasNet(blocks=1, width=2, normalise=Normalise("example")), LossSettings(reconstruction=1.0, l1_region="image")
+    )
+    update = make_update(system, accumulate=accumulate)
+    state = init_state(update, jax.random.key(0), SIZE)
+    image = jax.random.uniform(jax.random.key(1), (2, SIZE, SIZE, 1), minval=-1.0)
+    for avoid, learns in ((jnp.ones((2, SIZE, SIZE), jnp.uint8), False), (None, True)):
+        batch = Batch(image, jnp.array([[6, 4, HOLE, HOLE]] * 2), avoid=avoid)
+        _, metrics = jax.vmap(functools.partial(train_step, update, state, {}), axis_name=DATA_AXIS)(
+            jax.tree.map(lambda leaf: leaf[None], batch)
+        )
+        assert bool(metrics["gradient_norm/generator"][0] > 0) == bool(metrics["loss/generator/l1"][0] > 0) == learns
