@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from ipmedgan_jax.core import files, provenance
-from ipmedgan_jax.evaluation import reports
+from ipmedgan_jax.evaluation import latex, reports
 from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
 from ipmedgan_jax.evaluation.comparison_tables import difference_table, group_table, hole_table, image_table, paper_table
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 
-def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: int, caption: str) -> None:
+def write(runs: Sequence[Run], output: Path, *, reference: Run, cases: int, caption: str) -> None:
     """Writes table.md, table.csv, table.tex, figure.png, subjects.png and provenance.json into the folder `output`.
 
     Args:
       runs: the runs, in the order of the rows.
-      reference: the run from which paired differences are taken; None leaves their table out.
+      reference: the run from which paired differences are taken.
       cases: number of rows of figure.png.
       caption: text behind the heading of table.md.
     """
     output.mkdir(parents=True, exist_ok=True)
     tables = [hole_table(runs)]
-    if reference is not None and len(runs) > 1:
+    if len(runs) > 1:
         tables.append(difference_table(runs, reference))
     tables += [group_table(runs), image_table(runs)]
     if printed := paper_table(runs):
@@ -35,7 +35,7 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: in
     made = provenance.provenance()
     line = provenance.one_line(made)
     files.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections, f"`{line}`\n"]))
-    files.write_text(output / "table.tex", "\n".join([f"% {line}", *(table.latex() for table in tables)]))
+    files.write_text(output / "table.tex", "\n".join([f"% {line}", latex.HEAD, *(table.latex() for table in tables)]))
     files.write_text(output / "table.csv", reports.csv_text(_csv_rows(runs)))
     figure(runs, output / "figure.png", cases=cases)
     scatter(runs, output / "subjects.png")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
 
@@ -152,10 +153,18 @@ def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def find_reference(runs: Sequence[Run], name: str) -> Run | None:
-    """Returns the run whose folder has this name, else the first of this system, else None."""
-    for is_reference in (lambda run: run.folder.name == name, lambda run: run.system == name):
+def find_reference(runs: Sequence[Run], name: str | None) -> Run:
+    """Returns the run whose folder has this name, else the first of this system.
+
+    Without a name, that is ip-MedGAN's run, or the first run where there is none. Raises UserError for an unknown name.
+    """
+    wanted = name or "ipmedgan"
+    for is_reference in (lambda run: run.folder.name == wanted, lambda run: run.system == wanted):
         for run in runs:
             if is_reference(run):
                 return run
-    return None
+    if name is None:
+        return runs[0]
+    known = dict.fromkeys(name for run in runs for name in (run.folder.name, run.system))
+    found = suggestion(name, known, "--reference=")
+    raise UserError(f"--reference={name}: none of the compared runs; expected one of {', '.join(known)}{found}")

@@ -138,7 +138,16 @@ def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path)
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
     assert evaluated_runs.find_reference(runs, "without_style") is runs[1]
     assert evaluated_runs.find_reference(runs, "ipmedgan") is runs[0]
-    assert evaluated_runs.find_reference(runs, "medgan") is None
+    with pytest.raises(
+        UserError, match=r"--reference=without_styl: .* ipmedgan, without_style; did you mean --reference=without_style"
+    ):
+        evaluated_runs.find_reference(runs, "without_styl")
+
+
+def test_without_ipmedgan_and_a_reference_differences_are_taken_from_the_first_run(folders):
+    runs = runs_of(folders, "telea", "glcic_cited")
+    assert evaluated_runs.find_reference(runs, None) is runs[0]
+    assert evaluated_runs.find_reference(runs_of(folders, "telea", "ipmedgan"), None).system == "ipmedgan"
 
 
 # ------------------------------------------------------------------ runs that are left out
