@@ -90,6 +90,7 @@ def read(folder: Path) -> Run:
         _ = report["holes"]["size"]
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
+        _check_finite(scores, directory)
         _check_sums(report, scores, subjects, directory)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
@@ -104,6 +105,14 @@ def read(folder: Path) -> Run:
 def _slice_names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
     """Returns subject, volume and index of each slice."""
     return [(str(s), str(v), int(i)) for s, v, i in zip(filled.subject, filled.volume, filled.index, strict=True)]
+
+
+def _check_finite(scores: Sequence[reports.SliceScore], directory: Path) -> None:
+    """Raises UserError for a score that is not finite: no comparison with NaN is true."""
+    try:
+        reports.check_scores(scores)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}; evaluate the run again") from error
 
 
 def _check_sums(
