@@ -1,9 +1,9 @@
 """Times this package and a PyTorch script in alternation, each in its own process; prints their times and the ratio.
 
-  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=../shared/peer/pytorch_ipmedgan.py
-  python -m benchmarks.against_pytorch --config=configs/small.py --peer=... --peer_flags='--dtype fp32,--dtype bf16 --compile'
-  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --own_flags=--config.train.dtype=bfloat16
-  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=... --what=infer
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=SCRIPT.py
+  python -m benchmarks.against_pytorch --config=configs/small.py --peer=SCRIPT.py --peer_flags='--dtype fp32,--dtype bf16'
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=SCRIPT.py --own_flags=--config.train.dtype=bfloat16
+  python -m benchmarks.against_pytorch --config=configs/ct.py --peer=SCRIPT.py --what=infer
 
 --what=train times one update (`benchmarks.step`); --what=infer times the generator alone (`benchmarks.inference`). Both use
 train.batch_size slices. The script --peer must take the flags --mode --size --blocks --width --d-width --batch --steps

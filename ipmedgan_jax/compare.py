@@ -5,9 +5,12 @@
 Writes to OUTPUT:
   table.md      scores over the hole, paired differences, scores by foreground and over the whole image, and the paper's
                 printed numbers
-  table.csv, table.tex
+  table.csv
+  table.tex     the tables for LaTeX, to be input in an article; no package is needed
   figure.png    context, each system's fill, image
-  subjects.png  each subject's scores
+  figure.pdf    the same for print, with the hole enlarged below each image
+  subjects.png, subjects.pdf
+                each subject's scores
   provenance.json  version, machine and command, of this comparison and of each run
 
 All runs must be scored on the same holes of the same data. A run that is not, or whose files are missing or inconsistent, is
@@ -31,10 +34,6 @@ def main(arguments: list[str]) -> None:
     if not runs:
         raise UserError("no run left to compare: evaluate the runs first with python -m ipmedgan_jax.evaluate")
     reference = evaluated_runs.find_reference(runs, flags.FLAGS.reference)
-    if reference is None:
-        logging.warning(
-            "no run or system is named %s (--reference): the table of differences is left out", flags.FLAGS.reference
-        )
     try:
         comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
     except OSError as error:
@@ -48,7 +47,10 @@ def main(arguments: list[str]) -> None:
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "folder for the tables and figures")
     flags.DEFINE_string(
-        "reference", "ipmedgan", "run that paired differences are taken from: its folder's name or its system"
+        "reference",
+        None,
+        "run that paired differences are taken from: its folder's name or its system; by default ipmedgan, or the first run "
+        "where there is none",
     )
     flags.DEFINE_integer("cases", 4, "number of rows of figure.png", lower_bound=1)
     flags.DEFINE_string("caption", "", "sentence for the tables, for example on the data and length of training")

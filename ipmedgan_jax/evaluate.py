@@ -21,6 +21,7 @@ from absl import flags
 from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
@@ -38,9 +39,8 @@ def main() -> None:
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir changes a run's own config; with --config, give --config.data.dir")
     if system is not None and system not in FILLS:
-        raise UserError(
-            f"--system={system}: expected one of {', '.join(FILLS)}; for a trained system, give its --workdir alone"
-        )
+        nearest = suggestion(system, FILLS, "--system=") or "; for a trained system, give its --workdir alone"
+        raise UserError(f"--system={system}: expected one of {', '.join(FILLS)}{nearest}")
     if system is not None and config is None:
         raise UserError("--system needs --config, which names the data to score it on")
     built = processes.run_on_all(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks, times and trains on a machine with one CUDA GPU and no network, within a number of minutes.
 #
-#   bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py    # beforehand, with a network
+#   bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=SCRIPT.py    # beforehand, with a network
 #   bash launch/gpu.sh --output=OUT --minutes=12                                             # there
 #
 # --output=DIR   gets results.jsonl (a line a figure, written at once), session.log, summary.md, kernels.txt, pictures of the

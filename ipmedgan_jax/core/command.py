@@ -104,8 +104,25 @@ def _parse(given: list[str], defined: Sequence[str]) -> list[str]:
         raise UserError(f"--{error.flagname}: no such flag{found or ', see --help'}") from error
     except UserError:
         raise
+    except flags.IllegalFlagValueError as error:
+        raise UserError(f"{_bad_value(str(error))}, see --help") from error
     except Exception as error:  # flag parsers raise several types for a bad value
         raise UserError(f"{error}, see --help") from error
+
+
+_EXPECTED_VALUES = {
+    "invalid literal for int": "expected a whole number",
+    "could not convert string to float": "expected a number",
+    "Non-boolean argument": "expected true or false",
+    "as a ConfigDict": "a group of settings; give one of them, as --print_config prints them",
+}
+"""What to say in place of Python's words for a value of another type."""
+
+
+def _bad_value(message: str) -> str:
+    """Returns absl's message about a flag's value in plain words."""
+    given, _, words = message.removeprefix("flag ").partition(": ")
+    return next((f"{given}: {plain}" for python, plain in _EXPECTED_VALUES.items() if python in words), message)
 
 
 def _check_given(rest: list[str], required: Sequence[str], arguments: str) -> None:

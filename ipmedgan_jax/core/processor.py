@@ -14,6 +14,12 @@ from pathlib import Path
 ONEDNN_FLAGS = ("--xla_cpu_use_onednn=true", "--xla_cpu_experimental_onednn_custom_call=true")
 """XLA's flags for oneDNN, for XLA_FLAGS before JAX is imported. A jaxlib that does not know them ends the process."""
 
+FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+"""XLA's flag for the kinds of operations that it hands to the library YNNPACK on CPUs."""
+
+RIGHT_FUSIONS = {"0.10.2": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+"""Versions of jaxlib whose default is wrong, and the kinds that are right there."""
+
 _BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16"}
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -54,3 +60,14 @@ def request_onednn() -> bool:
 def uses_onednn() -> bool:
     """Says whether XLA_FLAGS turn oneDNN on."""
     return set(ONEDNN_FLAGS) <= set(os.environ.get("XLA_FLAGS", "").split())
+
+
+def avoid_wrong_fusions() -> None:
+    """Turns off XLA's fusions that compute wrong values on CPUs, unless the user has set the flag. Call it before JAX starts.
+
+    In jaxlib 0.10.2, the last one for Python 3.11, sums of products of more than 32,768 rows are wrong for some shapes
+    (jax-ml/jax#39103).
+    """
+    given, right = os.environ.get("XLA_FLAGS", ""), RIGHT_FUSIONS.get(metadata.version("jaxlib"))
+    if right and FUSION_FLAG not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {FUSION_FLAG}={right}".strip()

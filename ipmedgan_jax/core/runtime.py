@@ -1,4 +1,4 @@
-"""Process settings: heap, cache of compiled programs, CPU dispatch. Commands that run networks call `set_up` first.
+"""Process settings: fusions, heap, cache of compiled programs, CPU dispatch. Commands that run networks call `set_up` first.
 
 On a CPU, XLA allocates and frees its buffers at every step. By default glibc returns large blocks to the kernel at once, and
 the kernel hands them out again zeroed, 4 KiB at a time. This takes a sixth of the time of a training step.
@@ -27,6 +27,7 @@ def set_up(dtype: str = "float32") -> None:
     Results do not change, but for the rounding of networks in bfloat16 (`dtype`): they use oneDNN where the processor has
     bfloat16 instructions, and compute in float32 on other CPUs.
     """
+    processor.avoid_wrong_fusions()
     keep_freed_memory()
     if dtype == "bfloat16" and processor.request_onednn():
         # JAX warns whenever it cannot store a program with oneDNN's convolutions in its cache, which is known.

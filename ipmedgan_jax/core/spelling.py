@@ -1,4 +1,4 @@
-"""Suggestions for misspelt words."""
+"""Words in messages: suggestions for misspelt ones, and singular or plural."""
 
 import difflib
 from collections.abc import Iterable
@@ -27,3 +27,8 @@ def suggestion(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """Returns the end of an error message, `; did you mean PREFIXchoice?`, or an empty string."""
     found = nearest(word, choices)
     return f"; did you mean {prefix}{found}?" if found else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns `1 NOUN` or `2 NOUNs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data import avoided, prepared_folder, records, source_checks
 from ipmedgan_jax.data.prepared_folder import Source
@@ -234,7 +235,7 @@ def summary(dataset: records.Dataset) -> str:
         f"{left_out} left out (too little foreground)"
     )
     splits = (
-        f"  {split + ':':12}{len(dataset.subjects[split])} subjects, {dataset.slices[split]} slices"
+        f"  {split + ':':12}{counted(len(dataset.subjects[split]), 'subject')}, {counted(dataset.slices[split], 'slice')}"
         for split in records.SPLITS
     )
     return "\n".join((total, *splits))

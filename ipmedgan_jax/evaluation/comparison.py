@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from ipmedgan_jax.core import files, provenance
-from ipmedgan_jax.evaluation import reports
+from ipmedgan_jax.core.spelling import counted
+from ipmedgan_jax.evaluation import latex, reports
 from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
 from ipmedgan_jax.evaluation.comparison_tables import difference_table, group_table, hole_table, image_table, paper_table
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 
-def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: int, caption: str) -> None:
-    """Writes table.md, table.csv, table.tex, figure.png, subjects.png and provenance.json into the folder `output`.
+def write(runs: Sequence[Run], output: Path, *, reference: Run, cases: int, caption: str) -> None:
+    """Writes tables, figures (each as .png and .pdf) and provenance.json into the folder `output`.
 
     Args:
       runs: the runs, in the order of the rows.
-      reference: the run from which paired differences are taken; None leaves their table out.
+      reference: the run from which paired differences are taken.
       cases: number of rows of figure.png.
       caption: text behind the heading of table.md.
     """
     output.mkdir(parents=True, exist_ok=True)
     tables = [hole_table(runs)]
-    if reference is not None and len(runs) > 1:
+    if len(runs) > 1:
         tables.append(difference_table(runs, reference))
     tables += [group_table(runs), image_table(runs)]
     if printed := paper_table(runs):
@@ -35,10 +36,10 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run | None, cases: in
     made = provenance.provenance()
     line = provenance.one_line(made)
     files.write_text(output / "table.md", "\n".join([f"{_header(runs, caption)}\n", *sections, f"`{line}`\n"]))
-    files.write_text(output / "table.tex", "\n".join([f"% {line}", *(table.latex() for table in tables)]))
+    files.write_text(output / "table.tex", "\n".join([f"% {line}", latex.HEAD, *(table.latex() for table in tables)]))
     files.write_text(output / "table.csv", reports.csv_text(_csv_rows(runs)))
-    figure(runs, output / "figure.png", cases=cases)
-    scatter(runs, output / "subjects.png")
+    figure(runs, output, cases=cases)
+    scatter(runs, output)
     files.write_json(output / "provenance.json", made | {"runs": [_origin(run) for run in runs]})
 
 
@@ -53,10 +54,9 @@ def _header(runs: Sequence[Run], caption: str) -> str:
     """Returns the first line of table.md: what was scored, and the caption."""
     report = runs[0].report
     data, holes = report["data"], report["holes"]
-    return (
-        f"{report['slices']} holes of {holes['size']}x{holes['size']} pixels in slices of {data['image_size']}x"
-        f"{data['image_size']}, {report['subjects']} {data['split']} subjects ({data['modality'].upper()}). {caption}".strip()
-    )
+    holes_text, subjects = counted(report["slices"], "hole"), counted(report["subjects"], f"{data['split']} subject")
+    size = f"{holes['size']}x{holes['size']} pixels in slices of {data['image_size']}x{data['image_size']}"
+    return f"{holes_text} of {size}, {subjects} ({data['modality'].upper()}). {caption}".strip()
 
 
 def _csv_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:

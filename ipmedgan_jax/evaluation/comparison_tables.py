@@ -1,5 +1,6 @@
 """Tables of evaluated runs. All means are over subjects, except KID, which averages pairs of slices."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from scipy.stats import wilcoxon
 
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation.latex import latex
+from ipmedgan_jax.experiment.checkpoints import HIGHER_IS_BETTER
 
 PAPER = {
     "ct": {
@@ -45,25 +48,47 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: title, note on how to read it, heading and rows."""
+    """A table of text: title, note on how to read it, heading and rows; (row, column) of the best cells."""
 
     title: str
     note: str
     heading: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
         return f"{reports.markdown_table([self.heading, *self.rows])}\n"
 
     def latex(self) -> str:
-        """Returns the table for LaTeX with the package booktabs."""
-        lines = [" & ".join(map(_latex, row)) + r" \\" for row in (self.heading, *self.rows)]
-        body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
-        columns = "l" + "r" * (len(self.heading) - 1)
-        return (
-            f"\\begin{{table}}\n\\caption{{{_latex(self.title)}. {_latex(self.note)}}}\n"
-            f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n\\end{{table}}\n"
-        )
+        """Returns the table for LaTeX."""
+        return latex(self.title, self.note, self.heading, self.rows, set(self.best))
+
+
+def best_cells(columns: Sequence[tuple[int, str, Sequence[float | None]]]) -> frozenset[tuple[int, int]]:
+    """Returns (row, column) of the best cells; of equal ones all, and none where fewer than two can be compared.
+
+    Args:
+      columns: a column's number, its metric, and its value in each row; None or NaN where there is none.
+    """
+    best = set()
+    for column, metric, values in columns:
+        sign = 1 if metric in HIGHER_IS_BETTER else -1
+        known = {row: sign * value for row, value in enumerate(values) if value is not None and math.isfinite(value)}
+        if len(known) > 1:
+            best |= {(row, column) for row, value in known.items() if value == max(known.values())}
+    return frozenset(best)
+
+
+def _best_means(
+    runs: Sequence[Run], columns: Sequence[tuple[str, str, int]], region: str = "hole"
+) -> frozenset[tuple[int, int]]:
+    """Returns the best cells of a table with these columns behind the names."""
+
+    def mean(run: Run, metric: str) -> float | None:
+        estimate = run.estimate(metric, region)
+        return estimate["mean"] if estimate else None
+
+    return best_cells([(i, metric, [mean(run, metric) for run in runs]) for i, (_, metric, _) in enumerate(columns, 1)])
 
 
 def hole_table(runs: Sequence[Run]) -> Table:
@@ -82,6 +107,7 @@ def hole_table(runs: Sequence[Run]) -> Table:
             )
             for run in runs
         ),
+        _best_means(runs, reports.COLUMNS),
     )
 
 
@@ -102,6 +128,7 @@ def image_table(runs: Sequence[Run]) -> Table:
             (run.label, *(reports.cell(run.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
             for run in runs
         ),
+        _best_means(runs, columns, "image"),
     )
 
 
@@ -178,24 +205,27 @@ def group_table(runs: Sequence[Run]) -> Table:
     columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
     counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
-
-    def value(run: Run, low: float, high: float, metric: str, decimals: int) -> str:
-        chosen = [score for score in run.scores if low <= score.foreground < high]
-        if not chosen or metric not in chosen[0].hole_scores:
-            return "-"
-        means = [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
-        interval = reports.bootstrap_interval(means, resamples=RESAMPLES)
-        return reports.cell({"mean": float(np.mean(means)), "ci95": interval}, decimals)
-
+    cells = [[_group_estimate(run, low, high, metric) for low, high, _, metric, _ in columns] for run in runs]
+    means = [[estimate["mean"] if estimate else None for estimate in row] for row in cells]
     return Table(
         "By the hole's share of foreground",
         "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets.",
         ("system", *heading),
         tuple(
-            (run.label, *(value(run, low, high, metric, decimals) for low, high, _, metric, decimals in columns))
-            for run in runs
+            (run.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
+            for run, row in zip(runs, cells, strict=True)
         ),
+        best_cells([(i + 1, column[3], [row[i] for row in means]) for i, column in enumerate(columns)]),
     )
+
+
+def _group_estimate(run: Run, low: float, high: float, metric: str) -> dict[str, Any] | None:
+    """Returns {"mean", "ci95"} over the holes with a share of foreground in [low, high), or None without such holes."""
+    chosen = [score for score in run.scores if low <= score.foreground < high]
+    if not chosen or metric not in chosen[0].hole_scores:
+        return None
+    means = [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
+    return {"mean": float(np.mean(means)), "ci95": reports.bootstrap_interval(means, resamples=RESAMPLES)}
 
 
 def _group_name(low: float, high: float) -> str:
@@ -206,7 +236,3 @@ def _group_name(low: float, high: float) -> str:
 
 def _p_text(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _latex(text: str) -> str:
-    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("<", "$<$")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import Find, in_groups
 from ipmedgan_jax.data.damage import INTACT, damaged_pixels
@@ -191,7 +192,8 @@ class DamageFinding:
 
     def summary(self, report: dict[str, Any]) -> str:
         split = self.experiment.evaluation.split
-        return f"{table(report)}\n{report['slices']} slices, damaged or not, of {report['subjects']} {split} subject(s)"
+        subjects = counted(report["subjects"], f"{split} subject")
+        return f"{table(report)}\n{report['slices']} slices, damaged or not, of {subjects}"
 
 
 # ------------------------------------------------------------------ pictures

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ipmedgan_jax.evaluation.figures import font
+from ipmedgan_jax.evaluation.print_figure import write_pdf
 
 PAGE, INK, GRID, DOT = (255, 255, 255), (0, 0, 0), (226, 226, 226), (59, 111, 182)
 """RGB: background, text and axes, grid lines, dots."""
@@ -34,8 +35,8 @@ class Panel:
     values: tuple[np.ndarray, ...]
 
 
-def dot_plot(panels: Sequence[Panel], names: Sequence[str], path: Path) -> None:
-    """Writes a PNG with the panels side by side, a line for each name. A panel's axis spans its values."""
+def dot_plot(panels: Sequence[Panel], names: Sequence[str], *paths: Path) -> None:
+    """Writes the panels side by side, a line for each name, to PNG or PDF files. A panel's axis spans its values."""
     labels = font(18 * FINER)
     left = MARGIN + math.ceil(max(labels.getlength(name) for name in names) / FINER) + 2 * TICK
     width = left + len(panels) * (PANEL + GAP) - GAP + MARGIN
@@ -45,7 +46,11 @@ def dot_plot(panels: Sequence[Panel], names: Sequence[str], path: Path) -> None:
         ImageDraw.Draw(page).text(_scaled(at), name, INK, labels, anchor="rm")
     for column, panel in enumerate(panels):
         _draw_panel(page, panel, left + column * (PANEL + GAP))
-    page.reduce(FINER).save(path)
+    for path in paths:
+        if path.suffix == ".pdf":
+            write_pdf(page, path)  # not reduced: its type of 18 pixels becomes one of 8.6 pt
+        else:
+            page.reduce(FINER).save(path)
 
 
 def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
 
@@ -89,6 +90,7 @@ def read(folder: Path) -> Run:
         _ = report["holes"]["size"]
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
+        _check_finite(scores, directory)
         _check_sums(report, scores, subjects, directory)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; evaluate the run with python -m ipmedgan_jax.evaluate") from error
@@ -103,6 +105,14 @@ def read(folder: Path) -> Run:
 def _slice_names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
     """Returns subject, volume and index of each slice."""
     return [(str(s), str(v), int(i)) for s, v, i in zip(filled.subject, filled.volume, filled.index, strict=True)]
+
+
+def _check_finite(scores: Sequence[reports.SliceScore], directory: Path) -> None:
+    """Raises UserError for a score that is not finite: no comparison with NaN is true."""
+    try:
+        reports.check_scores(scores)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}; evaluate the run again") from error
 
 
 def _check_sums(
@@ -152,10 +162,18 @@ def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def find_reference(runs: Sequence[Run], name: str) -> Run | None:
-    """Returns the run whose folder has this name, else the first of this system, else None."""
-    for is_reference in (lambda run: run.folder.name == name, lambda run: run.system == name):
+def find_reference(runs: Sequence[Run], name: str | None) -> Run:
+    """Returns the run whose folder has this name, else the first of this system.
+
+    Without a name, that is ip-MedGAN's run, or the first run where there is none. Raises UserError for an unknown name.
+    """
+    wanted = name or "ipmedgan"
+    for is_reference in (lambda run: run.folder.name == wanted, lambda run: run.system == wanted):
         for run in runs:
             if is_reference(run):
                 return run
-    return None
+    if name is None:
+        return runs[0]
+    known = dict.fromkeys(name for run in runs for name in (run.folder.name, run.system))
+    found = suggestion(name, known, "--reference=")
+    raise UserError(f"--reference={name}: none of the compared runs; expected one of {', '.join(known)}{found}")

@@ -62,7 +62,7 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
 
     Raises ValueError unless all rows have the same titles.
     """
-    titles = _titles(rows)
+    titles = common_titles(rows)
     height, width = rows[0].tiles[0][1].shape[:2]
     tile_size = (round(tile * width / height), tile)
     small = font(14)
@@ -78,12 +78,12 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
     draw.text((MARGIN, MARGIN - 4), title, INK, font(22))
     for column, name in enumerate(titles):
         x = left + column * (tile_size[0] + GAP) + tile_size[0] / 2
-        draw.text((x, top - 10), name, INK, _fitting_font(name, 16, tile_size[0]), anchor="ms")
+        draw.text((x, top - 10), name, INK, fitting_font(name, 16, tile_size[0]), anchor="ms")
     for index, row in enumerate(rows):
         y = top + index * (tile + GAP)
         _draw_caption(draw, row.caption, (MARGIN, y + tile / 2), small)
         for column, (_, pixels) in enumerate(row.tiles):
-            page.paste(_tile(pixels, tile_size, row.hole), (left + column * (tile_size[0] + GAP), y))
+            page.paste(draw_tile(pixels, tile_size, row.hole), (left + column * (tile_size[0] + GAP), y))
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
 
@@ -121,7 +121,7 @@ def difference_colours(inpainted: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.rint(np.where(share > 0, share * RED, -share * BLUE)).astype(np.uint8)
 
 
-def _titles(rows: Sequence[Row]) -> list[str]:
+def common_titles(rows: Sequence[Row]) -> list[str]:
     """Returns the column titles. Raises ValueError unless all rows have the same."""
     titles = [name for name, _ in rows[0].tiles]
     for row in rows:
@@ -131,8 +131,10 @@ def _titles(rows: Sequence[Row]) -> list[str]:
     return titles
 
 
-def _tile(pixels: np.ndarray, size: tuple[int, int], hole: tuple[int, int, int, int] | None) -> Image.Image:
-    """Scales one image to `size` (width, height) and outlines the hole just outside its pixels."""
+def draw_tile(
+    pixels: np.ndarray, size: tuple[int, int], hole: tuple[int, int, int, int] | None, *, outline: int = 1
+) -> Image.Image:
+    """Scales one image to `size` (width, height) and outlines the hole, `outline` pixels wide, just outside its pixels."""
     levels = pixels if pixels.dtype == np.uint8 else grey_levels(pixels)
     height, width = levels.shape[:2]
     resampling = Image.Resampling.NEAREST if size[1] % height == 0 else Image.Resampling.LANCZOS
@@ -140,8 +142,9 @@ def _tile(pixels: np.ndarray, size: tuple[int, int], hole: tuple[int, int, int, 
     if hole is not None:
         row, column, rows, columns = hole
         across, down = size[0] / width, size[1] / height
-        box = (column * across - 1, row * down - 1, (column + columns) * across, (row + rows) * down)
-        ImageDraw.Draw(picture).rectangle(box, outline=OUTLINE, width=1)
+        low, high = outline, outline - 1
+        box = (column * across - low, row * down - low, (column + columns) * across + high, (row + rows) * down + high)
+        ImageDraw.Draw(picture).rectangle(box, outline=OUTLINE, width=outline)
     return picture
 
 
@@ -155,7 +158,7 @@ def _draw_caption(
         draw.text((x, y + offset), line, INK if index == 0 else FAINT, font, anchor="lm")
 
 
-def _fitting_font(text: str, size: float, width: float) -> ImageFont.FreeTypeFont:
+def fitting_font(text: str, size: float, width: float) -> ImageFont.FreeTypeFont:
     """Returns the font of `size`, or of the smaller size at which `text` is `width` pixels wide."""
     return font(min(size, size * width / font(size).getlength(text)))
 

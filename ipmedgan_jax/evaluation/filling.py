@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.data.pipeline import EvaluationSlice
@@ -110,7 +111,8 @@ class HoleFilling:
 
     def summary(self, report: dict[str, Any]) -> str:
         split = self.experiment.evaluation.split
-        return f"{reports.table([report])}\n{report['slices']} holes of {report['subjects']} {split} subject(s)"
+        holes, subjects = counted(report["slices"], "hole"), counted(report["subjects"], f"{split} subject")
+        return f"{reports.table([report])}\n{holes} of {subjects}"
 
 
 def _example_row(filled: ScoredSlice, fill_value: float) -> Row:

@@ -141,7 +141,7 @@ def report(
     """
     if not scores:
         raise UserError(f"{system}: no slice to score, at least one expected (data.dir, holes.evaluation_min_foreground)")
-    _check_scores(scores)
+    check_scores(scores)
     regions = {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS}
     if kid is not None:
         regions["hole"]["kid"] = {"mean": kid[0], "ci95": kid[1]}
@@ -210,10 +210,10 @@ def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[s
 
 def _psnr_of_mean_mse(mean_mse: float) -> float:
     """Converts a mean squared error to PSNR in dB, at most `PSNR_CAP`."""
-    return min(10 * math.log10(PEAK**2 / mean_mse), PSNR_CAP) if mean_mse > 0 else PSNR_CAP
+    return PSNR_CAP if mean_mse == 0 else min(10 * math.log10(PEAK**2 / mean_mse), PSNR_CAP)
 
 
-def _check_scores(scores: Sequence[SliceScore]) -> None:
+def check_scores(scores: Sequence[SliceScore]) -> None:
     """Raises ValueError unless every slice has the same metrics, and UserError unless every score is finite."""
     for region in REGIONS:
         expected = scores[0].region(region).keys()

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.data.damage import KINDS as DAMAGES
 from ipmedgan_jax.data.damage import KINDS_BY_MODALITY
 from ipmedgan_jax.data.hole_shapes import KINDS
@@ -22,8 +23,10 @@ VALIDATION_SCORES = ("ssim", "psnr", "mse", "mae", "uqi", "uqi_sewar", "vgg_dist
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for the first setting that cannot be run; the message names its key."""
     for key, allowed in _CHOICES.items():
-        if _value_at(config, key) not in allowed:
-            raise UserError(f"config.{key} is {_value_at(config, key)!r}: expected one of {', '.join(allowed)}")
+        value = _value_at(config, key)
+        if value not in allowed:
+            nearest = suggestion(value, allowed)
+            raise UserError(f"config.{key} is {value!r}: expected one of {', '.join(allowed)}{nearest}")
     check_image_size(config.data.image_size)
     if not 16 <= config.holes.size <= config.data.image_size:
         raise UserError(f"config.holes.size is {config.holes.size}: expected 16 to data.image_size, {config.data.image_size}")

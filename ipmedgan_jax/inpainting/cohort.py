@@ -9,6 +9,7 @@ from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import dicom_files
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.inpainting import sidecar
@@ -86,7 +87,7 @@ def fill_cohort(
     for problem in problems:
         logging.error("%s", problem)
     if problems:
-        raise UserError(f"{len(problems)} image(s) were not filled; see the errors above")
+        raise UserError(f"{counted(len(problems), 'image')} not filled; see the errors above")
 
 
 def _check_done(generator: Generator, jobs: Sequence[Job], filling: Filling) -> list[str]:

@@ -21,6 +21,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.provenance import digest_of_arrays, digest_of_path
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting.model import Generator, Trained
 
@@ -146,17 +147,20 @@ def card(generator: Generator, scores: dict[str, Any] | None) -> str:
     ]
     if "slices" in data:
         spacing = [" x ".join(f"{value:.3g}" for value in data[key]) for key in ("lowest_spacing_mm", "highest_spacing_mm")]
+        slices, volumes, subjects = (
+            counted(data[key], noun) for key, noun in (("slices", "slice"), ("volumes", "scan"), ("subjects", "subject"))
+        )
         lines.append(
-            f"{data['slices']} slices of {data['volumes']} scans of {data['subjects']} subjects; voxels of {spacing[0]} to "
-            f"{spacing[1]} mm. Nothing is known of how it does on other scanners, sequences, ages or illnesses."
+            f"{slices} of {volumes} of {subjects}; voxels of {spacing[0]} to {spacing[1]} mm. Nothing is known of how it "
+            "does on other scanners, sequences, ages or illnesses."
         )
     else:
         lines.append("Not recorded.")
     lines += ["", "## Scores", ""]
     if scores:
         hole = scores["region"]["hole"]
-        subjects = f"{scores['subjects']} {scores['data']['split']} subjects"
-        lines += [f"On {scores['slices']} square holes of {subjects}, mean and 95 % interval:", ""]
+        subjects = counted(scores["subjects"], f"{scores['data']['split']} subject")
+        lines += [f"On {counted(scores['slices'], 'square hole')} of {subjects}, mean and 95 % interval:", ""]
         lines += ["| score | mean | interval |", "|---|---|---|"]
         for name, score in hole.items():
             if not isinstance(score, dict):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import geometry
@@ -74,6 +75,8 @@ def inpaint_volume(
       masked: the volume and its mask; if it has several planes, their fills are averaged.
       variation: the variation of the generator's input; None for the input of training.
       done: called after each group of slices with the number of slices filled.
+
+    Raises UserError if the generator returns values that are not finite.
     """
     array, trained = masked.volume.array, masked.trained
     total = np.zeros_like(array)
@@ -188,6 +191,8 @@ class _PlaneFiller:
             in_slice, in_tile = tile.within(images.shape[1:], side)
             new = filled[row : row + side, column : column + side, 0][in_tile]
             weight = np.where(hole_mask[0], _tent(side), 0)[in_tile]
+            if not np.isfinite(new[weight > 0]).all():
+                raise UserError("the generator returned NaN or infinite values: choose another checkpoint or model")
             image, before = images[tile.index][in_slice], weights[tile.index][in_slice]
             before += weight
             image += np.where(weight > 0, (new - image) * weight / np.maximum(before, 1e-9), 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.damage import LOW_THRESHOLD, damaged_pixels
 from ipmedgan_jax.imaging import scans
@@ -42,7 +43,8 @@ def find_in_volume(
 ) -> np.ndarray:
     """Returns the voxels that the finder takes for damaged, bool `[X, Y, Z]`.
 
-    `done` is called after each batch with the number of slices searched.
+    `done` is called after each batch with the number of slices searched. Raises UserError for likelihoods that are not
+    finite.
     """
     settings, mask = finder.preparation, np.zeros(volume.array.shape, bool)
     slices, found = PLANES["axial"](volume.array), PLANES["axial"](mask)
@@ -54,6 +56,8 @@ def find_in_volume(
         windows = grid.cut_window(to_unit(grid.to_pixels(slices[indices]), window), corner, padding)
         batch = np.concatenate([windows, np.repeat(windows[-1:], finder.batch_size - len(windows), axis=0)])
         likelihoods = finder.find(batch[..., None])[: len(indices), ..., 0]
+        if not np.isfinite(likelihoods).all():  # NaN is above no threshold, so it would count as intact
+            raise UserError(f"{finder.source}: returned NaN or infinite likelihoods; choose another checkpoint or model")
         likelihoods = np.stack([np.where(damaged_pixels(likelihood), likelihood, 0) for likelihood in likelihoods])
         found[indices] = grid.to_voxels(grid.from_window(likelihoods, corner, 0.0)) >= LOW_THRESHOLD
         done(len(indices))

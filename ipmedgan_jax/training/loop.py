@@ -21,6 +21,7 @@ from absl import logging
 
 from ipmedgan_jax.core import provenance, runtime
 from ipmedgan_jax.core.errors import TRY_AGAIN
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
@@ -181,7 +182,7 @@ def description(experiment: Experiment, state: TrainState) -> list[str]:
     nets = {"generator": state.generator} | state.discriminators
     counts = "  ".join(f"{name} {run_folder.parameter_count(net.params):,}" for name, net in nets.items())
     slices = "  ".join(
-        f"{split} {count:,} of {len(dataset.subjects[split])} subject(s)" for split, count in dataset.slices.items()
+        f"{split} {count:,} of {counted(len(dataset.subjects[split]), 'subject')}" for split, count in dataset.slices.items()
     )
     per_epoch = dataset.slices["train"] / settings.batch_size
     return [

@@ -1,9 +1,15 @@
-"""Process settings: compiled programs are kept in the user's cache folder."""
+"""Process settings: right fusions on CPUs, and compiled programs kept in the user's cache folder."""
 
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax.core import processor
 
 PROGRAM = """
 import jax
@@ -14,10 +20,10 @@ print(jax.jit(lambda x: x * 3 + 1)(2.0))
 """
 
 
-def run(**environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+def run(program=PROGRAM, **environment):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         env=kept | {"JAX_PLATFORMS": "cpu"} | environment,
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -49,3 +55,80 @@ def test_the_user_s_own_choice_stands(tmp_path):
 def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path):
     (tmp_path / "ipmedgan_jax").write_text("a file where the folder should be")
     assert run(XDG_CACHE_HOME=str(tmp_path)).stdout == "7.0\n"
+
+
+SUMS = """
+from ipmedgan_jax.core import runtime
+runtime.set_up()
+import jax, jax.numpy as jnp, numpy as np
+rng = np.random.default_rng(0)
+for size in (2, 3, 4, 8):
+    matrix, rows = (rng.normal(size=shape).astype(np.float32) for shape in ((size, size), (40_000, size)))
+    found = jax.jit(jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2)))(rows)
+    expected = ((rows.astype(float) @ matrix.astype(float).T) ** 2).sum(1)
+    print(np.abs(found - expected).max() / expected.max())
+"""
+
+
+def test_sums_of_products_are_right_for_any_number_of_rows(tmp_path):
+    """The line of jax-ml/jax#39103: with jaxlib 0.10.2's own choice of fusions the sums of 3 are wrong by half."""
+    errors = [float(line) for line in run(SUMS, XDG_CACHE_HOME=str(tmp_path)).stdout.split()]
+    assert len(errors) == 4
+    assert max(errors) < 1e-5
+
+
+def test_fusions_that_the_user_has_chosen_stay(monkeypatch):
+    monkeypatch.setattr(processor, "RIGHT_FUSIONS", {metadata.version("jaxlib"): "RIGHT"})
+    for given, expected in (
+        ("", f"{processor.FUSION_FLAG}=RIGHT"),
+        ("--a=1", f"--a=1 {processor.FUSION_FLAG}=RIGHT"),
+        (f"{processor.FUSION_FLAG}=", f"{processor.FUSION_FLAG}="),
+    ):
+        monkeypatch.setenv("XLA_FLAGS", given)
+        processor.avoid_wrong_fusions()
+        assert os.environ["XLA_FLAGS"] == expected
+
+
+UPDATE_AND_FILL = """
+import sys
+if sys.argv[1] == "set up":
+    from ipmedgan_jax.core import runtime
+    runtime.set_up()
+from functools import partial
+import jax, numpy as np
+from benchmarks.step import random_batch
+from ipmedgan_jax.configs import demo
+from ipmedgan_jax.experiment import build
+from ipmedgan_jax.systems.inference import LearnedInpaint
+from ipmedgan_jax.systems.interface import Batch
+from ipmedgan_jax.systems.update import init_state, train_steps
+from ipmedgan_jax.training import devices
+config = demo.get_config().unlock()
+config.data.image_size, config.holes.size, config.train.batch_size = 256, 64, 2  # 131,072 pixels: many rows
+config.generator.width = config.discriminator.width = 4
+config.loss.style, config.vgg19.weights = 0.0, "random"
+features = build.feature_network(config)
+system = build.make_system(config, features.net)
+update = build.make_update(config, system)
+state = jax.jit(partial(init_state, update, image_size=256))(jax.random.key(0))
+batch = random_batch(2, 256, 64)
+fill = LearnedInpaint(system).bind(state.generator.params, state.generator.statistics)(batch)
+step = devices.map_over_devices(partial(train_steps, update))
+_, metrics = step(devices.replicate(state), devices.replicate(features.params), Batch(**devices.split_over_devices(batch)))
+np.savez(sys.argv[2], fill=fill, **{name.replace("/", "."): value for name, value in metrics.items()})
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_update_and_a_fill_do_not_depend_on_the_fusions(tmp_path):
+    found = {}
+    for name, flags in (("set up", ""), ("on", ""), ("off", f"{processor.FUSION_FLAG}=")):
+        flags = flags if metadata.version("jaxlib") in processor.RIGHT_FUSIONS else ""
+        program = f"import sys; sys.argv[1:] = {[name, str(tmp_path / name)]!r}\n{UPDATE_AND_FILL}"
+        run(program, XLA_FLAGS=flags, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            found[name] = dict(arrays)
+    assert len(found["off"]) > 5
+    for name in ("set up", "on"):
+        for key, expected in found["off"].items():
+            np.testing.assert_allclose(found[name][key], expected, rtol=2e-4, atol=2e-5, err_msg=f"{name}: {key}")

@@ -125,11 +125,13 @@ def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
     expected = runs[1].report["region"]["image"]["mse"]["mean"]
     (found,) = (r for r in rows if (r["system"], r["region"], r["metric"]) == ("ip-MedGAN", "image", "mse"))
     assert float(found["mean"]) == expected
-    assert (tmp_path / "out" / "table.tex").read_text().count(r"\toprule") == 5
+    assert (tmp_path / "out" / "table.tex").read_text().count(r"\begin{table}") >= 5
     with Image.open(tmp_path / "out" / "figure.png") as picture:
         assert picture.width > 4 * 192  # context, two systems, image
     with Image.open(tmp_path / "out" / "subjects.png") as picture:
         assert picture.width > 300
+    for name in ("figure.pdf", "subjects.pdf"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"%PDF-1.4")
 
 
 def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path):
@@ -138,7 +140,16 @@ def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path)
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
     assert evaluated_runs.find_reference(runs, "without_style") is runs[1]
     assert evaluated_runs.find_reference(runs, "ipmedgan") is runs[0]
-    assert evaluated_runs.find_reference(runs, "medgan") is None
+    with pytest.raises(
+        UserError, match=r"--reference=without_styl: .* ipmedgan, without_style; did you mean --reference=without_style"
+    ):
+        evaluated_runs.find_reference(runs, "without_styl")
+
+
+def test_without_ipmedgan_and_a_reference_differences_are_taken_from_the_first_run(folders):
+    runs = runs_of(folders, "telea", "glcic_cited")
+    assert evaluated_runs.find_reference(runs, None) is runs[0]
+    assert evaluated_runs.find_reference(runs_of(folders, "telea", "ipmedgan"), None).system == "ipmedgan"
 
 
 # ------------------------------------------------------------------ runs that are left out
@@ -167,6 +178,13 @@ def better_subject(directory):
     (directory / "subjects.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
 
 
+def score_that_is_nan(directory):
+    lines = (directory / "slices.csv").read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[lines[0].split(",").index("hole_psnr")] = "nan"
+    (directory / "slices.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+
+
 def older_report(directory):
     report = json.loads((directory / "metrics.json").read_text())
     del report["images_seen"]
@@ -183,6 +201,7 @@ def fewer_slices(directory):
     [
         (better_mean, r"metrics\.json and slices\.csv differ in ssim \(hole\)"),
         (better_subject, r"subjects\.csv and slices\.csv differ in s0's ssim"),
+        (score_that_is_nan, r"subject s0, .*: expected a finite psnr, got nan .*evaluate the run again"),
         (fewer_slices, r"metrics\.json counts other slices"),
         (lambda d: (d / "metrics.json").write_text("{"), "damaged or of another version"),
         (lambda d: (d / "metrics.json").write_text("{}"), "damaged or of another version"),
@@ -236,7 +255,7 @@ def test_fills_of_other_slices_are_noticed(folders, tmp_path):
 @pytest.fixture
 def flags_of(monkeypatch):
     class Values:
-        reference, cases, caption = "ipmedgan", 2, ""
+        reference, cases, caption = None, 2, ""
 
     def give(output):
         Values.output = str(output)

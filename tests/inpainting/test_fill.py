@@ -1,7 +1,9 @@
 """Blending the fills of overlapping tiles."""
 
 import numpy as np
+import pytest
 
+from ipmedgan_jax.core.errors import UserError
 from tests.inpainting.test_scan import SIDE, constant, fill_volume, ramp, trained, volume_of
 
 
@@ -20,3 +22,11 @@ def test_overlapping_tiles_are_blended_by_their_distance_from_the_tiles_borders(
     found = filled[9:21, 10 : 10 + SIDE, 2]
     assert min(np.abs(found - expected).max(), np.abs(found - expected[::-1]).max()) < 0.01  # whichever tile is filled first
     assert len(np.unique(found[4:8].round(2))) > 4  # neither one value nor a step
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_generator_s_values_that_are_not_finite_are_refused(bad):
+    mask = np.zeros((30, 26, 5), bool)
+    mask[9:12, 10:12, 2] = True
+    with pytest.raises(UserError, match="the generator returned NaN or infinite values"):
+        fill_volume(constant(bad), trained(), volume_of(ramp()), mask)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.imaging import scans
@@ -62,3 +63,10 @@ def test_what_prepare_makes_and_what_a_network_is_shown_are_the_same_pixels(scan
     near = np.zeros(image.shape, bool)
     near[max(row - 1, 0) : row + height + 1, max(column - 1, 0) : column + width + 1] = True
     np.testing.assert_allclose(image[~near], made[2].image()[~near], atol=1e-3)
+
+
+def test_likelihoods_that_are_not_finite_are_refused_and_do_not_count_as_intact(scan_paths):
+    settings = PreparationSettings("ct", image_size=32, foreground_level=0.3, resample_mm=0.0)
+    finder = LoadedFinder("finder", 1, "runs/finder", settings, 5, lambda images: np.full_like(images, np.nan))
+    with pytest.raises(UserError, match="runs/finder: returned NaN or infinite likelihoods"):
+        find_in_volume(finder, scans.read_volume(scan_paths[0]))
