@@ -1,6 +1,7 @@
 """Listing the NIfTI files that a flag names: a file, a folder, a pattern, or a comma-separated list of these."""
 
 import glob
+import os
 import re
 from pathlib import Path
 
@@ -30,13 +31,14 @@ def list_input_files(text: str) -> list[Path]:
     return sorted({path for path, _ in found})
 
 
-def list_named_folders(text: str) -> list[Path]:
-    """Returns the folders that a flag names, at least one above each file of `list_input_files`.
+def named_folder(text: str) -> Path:
+    """Returns the folder that a flag names, in full: one above all files of `list_input_files`, however many match.
 
-    A folder names itself, a pattern the folders before its first wildcard, and a file the folder it lies in.
+    A folder names itself, a pattern the folders before its first wildcard, a file the folder it lies in, and a list the
+    folder that holds those of all its parts.
     """
     found, _ = path_patterns.find_in_list(text, _find_files)
-    return sorted({folder for _, folder in found})
+    return Path(os.path.commonpath([folder.absolute() for _, folder in found]))
 
 
 def names_several(text: str) -> bool:

@@ -12,7 +12,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import nifti
 from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_output, is_output
-from ipmedgan_jax.imaging.input_files import list_input_files, list_named_folders, names_several
+from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names
 
@@ -103,7 +103,7 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
     pairs, refused = _pair_with_masks(images, mask)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    named = list_named_folders(image)
+    named = named_folder(image)
     found = [Job(path, own_mask, output / _output_name(_place_in_tree(path, named))) for path, own_mask in pairs]
     _check_outputs_differ(found)
     return found, refused
@@ -144,18 +144,16 @@ def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[P
     return pairs, [message for image, message in refused.items() if image.resolve() not in masks]
 
 
-def _place_in_tree(image: Path, named: Sequence[Path]) -> Path:
+def _place_in_tree(image: Path, named: Path) -> Path:
     """Returns an image's path below the output folder; it depends on this image and the flag, not on the other images.
 
     The path begins with the folder `sub-...` nearest to the file. Without one, it is relative to the folder that the flag
-    names: a folder, the folders of a pattern before its first wildcard, or the folder of a single file. If several of these
-    hold the image, the innermost counts.
+    names, `named_folder`.
     """
-    for folder in image.parents:
+    for folder in image.absolute().parents:
         if _SUBJECT_FOLDER.fullmatch(folder.name):
-            return image.relative_to(folder.parent)
-    holding = [folder for folder in named if image.is_relative_to(folder)]
-    return image.relative_to(max(holding, key=lambda folder: len(folder.parts)))
+            return image.absolute().relative_to(folder.parent)
+    return image.absolute().relative_to(named)
 
 
 def _check_outputs_differ(jobs: Sequence[Job]) -> None:

@@ -87,9 +87,9 @@ TREE = [
         ("plain/P*/*.nii.gz", ["P1", "P2"]),
         ("plain/*/[b].nii.gz", ["P2"]),
         ("plain/P1", ["."]),
-        ("plain/P1,plain/P2", [".", "."]),
-        ("plain/P1/a.nii.gz,plain/P2/b.nii.gz", [".", "."]),
-        ("plain,plain/P2", ["P1", "."]),
+        ("plain/P1,plain/P2", ["P1", "P2"]),
+        ("plain/P1/a.nii.gz,plain/P2/b.nii.gz", ["P1", "P2"]),
+        ("plain,plain/P2", ["P1", "P2"]),
         (".", ["sub-01/anat", "sub-02/ses-1/anat", "plain/P1", "plain/P2"]),
     ],
 )
@@ -113,3 +113,12 @@ def test_two_images_of_one_place_are_named(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"siteA/sub-1/sub-1_T1w.nii.gz and .*siteB.* would both be written to out/sub-1/"):
         jobs.find_jobs(str(tmp_path), None, Path("out"))
+
+
+@pytest.mark.parametrize("name", ["sub-2_FLAIR.nii.gz", "sub-2", "ses-1"])
+def test_a_link_to_nowhere_among_the_images_is_a_job_that_will_be_named(tmp_path, name):
+    (tmp_path / "sub-1_FLAIR.nii.gz").touch()
+    (tmp_path / name).symlink_to("../.git/annex/objects/x")
+    (tmp_path / "README").symlink_to("../.git/annex/objects/y")
+    found, _ = jobs.find_jobs(str(tmp_path), None, tmp_path / "out")
+    assert {job.image.name for job in found} == {"sub-1_FLAIR.nii.gz", name}
