@@ -128,7 +128,7 @@ def test_inpaint_takes_lists_too(folder):
     text = f"{folder}/a/sub-1_FLAIR.nii.gz,{folder}/b/*_FLAIR.nii.gz"
     jobs, refused = find_jobs(text, None, folder / "out")
     assert [str(job.output.relative_to(folder)) for job in jobs] == [
-        "out/sub-1_desc-inpainted_FLAIR.nii.gz",
-        "out/sub-3_desc-inpainted_FLAIR.nii.gz",
+        "out/a/sub-1_desc-inpainted_FLAIR.nii.gz",
+        "out/b/sub-3_desc-inpainted_FLAIR.nii.gz",
     ]
     assert not refused

