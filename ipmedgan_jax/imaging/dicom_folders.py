@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import dicom_files, nifti, path_patterns
 from ipmedgan_jax.imaging.path_patterns import Named
 
@@ -10,10 +11,13 @@ from ipmedgan_jax.imaging.path_patterns import Named
 def list_dicom_folders(text: str) -> list[Named]:
     """Returns the folders with DICOM files that a flag names.
 
-    A folder that holds DICOM files only in its subfolders is one of them if these hold no NIfTI file. UserError if the flag
-    names a DICOM file, or if an element of a list of such folders matches nothing.
+    There are none if the flag names a NIfTI file too. A folder that holds DICOM files only in its subfolders is one of them
+    if these hold no NIfTI file. UserError if the flag names a DICOM file, or if an element of a list of such folders matches
+    nothing.
     """
     named, missing = path_patterns.find_in_list(text, path_patterns.match)
+    if any(path.name.endswith(nifti.SUFFIXES) for path, _ in named):
+        return []
     for path, _ in named:
         dicom_files.refuse_file(path)
     folders = [(path, base) for path, base in named if path.is_dir() and _is_for_dicom(path)]
@@ -29,7 +33,7 @@ def expand(text: str) -> list[Named]:
 
 def is_one_path(text: str) -> bool:
     """Whether a text is an existing path, not a pattern or a list."""
-    return [path for path, _ in expand(text)] == [Path(text).expanduser()]
+    return [path for path, _ in expand(text)] == [user_path(text)]
 
 
 def refuse_dicom(text: str) -> None:

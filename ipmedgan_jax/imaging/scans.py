@@ -88,6 +88,8 @@ def read_file(path: Path, series: str = "") -> ScanFile:
     if path.is_dir():
         return dicom.read(path, series)
     dicom_files.refuse_file(path)
+    if path.suffix == dicom_files.SUFFIX and not path.exists():
+        raise UserError(f"{path}: not found; give an existing file")
     return nifti.read(path)
 
 

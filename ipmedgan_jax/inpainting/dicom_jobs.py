@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import dicom_files, dicom_masks, nifti
 from ipmedgan_jax.imaging.dicom_files import ALL, SeriesFiles
 from ipmedgan_jax.imaging.dicom_folders import expand, is_one_path, list_dicom_folders
@@ -38,7 +39,7 @@ def find_series_jobs(image: str, series: Sequence[str], mask: str | None, output
     if is_one_path(image) and len(series) <= 1 and not any(name == ALL or "*" in name for name in series):
         (folder, _) = folders[0]
         chosen = dicom_files.choose_one(folder, dicom_files.list_series(folder), series[0] if series else "")
-        return [Job(chosen.folder, Path(mask).expanduser() if mask else None, output, series=chosen.uid)], []
+        return [Job(chosen.folder, user_path(mask) if mask else None, output, series=chosen.uid)], []
     return _several_jobs(folders, series, _list_masks(mask) if mask else None, output)
 
 

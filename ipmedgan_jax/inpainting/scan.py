@@ -188,6 +188,7 @@ def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any
         "weights_sha256": generator.weights_sha256,
         "image": sidecar.portable(job.image),
         "image_sha256": image,
+        "series": job.series,
         "mask": sidecar.portable(job.mask) if job.mask else _describe_choice(choice),
         "mask_sha256": mask,
         "mask_labels": list(choice.labels),

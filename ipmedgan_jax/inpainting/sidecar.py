@@ -13,6 +13,7 @@ _NAMES = {
     "weights_sha256": "the weights' SHA-256",
     "run": "run",
     "image_sha256": "the image's SHA-256",
+    "series": "--series",
     "mask_sha256": "the mask's SHA-256",
     "mask": "mask",
     "mask_labels": "--mask_labels",

@@ -15,7 +15,7 @@ from ipmedgan_jax.imaging.dicom_files import LABEL_MAP  # noqa: E402
 from ipmedgan_jax.imaging.dicom_writing import item  # noqa: E402
 from tests.dicom_series import AXIAL, OBLIQUE, SAGITTAL, write_slices, write_structures  # noqa: E402
 
-SHAPE = (16, 12, 7)
+SHAPE = (15, 13, 7)  # 195 pixels a frame, not whole bytes of bits
 AXES = {"axial": AXIAL, "oblique": OBLIQUE, "sagittal": SAGITTAL, "upside down": np.diag([1.0, -1.0, -1.0])}
 
 
@@ -94,7 +94,7 @@ def test_frames_of_another_grid_keep_their_gaps(tmp_path, stated):
             delattr(measures, name)
 
     path = write_seg(tmp_path, series, voxels, keep_spacing)
-    stored = np.random.default_rng(3).integers(0, 2000, (16, 12, 16))
+    stored = np.random.default_rng(3).integers(0, 2000, (15, 13, 16))
     fine = scans.read_scan(write_slices(tmp_path / "fine", stored, spacing=(1.0, 1.0, 1.0), start=(0.0, 0.0, -1.0)))
     found, notes = read(path, fine)
     expected = np.zeros(found.shape, bool)
@@ -217,6 +217,8 @@ def test_messages_about_dicom_do_not_speak_of_nifti(tmp_path):
         with pytest.raises(UserError, match="is one DICOM file; give the folder that holds its series") as raised:
             refused()
         assert "NIfTI" not in str(raised.value)
+    with pytest.raises(UserError, match=r"none.dcm: not found; give an existing file"):
+        mask_files.read_mask(tmp_path / "none.dcm", scan)
 
 
 def in_millimetres(scan, points):

@@ -8,6 +8,7 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.imaging import mask_files, scans
+from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.scan import Filling
@@ -144,5 +145,8 @@ def test_what_reads_nifti_alone_says_so_of_dicom(tmp_path):
         cohort = Cohort(image=text, mask="mask.nii", output=tmp_path / "out")
         with pytest.raises(UserError, match=r"0.dcm: is one DICOM file; give the folder that holds its series"):
             fill_cohort(cohort, Filling(), Shard(0, 1), generator)
+    (tmp_path / "a.nii").touch()  # a pattern of NIfTI files may match others too
+    assert [path.name for path in list_input_files(f"{tmp_path}/*")] == ["a.nii"]
+    assert not list_dicom_folders(f"{tmp_path}/*")
     with pytest.raises(UserError, match=r"--series=3: is for DICOM; .* names no folder with DICOM files"):
         find_series_jobs(str(tmp_path / "none"), ("3",), None, tmp_path / "out")
