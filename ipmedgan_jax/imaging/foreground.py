@@ -69,7 +69,8 @@ def find_foreground(
     Args:
       array: intensities `[X, Y, Z]`.
       spacing_mm: voxel spacing along X, Y, Z.
-      known: bool `[X, Y, Z]`, false where the intensities mean nothing because they will be filled; None: all are known.
+      known: bool `[X, Y, Z]`, false where the intensities mean nothing because they will be filled; None: all are known. Such
+        voxels belong to the head if they touch or lie in it, because otherwise they might part it.
     """
     values = array if known is None else array[known]
     window = settings.window(values)
@@ -85,7 +86,7 @@ def find_foreground(
     tolerance = SAME * (window[1] - window[0])
     window = settings.window(values[np.abs(values - background) > tolerance])
     other = np.abs(array - background) > tolerance
-    return Foreground(window, background, find_object(other if known is None else other & known, spacing_mm), background)
+    return Foreground(window, background, find_object(other if known is None else other | ~known, spacing_mm), background)
 
 
 def find_background(array: np.ndarray, window: scans.Window) -> float | None:
@@ -128,6 +129,8 @@ def find_head(
     highest = max(lowest, otsu / 2)
     above = np.stack([part > np.clip(_noise_level(part, highest), lowest, highest) for part in slices])
     above &= sharp > lowest  # because the blur moves the outline of a bright head in black air outwards
+    if known is not None:
+        above |= _coarse_mask(~known, spacing_mm)
     return _object_of_slices(above, array.shape, spacing_mm)
 
 
@@ -144,8 +147,12 @@ def _noise_level(levels: np.ndarray, highest: float) -> float:
 
 def find_object(other: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Finds the head among the voxels that are not background: bool `[X, Y, Z]` -> bool `[X, Y, Z]`."""
-    slices = np.stack(list(_coarse_slices(other.astype(np.uint8) * np.uint8(_LEVELS), spacing_mm)))
-    return _object_of_slices(slices > _LEVELS / 2, other.shape, spacing_mm)
+    return _object_of_slices(_coarse_mask(other, spacing_mm), other.shape, spacing_mm)
+
+
+def _coarse_mask(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """The axial slices `[Z, x, y]` of a mask, true where most of a block is."""
+    return np.stack(list(_coarse_slices(mask.astype(np.uint8) * np.uint8(_LEVELS), spacing_mm))) > _LEVELS / 2
 
 
 def _blocks(spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
