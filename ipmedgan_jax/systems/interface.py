@@ -7,7 +7,7 @@ Shapes: images `[B, H, W, 1]` in [-1, 1], holes `[B, 4]`; B is one device's shar
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,11 +33,13 @@ class Batch(struct.PyTreeNode):
       image: `[B, H, W, 1]` in [-1, 1].
       hole: `[B, 4]`, boxes `[row, column, height, width]` in pixels.
       hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
+      targets: what `HasTargets.targets` returned for each image. None: the update computes it.
     """
 
     image: Array
     hole: Array
     hole_mask: Array | None = None
+    targets: Tree | None = None
 
     @property
     def mask(self) -> Array:
@@ -106,4 +108,17 @@ class System(Protocol):
           batch: the images and their holes.
           output: what the generator returned for the batch, `[B, H, W, 1]`.
           discriminate: runs a discriminator on the output or on the batch's image.
+        """
+
+
+@runtime_checkable
+class HasTargets(Protocol):
+    """What a system may have beside the members of `System`, so that training computes its targets once a slice."""
+
+    def targets(self, frozen: Tree, image: Array) -> Tree | None:
+        """Returns what the loss compares with and the image alone decides, not its hole; None if the loss has no such term.
+
+        Args:
+          frozen: weights that are never trained (VGG-19).
+          image: complete slices, `[B, H, W, 1]`. The targets are a tree of arrays `[B, ...]`.
         """
