@@ -112,8 +112,8 @@ def styled(tiny_config):
     def make(**changes):
         several = {"train__batch_size": 8, "train__accumulate": 2, "train__steps_per_dispatch": 2, "train__mirror": True}
         settings = several | {"train__target_cache_gib": 1.0, "train__validate_every": 100} | changes
-        built = build.build_experiment(tiny_config(optimiser__name="sgd", **settings))
-        loss = replace(built.system.loss, style=1.0, style_layers=(1.0,))
+        built = build.build_experiment(tiny_config("medgan", optimiser__name="sgd", **settings))
+        loss = replace(built.system.loss, adversarial=0.0, perceptual=0.0, style=1.0, style_layers=(1.0,))
         system = replace(built.system, vgg19=Pixels(), loss=loss)
         phases = tuple(replace(phase, update=replace(phase.update, system=system)) for phase in built.phases)
         return replace(built, system=system, phases=phases)
