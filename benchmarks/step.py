@@ -15,6 +15,9 @@ flops, share_of_peak        operations of the update as written, before the comp
 bytes, share_of_bandwidth   bytes that the compiled update's kernels read and write (benchmarks/costs.py), and their rate as a
                             share of the rate of one large addition
 peak_memory_gib             peak memory of the device; on a CPU, of the whole process
+seconds_per_target          with `train.target_cache_gib`, for a system that has targets: time to compute those of one slice,
+                            which training does once a slice. The timed updates do without it: they are given the targets,
+                            as in the epochs after the first. 0: the update computes what it compares with
 """
 
 import json
@@ -51,7 +54,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.update import init_state, train_steps
-    from ipmedgan_jax.training import devices
+    from ipmedgan_jax.training import devices, target_cache
 
     size, batch_size = config.data.image_size, config.train.batch_size
     features = build.feature_network(config)
@@ -59,7 +62,16 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     state = devices.replicate(jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.generator.params))
     frozen = devices.replicate(features.params)
-    batch = Batch(**devices.split_over_devices(random_batch(batch_size, size, config.holes.size)))
+    add_targets = target_cache.make_add_targets(
+        update.system, features.params, gib=config.train.target_cache_gib, image_size=size, slices=0
+    )
+    arrays = add_targets(random_batch(batch_size, size, config.holes.size))
+    seconds_per_target = 0.0
+    if "targets" in arrays:
+        start = time.perf_counter()
+        add_targets(arrays)  # there is room for no slice: computed again
+        seconds_per_target = (time.perf_counter() - start) / batch_size
+    batch = Batch(**devices.split_over_devices(arrays))
 
     start = time.monotonic()
     compiled = devices.map_over_devices(partial(train_steps, update)).lower(state, frozen, batch).compile()
@@ -94,6 +106,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
         "seconds_min_max": [min(times), max(times)],
         "seconds_per_step_pipelined": pipelined,
         "images_per_second": batch_size / seconds,
+        "seconds_per_target": seconds_per_target,
         "compile_seconds": compile_seconds,
         "start_seconds": start_seconds,
         "flops": operations,

@@ -110,6 +110,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.generator_alone = 0.0  # share of the run, at its start, in which the generator learns without its discriminators
     train.discriminators_alone = 0.0  # share of the run, after generator_alone, in which the discriminators learn alone
     train.mirror = False  # exchanges left and right in a random half of the training slices: heads are nearly symmetric
+    train.target_cache_gib = 0.0  # GiB of memory for the Gram matrices of real slices, 1.4 MB a slice; 0: computed every time
     train.generator_updates = 1  # generator steps per discriminator step; MedGAN is reported with 3; (open)
     train.dtype = "float32"  # float32 | bfloat16: type of the computation; parameters stay float32
     train.ema = 0.0  # decay of the moving average of G's parameters that evaluation uses; 0: no average, as in the paper

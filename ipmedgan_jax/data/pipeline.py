@@ -30,6 +30,9 @@ class Batches:
     def __init__(self, iterator: grain.DatasetIterator[NumpyBatch], processes: int):
         self._iterator, self._processes = iterator, processes
 
+    def __iter__(self) -> Iterator[NumpyBatch]:
+        return self
+
     def __next__(self) -> NumpyBatch:
         return next(self._iterator)
 

@@ -112,6 +112,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "train.images": (0, math.inf),
     "train.steps": (0, math.inf),
     "train.minutes": (0, math.inf),
+    "train.target_cache_gib": (0, math.inf),
     "train.ema": (0, 0.999999),
     "train.generator_alone": (0, 0.999999),
     "train.discriminators_alone": (0, 0.999999),

@@ -27,6 +27,10 @@ The data may lie in another folder, but must be the same (`DATASET`). What they 
 """
 
 
+SWITCHES_ON_RESUME = ("train.target_cache_gib",)
+"""Keys that may change when a run resumes, but not to or from 0: only being on or off changes what a step computes."""
+
+
 DATASET = "dataset"
 """Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
@@ -71,6 +75,7 @@ ADDED_KEYS = {
     "damage.intact": 0.3,
     "optimiser.rate_batch": 0,
     "train.mirror": False,
+    "train.target_cache_gib": 0.0,
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
 
@@ -115,7 +120,10 @@ def flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Returns the keys, in order, whose values differ and may not change when a run resumes."""
-    a, b = flattened(saved), flattened(current)
+    a, b = (
+        {key: bool(value) if key in SWITCHES_ON_RESUME else value for key, value in flattened(config).items()}
+        for config in (saved, current)
+    )
     has_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
     free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (has_phases and key in LENGTH_KEYS))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

@@ -29,6 +29,7 @@ class TrainingSettings:
     steps_per_dispatch: int
     seed: int
     mirror: bool
+    target_cache_gib: float
     threads: int
     prefetch: int
     log_every: int
@@ -142,6 +143,7 @@ def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
         steps_per_dispatch=per_dispatch,
         seed=config.seed,
         mirror=train.mirror,
+        target_cache_gib=train.target_cache_gib,
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         log_every=train.log_every,

@@ -7,7 +7,7 @@ Shapes: images `[B, H, W, 1]` in [-1, 1], holes `[B, 4]`; B is one device's shar
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,12 +34,14 @@ class Batch(struct.PyTreeNode):
       hole: `[B, 4]`, boxes `[row, column, height, width]` in pixels.
       hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
       avoid: `[B, H, W]`, 1 where the image is no target (a lesion); None: it is one everywhere.
+      targets: what `HasTargets.targets` returned for each image. None: the update computes it.
     """
 
     image: Array
     hole: Array
     hole_mask: Array | None = None
     avoid: Array | None = None
+    targets: Tree | None = None
 
     @property
     def mask(self) -> Array:
@@ -114,4 +116,17 @@ class System(Protocol):
           batch: the images and their holes.
           output: what the generator returned for the batch, `[B, H, W, 1]`.
           discriminate: runs a discriminator on the output or on the batch's image.
+        """
+
+
+@runtime_checkable
+class HasTargets(Protocol):
+    """What a system may have beside the members of `System`, so that training computes its targets once a slice."""
+
+    def targets(self, frozen: Tree, image: Array) -> Tree | None:
+        """Returns what the loss compares with and the image alone decides, not its hole; None if the loss has no such term.
+
+        Args:
+          frozen: weights that are never trained (VGG-19).
+          image: complete slices, `[B, H, W, 1]`. The targets are a tree of arrays `[B, ...]`.
         """

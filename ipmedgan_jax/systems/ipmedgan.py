@@ -83,14 +83,25 @@ class IpMedGAN:
         if loss.local:
             terms["local"] = Term(loss.local, losses.adversarial_loss(discriminate("local", output)[0]))
         if loss.style:
-            fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
-            real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
-            style = losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=loss.style_layers)
-            terms["style"] = Term(loss.style, style)
+            terms["style"] = Term(loss.style, self._style(frozen, batch, output))
         if loss.reconstruction:
             error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
             terms["reconstruction"] = Term(loss.reconstruction, error)
         return terms
+
+    def targets(self, frozen: Tree, image: Array) -> tuple[Array, ...] | None:
+        """Returns the packed Gram matrix `[B, n]` of each VGG-19 layer; None without the style term."""
+        if not self.loss.style:
+            return None
+        maps: Any = self.vgg19.apply({"params": frozen}, image)
+        return tuple(losses.packed_gram_matrix(features) for features in maps)
+
+    def _style(self, frozen: Tree, batch: Batch, output: Array) -> Array:
+        fake_maps: Any = self.vgg19.apply({"params": frozen}, output)
+        if batch.targets is not None:
+            return losses.style_loss_to_packed(fake_maps, batch.targets, weights=self.loss.style_layers)
+        real_maps: Any = self.vgg19.apply({"params": frozen}, batch.image)
+        return losses.style_loss(fake_maps, lax.stop_gradient(real_maps), weights=self.loss.style_layers)
 
     def _perceptual(self, batch: Batch, output: Array, features: tuple[Array, ...], discriminate: Discriminate) -> Array:
         _, real_features = lax.stop_gradient(discriminate("global", batch.image))

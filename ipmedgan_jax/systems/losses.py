@@ -4,12 +4,16 @@ Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. A loss is a 
 unless its docstring says otherwise.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+
+PACKED_BLOCK = 64
+"""Side of the blocks on the diagonal of a packed Gram matrix: VGG-19's five take 1.41 instead of 2.44 MB."""
 
 
 def binary_cross_entropy(logits: Array, label: float) -> Array:
@@ -68,6 +72,20 @@ def _flat(features: Array) -> Array:
     return features.reshape(features.shape[0], -1, features.shape[3])
 
 
+def packed_gram_matrix(features: Array) -> Array:
+    """Gram matrices without most of what their symmetry repeats: `[B, h, w, d] -> [B, n]`, n near d^2 / 2 for large d.
+
+    Kept are the square blocks on the diagonal and what lies right of them, which is scaled by sqrt(2) for the half left out.
+    So the squared distance of two packed matrices is the squared Frobenius norm of the matrices' difference.
+    """
+    matrix = gram_matrix(features)
+    parts = []
+    for start in range(0, matrix.shape[1], PACKED_BLOCK):
+        rows, end = matrix[:, start : start + PACKED_BLOCK], start + PACKED_BLOCK
+        parts += [rows[:, :, start:end], math.sqrt(2) * rows[:, :, end:]]
+    return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
 def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:
     """Eq. 3: the sum over layers of weight / (4 d^2) * squared Frobenius norm of the Gram matrices' difference.
 
@@ -82,6 +100,17 @@ def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequenc
     total = jnp.zeros(())
     for weight, fake_map, real_map in zip(weights, fake, real, strict=True):
         difference = jnp.square(gram_matrix(fake_map) - gram_matrix(real_map)).sum((1, 2)).mean()
+        total += weight / (4 * fake_map.shape[-1] ** 2) * difference
+    return total
+
+
+def style_loss_to_packed(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:
+    """`style_loss` of feature maps `fake` and the `packed_gram_matrix` `[B, n]` of each real map. ValueError as there."""
+    packed = [packed_gram_matrix(features) for features in fake]
+    _check_layers(packed, real, weights)
+    total = jnp.zeros(())
+    for weight, fake_map, fake_matrix, real_matrix in zip(weights, fake, packed, real, strict=True):
+        difference = jnp.square(fake_matrix - real_matrix).sum(1).mean()
         total += weight / (4 * fake_map.shape[-1] ** 2) * difference
     return total
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.data.batches import NumpyBatch
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.interface import Batch
@@ -35,12 +35,14 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
     yield f"left        {max(settings.steps - done, 0)} steps" + (f"; {done} are done in {workdir}" if done else "")
     state, frozen = devices.replicate(initial.values()), devices.replicate(experiment.features.params)
     seconds, start = 0.0, done
+    add_targets = loop.make_add_targets(experiment)
     with contextlib.closing(loop.training_batches(experiment)) as batches:
         for phase in experiment.phases:
             if phase.last <= start:
                 continue
             update = loop.compile_update(experiment, phase.update, initial)
-            state, times = time_dispatches(update, state, frozen, batches, settings.steps_per_dispatch)
+            complete = map(add_targets, batches)
+            state, times = time_dispatches(update, state, frozen, complete, settings.steps_per_dispatch)
             per_step = statistics.mean(times) / settings.steps_per_dispatch
             seconds += (phase.last - start) * per_step
             yield f"step        {per_step:.3g} s, mean of {len(times)}; {phase.name}, steps {start + 1} to {phase.last}"
@@ -61,11 +63,11 @@ def latest_step(experiment: Experiment, workdir: Path) -> int:
 
 
 def time_dispatches(
-    update: Callable[..., Any], state: Any, frozen: Any, batches: pipeline.Batches, steps: int
+    update: Callable[..., Any], state: Any, frozen: Any, batches: Iterator[NumpyBatch], steps: int
 ) -> tuple[Any, list[float]]:
     """Runs a few dispatches; returns the state after them, and the seconds that each took except the first.
 
-    The time includes reading the batch.
+    The time includes reading the batch and, as in the first epoch, computing its targets (`train.target_cache_gib`).
     """
     times = []
     for _ in range(1 + TIMED):

@@ -23,13 +23,14 @@ from ipmedgan_jax.core import provenance, runtime
 from ipmedgan_jax.core.errors import TRY_AGAIN
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.data.batches import NumpyBatch
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment, Phase
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.update import TrainState, Update, init_state, train_steps
-from ipmedgan_jax.training import devices, validation
+from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
 from ipmedgan_jax.training.summaries import Progress, Summaries
 
@@ -88,6 +89,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
+        add_targets = make_add_targets(experiment)
         validate = validation.make_validation(experiment, workdir, summaries)
         compiling.result()
         # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
@@ -99,7 +101,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
         for step in range(done + per_dispatch, settings.steps + 1, per_dispatch):
-            batch = Batch(**devices.split_over_devices(next(batches), per_dispatch))
+            batch = Batch(**devices.split_over_devices(add_targets(next(batches)), per_dispatch))
             state, metrics = updates.at(step)(state, frozen, batch)
             watch.add(step, metrics)
 
@@ -147,6 +149,18 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
         prefetch=settings.prefetch,
         process=jax.process_index(),
         processes=jax.process_count(),
+    )
+
+
+def make_add_targets(experiment: Experiment) -> Callable[[NumpyBatch], NumpyBatch]:
+    """Returns the function that adds to a batch what the loss compares with, where `train.target_cache_gib` asks for it."""
+    settings, dataset = experiment.training, experiment.dataset
+    return target_cache.make_add_targets(
+        experiment.system,
+        experiment.features.params,
+        gib=settings.target_cache_gib,
+        image_size=dataset.image_size,
+        slices=dataset.slices["train"] * (2 if settings.mirror else 1),
     )
 
 
@@ -220,7 +234,9 @@ def compile_update(experiment: Experiment, update: Update, initial: InitialState
     """
     settings = experiment.training
     size, count = experiment.dataset.image_size, settings.batch_size * settings.steps_per_dispatch
-    arrays = pipeline.abstract_batch(experiment.holes, size, count)
+    arrays = pipeline.abstract_batch(experiment.holes, size, count) | target_cache.blank_targets(
+        experiment.system, experiment.features.params, gib=settings.target_cache_gib, image_size=size, count=count
+    )
     batch = Batch(**devices.split_over_devices(arrays, settings.steps_per_dispatch))
     state = devices.replicated_like(initial.shapes)
     frozen = devices.replicated_like(experiment.features.params)

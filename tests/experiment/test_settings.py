@@ -21,6 +21,7 @@ TRAINING = {
     "train.batch_size": 12,
     "train.steps_per_dispatch": 7,
     "train.mirror": True,
+    "train.target_cache_gib": 0.5,
     "data.threads": 5,
     "data.prefetch": 9,
     "train.log_every": 14,

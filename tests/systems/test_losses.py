@@ -42,6 +42,16 @@ def test_gram_matrix_by_hand():
     np.testing.assert_allclose(losses.gram_matrix(features)[0], np.array([[10, 14], [14, 20]]) / 4)
 
 
+def test_packed_gram_matrices_have_the_distance_of_the_whole_ones():
+    fake, real = jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 160))
+    packed = losses.packed_gram_matrix(fake) - losses.packed_gram_matrix(real)
+    whole = losses.gram_matrix(fake) - losses.gram_matrix(real)
+    np.testing.assert_allclose(jnp.square(packed).sum(1), jnp.square(whole).sum((1, 2)), rtol=1e-5)
+    assert packed.shape == (3, 64 * (160 + 96) + 32 * 32)
+    with pytest.raises(ValueError, match="2 layer weights for 1 and 1"):
+        losses.style_loss_to_packed([fake], [packed], weights=[1.0, 1.0])
+
+
 def test_style_loss_by_hand():
     """d = 1: the Gram matrix is the mean square; 4 - 1 = 3, squared 9, over 4 d^2 = 4."""
     fake, real = jnp.full((1, 2, 2, 1), 2.0), jnp.ones((1, 2, 2, 1))

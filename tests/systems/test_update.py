@@ -340,6 +340,27 @@ def test_the_generator_s_loss_is_the_weighted_sum_of_eq_5():
         assert value > 0
 
 
+class OneLayer(nn.Module):
+    """In the place of VGG-19, which takes long to compile: features of one convolution, more than a packed block has."""
+
+    @nn.compact
+    def __call__(self, image):
+        return (nn.Conv(70, (3, 3))(image),)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_update_that_is_given_its_targets_equals_one_that_computes_them(accumulate):
+    system = replace(ipmedgan(perceptual=0.0, style=1e7, style_layers=(1.0,)), vgg19=OneLayer())
+    batch, update = make_batch(4), make_update(system, accumulate=accumulate)
+    frozen = OneLayer().init(jax.random.key(1), batch.image)["params"]
+    targets = [system.targets(frozen, image[None]) for image in batch.image]
+    given = batch.replace(targets=jax.tree.map(lambda *arrays: np.concatenate(arrays), *targets))
+    (state, metrics), (other, other_metrics) = (run(update, b, devices=2, frozen=frozen) for b in (batch, given))
+    assert metrics["loss/generator_weighted/style"] > metrics["loss/generator_weighted/adversarial"]
+    assert_close(metrics, other_metrics, rtol=1e-3)
+    assert_close(state.generator.params, other.generator.params, rtol=1e-3, atol=1e-5)
+
+
 def test_medgan_has_neither_local_term_nor_local_discriminator():
     system = ipmedgan(adversarial=1.0, local=0.0)
     system = replace(system, discriminators={"global": system.discriminators["global"]})
