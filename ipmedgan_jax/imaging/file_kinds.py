@@ -21,11 +21,16 @@ _MASK_FOLDERS = {"labelstr", "labelsts", "labels", "masks", "segmentations"}
 """Names of folders that hold masks under the names of their scans, as nnU-Net has them."""
 
 
-def is_mask(path: Path) -> bool:
-    """Whether a file is a mask, a label map or a probability map by the last word of its name, or by its folder."""
+def is_named_mask(path: Path) -> bool:
+    """Whether the last word of a file's name is that of a mask, a label map or a probability map."""
     words = [word for word in re.split(r"[^a-z0-9]+", nifti.stem(path).lower()) if word and not word.isdigit()]
     last = words[-1].rstrip("0123456789") if words else ""
-    return last in _MASK_WORDS or last.endswith(_MASK_ENDS) or path.parent.name.lower() in _MASK_FOLDERS
+    return last in _MASK_WORDS or last.endswith(_MASK_ENDS)
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is a mask, a label map or a probability map by its name or its folder."""
+    return is_named_mask(path) or path.parent.name.lower() in _MASK_FOLDERS
 
 
 def is_named_output(path: Path) -> bool:

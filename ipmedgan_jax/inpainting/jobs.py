@@ -11,7 +11,7 @@ from pathlib import Path
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import nifti
-from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_output, is_output
+from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_mask, is_named_output, is_output
 from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names
@@ -199,7 +199,7 @@ def _find_mask(image: Path, masks: list[Path]) -> Path:
     else:
         fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
     fitting = [mask for mask in fitting if mask.resolve() != image.resolve()]
-    named_masks = [mask for mask in fitting if is_mask(mask)]
+    named_masks = [mask for mask in fitting if is_named_mask(mask)]
     fitting = named_masks or fitting  # a folder may hold other images of the subject, which fit too
     if len(fitting) != 1:
         problem = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
