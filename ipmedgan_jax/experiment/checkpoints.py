@@ -209,6 +209,8 @@ _ARRAY_ERRORS = ("DATA_LOSS", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE"
 
 
 def _restore_reason(error: Exception) -> str:
+    if isinstance(error, KeyError | FileNotFoundError):
+        return "a part is missing"
     return "an array is missing or incomplete" if str(error).startswith(_ARRAY_ERRORS) else reason(error)
 
 

@@ -214,6 +214,26 @@ def test_the_reason_of_a_damaged_checkpoint_is_in_plain_words(file, content, rea
         again.restore(1, STATE)
 
 
+def test_other_files_beside_the_checkpoints_are_passed_over(tmp_path):
+    with Checkpoints(tmp_path, keep=2, best="psnr") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, STATE, {}, None)
+    (tmp_path / "2").rename(tmp_path / "2.damaged")
+    for name in (".ipynb_checkpoints", "1 (copy)"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".DS_Store").touch()
+    with Checkpoints(tmp_path, keep=2, best="psnr") as again:
+        assert again.latest_step() == 1
+        again.save(2, STATE, {}, None)
+
+
+def test_an_empty_folder_of_a_step_is_named(tmp_path):
+    (tmp_path / "3").mkdir()
+    with Checkpoints(tmp_path, keep=2, best="psnr") as checkpoints:
+        with pytest.raises(UserError, match=r"/3: damaged or of another system \(a part is missing\); move this folder away"):
+            checkpoints.restore(3, STATE)
+
+
 def test_too_little_memory_is_not_reported_as_damage(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
         checkpoints.save(1, STATE, {}, None)
