@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -225,6 +226,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
         ({"modality": "mri"}, "prepared with modality 'ct', the config has 'mri'"),
         ({"data__dir": "/nowhere"}, r"/nowhere/dataset.json: not found"),
+        ({"holes__avoid": "masks/*.nii"}, r"prepared without the masks of config.holes.avoid; prepare the data again"),
     ],
 )
 def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
@@ -286,6 +288,26 @@ def test_without_data_the_phantom_is_made_once(tiny_config, cache_folder, caplog
 def test_data_prepared_with_other_settings_than_the_config_s_give_a_warning(tiny_config, caplog):
     build.build_experiment(tiny_config(data__window_hu=(-200.0, 1000.0)))
     assert "prepared with data.window_hu [-1000.0, 2000.0]; this is used" in caplog.text
+
+
+def test_older_data_are_warned_of_and_their_foreground_is_used(tiny_config, phantom_data, tmp_path, caplog):
+    shutil.copytree(phantom_data, tmp_path / "old")
+    content = json.loads((tmp_path / "old" / "dataset.json").read_text())
+    content["settings"].pop("foreground")
+    (tmp_path / "old" / "dataset.json").write_text(json.dumps(content | {"format_version": 1}))
+    built = build.build_experiment(tiny_config(data__dir=str(tmp_path / "old")))
+    assert "prepared with data.foreground 'threshold'; this is used" in caplog.text
+    assert "clear_of_masks" not in built.describe_holes()
+
+
+def test_a_run_on_data_with_masks_says_that_its_holes_are_clear_of_them(tiny_config, phantom_data, tmp_path):
+    shutil.copytree(phantom_data, tmp_path / "avoid")
+    content = json.loads((tmp_path / "avoid" / "dataset.json").read_text())
+    next(iter(content["volumes"].values()))["avoided"] = "12ab"
+    (tmp_path / "avoid" / "dataset.json").write_text(json.dumps(content))
+    built = build.build_experiment(tiny_config(data__dir=str(tmp_path / "avoid"), holes__avoid="masks/*.nii"))
+    assert built.holes.avoids
+    assert built.describe_holes()["clear_of_masks"] is True
 
 
 def test_prepare_refuses_an_image_size_that_no_network_takes():
