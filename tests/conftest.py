@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escapes what is not UTF-8 in captured output, names of files for example: xdist could not send it."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch):
     """A cache folder of the test's own: only compiled programs of the tests reach the user's."""
