@@ -38,7 +38,7 @@ def names(folder):
 
 
 def test_an_empty_mask_is_an_error_of_its_subject(cohort, tmp_path):
-    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+    with pytest.raises(UserError, match=r"1 image not filled"):
         cohort()
     assert names(tmp_path / "out") == [f"sub-{i}_desc-inpainted_scan.{end}" for i in (0, 2) for end in ("json", "nii.gz")]
 

@@ -561,10 +561,10 @@ def test_shards_fill_their_own_images_and_answer_for_them_alone(tmp_path, monkey
     write(tmp_path / "in" / "sub-4_scan.nii.gz", ramp())  # without a mask
     (tmp_path / "in" / "sub-1_scan.nii.gz").write_bytes(b"damaged")
     given = {"image": f"{tmp_path}/in", "mask": f"{tmp_path}/in", "output": f"{tmp_path}/out"}
-    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+    with pytest.raises(UserError, match=r"1 image not filled"):
         command(monkeypatch, **given, shard="1/3")  # images 0 and 3, and the one without a mask
     assert written_subjects(tmp_path / "out") == ["sub-0", "sub-3"]
-    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+    with pytest.raises(UserError, match=r"1 image not filled"):
         command(monkeypatch, **given, shard="2/3")  # the damaged one
     command(monkeypatch, **given, shard="3/3")
     assert written_subjects(tmp_path / "out") == ["sub-0", "sub-2", "sub-3"]

@@ -135,7 +135,7 @@ def test_an_input_that_is_gone_is_named(fill, tmp_path, caplog):
     fill()
     (tmp_path / "in" / "sub-1_ct.nii.gz").unlink()
     (tmp_path / "in" / "sub-1_ct.nii.gz").symlink_to("../.git/annex/objects/x")
-    with pytest.raises(UserError, match=r"1 image\(s\) were not filled"):
+    with pytest.raises(UserError, match=r"1 image not filled"):
         fill()
     assert "sub-1_ct.nii.gz: cannot be read" in caplog.text
     assert "its output" in caplog.text
