@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging.contrasts import contrast_of
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting.model import Generator
@@ -30,8 +31,8 @@ def training_warnings(generator: Generator, scan: Scan) -> list[str]:
         lines.append("the generator was trained on the built-in phantom: what it fills into a real scan means nothing")
     if seen is not None and seen < FEWEST_SLICES_SEEN:
         lines.append(
-            f"the generator was trained for {generator.step} step(s), on {seen} slice(s), repetitions included; below "
-            f"{FEWEST_SLICES_SEEN:,} it has hardly learned"
+            f"the generator was trained for {counted(generator.step, 'step')}, on {counted(seen, 'slice')}, repetitions "
+            f"included; below {FEWEST_SLICES_SEEN:,} it has hardly learned"
         )
     if phantom is None or seen is None:
         lines.append("the model does not record how long it was trained, or whether on a phantom; export it again")

@@ -30,7 +30,7 @@ def scan(name, modality=""):
         ({}, "scan.nii.gz", "mri", ""),
         ({"contrasts": []}, "sub-1_T1w.nii.gz", "", ""),
         ({"phantom": True}, "sub-1_FLAIR.nii.gz", "", "trained on the built-in phantom"),
-        ({"slices_seen": 12}, "scan.nii.gz", "", r"for 3 step\(s\), on 12 slice\(s\), .* below 1,000 it has hardly learned"),
+        ({"slices_seen": 12}, "scan.nii.gz", "", "for 3 steps, on 12 slices, .* below 1,000 it has hardly learned"),
         ({"slices_seen": None}, "scan.nii.gz", "", "does not record how long it was trained"),
         ({"phantom": None}, "scan.nii.gz", "", "or whether on a phantom; export it again"),
         ({}, "sub-1_T1w.nii.gz", "", "is a T1w scan by its name; the generator was trained on FLAIR"),
