@@ -85,4 +85,5 @@ def find_in_list(text: str, find: Callable[[str], Collection[Found]]) -> tuple[l
 
 def no_match(text: str) -> UserError:
     """Returns the error for a text that names no file."""
-    return UserError(f"no NIfTI file (.nii or .nii.gz) matches {text!r}; put quotes around a pattern with **")
+    hint = "; put quotes around a pattern with **" if "*" in text else ""
+    return UserError(f"no NIfTI file (.nii or .nii.gz) matches {text!r}{hint}")

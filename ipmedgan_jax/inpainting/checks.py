@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_dilation
 
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import in_plane
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
@@ -90,12 +91,12 @@ def _size_warnings(masked: MaskedVolume) -> list[str]:
     lines = []
     if larger:
         lines.append(
-            f"the hole is larger than the {side} x {side} pixels of training in {larger} slice(s), which are filled in "
+            f"the hole is larger than the {side} x {side} pixels of training in {counted(larger, 'slice')}, filled in "
             "overlapping tiles, from the hole's border inwards"
         )
     if not_square and not masked.trained.trained_on_any_shape:
         lines.append(
             f"the generator was trained on whole squares of {side} x {side} pixels only; the hole has another shape in "
-            f"{not_square} slice(s)"
+            f"{counted(not_square, 'slice')}"
         )
     return lines

@@ -138,7 +138,7 @@ def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, severa
 def _outcome(job: Job, filling: Filling, report: dict[str, Any]) -> str:
     """Returns the line that is printed for a job that did not fail."""
     if report["mask_voxels"]:
-        return f"{job.output}: {report['mask_voxels']:,} voxels of {report['slices']} slices filled"
+        return f"{job.output}: {counted(report['mask_voxels'], 'voxel')} of {counted(report['slices'], 'slice')} filled"
     if filling.empty_mask == "copy":
         return f"{job.output}: an unchanged copy of {job.image}; {report['empty_mask']}"
     stays = ", an earlier output stays" if job.output.exists() else ""

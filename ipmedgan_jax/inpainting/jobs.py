@@ -93,9 +93,11 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
       output: a file or, for several images, a folder.
     """
     if not names_several(image):
+        path = user_path(image)
+        if not path.exists() and not path.is_symlink() and not path.name.endswith(nifti.SUFFIXES):
+            raise UserError(f"--image={image}: not found")
         if not output.name.endswith(nifti.SUFFIXES):
             raise UserError(f"--output={output}: expected a name that ends in .nii or .nii.gz")
-        path = user_path(image)
         return [Job(path, _mask_of_one(path, mask) if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
@@ -180,7 +182,7 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
     written = [job.output, job.sidecar, job.deviation if deviation else None, job.mask_output]
     for path in filter(None, written):
         if path.resolve() in inputs:
-            raise UserError(f"--output={job.output}: {path} is its own input; choose another name")
+            raise UserError(f"--output={job.output}: would overwrite an input, {path}; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
             raise UserError(f"--output={job.output}: is inside the folder of the series; choose another folder")
         if path.is_dir() or (path.exists() and not (overwrite or job.begun)):

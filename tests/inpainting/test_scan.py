@@ -437,7 +437,7 @@ def test_bad_input_is_named_and_leaves_nothing_behind(tmp_path, spoil, message):
 
 def test_outputs_that_would_be_lost_are_refused_before_any_work(tmp_path):
     work = job(tmp_path)
-    with pytest.raises(UserError, match="is its own input"):
+    with pytest.raises(UserError, match="would overwrite an input"):
         check_output(replace(work, output=work.image), overwrite=True)
     work.output.parent.mkdir()
     work.output.touch()
@@ -483,7 +483,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
     (work.output.parent / name).touch()
     with pytest.raises(UserError, match=f"{name}: exists"):
         check_output(work, overwrite=False, deviation=True)
-    with pytest.raises(UserError, match="is its own input"):
+    with pytest.raises(UserError, match="would overwrite an input"):
         check_output(replace(work, mask=work.output.parent / name), overwrite=True, deviation=True)
 
 
@@ -696,6 +696,8 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
         find_jobs(str(tmp_path / "none*"), None, tmp_path / "out")
     with pytest.raises(UserError, match=r"expected a name that ends in \.nii"):
         find_jobs(str(tmp_path / "images/a.nii.gz"), None, tmp_path / "out")
+    with pytest.raises(UserError, match=r"--image=.*scns: not found"):
+        find_jobs(str(tmp_path / "scns"), None, tmp_path / "out")
 
 
 # ------------------------------------------------------------------ a run
