@@ -38,7 +38,7 @@ def check_scan(settings: PreparationSettings, scan: scans.Scan) -> None:
     if not scan.file.placed:
         logging.warning("%s: %s", path, scans.UNPLACED)
     if isinstance(scan.file, nifti.NiftiFile) and (warning := placement.forms_warning(scan.file)):
-        logging.warning("%s", warning)
+        logging.warning("%s: %s", path, warning)
     if warning := scans.modality_warning(volume, settings.modality):
         logging.warning("%s: %s", path, warning)
 

@@ -83,7 +83,7 @@ def _lay_on_scan(
         return nibabel.orientations.apply_orientation(mask, scan.axes), [warning]
     geometry.find_axes(file.path, file.affine)
     warning = placement.forms_warning(file) if isinstance(file, nifti.NiftiFile) else ""
-    warnings = [warning] if warning else []
+    warnings = [f"{file.path}: {warning}"] if warning else []
     canonical, affine = geometry.reorient(mask, file.affine)
     if placement.same_place(affine, scan.affine, scan.volume.array.shape):
         if canonical.shape == scan.volume.array.shape:
@@ -101,11 +101,12 @@ def _lay_on_scan(
 
 def _refuse_elsewhere(file: scans.ScanFile | DicomMask, scan: scans.Scan) -> None:
     """UserError for a mask that has the shape of its scan and another affine."""
-    forms = [placement.forms_warning(one) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
+    both = [(one.path, placement.forms_warning(one)) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
+    forms = "".join(f" ({path}: {warning})" for path, warning in both if warning)
     distance = placement.distance_mm(file.affine, scan.file.affine, scan.file.stored.shape[:3])
     raise UserError(
         f"{file.path}: has the shape of {scan.file.path.name}, but its voxels lie up to {distance:.1f} mm away from those of "
-        f"the same index{''.join(f' ({text})' for text in forms if text)}; give --match_mask=index to go by the index, or "
+        f"the same index{forms}; give --match_mask=index to go by the index, or "
         "--match_mask=position to go by the millimetres"
     )
 

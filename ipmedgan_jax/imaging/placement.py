@@ -26,7 +26,7 @@ def distance_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -
 
 
 def forms_warning(file: nifti.NiftiFile) -> str:
-    """Returns a warning if a header contradicts itself on where its voxels lie, else an empty string.
+    """Returns a warning, without the file's name, if a header contradicts itself on where its voxels lie, else nothing.
 
     Its sform is compared with its qform or, if that is not coded, with its pixdim.
     """
@@ -37,11 +37,11 @@ def forms_warning(file: nifti.NiftiFile) -> str:
     try:
         qform = file.header.get_qform()
     except ValueError as error:
-        return f"{file.path}: its qform is no rotation ({error}); its sform is used"
+        return f"its qform is no rotation ({error}); its sform is used"
     distance = distance_mm(qform, file.affine, file.stored.shape[:3])
     if distance <= _SAME_FORM * min(np.linalg.norm(file.affine[:3, :3], axis=0)):
         return ""
-    return f"{file.path}: its qform and its sform lie up to {distance:.1f} mm apart; the sform is used"
+    return f"its qform and its sform lie up to {distance:.1f} mm apart; the sform is used"
 
 
 def _spacing_warning(file: nifti.NiftiFile) -> str:
@@ -49,7 +49,7 @@ def _spacing_warning(file: nifti.NiftiFile) -> str:
     if np.allclose(spacing, pixdim, rtol=_SAME_SPACING):
         return ""
     by_sform, by_pixdim = (" x ".join(f"{value:.3g}" for value in values) for values in (spacing, pixdim))
-    return f"{file.path}: its sform gives voxels of {by_sform} mm, its pixdim {by_pixdim} mm; the sform is used"
+    return f"its sform gives voxels of {by_sform} mm, its pixdim {by_pixdim} mm; the sform is used"
 
 
 def _corners(shape: tuple[int, ...]) -> np.ndarray:

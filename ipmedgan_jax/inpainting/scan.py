@@ -105,7 +105,7 @@ def _file_warnings(scan: Scan, job: Job) -> list[str]:
     if not scan.file.placed:
         warnings.append(scans.UNPLACED)
     if isinstance(scan.file, nifti.NiftiFile):
-        warnings.append(placement.forms_warning(scan.file).removeprefix(f"{scan.file.path}: "))  # `_warn` names the scan
+        warnings.append(placement.forms_warning(scan.file))
     if job.mask is not None and not job.series:  # names in a DICOM export tell nothing
         warnings.append(mask_names.subject_warning(job.image, job.mask))
     return [warning for warning in warnings if warning]
