@@ -5,7 +5,7 @@ unless its docstring says otherwise.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -97,21 +97,22 @@ def style_loss(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequenc
       ValueError: the numbers of layers and weights differ, or a layer's two maps differ in shape.
     """
     _check_layers(fake, real, weights)
-    total = jnp.zeros(())
-    for weight, fake_map, real_map in zip(weights, fake, real, strict=True):
-        difference = jnp.square(gram_matrix(fake_map) - gram_matrix(real_map)).sum((1, 2)).mean()
-        total += weight / (4 * fake_map.shape[-1] ** 2) * difference
-    return total
+    return _style_distance(map(gram_matrix, fake), map(gram_matrix, real), [maps.shape[-1] for maps in fake], weights)
 
 
 def style_loss_to_packed(fake: Sequence[Array], real: Sequence[Array], *, weights: Sequence[float]) -> Array:
     """`style_loss` of feature maps `fake` and the `packed_gram_matrix` `[B, n]` of each real map. ValueError as there."""
     packed = [packed_gram_matrix(features) for features in fake]
     _check_layers(packed, real, weights)
+    return _style_distance(packed, real, [maps.shape[-1] for maps in fake], weights)
+
+
+def _style_distance(fake: Iterable[Array], real: Iterable[Array], depths: Sequence[int], weights: Sequence[float]) -> Array:
+    """Eq. 3 of Gram matrices, whole or packed, of feature maps with `depths` channels."""
     total = jnp.zeros(())
-    for weight, fake_map, fake_matrix, real_matrix in zip(weights, fake, packed, real, strict=True):
-        difference = jnp.square(fake_matrix - real_matrix).sum(1).mean()
-        total += weight / (4 * fake_map.shape[-1] ** 2) * difference
+    for weight, depth, fake_matrix, real_matrix in zip(weights, depths, fake, real, strict=True):
+        difference = jnp.square(fake_matrix - real_matrix).sum(range(1, fake_matrix.ndim)).mean()
+        total += weight / (4 * depth**2) * difference
     return total
 
 
