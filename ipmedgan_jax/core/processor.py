@@ -51,9 +51,8 @@ def request_onednn() -> bool:
     Flags that the user has set stay. JAX cannot store programs with oneDNN's convolutions in its cache: they are compiled
     by every process.
     """
-    given = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_use_onednn" not in given and multiplies_bfloat16():
-        os.environ["XLA_FLAGS"] = " ".join([given, *ONEDNN_FLAGS]).strip()
+    if multiplies_bfloat16():
+        _add_unless_given("xla_cpu_use_onednn", *ONEDNN_FLAGS)
     return uses_onednn()
 
 
@@ -68,6 +67,12 @@ def avoid_wrong_fusions() -> None:
     In jaxlib 0.10.2, the last one for Python 3.11, sums of products of more than 32,768 rows are wrong for some shapes
     (jax-ml/jax#39103).
     """
-    given, right = os.environ.get("XLA_FLAGS", ""), RIGHT_FUSIONS.get(metadata.version("jaxlib"))
-    if right and FUSION_FLAG not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {FUSION_FLAG}={right}".strip()
+    if right := RIGHT_FUSIONS.get(metadata.version("jaxlib")):
+        _add_unless_given(FUSION_FLAG, f"{FUSION_FLAG}={right}")
+
+
+def _add_unless_given(name: str, *xla_flags: str) -> None:
+    """Adds flags to XLA_FLAGS unless the user has set the one of this name."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if name not in given:
+        os.environ["XLA_FLAGS"] = " ".join([given, *xla_flags]).strip()
