@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.imaging import mask_files, scans
 from ipmedgan_jax.imaging.labels import read_labels
@@ -78,7 +79,7 @@ def read_masks(masks: Sequence[Path], scan: scans.Scan) -> np.ndarray:
 def digest(masks: Sequence[Path]) -> str:
     """Returns a digest of the masks' contents, whatever their names and order; empty without masks."""
     try:
-        contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in masks)
+        contents = sorted(map(digest_of_path, masks))
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""

@@ -1,7 +1,6 @@
 """The jobs of `inpaint`: which mask belongs to which image, and where the outputs go."""
 
 import functools
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from ipmedgan_jax.imaging import nifti
 from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_mask, is_named_output, is_output
 from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
-from ipmedgan_jax.inpainting import mask_names
+from ipmedgan_jax.inpainting import mask_names, sidecar
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
@@ -69,10 +68,7 @@ class Job:
     @property
     def begun(self) -> bool:
         """Whether an interrupted `inpaint` wrote some of the files, so that they may be replaced."""
-        try:
-            return bool(json.loads(self.sidecar.read_text()).get(UNFINISHED))
-        except (OSError, ValueError, AttributeError):
-            return False
+        return bool(sidecar.read(self.sidecar).get(UNFINISHED))
 
     @property
     def done(self) -> bool:
