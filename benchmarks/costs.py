@@ -104,7 +104,7 @@ def bytes_moved(text: str) -> float:
             entry = header[2] if header[1] else entry
         elif found := _INSTRUCTION.match(line):
             name, shape, kind, operands, rest = found.groups()
-            sizes[name] = _bytes(shape)
+            sizes[name] = bytes_of(shape)
             called = _CALLED.search(rest) if kind in ("while", "call") else None
             if called:
                 trips = _TRIPS.search(rest)
@@ -119,7 +119,8 @@ def bytes_moved(text: str) -> float:
     return total(entry)
 
 
-def _bytes(shape: str) -> int:
+def bytes_of(shape: str) -> int:
+    """Returns the bytes of all arrays in the text of a shape, but of those of 8 bits."""
     return sum(
         _WIDTHS.get(dtype, 0) * math.prod(int(length) for length in lengths.split(",") if length)
         for dtype, lengths in _SHAPE.findall(shape)

@@ -14,6 +14,7 @@ share      least_ms / ms
 """
 
 import json
+import math
 import re
 import tempfile
 from collections import Counter, defaultdict
@@ -29,7 +30,6 @@ from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import config_flag
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "f64": 8, "s64": 8}
 _GROUPS = {
     "VGG19": "vgg19",
     "Discriminator": "discriminators",
@@ -99,6 +99,8 @@ def _compile_update(config: Any) -> tuple[Any, Any]:
 
 def _instructions(program: str) -> dict[str, Instruction]:
     """Reads the text of a compiled program. Operations of a fusion are those of the products inside it."""
+    from benchmarks import costs
+
     shapes: dict[str, str] = {}
     inside: dict[str, float] = defaultdict(float)  # operations by called computation
     found: dict[str, Instruction] = {}
@@ -117,7 +119,7 @@ def _instructions(program: str) -> dict[str, Instruction]:
         origin = re.search(r'op_name="([^"]*)"', rest)
         found[name] = Instruction(
             origin[1] if origin else "",
-            sum(map(_size, [shape, *operands])),
+            sum(map(costs.bytes_of, [shape, *operands])),
             operations + (inside[called[1]] if called else 0.0),
         )
     return found
@@ -132,12 +134,12 @@ def _operations(kind: str, shape: str, operands: list[str], rest: str) -> float:
             for axis in filter(None, match[1].split(",")):
                 batch *= first[int(axis)]
         elif len(first) > 2:
-            batch = _product(first[:-2])
-        result = _product(_sides(shape))
-        return 2.0 * (result * _product(first) * _product(second) / batch) ** 0.5 if result else 0.0
+            batch = math.prod(first[:-2])
+        result = math.prod(_sides(shape))
+        return 2.0 * (result * math.prod(first) * math.prod(second) / batch) ** 0.5 if result else 0.0
     if kind == "convolution" or "__onednn$convolution" in rest:
         kernel = _sides(operands[1])
-        return 2.0 * _product(_sides(shape)) * _product(kernel) / max(kernel[-1], 1)
+        return 2.0 * math.prod(_sides(shape)) * math.prod(kernel) / max(kernel[-1], 1)
     return 0.0
 
 
@@ -145,19 +147,6 @@ def _sides(shape: str) -> list[int]:
     """Sides of the first array in a shape's text."""
     match = re.search(r"\[([\d,]*)\]", shape)
     return [int(side) for side in match[1].split(",") if side] if match else []
-
-
-def _product(sides: list[int]) -> float:
-    total = 1.0
-    for side in sides:
-        total *= side
-    return total
-
-
-def _size(shape: str) -> int:
-    """Bytes of all arrays in a shape's text."""
-    arrays = re.findall(r"(\w+\[[\d,]*\])", shape)
-    return int(sum(_BYTES.get(array.partition("[")[0], 0) * _product(_sides(array)) for array in arrays))
 
 
 def _nanoseconds(folder: Path, instructions: dict[str, Instruction]) -> dict[str, int]:
