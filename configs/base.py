@@ -17,6 +17,7 @@ def get_config(system: str = "") -> ConfigDict:
     config.data = data = ConfigDict()
     data.dir = ""  # folder that ipmedgan_jax.prepare made; empty: the built-in head phantom, with a warning
     data.image_size = 256  # pixels; rows and columns of an image, a power of two of at least 32
+    data.window = 0  # pixels; networks see a window of this side round each hole, of whole slices; 0: see data.image_size
     data.fit = "crop_or_pad"  # crop_or_pad: keep the mm per pixel | scale: fit the complete slice (the paper "scaled")
     data.resample_mm = 1.0  # mm, isotropic, before slicing, as in the paper; 0: the source's own grid
     data.window_hu = (-1000.0, 2000.0)  # HU that are shown as -1 and 1 (CT)
@@ -62,7 +63,10 @@ def get_config(system: str = "") -> ConfigDict:
     generator.width = 64  # channels of the first layer
     generator.stacked = False  # stacks the blocks' parameters: compiles in a quarter of the time on a CPU, needs more memory
     generator.sees_mask = False  # adds the mask as second input channel; the paper's generator does not see it
-    generator.smooth_start = False  # the generator adds to a smooth fill instead of making the image; ipmedgan_plus only
+    generator.smooth_start = False  # the generator adds to a smooth fill instead of making the image; casnet_plus only
+    generator.noise = (
+        False  # adds a channel of noise to the generator's input, from which it draws texture; ipmedgan_plus only
+    )
     generator.remat = False  # computes activations twice instead of keeping them: allows larger batches, a third slower
     generator.dropout = 0.0  # rate in the first three decoder layers; pix2pix has 0.5; (open)
 
@@ -94,6 +98,8 @@ def get_config(system: str = "") -> ConfigDict:
     optimiser.name = "adam"  # adam | adadelta | sgd
     optimiser.learning_rate = 2e-4  # constant over the run
     optimiser.discriminator_rate = 0.0  # the discriminators' learning rate; 0: as learning_rate
+    optimiser.warmup_steps = 0  # steps during which the rates rise from 0
+    optimiser.decay = 0.0  # share of the run, at its end, during which the rates fall to 0
     optimiser.rate_batch = 0  # batch size of both rates, which grow in proportion to train.batch_size; 0: they do not
     optimiser.b1 = 0.5  # Adam's decay of the first moment
     optimiser.b2 = 0.999  # Adam's decay of the second moment
@@ -158,6 +164,22 @@ SYSTEMS = {
         "train.generator_alone": 0.2,
     },
     "ipmedgan_plus": {
+        "generator.noise": True,
+        "generator.width": 48,
+        "discriminator.width": 32,
+        "loss.reconstruction": 10.0,
+        "loss.adversarial": 0.3,
+        "loss.content": 1.5,
+        "optimiser.learning_rate": 4e-4,
+        "optimiser.discriminator_rate": 4e-4,
+        "optimiser.b2": 0.99,
+        "optimiser.warmup_steps": 30,
+        "optimiser.decay": 0.3,
+        "train.generator_alone": 0.35,
+        "train.ema": 0.995,
+        "train.best": "vgg_distance",
+    },
+    "casnet_plus": {
         "generator.smooth_start": True,
         "generator.sees_mask": True,
         "loss.reconstruction": 20.0,

@@ -1,8 +1,9 @@
 """From prepared slices to batches: Grain over ArrayRecord for training, one fixed pass for validation and test.
 
-A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1]; `hole` `[B, 4]`, int32; if holes are
-not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed; and, in training on data with masks of
-`holes.avoid`, `avoid` `[B, size, size]`, uint8, 1 where pixels are never a target.
+A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1], a slice or the window round its hole;
+`hole` `[B, 4]`, int32; if holes are not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed; in
+training on data with masks of `holes.avoid`, `avoid` `[B, size, size]`, uint8, 1 where pixels are never a target; and, for a
+generator that takes it, `noise` `[B, size, size]`, float32.
 """
 
 import bisect
@@ -17,7 +18,7 @@ import grain
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import records, windows
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
@@ -61,16 +62,19 @@ class HoleSettings:
     shapes: ShapeSettings | None = None  # of training holes; None: complete boxes, as always in validation and test
     damage: DamageSettings | None = None  # replaces holes, for a network that finds damage
     avoids: bool = False  # whether records have pixels that holes keep clear of
+    window: int = 0  # pixels; side of the window round the hole that a network sees; 0: the whole slice
+    noise: bool = False  # whether each slice comes with noise, for a generator that draws texture from it
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSlice:
-    """One slice of the validation or test split, with its hole."""
+    """One slice of the validation or test split, or the window round its hole, with its hole."""
 
     record: records.SliceRecord
     image: np.ndarray  # [H, W] float32 in [-1, 1]
-    hole: np.ndarray
+    hole: np.ndarray  # in the image
     foreground: float  # share of the hole that is foreground
+    noise: np.ndarray | None = None  # [H, W] float32
 
     def context(self, fill: float) -> np.ndarray:
         """The image with `fill` in the hole."""
@@ -186,17 +190,23 @@ def training_batches(
             image = image[:, ::-1].copy()
             head, avoid = (None if mask is None else mask[:, ::-1] for mask in (head, avoid))
         if holes.damage is not None:
-            return _damaged_example(rng, image, holes.damage)
+            return _damaged_example(rng, image, holes)
         if holes.min_foreground > 0 or avoid is not None:
             head = image > holes.foreground if head is None else head
             hole, _ = random_hole(rng, head, holes.size, holes.min_foreground, avoid)
         else:
             hole = any_hole(rng, image.shape, holes.size)
+        if holes.window:
+            corner = windows.random_corner(rng, hole, image.shape, holes.window)
+            hole, image = windows.moved(hole, corner), windows.cut(image, corner, holes.window)
+            avoid = None if avoid is None else windows.cut(avoid, corner, holes.window)
         example = {"image": image[..., None], "hole": hole}
         if holes.shapes is not None:
             example["hole_mask"] = draw(rng, holes.shapes).astype(np.uint8)
         if holes.avoids:
             example["avoid"] = np.zeros(image.shape, np.uint8) if avoid is None else avoid.astype(np.uint8)
+        if holes.noise:
+            example["noise"] = rng.standard_normal(image.shape, np.float32)
         return example
 
     source = SliceSource(directory, "train")
@@ -205,10 +215,19 @@ def training_batches(
     return Batches(iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True)), processes)
 
 
-def _damaged_example(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> NumpyBatch:
-    """A damaged slice. Its hole is the complete slice, and `hole_mask` marks the damaged pixels."""
-    damaged, mask, _ = simulate(rng, image, settings)
+def _damaged_example(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> NumpyBatch:
+    """A damaged slice, or window of one. Its hole is the complete image, and `hole_mask` marks the damaged pixels."""
+    assert holes.damage is not None
+    if holes.window:
+        image = windows.cut(image, _any_window(rng, image, holes), holes.window)
+    damaged, mask, _ = simulate(rng, image, holes.damage)
     return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "hole_mask": mask.astype(np.uint8)}
+
+
+def _any_window(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> windows.Corner:
+    """Draws a window with as much foreground as there may be, up to half of it."""
+    row, column, _, _ = random_hole(rng, image > holes.foreground, holes.window, 0.5)[0]
+    return int(row), int(column)
 
 
 def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
@@ -222,6 +241,8 @@ def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBat
         batch["hole_mask"] = np.zeros((count, side, side), np.uint8)
     if holes.avoids and holes.damage is None:
         batch["avoid"] = np.zeros((count, image_size, image_size), np.uint8)
+    if holes.noise:
+        batch["noise"] = np.zeros((count, image_size, image_size), np.float32)
     return batch
 
 
@@ -243,7 +264,11 @@ def evaluation_slices(
         hole, share = random_hole(rng, head, holes.size, holes.evaluation_min_foreground, record.avoid)
         is_clear = record.avoid is None or not record.avoid[box_mask(hole, image.shape)].any()
         if is_clear and share >= holes.evaluation_min_foreground:
-            yield EvaluationSlice(record, image, hole, share)
+            if holes.window:
+                corner = windows.centred_corner(hole, image.shape, holes.window)
+                hole, image = windows.moved(hole, corner), windows.cut(image, corner, holes.window)
+            noise = rng.standard_normal(image.shape, np.float32) if holes.noise else None
+            yield EvaluationSlice(record, image, hole, share, noise)
 
 
 def damaged_slices(
@@ -259,6 +284,8 @@ def damaged_slices(
         record = source[index]
         rng = evaluation_rng(holes.evaluation_seed, record.subject, record.volume, record.index)
         image = record.image()
+        if holes.window:
+            image = windows.cut(image, _any_window(rng, image, holes), holes.window)
         yield DamagedSlice(record, *simulate(rng, image, replace(holes.damage, intact=0.0)))
         yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
 
@@ -274,4 +301,6 @@ def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[t
     """Yields the slices in groups, each with its batch; the last batch repeats its last slice to reach `batch_size`."""
     for group, padded in in_groups(slices, batch_size):
         images = np.stack([item.image for item in padded])[..., None]
-        yield group, {"image": images, "hole": np.stack([item.hole for item in padded])}
+        batch = {"image": images, "hole": np.stack([item.hole for item in padded])}
+        noise = [item.noise for item in padded if item.noise is not None]
+        yield group, batch | ({"noise": np.stack(noise)} if noise else {})

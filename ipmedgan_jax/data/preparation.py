@@ -170,13 +170,14 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
 def _cut_slices(
     settings: PreparationSettings, source: Source, scan: scans.Scan, resampled: scans.Volume, grid: SliceGrid
 ) -> tuple[scans.Window, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns the intensity window, and of all slices, each `[S, size, size]`: intensities, head, and pixels to avoid."""
+    """Returns the intensity window, and of all slices, each `[S, H, W]`: intensities, head, and pixels to avoid."""
     foreground = find_foreground(settings, resampled.array, resampled.spacing_mm)
     _report_background(source.path, foreground)
     window, corner = foreground.window, grid.window_corner(PLANES["axial"](foreground.head))
 
     def cut(array: np.ndarray, padding: float) -> np.ndarray:
-        return grid.cut_window(grid.to_pixels(PLANES["axial"](array)), corner, padding)
+        pixels = grid.to_pixels(PLANES["axial"](array))
+        return grid.padded(pixels, padding) if settings.keeps_whole_slices else grid.cut_window(pixels, corner, padding)
 
     images = cut(resampled.array, foreground.padding)
     if settings.foreground == "threshold":
@@ -229,9 +230,11 @@ def _sha256(path: Path) -> str:
 def summary(dataset: records.Dataset) -> str:
     """Returns a summary for the user: volumes, slices kept and left out, and subjects and slices of each split."""
     left_out = sum(volume.left_out for volume in dataset.volumes.values())
+    size = f"{dataset.image_size}x{dataset.image_size}"
+    of_size = f"whole slices, for windows of {size}," if dataset.keeps_whole_slices else f"slices of {size}"
     total = (
         f"{dataset.directory}: {len(dataset.volumes)} {dataset.modality} volumes, "
-        f"{sum(dataset.slices.values())} slices of {dataset.image_size}x{dataset.image_size} kept, "
+        f"{sum(dataset.slices.values())} {of_size} kept, "
         f"{left_out} left out (too little foreground)"
     )
     splits = (

@@ -193,6 +193,11 @@ class Dataset:
         return {split: sum(volume.slices for volume in self.volumes.values() if volume.split == split) for split in SPLITS}
 
     @property
+    def keeps_whole_slices(self) -> bool:
+        """Whether slices have their own shapes, for networks that see windows of `image_size` pixels."""
+        return self.settings.get("fit") == "window"
+
+    @property
     def has_avoided(self) -> bool:
         """Whether some records have pixels that holes keep clear of."""
         return any(volume.avoided for volume in self.volumes.values())

@@ -34,6 +34,7 @@ TITLES = {
     "medgan": "MedGAN",
     "ipmedgan": "ip-MedGAN",
     "ipmedgan_plus": "ip-MedGAN plus (ours)",
+    "casnet_plus": "CasNet plus (ours)",
 }
 """Names of systems in tables and figures."""
 

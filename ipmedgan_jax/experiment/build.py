@@ -13,6 +13,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.experiment.checks import check_config
 from ipmedgan_jax.experiment.datasets import find_dataset, lesion_shapes
+from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.saved_config import DATASET, as_json
 from ipmedgan_jax.experiment.settings import (
     EvaluationSettings,
@@ -121,7 +122,7 @@ def build_experiment(config: ConfigDict) -> Experiment:
     return Experiment(
         name=config.system,
         system=system,
-        phases=make_phases(config, make_update(config, system), training.steps),
+        phases=make_phases(config, make_update(config, system, training.steps), training.steps),
         features=features,
         dataset=dataset,
         holes=hole_settings(config, lesion_shapes(config, dataset), avoids=dataset.has_avoided),
@@ -182,7 +183,7 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
     generator, discriminator, statistics = config.generator, config.discriminator, config.normalisation
     dtype = jnp.dtype(config.train.dtype)
     return BuildingBlocks(
-        image_size=config.data.image_size,
+        image_size=input_size(config),
         hole_size=config.holes.size,
         fill=config.holes.fill,
         unet_blocks=generator.blocks,
@@ -192,6 +193,7 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
         remat=generator.remat,
         sees_mask=generator.sees_mask,
         smooth_start=generator.smooth_start,
+        noise=generator.noise,
         discriminator_width=discriminator.width,
         discriminator_layers=discriminator.layers,
         # parent=None: every network copies this template, wherever the network is made.
@@ -202,18 +204,20 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
     )
 
 
-def make_update(config: ConfigDict, system: System) -> Update:
-    """Returns the update in which the generator and its discriminators learn.
+def make_update(config: ConfigDict, system: System, steps: int = 0) -> Update:
+    """Returns the update in which the generator and its discriminators learn, for a run of `steps`.
 
-    With `optimiser.rate_batch` learning rates are proportional to the batch size (Goyal et al., arXiv 1706.02677, section
+    Learning rates fall to 0 at the end of the run with `optimiser.decay`, which needs `steps`. With `optimiser.rate_batch` learning rates are proportional to the batch size (Goyal et al., arXiv 1706.02677, section
     2.1).
     """
     train, rate = config.train, config.optimiser.learning_rate
+    generator_steps = steps - round(train.discriminators_alone * steps)
+    discriminator_steps = steps - round(train.generator_alone * steps)
     scale = train.batch_size / (config.optimiser.rate_batch or train.batch_size)
     return Update(
         system,
-        _make_optimiser(config, scale * rate),
-        _make_optimiser(config, scale * (config.optimiser.discriminator_rate or rate)),
+        _make_optimiser(config, scale * rate, generator_steps * train.generator_updates),
+        _make_optimiser(config, scale * (config.optimiser.discriminator_rate or rate), discriminator_steps),
         train.generator_updates,
         train.accumulate,
         train.ema,
@@ -236,14 +240,31 @@ def make_phases(config: ConfigDict, update: Update, steps: int) -> tuple[Phase, 
     return tuple(phase for start, phase in zip(starts, phases, strict=True) if phase.last > start)
 
 
-def _make_optimiser(config: ConfigDict, rate: float) -> optax.GradientTransformation:
-    """Returns the optimiser that `config.optimiser` names, with this learning rate."""
+def _make_optimiser(config: ConfigDict, highest: float, steps: int) -> optax.GradientTransformation:
+    """Returns the optimiser that `config.optimiser` names, with this highest learning rate, for a network's `steps`."""
     settings = config.optimiser
+    rate = _learning_rate(highest, steps, warmup=settings.warmup_steps, decay=settings.decay)
     if settings.name == "adadelta":
         return optax.adadelta(rate, rho=ADADELTA_RHO, eps=ADADELTA_EPSILON)
     if settings.name == "sgd":
         return optax.sgd(rate)
     return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+
+
+def _learning_rate(highest: float, steps: int, *, warmup: int, decay: float) -> float | optax.Schedule:
+    """Returns the learning rate, a number if it is constant.
+
+    It rises from 0 during the first `warmup` steps, and falls to 0 in a straight line during the last share `decay`.
+    """
+    falling = round(decay * steps)
+    if not warmup and not falling:
+        return highest
+
+    def rate(step: jax.Array) -> jax.Array:
+        rising = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+        return highest * rising * jnp.clip((steps - step) / max(falling, 1), 0.0, 1.0)
+
+    return rate
 
 
 def feature_network(config: ConfigDict) -> FeatureNetwork:

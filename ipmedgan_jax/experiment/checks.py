@@ -11,6 +11,7 @@ from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.data.damage import KINDS as DAMAGES
 from ipmedgan_jax.data.damage import KINDS_BY_MODALITY
 from ipmedgan_jax.data.hole_shapes import KINDS
+from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.networks.vgg19 import FEATURES
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 
@@ -27,9 +28,10 @@ def check_config(config: ConfigDict) -> None:
         if value not in allowed:
             nearest = suggestion(value, allowed)
             raise UserError(f"config.{key} is {value!r}: expected one of {', '.join(allowed)}{nearest}")
-    check_image_size(config.data.image_size)
-    if not 16 <= config.holes.size <= config.data.image_size:
-        raise UserError(f"config.holes.size is {config.holes.size}: expected 16 to data.image_size, {config.data.image_size}")
+    check_image_size(config)
+    key, size = _size_key(config), input_size(config)
+    if not 16 <= config.holes.size <= size:
+        raise UserError(f"config.holes.size is {config.holes.size}: expected 16 to {key}, {size}")
     holes = config.holes
     _check_kinds(config, "holes", KINDS)
     _check_kinds(config, "damage", DAMAGES)
@@ -105,6 +107,9 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "optimiser.learning_rate": (0, math.inf),
     "optimiser.discriminator_rate": (0, math.inf),
     "optimiser.rate_batch": (0, math.inf),
+    "optimiser.warmup_steps": (0, math.inf),
+    "optimiser.decay": (0, 1),
+    "data.window": (0, math.inf),
     "optimiser.b1": (0, 0.999999),
     "optimiser.b2": (0, 0.999999),
     "optimiser.eps": (0, math.inf),
@@ -126,7 +131,12 @@ def _value_at(config: ConfigDict, key: str) -> Any:
     return (config[group] if group else config)[name]
 
 
-def check_image_size(size: int) -> None:
-    """Raises UserError unless the networks take images of `size` pixels."""
+def check_image_size(config: ConfigDict) -> None:
+    """Raises UserError unless the networks take images of the config's size."""
+    size = input_size(config)
     if size < 32 or size & (size - 1):
-        raise UserError(f"config.data.image_size is {size}: expected a power of two of at least 32")
+        raise UserError(f"config.{_size_key(config)} is {size}: expected a power of two of at least 32")
+
+
+def _size_key(config: ConfigDict) -> str:
+    return "data.window" if config.data.window else "data.image_size"

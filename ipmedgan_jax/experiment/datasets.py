@@ -16,6 +16,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import phantom, preparation, records
 from ipmedgan_jax.data.subjects import subject_of
+from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
 from ipmedgan_jax.imaging.input_files import list_input_files
@@ -31,9 +32,12 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
         return _phantom_dataset(config)
     dataset = records.load_dataset(user_path(config.data.dir))
     for key, found in (("modality", dataset.modality), ("data.image_size", dataset.image_size)):
-        expected = config.modality if key == "modality" else config.data.image_size
+        expected = config.modality if key == "modality" else input_size(config)
         if expected != found:
             raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {expected!r}")
+    if dataset.keeps_whole_slices != bool(config.data.window):
+        kept = "whole slices" if dataset.keeps_whole_slices else f"slices brought to {dataset.image_size} pixels"
+        raise UserError(f"{config.data.dir}: holds {kept}, but config.data.window is {config.data.window}: prepare it again")
     _warn_of_other_preparation(config, dataset)
     return dataset
 

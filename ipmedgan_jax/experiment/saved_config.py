@@ -11,7 +11,7 @@ from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.systems.building_blocks import LossSettings
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
-"""Keys of a run's length. They may change when a run resumes, unless its phases are shares of its length."""
+"""Keys of a run's length. They may change when a run resumes, unless shares of its length decide what a step does."""
 
 
 KEYS_FREE_ON_RESUME = (
@@ -63,6 +63,10 @@ ADDED_KEYS = {
     "data.assume_axial": False,
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
     "generator.smooth_start": False,
+    "generator.noise": False,
+    "data.window": 0,
+    "optimiser.warmup_steps": 0,
+    "optimiser.decay": 0.0,
     "data.foreground": "threshold",
     "holes.avoid": "",
     "holes.kinds": ["square"],
@@ -124,6 +128,6 @@ def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
         {key: bool(value) if key in SWITCHES_ON_RESUME else value for key, value in flattened(config).items()}
         for config in (saved, current)
     )
-    has_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone"))
+    has_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone", "optimiser.decay"))
     free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (has_phases and key in LENGTH_KEYS))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))

@@ -11,6 +11,7 @@ from ipmedgan_jax.data.damage import KINDS_BY_MODALITY, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.experiment.checks import check_image_size
+from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.registry import FINDERS
@@ -57,18 +58,18 @@ def loss_settings(config: ConfigDict) -> LossSettings:
     values: dict[str, Any] = {key: tuple(loss[key]) if key.endswith("_layers") else loss[key] for key in loss}
     if values.pop("perceptual_scale_by_size") and loss.perceptual_reduction == "sum":
         # A sum over elements grows with the image; the paper's lambda_4 is for its images of 256 pixels.
-        values["perceptual"] *= (256 / config.data.image_size) ** 2
+        values["perceptual"] *= (256 / input_size(config)) ** 2
     return LossSettings(**values)
 
 
 def preparation_settings(config: ConfigDict) -> PreparationSettings:
     """Returns the settings of `prepare`. Raises UserError for an image size that the networks do not take."""
     data = config.data
-    check_image_size(data.image_size)
+    check_image_size(config)
     return PreparationSettings(
         modality=config.modality,
-        image_size=data.image_size,
-        fit=data.fit,
+        image_size=input_size(config),
+        fit="window" if data.window else data.fit,
         resample_mm=data.resample_mm,
         window_hu=tuple(data.window_hu),
         percentiles=tuple(data.percentiles),
@@ -107,6 +108,8 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avo
         evaluation_min_foreground=holes.evaluation_min_foreground,
         evaluation_seed=holes.evaluation_seed,
         avoids=avoids,
+        window=config.data.window,
+        noise=config.generator.noise and config.system not in FINDERS,
         shapes=None if set(holes.kinds) == {"square"} else shapes,
         damage=damage_settings(config) if config.system in FINDERS else None,
     )

@@ -5,7 +5,8 @@ convert the network's output back to the scan's voxels. The steps are:
 
 1. `PLANES[plane]` views a volume as slices `[S, rows, columns]` of voxels.
 2. `SliceGrid.to_pixels` stretches them to the network's pixels; `to_voxels` stretches pixels back.
-3. `SliceGrid.window_corner` centres the input window on the head, once per volume; `cut_window` cuts it out.
+3. `SliceGrid.window_corner` centres the input window on the head, once per volume; `cut_window` cuts it out. For a network
+   that sees windows round holes (`fit` is `window`), `prepare` keeps whole slices instead, and `padded` fills up small ones.
 
 `prepare` first resamples the volume across its slices too (`scans.resample`), so that the slices of all scans are equally
 far apart. `inpaint` fills the scan's own slices and does not interpolate between slices.
@@ -92,6 +93,12 @@ class SliceGrid:
         for stretch in reversed(self._resampling + self._scaling):
             slices = stretch.undo(slices, stretch.axis + 1)
         return slices
+
+    def padded(self, pixels: np.ndarray, padding: float) -> np.ndarray:
+        """Pads slices of pixels alike on both sides, to `image_size` rows and columns at least."""
+        shape = max(pixels.shape[1], self.settings.image_size), max(pixels.shape[2], self.settings.image_size)
+        corner = -((shape[0] - pixels.shape[1]) // 2), -((shape[1] - pixels.shape[2]) // 2)
+        return geometry.crop_or_pad(pixels, shape, corner, padding)
 
     def window_corner(self, foreground: np.ndarray) -> Corner:
         """Returns the corner of the input window in pixels; all slices of a volume share it.

@@ -11,10 +11,11 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 
-FIT_MODES = ("crop_or_pad", "scale")
+FIT_MODES = ("crop_or_pad", "scale", "window")
 """How slices are brought to `image_size`.
 
-`crop_or_pad` keeps the pixels and centres one window on the head; `scale` scales the longer side to `image_size`.
+`crop_or_pad` keeps the pixels and centres one window on the head; `scale` scales the longer side to `image_size`. `window`
+keeps whole slices, of which a network sees a window of `image_size` round each hole.
 """
 
 FOREGROUND_MODES = ("head", "threshold")
@@ -70,6 +71,11 @@ class PreparationSettings:
         ):
             if not valid:
                 raise UserError(f"{name} is {getattr(self, name.removeprefix('data.'))!r}; it must be {expected}")
+
+    @property
+    def keeps_whole_slices(self) -> bool:
+        """Whether a network sees windows of whole slices."""
+        return self.fit == "window"
 
     def window(self, intensities: np.ndarray) -> tuple[float, float]:
         """Returns the intensities that map to -1 and to 1; see `scans.intensity_window`."""

@@ -3,6 +3,7 @@
 The functions of the strided layers are in `networks/strided.py`.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -135,11 +136,20 @@ class Normalise(nn.Module):
 _INITIAL_MOMENTS = {
     "kernel": (0.0, 0.02),
     "scale": (1.0, 0.02),
+    "zero_kernel": (0.0, 0.0),
+    "unit_scale": (1.0, 0.0),
     "bias": (0.0, 0.0),
     "mean": (0.0, 0.0),
     "variance": (1.0, 0.0),
 }
 """Mean and standard deviation of a variable's initial values by its name, as in pix2pix and in the modules' initialisers."""
+
+
+def _initial_moments(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """The moments of a variable. A kernel whose name ends in `he_kernel` gets He et al.'s (2015) for its inputs."""
+    if name.endswith("he_kernel"):
+        return 0.0, math.sqrt(2 / math.prod(shape[:-1]))
+    return _INITIAL_MOMENTS[name]
 
 
 def initialise(shapes: Any, key: Array) -> Any:
@@ -149,7 +159,7 @@ def initialise(shapes: Any, key: Array) -> Any:
     KeyError for a variable whose name is not in `_INITIAL_MOMENTS`.
     """
     leaves, structure = jax.tree.flatten_with_path(shapes)
-    named = [(_INITIAL_MOMENTS[path[-1].key], leaf) for path, leaf in leaves]
+    named = [(_initial_moments(path[-1].key, leaf.shape), leaf) for path, leaf in leaves]
     noise = _normal(key, sum(leaf.size for (_, deviation), leaf in named if deviation))
     values, used = [], 0
     for (mean, deviation), leaf in named:

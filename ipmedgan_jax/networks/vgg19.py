@@ -35,6 +35,12 @@ def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
     return {name: (3, 3, before, width) for before, (name, width) in zip(inputs, LAYERS.items(), strict=False)}
 
 
+def blank_params() -> dict[str, dict[str, Array]]:
+    """Returns parameters of the right shapes that are all zero."""
+    shapes = kernel_shapes().items()
+    return {name: {"kernel": jnp.zeros(shape), "bias": jnp.zeros(shape[-1])} for name, shape in shapes}
+
+
 def preprocess(image: Array, preprocessing: str) -> Array:
     """Scales grey images as the weights' training images were: `[B, H, W, 1]` in [-1, 1] -> `[B, H, W, 3]`.
 

@@ -56,6 +56,7 @@ class BuildingBlocks:
     remat: bool
     sees_mask: bool
     smooth_start: bool
+    noise: bool
     discriminator_width: int
     discriminator_layers: int
     normalise: Normalise
@@ -76,6 +77,13 @@ class BuildingBlocks:
         if self.image_size < 3 * 2**layers:
             raise UserError(
                 f"config.discriminator.layers is {layers}: leaves no logit for {self.image_size} pixels; take fewer layers"
+            )
+
+    def check_side(self, least: int) -> None:
+        """Raises UserError if a network's images of `image_size` pixels, or its holes, are smaller than `least` pixels."""
+        if min(self.image_size, self.hole_size) < least:
+            raise UserError(
+                f"config.holes.size is {self.hole_size} and the image's side {self.image_size}: expected at least {least}"
             )
 
     def casnet(self) -> CasNet:

@@ -66,7 +66,7 @@ class ContextEncoderSystem:
     def generator_input(self, batch: Batch) -> tuple[Array, Array]:
         return batch.context(self.fill), batch.hole
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> Array:
         return masking.crop(image, batch.hole[:, :2], self.generator.hole_size)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:

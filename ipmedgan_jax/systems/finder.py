@@ -35,7 +35,7 @@ class DamageFinder:
         """Returns the damaged slice unchanged, because the network must see the damage to find it."""
         return batch.image
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> Array:
         raise KeyError(f"the finder has no discriminator {name!r}")
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:

@@ -70,7 +70,7 @@ class GLCIC:
         context = self._fill_with_mean(batch) if self.fill is None else batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> tuple[Array, Array]:
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> tuple[Array, Array]:
         inpainted = batch.inpainted(image)
         return inpainted, masking.crop_window(inpainted, batch.hole, self.hole_size)
 

@@ -34,6 +34,7 @@ class Batch(struct.PyTreeNode):
       hole: `[B, 4]`, boxes `[row, column, height, width]` in pixels.
       hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
       avoid: `[B, H, W]`, 1 where the image is no target (a lesion); None: it is one everywhere.
+      noise: `[B, H, W]`, drawn from N(0, 1), for a generator that draws texture from it; None: 0 everywhere.
       targets: what `HasTargets.targets` returned for each image. None: the update computes it.
     """
 
@@ -41,6 +42,7 @@ class Batch(struct.PyTreeNode):
     hole: Array
     hole_mask: Array | None = None
     avoid: Array | None = None
+    noise: Array | None = None
     targets: Tree | None = None
 
     @property
@@ -66,9 +68,12 @@ class Batch(struct.PyTreeNode):
 
 
 class Discriminate(Protocol):
-    """Runs discriminator `name` on `image` `[B, H, W, 1]`, real or fake; returns logits `[B, h, w]` and feature maps."""
+    """Runs discriminator `name` on `image` `[B, H, W, 1]`, real or fake; returns logits and feature maps.
 
-    def __call__(self, name: str, image: Array) -> tuple[Array, tuple[Array, ...]]: ...
+    The logits are `[B, h, w]`, or a tuple of these if the discriminator has several heads.
+    """
+
+    def __call__(self, name: str, image: Array) -> tuple[Any, tuple[Array, ...]]: ...
 
 
 class Term(struct.PyTreeNode):
@@ -105,8 +110,11 @@ class System(Protocol):
         The input of a system that fills never holds a removed pixel.
         """
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Tree:
-        """Returns what discriminator `name` sees of `image`: the batch's image (real) or the generator's output (fake)."""
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> Tree:
+        """Returns what discriminator `name` sees of `image`: the batch's image (real) or the generator's output (fake).
+
+        `frozen` are the weights that are never trained; None while networks are initialised, when only shapes count.
+        """
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         """Returns the terms of the generator's loss by name.
@@ -117,6 +125,14 @@ class System(Protocol):
           output: what the generator returned for the batch, `[B, H, W, 1]`.
           discriminate: runs a discriminator on the output or on the batch's image.
         """
+
+
+@runtime_checkable
+class HasDiscriminatorLoss(Protocol):
+    """What a system may have beside the members of `System`, in place of the paper's `losses.discriminator_loss`."""
+
+    def discriminator_loss(self, name: str, batch: Batch, real: Tree, fake: Tree) -> Array:
+        """Returns the loss of discriminator `name` for its logits on the batch's images (real) and on the output (fake)."""
 
 
 @runtime_checkable

@@ -66,7 +66,7 @@ class IpMedGAN:
         context = batch.context(self.fill)
         return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> Array:
         if name == "global":
             return jnp.concatenate([batch.context(self.fill), image], axis=-1)
         return masking.crop(image, batch.hole[:, :2], self.hole_size)

@@ -1,16 +1,17 @@
-"""ip-MedGAN plus: ip-MedGAN's networks with later methods of inpainting. This project's own, not a published system.
+"""ip-MedGAN plus, for windows at a scan's own resolution. This project's own, not a published system.
 
 | | ip-MedGAN | here |
 |---|---|---|
-| losses and discriminators see | the generator's output | the inpainted image, which is the result that is delivered |
-| the generator sees | the context | the context and the mask (Yu et al., 2018) |
+| generator | six U-Nets with strided 4x4 convolutions | one U-Net with 3x3 convolutions (`networks/residual_unet.py`) |
 | the generator makes | the image | the difference from a smooth fill of the hole (`masking.smooth_fill`) |
+| the generator sees | the context | the smooth fill, the mask (Yu et al., 2018) and noise |
 | start of training | all losses at once | L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
 | pixel loss | layer 0 of Eq. 4 only | L1 in the hole throughout |
-| local discriminator | 34x34 patches of the hole | 34x34 patches of the window of twice the hole's side, with the mask |
-| global discriminator | with the context | with the mask |
-| perceptual term | sum over D's features (Eq. 4) | mean over D's features: feature matching (Wang et al., 2018) |
-| VGG-19 terms | style (Eq. 3) of the complete image | style and feature distance (Zhang et al., 2018) of that window |
+| discriminators | two PatchGANs, cross entropy | small heads on four layers of VGG-19, hinge loss (Sauer et al., 2021) |
+| which patches are fake | all of the output | those in the hole (Suvorov et al., 2022) |
+| perceptual terms | of D (Eq. 4), Gram matrices of VGG-19 (Eq. 3) | distance of VGG-19 features (Zhang et al., 2018) |
+
+All losses but L1 see the hole and a margin of a quarter of its side, as the inpainted image has them.
 """
 
 from collections.abc import Mapping
@@ -21,28 +22,26 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ipmedgan_jax.networks.casnet import Refinement
-from ipmedgan_jax.networks.vgg19 import VGG19
+from ipmedgan_jax.networks.feature_discriminator import FeatureDiscriminator
+from ipmedgan_jax.networks.residual_unet import MIN_SIDE, ResidualUNet
+from ipmedgan_jax.networks.vgg19 import VGG19, blank_params, max_pool
 from ipmedgan_jax.systems import losses, masking
-from ipmedgan_jax.systems.building_blocks import LOCAL_LAYERS, BuildingBlocks, LossSettings
+from ipmedgan_jax.systems.building_blocks import BuildingBlocks, LossSettings
 from ipmedgan_jax.systems.interface import Batch, Discriminate, Term, Tree
-from ipmedgan_jax.systems.losses import vgg_distance
+
+DISCRIMINATOR = "features"
 
 
 def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
-    """Makes ip-MedGAN plus. UserError for sizes that leave a discriminator no logit."""
-    blocks.check_patches(blocks.discriminator_layers)
+    """Makes ip-MedGAN plus. UserError for a hole so small that VGG-19 has no layer left to judge."""
+    blocks.check_side(MIN_SIDE)
+    heads = {DISCRIMINATOR: FeatureDiscriminator(blocks.discriminator_width, blocks.dtype)} if blocks.loss.adversarial else {}
     return IpMedGANPlus(
-        generator=Refinement(blocks.casnet()) if blocks.smooth_start else blocks.casnet(),
-        discriminators={
-            "global": blocks.patch_discriminator(blocks.discriminator_layers),
-            "local": blocks.patch_discriminator(LOCAL_LAYERS),
-        },
+        generator=ResidualUNet(blocks.width, dtype=blocks.dtype),
+        discriminators=heads,
         vgg19=blocks.vgg19,
         hole_size=blocks.hole_size,
-        fill=blocks.fill,
-        sees_mask=blocks.sees_mask,
-        smooth_start=blocks.smooth_start,
+        noise=blocks.noise,
         loss=blocks.loss,
     )
 
@@ -52,58 +51,62 @@ class IpMedGANPlus:
     """The system.
 
     Attributes:
+      discriminators: one, `features`, unless `loss.adversarial` is 0.
       hole_size: side of the hole in pixels.
-      fill: the context's value in the hole, unless `smooth_start`.
-      sees_mask: adds the mask as a second channel to the generator's input.
-      smooth_start: the generator sees a smooth fill of the hole and adds to it. Otherwise it sees `fill` in the hole and
-        makes the image itself.
+      noise: whether the generator sees the batch's noise, and draws texture from it.
+      loss: `reconstruction` weighs L1, `content` the distance of VGG-19 features, `adversarial` the hinge loss.
     """
 
     generator: nn.Module
     discriminators: Mapping[str, nn.Module]
     vgg19: VGG19
     hole_size: int
-    fill: float
-    sees_mask: bool
-    smooth_start: bool
+    noise: bool
     loss: LossSettings
 
     def without_discriminators(self) -> "IpMedGANPlus":
         """Returns this system with its pixel loss alone."""
-        return replace(self, loss=self.loss.without("adversarial", "local", "perceptual", "content", "style"))
+        return replace(self, loss=self.loss.without("adversarial", "content"))
 
     def generator_input(self, batch: Batch) -> Array:
-        context = masking.smooth_fill(batch.context(0.0), batch.mask) if self.smooth_start else batch.context(self.fill)
-        return jnp.concatenate([context, batch.mask], axis=-1) if self.sees_mask else context
+        channels = [masking.smooth_fill(batch.context(0.0), batch.mask), batch.mask]
+        if self.noise:
+            channels.append(jnp.zeros(batch.image.shape) if batch.noise is None else batch.noise[..., None])
+        return jnp.concatenate(channels, axis=-1)
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
-        pair = jnp.concatenate([batch.inpainted(image), batch.mask], axis=-1)
-        return pair if name == "global" else masking.crop_window(pair, batch.hole, self.hole_size)
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> tuple[Array, ...]:
+        return self._features(frozen, batch, batch.inpainted(image))
+
+    def discriminator_loss(self, name: str, batch: Batch, real: Tree, fake: Tree) -> Array:
+        """Returns the hinge loss, averaged over the layers. Only patches that the hole reaches count as fake."""
+        masks = self._masks(batch, fake)
+        terms = [losses.hinge_loss(*layer) for layer in zip(real, fake, masks, strict=True)]
+        return sum(terms, jnp.zeros(())) / len(terms)
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
         terms = {"reconstruction": Term(self.loss.reconstruction, error)}
-        feature_losses = []
-        for name, weight in (("global", self.loss.adversarial), ("local", self.loss.local)):
-            if weight:
-                logits, features = discriminate(name, output)
-                _, real_features = lax.stop_gradient(discriminate(name, batch.image))
-                terms[name] = Term(weight, losses.adversarial_loss(logits))
-                equal_weights = [1 / len(features)] * len(features)
-                feature_losses.append(
-                    losses.perceptual_loss(features, real_features, weights=equal_weights, reduction="mean")
-                )
-        if feature_losses:
-            terms["perceptual"] = Term(self.loss.perceptual, sum(feature_losses, jnp.zeros(())) / len(feature_losses))
-        return terms | (self._vgg19_terms(frozen, batch, output) if self.loss.content or self.loss.style else {})
+        if self.loss.adversarial:
+            logits, fake = discriminate(DISCRIMINATOR, output)
+            layers = zip(logits, self._masks(batch, logits), strict=True)
+            likings = [losses.mean_in_hole(layer, mask) for layer, mask in layers]
+            terms["adversarial"] = Term(self.loss.adversarial, -sum(likings, jnp.zeros(())) / len(likings))
+        elif self.loss.content:
+            fake = self._features(frozen, batch, batch.inpainted(output))
+        if self.loss.content:
+            real = lax.stop_gradient(self._features(frozen, batch, batch.image))
+            terms["content"] = Term(self.loss.content, losses.vgg_distance(fake, real).mean())
+        return terms
 
-    def _vgg19_terms(self, frozen: Tree, batch: Batch, output: Array) -> dict[str, Term]:
-        maps: list[Any] = [
-            self.vgg19.apply({"params": frozen}, masking.crop_window(image, batch.hole, self.hole_size))
-            for image in (batch.inpainted(output), batch.image)
-        ]
-        fake, real = maps[0], lax.stop_gradient(maps[1])
-        return {
-            "content": Term(self.loss.content, vgg_distance(fake, real).mean()),
-            "style": Term(self.loss.style, losses.style_loss(fake, real, weights=[1.0] * len(fake))),
-        }
+    def _features(self, frozen: Tree, batch: Batch, image: Array) -> tuple[Array, ...]:
+        """Returns VGG-19's feature maps round the hole; of zeros if `frozen` is None, while networks are initialised."""
+        params = blank_params() if frozen is None else frozen
+        maps: Any = self.vgg19.apply({"params": params}, masking.crop_around(image, batch.hole, self.hole_size))
+        return maps
+
+    def _masks(self, batch: Batch, maps: tuple[Array, ...]) -> list[Array]:
+        """Returns the masks round the hole at the layers' resolutions: 1 where any pixel is removed, `[B, h, w]` each."""
+        masks = [masking.crop_around(batch.mask, batch.hole, self.hole_size)]
+        while len(masks) < len(maps):
+            masks.append(max_pool(masks[-1]))
+        return [mask[..., 0] for mask in masks]

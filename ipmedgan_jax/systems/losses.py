@@ -46,6 +46,12 @@ def adversarial_loss(fake_logits: Array) -> Array:
     return binary_cross_entropy(fake_logits, 1.0)
 
 
+def hinge_loss(real_logits: Array, fake_logits: Array, mask: Array) -> Array:
+    """The discriminator's hinge loss (Lim and Ye, 2017), halved; fake logits count where `mask` is 1, real ones everywhere."""
+    real = jnp.maximum(1.0 - real_logits.astype(jnp.float32), 0.0).mean()
+    return 0.5 * (real + mean_in_hole(jnp.maximum(1.0 + fake_logits.astype(jnp.float32), 0.0), mask))
+
+
 @jax.custom_vjp
 def gram_matrix(features: Array) -> Array:
     """Gram matrices F F^T / (h w d) of feature maps, in float32: `[B, h, w, d] -> [B, d, d]`."""
@@ -147,7 +153,7 @@ def l1_loss(fake: Array, real: Array) -> Array:
 
 
 def mean_in_hole(errors: Array, mask: Array) -> Array:
-    """Mean of `errors` over the pixels where the mask is 1; both `[B, H, W, 1]`, ValueError if the shapes differ."""
+    """Mean of `errors` over the pixels where the mask is 1; both of one shape, else ValueError."""
     if errors.shape != mask.shape:
         raise ValueError(f"shapes differ: {errors.shape} and {mask.shape}")
     return (errors.astype(jnp.float32) * mask).sum() / mask.sum()

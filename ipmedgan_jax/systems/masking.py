@@ -84,6 +84,13 @@ def crop_window(images: Array, holes: Array, hole_size: int) -> Array:
     return crop(images, window_corners(holes, hole_size, window, size), window)
 
 
+def crop_around(images: Array, holes: Array, hole_size: int) -> Array:
+    """Crops the hole's box and a margin of a quarter of its side, at most the complete image: `[B, side, side, C]`."""
+    size = images.shape[1]
+    side = min(hole_size + 2 * (hole_size // 4), size)
+    return crop(images, window_corners(holes, hole_size, side, size), side)
+
+
 def window_corners(holes: Array, hole_size: int, window: int, image_size: int) -> Array:
     """Corners `[B, 2]` of the square window around each square hole, shifted so that it stays inside the image."""
     return jnp.clip(holes[:, :2] + hole_size // 2 - window // 2, 0, image_size - window)

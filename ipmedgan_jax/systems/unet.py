@@ -35,7 +35,7 @@ class UNet:
     def generator_input(self, batch: Batch) -> Array:
         return batch.context(self.fill)
 
-    def discriminator_input(self, name: str, batch: Batch, image: Array) -> Array:
+    def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> Array:
         raise KeyError(f"the U-Net has no discriminator {name!r}")
 
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:

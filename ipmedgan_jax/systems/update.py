@@ -26,7 +26,7 @@ from jax import Array, lax
 from ipmedgan_jax.networks.layers import DATA_AXIS, initialise, mean_over_devices
 from ipmedgan_jax.systems import losses
 from ipmedgan_jax.systems.accumulation import mean_over_micro_batches
-from ipmedgan_jax.systems.interface import Batch, Metrics, System, Tree, weighted_values
+from ipmedgan_jax.systems.interface import Batch, HasDiscriminatorLoss, Metrics, System, Tree, weighted_values
 
 
 class NetState(struct.PyTreeNode):
@@ -133,23 +133,31 @@ def apply_gradients(
 
 
 def discriminator_gradients(
-    system: System, name: str, state: NetState, batch: Batch, output: Array
+    system: System, name: str, state: NetState, frozen: Tree, batch: Batch, output: Array
 ) -> tuple[Tree, Tree, Metrics]:
     """Gradients, statistics and metrics of one discriminator on the batch's images (real) and the output (fake)."""
     net = system.discriminators[name]
 
     def compute_loss(params: Tree) -> tuple[Array, tuple[Tree, Metrics]]:
         current = state.replace(params=params)
-        (real, _), statistics = apply(net, current, system.discriminator_input(name, batch, batch.image))
+        (real, _), statistics = apply(net, current, system.discriminator_input(name, batch, batch.image, frozen))
         (fake, _), statistics = apply(
-            net, current.replace(statistics=statistics), system.discriminator_input(name, batch, output)
+            net, current.replace(statistics=statistics), system.discriminator_input(name, batch, output, frozen)
         )
-        loss = losses.discriminator_loss(real, fake)
-        metrics = {"loss/discriminator": loss, "logit/real": real.mean(), "logit/fake": fake.mean()}
+        if isinstance(system, HasDiscriminatorLoss):
+            loss = system.discriminator_loss(name, batch, real, fake)
+        else:
+            loss = losses.discriminator_loss(real, fake)
+        metrics = {"loss/discriminator": loss, "logit/real": _mean_logit(real), "logit/fake": _mean_logit(fake)}
         return loss, (statistics, metrics)
 
     gradients, (statistics, metrics) = jax.grad(compute_loss, has_aux=True)(state.params)
     return gradients, statistics, {f"{metric}/{name}": value for metric, value in metrics.items()}
+
+
+def _mean_logit(logits: Tree) -> Array:
+    """The mean of a discriminator's logits, over its heads if it has several."""
+    return jnp.stack([head.mean() for head in jax.tree.leaves(logits)]).mean()
 
 
 def step_discriminators(
@@ -189,8 +197,9 @@ def output_gradient(
 ) -> tuple[Array, Metrics]:
     """d loss / d output of the generator's total loss; the metrics hold each term without and with its weight."""
 
-    def discriminate(name: str, image: Array) -> tuple[Array, tuple[Array, ...]]:
-        return apply(system.discriminators[name], discriminators[name], system.discriminator_input(name, batch, image))[0]
+    def discriminate(name: str, image: Array) -> tuple[Any, tuple[Array, ...]]:
+        shown = system.discriminator_input(name, batch, image, frozen)
+        return apply(system.discriminators[name], discriminators[name], shown)[0]
 
     def compute_loss(output: Array) -> tuple[Array, Metrics]:
         terms = system.generator_loss(frozen, batch, output, discriminate)
@@ -252,7 +261,8 @@ def _step_on_batch(update: Update, state: TrainState, frozen: Tree, batch: Batch
     output, pullback, statistics = run_generator(system, state.generator, batch, key)
     if update.discriminators_learn:
         per_discriminator = {
-            name: discriminator_gradients(system, name, net, batch, output) for name, net in state.discriminators.items()
+            name: discriminator_gradients(system, name, net, frozen, batch, output)
+            for name, net in state.discriminators.items()
         }
         state, metrics = step_discriminators(update, state, per_discriminator)
     if update.generator_learns:
@@ -271,7 +281,7 @@ def _step_on_micro_batches(
     def compute_gradients(micro_batch: Batch, key: Array) -> dict[str, tuple[Tree, Tree, Metrics]]:
         output, _ = apply(system.generator, state.generator, system.generator_input(micro_batch), key=key)
         output, nets = micro_batch.without_avoided(output), state.discriminators.items()
-        return {name: discriminator_gradients(system, name, net, micro_batch, output) for name, net in nets}
+        return {name: discriminator_gradients(system, name, net, frozen, micro_batch, output) for name, net in nets}
 
     metrics: Metrics = {}
     stepped = state

@@ -1,0 +1,45 @@
+"""Windows round holes: the parts of whole slices that a network sees at a scan's own resolution (`config.data.window`).
+
+A slice is at least as large as a window along both axes, because `prepare` pads smaller ones.
+"""
+
+import numpy as np
+
+Corner = tuple[int, int]
+"""Row and column of a window's first pixel."""
+
+
+def random_corner(rng: np.random.Generator, hole: np.ndarray, shape: tuple[int, ...], side: int) -> Corner:
+    """Draws the corner of a window round a hole, at most a quarter of the spare length off its middle and inside the slice.
+
+    Args:
+      hole: the box `[row, column, height, width]` in the slice.
+      shape: the slice's.
+      side: the window's.
+    """
+    middle = centred_corner(hole, shape, side)
+    row, column = (
+        int(np.clip(start + rng.integers(-((side - length) // 4), (side - length) // 4 + 1), 0, whole - side))
+        for start, length, whole in zip(middle, hole[2:], shape, strict=True)
+    )
+    return row, column
+
+
+def centred_corner(hole: np.ndarray, shape: tuple[int, ...], side: int) -> Corner:
+    """Returns the corner of the window with the hole in its middle, moved by the least amount to lie inside the slice."""
+    row, column = (
+        int(np.clip(start + length // 2 - side // 2, 0, whole - side))
+        for start, length, whole in zip(hole[:2], hole[2:], shape, strict=True)
+    )
+    return row, column
+
+
+def cut(array: np.ndarray, corner: Corner, side: int) -> np.ndarray:
+    """Returns the window of an array `[H, W]`, a view."""
+    row, column = corner
+    return array[row : row + side, column : column + side]
+
+
+def moved(hole: np.ndarray, corner: Corner) -> np.ndarray:
+    """Returns a hole of the slice as a box of the window."""
+    return (hole - np.array([*corner, 0, 0])).astype(np.int32)
