@@ -35,7 +35,7 @@ class AugmentationSettings:
     rotation: float = 0.0  # degrees, either way
     blur: float = 0.0  # pixels: standard deviation of a Gaussian that blurs or, as often, sharpens
     gamma: float = 0.0  # factor of the exponent of the signal, either way; 0 or 1: off
-    bias: float = 0.0  # amplitude of a smooth factor round 1, as of a coil's uneven sensitivity
+    bias: float = 0.0  # amplitude of a smooth factor, as of a coil's uneven sensitivity
     window: float = 0.0  # share of the signal's range by which the window's high end moves either way, its low end half of it
     noise: float = 0.0  # standard deviation of Rician noise, as a share of the signal's range
     crop: float = 0.0  # share of the slices of which a straight line cuts a part of the head off
@@ -171,7 +171,11 @@ def _blur_or_sharpen(signal: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, ...], amplitude: float) -> np.ndarray:
-    """A smooth factor `[H, W]`, float32: 1 plus a random polynomial without constant whose largest value is `amplitude`."""
+    """A smooth factor `[H, W]`, float32, of at most 1.
+
+    It is 1 plus a random polynomial whose largest size is `amplitude`, over 1 + `amplitude`. Nothing becomes brighter: tissue
+    beyond the window's high end would lose its texture.
+    """
     weights = rng.standard_normal((BIAS_DEGREE + 1, BIAS_DEGREE + 1))
     weights[0, 0] = 0
     rows, columns = (np.polynomial.legendre.legvander(np.linspace(-1, 1, side), BIAS_DEGREE) for side in shape)
@@ -179,6 +183,7 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, ...], amplitude: floa
     field = cv2.gemm(rows @ weights, columns, 1.0, np.empty(0), 0.0, flags=cv2.GEMM_2_T).astype(np.float32)
     field *= np.float32(amplitude / cv2.norm(field, cv2.NORM_INF))
     field += 1
+    field /= 1 + amplitude
     return field
 
 

@@ -143,13 +143,19 @@ def test_some_slices_keep_their_own_grid(image, head):
     assert 0.1 < np.mean(kept) < 0.4
 
 
-def test_air_stays_air_and_gamma_bias_and_window_change_the_head_both_ways(image, head):
-    for changes in ({"gamma": 1.5}, {"bias": 0.3}, {"window": 0.2}):
+def test_air_stays_air_and_gamma_and_window_change_the_head_both_ways(image, head):
+    for changes in ({"gamma": 1.5}, {"window": 0.2}):
         levels = []
         for result, _, _ in augmented(image, head, **changes):
             assert (result[~head] == -1).all()
             levels.append(result[head].mean())
         assert min(levels) < 0.17 < 0.23 < max(levels), changes
+
+
+def test_bias_makes_nothing_brighter_and_keeps_air(image, head):
+    for result, _, _ in augmented(image, head, bias=0.3):
+        assert (result[~head] == -1).all()
+        assert result[head].max() <= 0.2 + 1e-6
 
 
 def test_gamma_is_the_exponent_s_factor(image, head):
@@ -162,7 +168,8 @@ def test_a_bias_field_is_smooth_and_within_its_amplitude():
     for seed in SEEDS:
         field = augmentation.bias_field(np.random.default_rng(seed), (64, 48), 0.3)
         assert field.shape == (64, 48)
-        assert np.abs(field - 1).max() == pytest.approx(0.3, abs=1e-6)
+        assert np.abs(field * 1.3 - 1).max() == pytest.approx(0.3, abs=1e-6)
+        assert field.max() <= 1
         assert np.abs(np.diff(field, axis=0)).max() < 0.08
         assert field.std() > 0.02
 
