@@ -53,6 +53,17 @@ def get_config(system: str = "") -> ConfigDict:
     holes.evaluation_min_foreground = 0.5  # for validation and test; slices without such a place are not scored
     holes.evaluation_seed = 0  # evaluation holes depend on subject, volume, slice and this seed alone
 
+    # Each training slice draws its own values, up to these. 0 turns a part off.
+    config.augment = augment = ConfigDict()
+    augment.scale = 0.0  # factor of the pixel size, either way: 1.3 gives pixels of 1/1.3 to 1.3 times their size
+    augment.rotation = 0.0  # degrees, either way
+    augment.blur = 0.0  # pixels; standard deviation of a Gaussian that blurs or, as often, sharpens
+    augment.gamma = 0.0  # factor of the contrast's exponent, either way: 1.3 gives exponents of 1/1.3 to 1.3
+    augment.bias = 0.0  # amplitude of a smooth factor, from (1 - bias) / (1 + bias) to 1, as of a coil's uneven sensitivity
+    augment.window = 0.0  # share of the intensity window by which its high end moves either way, its low end up by half
+    augment.noise = 0.0  # standard deviation of Rician noise, as a share of the intensity window
+    augment.crop = 0.0  # share of the slices of which a straight line cuts a part of the head off
+
     config.damage = damage = ConfigDict()  # simulated for the system `finder`; sizes are holes.smallest to holes.size
     damage.kinds = ()  # MRI: void (signal void) cut (cut-off head) | CT: metal (with streaks) cut; empty: all of the modality
     damage.shares = ()  # relative frequencies of the kinds; empty: all equally often

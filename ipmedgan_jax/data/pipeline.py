@@ -19,6 +19,7 @@ import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records, windows
+from ipmedgan_jax.data.augmentation import AugmentationSettings, augment
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
@@ -167,6 +168,7 @@ def training_batches(
     threads: int,
     prefetch: int,
     mirror: bool = False,
+    augmentation: AugmentationSettings | None = None,
     process: int = 0,
     processes: int = 1,
 ) -> Batches:
@@ -181,6 +183,7 @@ def training_batches(
       threads: number of reading threads.
       prefetch: slices that are read ahead.
       mirror: exchanges left and right in about half of the slices.
+      augmentation: how the slices vary; None: they stay as they are.
       process, processes: index of this process, and the number of processes.
     """
 
@@ -189,6 +192,8 @@ def training_batches(
         if mirror and rng.random() < 0.5:
             image = image[:, ::-1].copy()
             head, avoid = (None if mask is None else mask[:, ::-1] for mask in (head, avoid))
+        if augmentation is not None:
+            image, head, avoid = augment(rng, image, head, avoid, augmentation, smallest=holes.window or None)
         if holes.damage is not None:
             return _damaged_example(rng, image, holes)
         if holes.min_foreground > 0 or avoid is not None:

@@ -148,6 +148,7 @@ class Inference:
     preparation: PreparationSettings
     hole_size: int
     trained_on_any_shape: bool
+    uses_noise: bool
     is_finder: bool
     batch_size: int
     phantom: bool
@@ -165,6 +166,7 @@ def build_inference(config: ConfigDict) -> Inference:
         preparation=preparation_settings(config),
         hole_size=config.holes.size,
         trained_on_any_shape=hole_settings(config).shapes is not None,
+        uses_noise=hole_settings(config).noise,
         is_finder=config.system in FINDERS,
         batch_size=config.train.batch_size,
         phantom=not config.data.dir,
@@ -207,8 +209,8 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
 def make_update(config: ConfigDict, system: System, steps: int = 0) -> Update:
     """Returns the update in which the generator and its discriminators learn, for a run of `steps`.
 
-    Learning rates fall to 0 at the end of the run with `optimiser.decay`, which needs `steps`. With `optimiser.rate_batch` learning rates are proportional to the batch size (Goyal et al., arXiv 1706.02677, section
-    2.1).
+    With `optimiser.rate_batch` learning rates are proportional to the batch size (Goyal et al., arXiv 1706.02677, section
+    2.1). With `optimiser.decay` they fall to 0 at the end of the run.
     """
     train, rate = config.train, config.optimiser.learning_rate
     generator_steps = steps - round(train.discriminators_alone * steps)

@@ -45,6 +45,7 @@ def check_config(config: ConfigDict) -> None:
         if not low <= _value_at(config, key) <= high:
             expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"config.{key} is {_value_at(config, key)}: expected {expected}")
+    _check_augmentation(config)
     for key, weight in config.loss.items():
         if isinstance(weight, float) and not 0 <= weight < math.inf:
             raise UserError(f"config.loss.{key} is {weight}: expected at least 0")
@@ -59,6 +60,20 @@ def check_config(config: ConfigDict) -> None:
     for key in ("train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every"):
         if (steps := _value_at(config, key)) % per_dispatch:
             raise UserError(f"config.{key} is {steps}: expected a multiple of train.steps_per_dispatch, {per_dispatch}")
+
+
+def _check_augmentation(config: ConfigDict) -> None:
+    """Raises UserError for augmentation that another setting makes useless or wrong."""
+    augment = config.augment
+    for key in ("scale", "gamma"):
+        if 0 < augment[key] < 1:
+            raise UserError(f"config.augment.{key} is {augment[key]}: expected 0 (off) or a factor of at least 1")
+    if any(augment.values()) and config.train.target_cache_gib:
+        raise UserError("config.train.target_cache_gib keeps values of slices that recur: expected 0 with config.augment")
+    if augment.crop and config.system in FINDERS:
+        raise UserError(
+            f"config.augment.crop is {augment.crop}: expected 0 for {config.system}, to which a cut head is damage"
+        )
 
 
 def _check_kinds(config: ConfigDict, group: str, known: Mapping[str, Any]) -> None:
@@ -101,6 +116,14 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "holes.fill": (-1, 1),
     "holes.min_foreground": (0, 1),
     "holes.evaluation_min_foreground": (0, 1),
+    "augment.scale": (0, 3),
+    "augment.rotation": (0, 180),
+    "augment.blur": (0, 3),
+    "augment.gamma": (0, 3),
+    "augment.bias": (0, 0.9),
+    "augment.window": (0, 0.5),
+    "augment.noise": (0, 0.5),
+    "augment.crop": (0, 1),
     "damage.intact": (0, 1),
     "generator.dropout": (0, 0.99),
     "normalisation.momentum": (0, 1),

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from ipmedgan_jax.core import provenance
 from ipmedgan_jax.core.user_paths import without_homes
+from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.systems.building_blocks import LossSettings
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
@@ -74,6 +75,7 @@ ADDED_KEYS = {
     "holes.smallest": 8,
     "holes.lesions": "",
     "evaluation.split": "test",
+    **{f"augment.{field.name}": field.default for field in fields(AugmentationSettings)},
     "damage.kinds": [],
     "damage.shares": [],
     "damage.intact": 0.3,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.damage import KINDS_BY_MODALITY, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
 from ipmedgan_jax.data.pipeline import HoleSettings
@@ -30,6 +31,7 @@ class TrainingSettings:
     steps_per_dispatch: int
     seed: int
     mirror: bool
+    augmentation: AugmentationSettings | None
     target_cache_gib: float
     threads: int
     prefetch: int
@@ -129,6 +131,12 @@ def damage_settings(config: ConfigDict) -> DamageSettings:
     )
 
 
+def augmentation_settings(config: ConfigDict) -> AugmentationSettings | None:
+    """Returns `config.augment`; None if every part is off."""
+    settings = AugmentationSettings(**config.augment)
+    return settings if settings.is_on else None
+
+
 def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
     """Returns the settings of training on `slices` slices.
 
@@ -146,6 +154,7 @@ def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
         steps_per_dispatch=per_dispatch,
         seed=config.seed,
         mirror=train.mirror,
+        augmentation=augmentation_settings(config),
         target_cache_gib=train.target_cache_gib,
         threads=config.data.threads,
         prefetch=config.data.prefetch,

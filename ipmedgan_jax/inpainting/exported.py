@@ -1,7 +1,8 @@
 """Exported models: a folder with a generator's program, weights and settings, which runs without training code.
 
 `generator.stablehlo` is the program (StableHLO). It takes the weights in order, images `[B, H, W, 1]` in [-1, 1], holes
-`[B, 4]` and hole masks `[B, h, w]` inside these boxes, and returns inpainted images. `weights.npz` holds the weights under
+`[B, 4]`, hole masks `[B, h, w]` inside these boxes and, if `trained.uses_noise`, noise `[B, H, W]`, and returns inpainted
+images. `weights.npz` holds the weights under
 the names `0`, `1`, ...; `model.json` holds the rest.
 """
 
@@ -44,7 +45,8 @@ def write(
     Args:
       folder: the folder to write.
       generator: its name, step, training data and `trained` go to `model.json`.
-      program: `program(weights, image, hole, hole_mask)` returns inpainted images.
+      program: `program(weights, image, hole, hole_mask)`, with noise as a last argument if the generator uses it, returns
+        inpainted images.
       weights: the program's weights, in order.
       card: the text of the model card.
     """
@@ -55,6 +57,8 @@ def write(
         jax.ShapeDtypeStruct((count, 4), jnp.int32),
         jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
     ]
+    if trained.uses_noise:
+        batch.append(jax.ShapeDtypeStruct((count, size, size), jnp.float32))
     abstract = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights]
     folder = folder.resolve()
     if folder.exists():
@@ -102,7 +106,9 @@ def read(folder: Path) -> Generator:
         preparation = PreparationSettings(fields["preparation"]["modality"], fields["preparation"]["image_size"])
         trained = Trained(**fields | {"preparation": preparation.as_recorded(fields["preparation"])})
         size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
-        if [array.shape for array in exported.in_avals[-3:]] != [(count, size, size, 1), (count, 4), (count, side, side)]:
+        shapes: list[tuple[int, ...]] = [(count, size, size, 1), (count, 4), (count, side, side)]
+        shapes += [(count, size, size)] if trained.uses_noise else []
+        if [array.shape for array in exported.in_avals[len(weights) :]] != shapes:
             raise ValueError("the program is for images or holes of other sizes")
         name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
     except FileNotFoundError as error:
@@ -114,7 +120,8 @@ def read(folder: Path) -> Generator:
     program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
-        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"]))
+        noise = [batch["noise"]] if trained.uses_noise else []
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"], *noise))
 
     return Generator(name, step, str(folder), trained, training_data, inpaint, digest_of_arrays(weights))
 

@@ -52,12 +52,13 @@ class Variation:
         shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
         if not self.mirrored:
             return inpaint(shown)
+        others = {"noise": batch["noise"]} if "noise" in batch else {}
         columns = batch["image"].shape[2] - batch["hole"][:, 1] - batch["hole"][:, 3]
         shown = {
             "image": np.ascontiguousarray(shown["image"][:, :, ::-1]),
             "hole": np.column_stack([batch["hole"][:, 0], columns, batch["hole"][:, 2:]]),
             "hole_mask": np.ascontiguousarray(batch["hole_mask"][:, :, ::-1]),
-        }
+        } | others
         return inpaint(shown)[:, :, ::-1]
 
 
@@ -86,7 +87,7 @@ def inpaint_volume(
         count = len(plane.indices)
         for group in np.array_split(np.arange(count), -(-count // (SLICES_AT_ONCE * trained.batch_size))):
             indices, tilings = plane.indices[group], [plane.tilings[i] for i in group]
-            filled[indices] += filler.fill(slices[indices], masks[indices], tilings)
+            filled[indices] += filler.fill(indices, slices[indices], masks[indices], tilings)
             done(len(group))
     return np.where(masked.mask, total / len(masked.planes), array)
 
@@ -141,8 +142,8 @@ class _PlaneFiller:
     def trained(self) -> Trained:
         return self.masked.trained
 
-    def fill(self, slices: np.ndarray, masks: np.ndarray, tilings: Sequence[Tiling]) -> np.ndarray:
-        """Fills the masked voxels of slices of the scan `[S, rows, columns]`, in its unit.
+    def fill(self, indices: np.ndarray, slices: np.ndarray, masks: np.ndarray, tilings: Sequence[Tiling]) -> np.ndarray:
+        """Fills the masked voxels of slices of the scan `[S, rows, columns]`, in its unit; `indices` are theirs in the plane.
 
         Slices with several tiles are filled in turns, one tile of each slice per turn.
         """
@@ -152,12 +153,13 @@ class _PlaneFiller:
         for image, mask, tiling in zip(images, unknown, tilings, strict=True):
             if len(tiling.corners) > 1 and not mask.all():
                 image[...] = FILLS["telea"](image, mask)
+        noise = self._noise(indices, images.shape[1:]) if self.trained.uses_noise else None
         weights = np.zeros_like(images)
         for turn in range(max(len(tiling.corners) for tiling in tilings)):
             corners = {i: tiling.corners[turn] for i, tiling in enumerate(tilings) if turn < len(tiling.corners)}
             tiles = [_Tile(i, corner, self._input_corner(corner)) for i, corner in corners.items()]
             for start in range(0, len(tiles), self.trained.batch_size):
-                self._fill_tiles(tiles[start : start + self.trained.batch_size], images, unknown, weights)
+                self._fill_tiles(tiles[start : start + self.trained.batch_size], images, unknown, noise, weights)
         return grid.to_voxels(from_unit(images, window))
 
     def _input_corner(self, corner: Corner) -> Corner:
@@ -168,11 +170,34 @@ class _PlaneFiller:
         """
         size, side = self.trained.preparation.image_size, self.trained.hole_size
         margin = min(side // 4, (size - side) // 2)
-        usual = self.plane.input_corner if self.variation is None else self.variation.moved(self.plane.input_corner)
+        usual = self.plane.input_corner or self._centred(corner)
+        usual = usual if self.variation is None else self.variation.moved(usual)
         row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(usual, corner, strict=True))
         return row, column
 
-    def _fill_tiles(self, tiles: list[_Tile], images: np.ndarray, unknown: np.ndarray, weights: np.ndarray) -> None:
+    def _centred(self, corner: Corner) -> Corner:
+        """Returns the corner of the window with a tile in its middle, moved to lie inside the slice as far as it can."""
+        size, side = self.trained.preparation.image_size, self.trained.hole_size
+        row, column = (
+            int(np.clip(start + side // 2 - size // 2, 0, length - size)) if length > size else (length - size) // 2
+            for start, length in zip(corner, self.plane.grid.pixel_shape, strict=True)
+        )
+        return row, column
+
+    def _noise(self, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Draws noise for whole slices, so that tiles that overlap draw the same texture; alike in every fill of a scan."""
+        if self.variation is not None:
+            return self.variation.rng.standard_normal((len(indices), *shape), np.float32)
+        return np.stack([np.random.default_rng(int(index)).standard_normal(shape, np.float32) for index in indices])
+
+    def _fill_tiles(
+        self,
+        tiles: list[_Tile],
+        images: np.ndarray,
+        unknown: np.ndarray,
+        noise: np.ndarray | None,
+        weights: np.ndarray,
+    ) -> None:
         """Fills tiles of different slices in place; where tiles overlap, the fills are averaged with `weights`."""
         side = self.trained.hole_size
         padding = float(to_unit(self.masked.background, self.masked.window))
@@ -185,6 +210,10 @@ class _PlaneFiller:
             "hole": np.array([t.hole(side) for t in padded], np.int32),
             "hole_mask": np.concatenate(hole_masks).astype(np.uint8),
         }
+        if noise is not None:
+            batch["noise"] = np.concatenate(
+                [self.plane.grid.cut_window(noise[t.index][None], t.input_corner, 0.0) for t in padded]
+            )
         fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
         for tile, filled, hole_mask in zip(tiles, fills, hole_masks, strict=False):
             row, column, _, _ = tile.hole(side)

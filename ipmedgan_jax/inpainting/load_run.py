@@ -20,7 +20,7 @@ BATCH_SIZE = 8
 """Number of slices filled, or searched for damage, at once."""
 
 Program = Callable[..., jax.Array]
-"""Takes weights (in order), image, hole and hole mask, all as arrays, and returns inpainted images."""
+"""Takes weights (in order), image, hole, hole mask and, if the generator uses it, noise; returns inpainted images."""
 
 
 def load(workdir: Path, checkpoint: str) -> Generator:
@@ -51,14 +51,19 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
     fill = LearnedInpaint(inference.system)
     weights, structure = jax.tree.flatten((params, statistics))
 
-    def program(weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array) -> jax.Array:
-        return fill.inpainted(*jax.tree.unflatten(structure, weights), Batch(image, hole, hole_mask))
+    def program(
+        weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array, *noise: jax.Array
+    ) -> Any:
+        batch = Batch(image, hole, hole_mask, noise=noise[0] if noise else None)
+        return fill.inpainted(*jax.tree.unflatten(structure, weights), batch)
 
     generator = Generator(
         name=inference.name,
         step=step,
         source=str(workdir),
-        trained=Trained(preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE),
+        trained=Trained(
+            preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, uses_noise=inference.uses_noise
+        ),
         training_data=training_data | {"phantom": inference.phantom, "slices_seen": step * inference.batch_size},
         inpaint=fill.bind(params, statistics),
         weights_sha256=digest_of_arrays(weights),

@@ -19,14 +19,15 @@ class MaskedPlane:
     Attributes:
       name: a key of `PLANES`.
       grid: the conversion of the plane's voxels to pixels.
-      input_corner: the usual corner of the generator's input window, in pixels of the slices.
+      input_corner: the usual corner of the generator's input window, in pixels of the slices; None if it is one round each
+        tile.
       indices: indices of the slices, `[n]`.
       tilings: the `n` tilings of their masked pixels.
     """
 
     name: str
     grid: SliceGrid
-    input_corner: Corner
+    input_corner: Corner | None
     indices: np.ndarray
     tilings: tuple[tiles.Tiling, ...]
 
@@ -76,7 +77,8 @@ class MaskedVolume:
     def _make_plane(self, name: str) -> MaskedPlane:
         masks = PLANES[name](self.mask)
         grid = SliceGrid.of(self.trained.preparation, name, masks, self.volume.spacing_mm)
-        input_corner = grid.window_corner(PLANES[name](self.foreground.head))
+        is_fixed = not self.trained.preparation.keeps_whole_slices
+        input_corner = grid.window_corner(PLANES[name](self.foreground.head)) if is_fixed else None
         indices = np.flatnonzero(masks.any((1, 2)))
         tilings = (tiles.cover(masked_pixels(grid, masks[i : i + 1])[0], self.trained.hole_size) for i in indices)
         return MaskedPlane(name, grid, input_corner, indices, tuple(tilings))

@@ -55,7 +55,7 @@ class Head(nn.Module):
 
 
 def _at_unit_scale(x: Array) -> Array:
-    """Divides each example by the root of its mean square, which no gradient changes: layers differ in scale a hundredfold."""
+    """Divides each example by the root of its mean square, a constant to gradients: layers differ in scale a hundredfold."""
     square = jnp.square(x.astype(jnp.float32)).mean((1, 2, 3), keepdims=True)
     return x.astype(jnp.float32) * lax.rsqrt(lax.stop_gradient(square) + 1e-6)
 

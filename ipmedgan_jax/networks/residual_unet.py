@@ -1,8 +1,8 @@
-"""A U-Net without strided or transposed convolutions, which adds to its input's first channel: the generator of ip-MedGAN plus.
+"""The generator of ip-MedGAN plus: a U-Net without strided or transposed convolutions, which adds to its input.
 
-Transposed 4x4 convolutions with stride 2 leave a lattice of dots in large fills, because their kernel covers even and odd
-pixels unequally (Odena et al., 2016). Here images are halved by their mean and doubled by repetition, and every convolution is
-3x3 with stride 1. Only the first and the last step between the image and half its side move pixels to channels and back
+Transposed 4x4 convolutions with stride 2 leave a lattice of dots in large fills, because their kernels cover even and odd
+pixels unequally (Odena et al., 2016). Here images are halved by their mean and doubled by repetition, and every convolution
+is 3x3 with stride 1. Only the first and the last step between the image and half its side move pixels to channels and back
 (Shi et al., arXiv 1609.05158); 3x3 convolutions at the image's own side follow, and see the image and the mask again.
 
 Images are `[B, H, W, C]`; H and W are multiples of 16.

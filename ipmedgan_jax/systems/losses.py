@@ -47,7 +47,7 @@ def adversarial_loss(fake_logits: Array) -> Array:
 
 
 def hinge_loss(real_logits: Array, fake_logits: Array, mask: Array) -> Array:
-    """The discriminator's hinge loss (Lim and Ye, 2017), halved; fake logits count where `mask` is 1, real ones everywhere."""
+    """The discriminator's hinge loss (Lim and Ye, 2017), halved; fake logits count where the mask is 1."""
     real = jnp.maximum(1.0 - real_logits.astype(jnp.float32), 0.0).mean()
     return 0.5 * (real + mean_in_hole(jnp.maximum(1.0 + fake_logits.astype(jnp.float32), 0.0), mask))
 

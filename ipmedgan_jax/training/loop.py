@@ -145,6 +145,7 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
         batch_size=settings.batch_size * settings.steps_per_dispatch // jax.process_count(),
         seed=settings.seed,
         mirror=settings.mirror,
+        augmentation=settings.augmentation,
         threads=settings.threads,
         prefetch=settings.prefetch,
         process=jax.process_index(),
@@ -154,13 +155,12 @@ def training_batches(experiment: Experiment) -> pipeline.Batches:
 
 def make_add_targets(experiment: Experiment) -> Callable[[NumpyBatch], NumpyBatch]:
     """Returns the function that adds to a batch what the loss compares with, where `train.target_cache_gib` asks for it."""
-    settings, dataset = experiment.training, experiment.dataset
     return target_cache.make_add_targets(
         experiment.system,
         experiment.features.params,
-        gib=settings.target_cache_gib,
-        image_size=dataset.image_size,
-        slices=dataset.slices["train"] * (2 if settings.mirror else 1),
+        gib=experiment.training.target_cache_gib,
+        image_size=experiment.dataset.image_size,
+        slices=experiment.dataset.slices["train"] * (2 if experiment.training.mirror else 1),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline, records
+from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.damage import INTACT, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
 
@@ -99,6 +100,17 @@ def test_about_half_of_the_slices_are_mirrored_left_to_right(phantom_data):
     exchanged = [np.array_equal(a[:, ::-1], b) for a, b in pairs]
     assert np.logical_xor(unchanged, exchanged).all()  # the phantom is not symmetric
     assert 3 <= sum(exchanged) <= 17
+
+
+def test_augmented_slices_are_the_same_whatever_the_threads_and_keep_their_shape(phantom_data):
+    settings = AugmentationSettings(scale=1.3, rotation=10.0, gamma=1.3, noise=0.02)
+    (plain, *_), one, four = (
+        take(phantom_data, 5, augmentation=augmentation, threads=threads)
+        for augmentation, threads in ((None, 1), (settings, 1), (settings, 4))
+    )
+    assert slices_of(one) == slices_of(four)
+    assert one[0]["image"].shape == plain["image"].shape
+    assert not np.array_equal(one[0]["image"], plain["image"])
 
 
 def test_the_next_epoch_has_another_order_and_other_holes(phantom_data):

@@ -222,6 +222,11 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
             if low == 1
         ),
         ({"loss__perceptual_layers": (1.0,)}, r"config.loss.perceptual_layers has 1 weights: expected 4"),
+        ({"augment__noise": -0.1}, r"config\.augment\.noise is -0\.1: expected 0 to 0\.5"),
+        ({"augment__scale": 0.8}, r"config\.augment\.scale is 0\.8: expected 0 \(off\) or a factor of at least 1"),
+        ({"augment__gamma": 0.5}, r"config\.augment\.gamma is 0\.5: expected 0 \(off\) or"),
+        ({"augment__bias": 0.1, "train__target_cache_gib": 1.0}, r"target_cache_gib keeps .*expected 0 with config\.augment"),
+        ({"system": "finder", "augment__crop": 0.2}, r"config\.augment\.crop is 0\.2: expected 0 for finder"),
         ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: expected 5"),
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
         ({"modality": "mri"}, "prepared with modality 'ct', the config has 'mri'"),

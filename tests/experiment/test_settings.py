@@ -8,7 +8,7 @@ import pytest
 
 from configs import base
 from ipmedgan_jax.experiment import build, datasets, saved_config
-from ipmedgan_jax.experiment.settings import evaluation_settings, hole_settings, preparation_settings
+from ipmedgan_jax.experiment.settings import augmentation_settings, evaluation_settings, hole_settings, preparation_settings
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.losses import style_loss
@@ -65,6 +65,16 @@ HOLES = {
     "holes.evaluation_seed": 9,
 }
 DAMAGE = {"damage.kinds": ("void", "cut"), "damage.shares": (0.6, 0.4), "damage.intact": 0.15}
+AUGMENT = {
+    "augment.scale": 1.2,
+    "augment.rotation": 7.0,
+    "augment.blur": 0.3,
+    "augment.gamma": 1.4,
+    "augment.bias": 0.15,
+    "augment.window": 0.12,
+    "augment.noise": 0.01,
+    "augment.crop": 0.25,
+}
 NETWORKS = {
     "generator.blocks": 3,
     "generator.width": 5,
@@ -123,7 +133,7 @@ def changed(tiny_config):
 
 
 def test_every_key_is_changed_here_or_tested_elsewhere():
-    groups = (TRAINING, EVALUATION, PREPARATION, HOLES, DAMAGE, NETWORKS, LOSS, OPTIMISER)
+    groups = (TRAINING, EVALUATION, PREPARATION, HOLES, DAMAGE, AUGMENT, NETWORKS, LOSS, OPTIMISER)
     defaults = saved_config.flattened(base.get_config().to_dict())
     assert set().union(*groups) | TESTED_ELSEWHERE == set(defaults)
     unchanged = [key for group in groups for key, value in group.items() if value == defaults[key]]
@@ -136,7 +146,12 @@ def by_field(changes):
 
 
 def test_training_settings_are_the_config_s(changed):
-    assert dataclasses.asdict(build.build_experiment(changed("unet", TRAINING)).training) == by_field(TRAINING)
+    expected = by_field(TRAINING) | {"augmentation": None}
+    assert dataclasses.asdict(build.build_experiment(changed("unet", TRAINING)).training) == expected
+
+
+def test_augmentation_settings_are_the_config_s(changed):
+    assert dataclasses.asdict(augmentation_settings(changed("unet", AUGMENT))) == by_field(AUGMENT)
 
 
 def test_evaluation_settings_are_the_config_s(changed):

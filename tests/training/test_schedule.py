@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.training import loop, validation
 
@@ -23,6 +24,7 @@ def test_the_input_has_the_run_s_data_holes_and_settings(tiny_config, tmp_path, 
 
     monkeypatch.setattr(loop.pipeline, "training_batches", recorded)
     changes = {"seed": 3, "train__mirror": True, "data__threads": 5, "data__prefetch": 9, "train__batch_size": 8}
+    changes["augment__noise"] = 0.02
     built = build.build_experiment(tiny_config("unet", holes__min_foreground=0.3, train__steps_per_dispatch=2, **changes))
     with pytest.raises(StoppedError):
         loop.train(built, tmp_path)
@@ -30,6 +32,7 @@ def test_the_input_has_the_run_s_data_holes_and_settings(tiny_config, tmp_path, 
         "arguments": (built.dataset.directory, built.holes),
         "seed": 3,
         "mirror": True,
+        "augmentation": AugmentationSettings(noise=0.02),
         "threads": 5,
         "prefetch": 9,
         "batch_size": 16,  # of two steps
