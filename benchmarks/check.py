@@ -96,7 +96,8 @@ def updates(config: ConfigDict) -> dict[str, float]:
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.networks.layers import DATA_AXIS
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_step
+    from ipmedgan_jax.systems.state import init_state
+    from ipmedgan_jax.systems.update import train_step
 
     config = ConfigDict(config.to_dict())
     config.vgg19.weights = "random"

@@ -79,7 +79,8 @@ def _compile_update(config: Any) -> tuple[Any, Any]:
     from benchmarks.step import random_batch
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_steps
+    from ipmedgan_jax.systems.state import init_state
+    from ipmedgan_jax.systems.update import train_steps
     from ipmedgan_jax.training import devices
 
     size = config.data.image_size

@@ -38,7 +38,7 @@ def measure(config: ConfigDict, batch_sizes: list[int], *, warmup: int, count: i
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.networks.vgg19 import VGG19
     from ipmedgan_jax.systems.inference import LearnedInpaint
-    from ipmedgan_jax.systems.update import init_generator
+    from ipmedgan_jax.systems.state import init_generator
 
     size = config.data.image_size
     system = build.make_system(config, VGG19("caffe"))

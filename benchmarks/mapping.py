@@ -29,7 +29,8 @@ def main() -> None:
     from benchmarks import step as update_times
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_steps
+    from ipmedgan_jax.systems.state import init_state
+    from ipmedgan_jax.systems.update import train_steps
     from ipmedgan_jax.training import devices
 
     given = flags.FLAGS

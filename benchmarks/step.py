@@ -53,7 +53,8 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     from benchmarks import costs, machine
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_steps
+    from ipmedgan_jax.systems.state import init_state
+    from ipmedgan_jax.systems.update import train_steps
     from ipmedgan_jax.training import devices, target_cache
 
     size, batch_size = config.data.image_size, config.train.batch_size
@@ -139,7 +140,8 @@ def operations_of(update: Any, size: int) -> float:
     from ipmedgan_jax.networks.layers import DATA_AXIS
     from ipmedgan_jax.networks.vgg19 import VGG19
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state, train_step
+    from ipmedgan_jax.systems.state import init_state
+    from ipmedgan_jax.systems.update import train_step
 
     batch = Batch(jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32), jax.ShapeDtypeStruct((1, 4), jnp.int32))
     state = jax.eval_shape(partial(init_state, update, image_size=size), jax.random.key(0))

@@ -118,7 +118,7 @@ def _arguments(context: Context, system: str) -> tuple[Any, ...]:
 
     from benchmarks.step import random_batch
     from ipmedgan_jax.systems.interface import Batch
-    from ipmedgan_jax.systems.update import init_state
+    from ipmedgan_jax.systems.state import init_state
 
     config = small_config(context, system, "float32")
     update = make_update(config)

@@ -38,7 +38,7 @@ def _bound(config: Any) -> tuple[Any, Any, Any]:
     from ipmedgan_jax.experiment import build
     from ipmedgan_jax.networks.vgg19 import VGG19
     from ipmedgan_jax.systems.inference import LearnedInpaint
-    from ipmedgan_jax.systems.update import init_generator
+    from ipmedgan_jax.systems.state import init_generator
 
     system = build.make_system(config, VGG19("caffe"))
     initial = jax.jit(lambda key: init_generator(system, key, config.data.image_size))

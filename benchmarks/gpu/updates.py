@@ -167,7 +167,7 @@ def initial_state(config: Any) -> Any:
     """A fresh training state on the device; its arrays are the same for every type and batch size."""
     import jax
 
-    from ipmedgan_jax.systems.update import init_state
+    from ipmedgan_jax.systems.state import init_state
     from ipmedgan_jax.training import devices
 
     initial = jax.jit(partial(init_state, make_update(config), image_size=config.data.image_size))

@@ -6,24 +6,20 @@ training on data with masks of `holes.avoid`, `avoid` `[B, size, size]`, uint8, 
 generator that takes it, `noise` `[B, size, size]`, float32.
 """
 
-import bisect
-import itertools
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import grain
 import numpy as np
 
-from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records, windows
 from ipmedgan_jax.data.augmentation import AugmentationSettings, augment
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
 from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
+from ipmedgan_jax.data.slice_source import SliceSource
 
 
 class Batches:
@@ -90,73 +86,6 @@ class DamagedSlice:
     image: np.ndarray  # [H, W] float32 in [-1, 1]
     mask: np.ndarray  # bool [H, W]
     kind: str
-
-
-class SliceSource:
-    """A random-access source (Grain) of a split's slices, across its shards.
-
-    Raises:
-      UserError: a shard or a record is missing or damaged.
-    """
-
-    def __init__(self, directory: Path | str, split: str):
-        dataset = records.load_dataset(directory)
-        volumes = dataset.volumes
-        self._paths = records.shard_paths(directory, split)
-        counts = [volumes[path.stem].slices if path.stem in volumes else 0 for path in self._paths]
-        self._ends = list(itertools.accumulate(counts))
-        expected = dataset.slices[split]
-        _allow_open_files(len(self._paths))
-        self._source = _open(self._paths)
-        found = 0 if self._source is None else len(self._source)
-        if found != expected or self._ends[-1] != expected:
-            raise UserError(
-                f"{self._first_damaged() or Path(directory) / split}: missing or damaged shard, {found} of {expected} slices "
-                "found: prepare the data again"
-            )
-
-    def _first_damaged(self) -> Path | None:
-        """The first shard that cannot be opened, or whose number of records differs from `dataset.json`."""
-        starts = [0, *self._ends]
-        for path, start, end in zip(self._paths, starts, self._ends, strict=False):
-            source = _open([path])
-            if source is None or len(source) != end - start:
-                return path
-        return None
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> records.SliceRecord:
-        path = self._paths[bisect.bisect_right(self._ends, int(index))]
-        try:
-            record = records.decode(self._source[int(index)])
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"{path}: damaged ({error}): prepare the data again") from error
-        if record.volume != path.stem:
-            raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
-        return record
-
-
-def _open(paths: Sequence[Path]) -> Any:
-    """The records of the shards in order; None if a shard cannot be opened."""
-    try:
-        source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
-        len(source)  # opens them
-        return source
-    except RuntimeError:  # the library raises it for a truncated file
-        return None
-
-
-def _allow_open_files(count: int) -> None:
-    """Raises this process's limit of open files, within the system's limit, because every shard stays open."""
-    needed = count + 256
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < needed:
-            raise UserError(f"{count} shards to keep open, {hard} files allowed: raise the limit with ulimit -Hn")
 
 
 def training_batches(

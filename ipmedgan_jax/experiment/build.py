@@ -32,7 +32,7 @@ from ipmedgan_jax.pretrained.vgg19_weights import FeatureNetwork
 from ipmedgan_jax.systems.building_blocks import BuildingBlocks
 from ipmedgan_jax.systems.interface import System
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
-from ipmedgan_jax.systems.update import Update
+from ipmedgan_jax.systems.state import Update
 
 ADADELTA_RHO, ADADELTA_EPSILON = 0.95, 1e-6
 """Values of the Adadelta paper (Zeiler, arXiv 1212.5701)."""

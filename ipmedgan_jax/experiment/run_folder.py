@@ -21,7 +21,7 @@ from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_added_keys
 from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.interface import System, Tree
-from ipmedgan_jax.systems.update import init_generator
+from ipmedgan_jax.systems.state import init_generator
 
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"

@@ -29,7 +29,8 @@ from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment, Phase
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.systems.interface import Batch
-from ipmedgan_jax.systems.update import TrainState, Update, init_state, train_steps
+from ipmedgan_jax.systems.state import TrainState, Update, init_state
+from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
 from ipmedgan_jax.training.summaries import Progress, Summaries

@@ -13,7 +13,7 @@ from ipmedgan_jax.evaluation import figures, reports
 from ipmedgan_jax.evaluation.tasks import make_task
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.interface import Tree
-from ipmedgan_jax.systems.update import TrainState
+from ipmedgan_jax.systems.state import TrainState
 from ipmedgan_jax.training.summaries import Summaries
 
 EXAMPLE_SLICES = 4

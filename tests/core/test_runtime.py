@@ -101,7 +101,8 @@ from ipmedgan_jax.configs import demo
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.systems.inference import LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch
-from ipmedgan_jax.systems.update import init_state, train_steps
+from ipmedgan_jax.systems.state import init_state
+from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices
 config = demo.get_config().unlock()
 config.data.image_size, config.holes.size, config.train.batch_size = 256, 64, 1  # 65,536 pixels: many rows

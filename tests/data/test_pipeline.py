@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import pipeline, records
+from ipmedgan_jax.data import pipeline, records, slice_source
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.damage import INTACT, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
@@ -210,7 +210,7 @@ def test_a_damaged_shard_is_named(phantom_data, tmp_path):
     shard = next((copy / "train").glob("*.arrayrecord"))
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(UserError, match=rf"{shard.name}: missing or damaged shard.*prepare the data again"):
-        pipeline.SliceSource(copy, "train")
+        slice_source.SliceSource(copy, "train")
 
 
 def test_shards_exchanged_between_splits_are_noticed(phantom_data, tmp_path):

@@ -23,7 +23,8 @@ from ipmedgan_jax.networks.layers import DATA_AXIS
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
-from ipmedgan_jax.systems.update import init_state, train_step
+from ipmedgan_jax.systems.state import init_state
+from ipmedgan_jax.systems.update import train_step
 from ipmedgan_jax.training import devices
 
 CONFIGS = {

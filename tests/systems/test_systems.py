@@ -23,7 +23,8 @@ from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
 from ipmedgan_jax.systems.interface import Batch, weighted_values
 from ipmedgan_jax.systems.registry import SYSTEMS
-from ipmedgan_jax.systems.update import Update, init_generator, init_state, output_gradient, train_step
+from ipmedgan_jax.systems.state import Update, init_generator, init_state
+from ipmedgan_jax.systems.update import output_gradient, train_step
 from ipmedgan_jax.training import loop
 
 SIZE, HOLE = 32, 16
@@ -106,7 +107,13 @@ class Only:
 @pytest.mark.parametrize(
     ("name", "term"),
     [
-        *(("ipmedgan", "adversarial"), ("ipmedgan", "local"), ("ipmedgan_plus", "global"), ("ipmedgan_plus", "local")),
+        *(
+            ("ipmedgan", "adversarial"),
+            ("ipmedgan", "local"),
+            ("casnet_plus", "global"),
+            ("casnet_plus", "local"),
+            ("ipmedgan_plus", "features"),
+        ),
         *(("context_encoder", "adversarial"), ("glcic", "adversarial")),
     ],
 )
@@ -197,8 +204,8 @@ class TwoLayers(nn.Module):
         return image, jnp.concatenate([image, image**2], axis=-1)
 
 
-def test_ipmedgan_plus_takes_its_losses_on_the_inpainted_image(make, batch):
-    system = make("ipmedgan_plus")
+def test_casnet_plus_takes_its_losses_on_the_inpainted_image(make, batch):
+    system = make("casnet_plus")
     outside = jnp.where(
         batch.mask > 0, batch.image, 0.77
     )  # correct in the hole, wrong elsewhere, where the output is not used
@@ -218,7 +225,7 @@ def test_ipmedgan_plus_takes_its_losses_on_the_inpainted_image(make, batch):
 
 
 def test_the_generator_adds_to_the_smooth_fill(make, batch):
-    system = make("ipmedgan_plus", generator__smooth_start=True)
+    system = make("casnet_plus", generator__smooth_start=True)
     x = system.generator_input(batch)
     np.testing.assert_array_equal(x[..., :1], masking.smooth_fill(batch.image, batch.mask))
     changed = batch.replace(image=np.where(batch.mask > 0, 0.123, batch.image))

@@ -19,15 +19,11 @@ from ipmedgan_jax.systems import losses
 from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.interface import Batch, Term
 from ipmedgan_jax.systems.ipmedgan import IpMedGAN
+from ipmedgan_jax.systems.state import Average, NetState, TrainState, Update, init_state
 from ipmedgan_jax.systems.unet import UNet
 from ipmedgan_jax.systems.update import (
-    Average,
-    NetState,
-    TrainState,
-    Update,
     apply,
     discriminator_gradients,
-    init_state,
     output_gradient,
     run_generator,
     step_discriminators,

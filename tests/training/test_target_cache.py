@@ -85,7 +85,7 @@ def test_a_mirrored_slice_is_another_slice(computed):
         ("", {"loss__style": 1e-4, "train__target_cache_gib": 0.0}),
         ("", {"loss__style": 0.0}),
         ("unet", {}),
-        ("ipmedgan_plus", {"loss__style": 1e-4, "loss__content": 1.0}),
+        ("casnet_plus", {"loss__style": 1e-4, "loss__content": 1.0}),
     ],
 )
 def test_without_targets_batches_stay_as_they_are(tiny_config, system, changes):
