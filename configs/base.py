@@ -78,6 +78,7 @@ def get_config(system: str = "") -> ConfigDict:
     generator.noise = (
         False  # adds a channel of noise to the generator's input, from which it draws texture; ipmedgan_plus only
     )
+    generator.opposite = False  # the generator also sees the slice mirrored about the head's midline; ipmedgan_plus only
     generator.remat = False  # computes activations twice instead of keeping them: allows larger batches, a third slower
     generator.dropout = 0.0  # rate in the first three decoder layers; pix2pix has 0.5; (open)
 

@@ -3,7 +3,7 @@
 A batch is a dict of NumPy arrays: `image` `[B, size, size, 1]`, float32 in [-1, 1], a slice or the window round its hole;
 `hole` `[B, 4]`, int32; if holes are not complete boxes, `hole_mask` `[B, h, w]`, uint8, 1 where pixels are removed; in
 training on data with masks of `holes.avoid`, `avoid` `[B, size, size]`, uint8, 1 where pixels are never a target; and, for a
-generator that takes it, `noise` `[B, size, size]`, float32.
+generator that takes them, `noise` `[B, size, size]` and `opposite` `[B, size, size, 2]` (`symmetry.opposite`), float32.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
 from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
 from ipmedgan_jax.data.slice_source import SliceSource
+from ipmedgan_jax.data.symmetry import opposite
 
 
 class Batches:
@@ -61,6 +62,7 @@ class HoleSettings:
     avoids: bool = False  # whether records have pixels that holes keep clear of
     window: int = 0  # pixels; side of the window round the hole that a network sees; 0: the whole slice
     noise: bool = False  # whether each slice comes with noise, for a generator that draws texture from it
+    opposite: bool = False  # whether each slice comes with itself mirrored, for a generator that sees the head's other half
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ class EvaluationSlice:
     hole: np.ndarray  # in the image
     foreground: float  # share of the hole that is foreground
     noise: np.ndarray | None = None  # [H, W] float32
+    opposite: np.ndarray | None = None  # [H, W, 2], of `symmetry.opposite`
 
     def context(self, fill: float) -> np.ndarray:
         """The image with `fill` in the hole."""
@@ -130,23 +133,40 @@ def training_batches(
             hole, _ = random_hole(rng, head, holes.size, holes.min_foreground, avoid)
         else:
             hole = any_hole(rng, image.shape, holes.size)
-        if holes.window:
-            corner = windows.random_corner(rng, hole, image.shape, holes.window)
-            hole, image = windows.moved(hole, corner), windows.cut(image, corner, holes.window)
-            avoid = None if avoid is None else windows.cut(avoid, corner, holes.window)
-        example = {"image": image[..., None], "hole": hole}
-        if holes.shapes is not None:
-            example["hole_mask"] = draw(rng, holes.shapes).astype(np.uint8)
+        corner = windows.random_corner(rng, hole, image.shape, holes.window) if holes.window else None
+        hole_mask = None if holes.shapes is None else draw(rng, holes.shapes)
+        example = _shown(image, hole, hole_mask, corner, holes)
+        if hole_mask is not None:
+            example["hole_mask"] = hole_mask.astype(np.uint8)
         if holes.avoids:
-            example["avoid"] = np.zeros(image.shape, np.uint8) if avoid is None else avoid.astype(np.uint8)
+            avoid = np.zeros(image.shape, bool) if avoid is None else avoid
+            example["avoid"] = windows.cut(avoid, corner, holes.window).astype(np.uint8)
         if holes.noise:
-            example["noise"] = rng.standard_normal(image.shape, np.float32)
+            example["noise"] = rng.standard_normal(example["image"].shape[:2], np.float32)
         return example
 
     source = SliceSource(directory, "train")
     slices = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(example)[process::processes]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
     return Batches(iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True)), processes)
+
+
+def _shown(
+    image: np.ndarray, hole: np.ndarray, hole_mask: np.ndarray | None, corner: windows.Corner | None, holes: HoleSettings
+) -> NumpyBatch:
+    """Returns what a network sees of a slice with a hole: `image`, `hole` and, if asked for, `opposite`.
+
+    Args:
+      hole_mask: the shape in the hole's box; None for the complete box.
+      corner: of the window to cut out; None for the whole slice.
+    """
+    shown: NumpyBatch = {"image": windows.cut(image, corner, holes.window)[..., None], "hole": windows.moved(hole, corner)}
+    if holes.opposite:
+        removed = box_mask(hole, image.shape)
+        if hole_mask is not None:
+            removed[removed] = hole_mask.ravel()
+        shown["opposite"] = windows.cut(opposite(image, removed, holes.foreground), corner, holes.window)
+    return shown
 
 
 def _damaged_example(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> NumpyBatch:
@@ -177,6 +197,8 @@ def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBat
         batch["avoid"] = np.zeros((count, image_size, image_size), np.uint8)
     if holes.noise:
         batch["noise"] = np.zeros((count, image_size, image_size), np.float32)
+    if holes.opposite:
+        batch["opposite"] = np.zeros((count, image_size, image_size, 2), np.float32)
     return batch
 
 
@@ -198,11 +220,10 @@ def evaluation_slices(
         hole, share = random_hole(rng, head, holes.size, holes.evaluation_min_foreground, record.avoid)
         is_clear = record.avoid is None or not record.avoid[box_mask(hole, image.shape)].any()
         if is_clear and share >= holes.evaluation_min_foreground:
-            if holes.window:
-                corner = windows.centred_corner(hole, image.shape, holes.window)
-                hole, image = windows.moved(hole, corner), windows.cut(image, corner, holes.window)
-            noise = rng.standard_normal(image.shape, np.float32) if holes.noise else None
-            yield EvaluationSlice(record, image, hole, share, noise)
+            corner = windows.centred_corner(hole, image.shape, holes.window) if holes.window else None
+            shown = _shown(image, hole, None, corner, holes)
+            noise = rng.standard_normal(shown["image"].shape[:2], np.float32) if holes.noise else None
+            yield EvaluationSlice(record, shown["image"][..., 0], shown["hole"], share, noise, shown.get("opposite"))
 
 
 def damaged_slices(
@@ -236,5 +257,7 @@ def in_batches(slices: Iterator[EvaluationSlice], batch_size: int) -> Iterator[t
     for group, padded in in_groups(slices, batch_size):
         images = np.stack([item.image for item in padded])[..., None]
         batch = {"image": images, "hole": np.stack([item.hole for item in padded])}
-        noise = [item.noise for item in padded if item.noise is not None]
-        yield group, batch | ({"noise": np.stack(noise)} if noise else {})
+        for name in ("noise", "opposite"):
+            if arrays := [array for item in padded if (array := getattr(item, name)) is not None]:
+                batch[name] = np.stack(arrays)
+        yield group, batch

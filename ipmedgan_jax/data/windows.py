@@ -34,12 +34,16 @@ def centred_corner(hole: np.ndarray, shape: tuple[int, ...], side: int) -> Corne
     return row, column
 
 
-def cut(array: np.ndarray, corner: Corner, side: int) -> np.ndarray:
-    """Returns the window of an array `[H, W]`, a view."""
+def cut(array: np.ndarray, corner: Corner | None, side: int) -> np.ndarray:
+    """Returns the window of an array `[H, W, ...]`, a view; the whole array without a corner."""
+    if corner is None:
+        return array
     row, column = corner
     return array[row : row + side, column : column + side]
 
 
-def moved(hole: np.ndarray, corner: Corner) -> np.ndarray:
-    """Returns a hole of the slice as a box of the window."""
+def moved(hole: np.ndarray, corner: Corner | None) -> np.ndarray:
+    """Returns a hole of the slice as a box of the window; the hole itself without a corner."""
+    if corner is None:
+        return hole
     return (hole - np.array([*corner, 0, 0])).astype(np.int32)

@@ -196,6 +196,7 @@ def _building_blocks(config: ConfigDict, vgg19: VGG19) -> BuildingBlocks:
         sees_mask=generator.sees_mask,
         smooth_start=generator.smooth_start,
         noise=generator.noise,
+        opposite=generator.opposite,
         discriminator_width=discriminator.width,
         discriminator_layers=discriminator.layers,
         # parent=None: every network copies this template, wherever the network is made.

@@ -65,6 +65,7 @@ ADDED_KEYS = {
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
     "generator.smooth_start": False,
     "generator.noise": False,
+    "generator.opposite": False,
     "data.window": 0,
     "optimiser.warmup_steps": 0,
     "optimiser.decay": 0.0,

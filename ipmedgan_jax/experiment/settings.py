@@ -112,6 +112,7 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avo
         avoids=avoids,
         window=config.data.window,
         noise=config.generator.noise and config.system not in FINDERS,
+        opposite=config.generator.opposite and config.system not in FINDERS,
         shapes=None if set(holes.kinds) == {"square"} else shapes,
         damage=damage_settings(config) if config.system in FINDERS else None,
     )

@@ -57,6 +57,7 @@ class BuildingBlocks:
     sees_mask: bool
     smooth_start: bool
     noise: bool
+    opposite: bool
     discriminator_width: int
     discriminator_layers: int
     normalise: Normalise

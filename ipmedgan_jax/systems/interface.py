@@ -35,6 +35,7 @@ class Batch(struct.PyTreeNode):
       hole_mask: `[B, h, w]`, 1 where a pixel of the box is removed. None removes all pixels of the box.
       avoid: `[B, H, W]`, 1 where the image is no target (a lesion); None: it is one everywhere.
       noise: `[B, H, W]`, drawn from N(0, 1), for a generator that draws texture from it; None: 0 everywhere.
+      opposite: `[B, H, W, 2]`, the slice mirrored about the head's midline, and 1 where that is known; None: nowhere.
       targets: what `HasTargets.targets` returned for each image. None: the update computes it.
     """
 
@@ -43,6 +44,7 @@ class Batch(struct.PyTreeNode):
     hole_mask: Array | None = None
     avoid: Array | None = None
     noise: Array | None = None
+    opposite: Array | None = None
     targets: Tree | None = None
 
     @property

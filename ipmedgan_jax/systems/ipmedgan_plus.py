@@ -42,6 +42,7 @@ def make(blocks: BuildingBlocks) -> "IpMedGANPlus":
         vgg19=blocks.vgg19,
         hole_size=blocks.hole_size,
         noise=blocks.noise,
+        opposite=blocks.opposite,
         loss=blocks.loss,
     )
 
@@ -54,6 +55,7 @@ class IpMedGANPlus:
       discriminators: one, `features`, unless `loss.adversarial` is 0.
       hole_size: side of the hole in pixels.
       noise: whether the generator sees the batch's noise, and draws texture from it.
+      opposite: whether the generator sees the batch's mirrored slice too.
       loss: `reconstruction` weighs L1, `content` the distance of VGG-19 features, `adversarial` the hinge loss.
     """
 
@@ -62,6 +64,7 @@ class IpMedGANPlus:
     vgg19: VGG19
     hole_size: int
     noise: bool
+    opposite: bool
     loss: LossSettings
 
     def without_discriminators(self) -> "IpMedGANPlus":
@@ -72,6 +75,8 @@ class IpMedGANPlus:
         channels = [masking.smooth_fill(batch.context(0.0), batch.mask), batch.mask]
         if self.noise:
             channels.append(jnp.zeros(batch.image.shape) if batch.noise is None else batch.noise[..., None])
+        if self.opposite:
+            channels.append(jnp.zeros((*batch.image.shape[:3], 2)) if batch.opposite is None else batch.opposite)
         return jnp.concatenate(channels, axis=-1)
 
     def discriminator_input(self, name: str, batch: Batch, image: Array, frozen: Tree = None) -> tuple[Array, ...]:
