@@ -64,6 +64,11 @@ class HoleSettings:
     noise: bool = False  # whether each slice comes with noise, for a generator that draws texture from it
     opposite: bool = False  # whether each slice comes with itself mirrored, for a generator that sees the head's other half
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arrays that each slice comes with for the generator, beside its image and its hole."""
+        return tuple(name for name in ("noise", "opposite") if getattr(self, name))
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSlice:

@@ -148,7 +148,7 @@ class Inference:
     preparation: PreparationSettings
     hole_size: int
     trained_on_any_shape: bool
-    uses_noise: bool
+    inputs: tuple[str, ...]
     is_finder: bool
     batch_size: int
     phantom: bool
@@ -166,7 +166,7 @@ def build_inference(config: ConfigDict) -> Inference:
         preparation=preparation_settings(config),
         hole_size=config.holes.size,
         trained_on_any_shape=hole_settings(config).shapes is not None,
-        uses_noise=hole_settings(config).noise,
+        inputs=hole_settings(config).inputs,
         is_finder=config.system in FINDERS,
         batch_size=config.train.batch_size,
         phantom=not config.data.dir,

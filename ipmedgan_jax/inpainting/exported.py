@@ -1,9 +1,8 @@
 """Exported models: a folder with a generator's program, weights and settings, which runs without training code.
 
 `generator.stablehlo` is the program (StableHLO). It takes the weights in order, images `[B, H, W, 1]` in [-1, 1], holes
-`[B, 4]`, hole masks `[B, h, w]` inside these boxes and, if `trained.uses_noise`, noise `[B, H, W]`, and returns inpainted
-images. `weights.npz` holds the weights under
-the names `0`, `1`, ...; `model.json` holds the rest.
+`[B, 4]`, hole masks `[B, h, w]` inside these boxes, and the arrays that `trained.inputs` names. It returns inpainted images.
+`weights.npz` holds the weights under the names `0`, `1`, ...; `model.json` holds the rest.
 """
 
 import json
@@ -45,8 +44,7 @@ def write(
     Args:
       folder: the folder to write.
       generator: its name, step, training data and `trained` go to `model.json`.
-      program: `program(weights, image, hole, hole_mask)`, with noise as a last argument if the generator uses it, returns
-        inpainted images.
+      program: `program(weights, image, hole, hole_mask, *others)` returns inpainted images; the others are `trained.inputs`.
       weights: the program's weights, in order.
       card: the text of the model card.
     """
@@ -57,8 +55,7 @@ def write(
         jax.ShapeDtypeStruct((count, 4), jnp.int32),
         jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
     ]
-    if trained.uses_noise:
-        batch.append(jax.ShapeDtypeStruct((count, size, size), jnp.float32))
+    batch += [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in _input_shapes(trained)]
     abstract = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights]
     folder = folder.resolve()
     if folder.exists():
@@ -104,10 +101,11 @@ def read(folder: Path) -> Generator:
             weights = [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.files))]
         fields = description["trained"]
         preparation = PreparationSettings(fields["preparation"]["modality"], fields["preparation"]["image_size"])
-        trained = Trained(**fields | {"preparation": preparation.as_recorded(fields["preparation"])})
+        described = {"preparation": preparation.as_recorded(fields["preparation"]), "inputs": tuple(fields.get("inputs", ()))}
+        trained = Trained(**fields | described)
         size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
         shapes: list[tuple[int, ...]] = [(count, size, size, 1), (count, 4), (count, side, side)]
-        shapes += [(count, size, size)] if trained.uses_noise else []
+        shapes += _input_shapes(trained)
         if [array.shape for array in exported.in_avals[len(weights) :]] != shapes:
             raise ValueError("the program is for images or holes of other sizes")
         name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
@@ -120,10 +118,17 @@ def read(folder: Path) -> Generator:
     program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
-        noise = [batch["noise"]] if trained.uses_noise else []
-        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"], *noise))
+        others = [batch[name] for name in trained.inputs]
+        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"], *others))
 
     return Generator(name, step, str(folder), trained, training_data, inpaint, digest_of_arrays(weights))
+
+
+def _input_shapes(trained: Trained) -> list[tuple[int, ...]]:
+    """Returns the shapes of the arrays of `trained.inputs`."""
+    size, count = trained.preparation.image_size, trained.batch_size
+    shapes = {"noise": (count, size, size), "opposite": (count, size, size, 2)}
+    return [shapes[name] for name in trained.inputs]
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.data.holes import context_image
+from ipmedgan_jax.data.symmetry import opposite
 from ipmedgan_jax.imaging import geometry
 from ipmedgan_jax.imaging.grids import PLANES, Corner
 from ipmedgan_jax.imaging.scans import from_unit, to_unit
@@ -52,7 +53,7 @@ class Variation:
         shown = batch | {"image": np.clip(batch["image"] + noise, -1, 1)}
         if not self.mirrored:
             return inpaint(shown)
-        others = {"noise": batch["noise"]} if "noise" in batch else {}
+        others = {name: np.ascontiguousarray(batch[name][:, :, ::-1]) for name in ("noise", "opposite") if name in batch}
         columns = batch["image"].shape[2] - batch["hole"][:, 1] - batch["hole"][:, 3]
         shown = {
             "image": np.ascontiguousarray(shown["image"][:, :, ::-1]),
@@ -153,13 +154,13 @@ class _PlaneFiller:
         for image, mask, tiling in zip(images, unknown, tilings, strict=True):
             if len(tiling.corners) > 1 and not mask.all():
                 image[...] = FILLS["telea"](image, mask)
-        noise = self._noise(indices, images.shape[1:]) if self.trained.uses_noise else None
+        others = self._other_inputs(indices, images, unknown)
         weights = np.zeros_like(images)
         for turn in range(max(len(tiling.corners) for tiling in tilings)):
             corners = {i: tiling.corners[turn] for i, tiling in enumerate(tilings) if turn < len(tiling.corners)}
             tiles = [_Tile(i, corner, self._input_corner(corner)) for i, corner in corners.items()]
             for start in range(0, len(tiles), self.trained.batch_size):
-                self._fill_tiles(tiles[start : start + self.trained.batch_size], images, unknown, noise, weights)
+                self._fill_tiles(tiles[start : start + self.trained.batch_size], images, unknown, others, weights)
         return grid.to_voxels(from_unit(images, window))
 
     def _input_corner(self, corner: Corner) -> Corner:
@@ -184,8 +185,21 @@ class _PlaneFiller:
         )
         return row, column
 
+    def _other_inputs(self, indices: np.ndarray, images: np.ndarray, unknown: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the generator's other inputs for whole slices, so that tiles that overlap see the same: `[S, H, W, C]`."""
+        others: dict[str, np.ndarray] = {}
+        if "noise" in self.trained.inputs:
+            others["noise"] = self._noise(indices, images.shape[1:])[..., None]
+        if "opposite" in self.trained.inputs:
+            level = 2 * self.trained.preparation.foreground_level - 1
+            others["opposite"] = np.zeros((*images.shape, 2), np.float32)
+            if self.plane.name != "sagittal":  # in which a head has no other half
+                for shown, image, mask in zip(others["opposite"], images, unknown, strict=True):
+                    shown[...] = opposite(image, mask, level)
+        return others
+
     def _noise(self, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Draws noise for whole slices, so that tiles that overlap draw the same texture; alike in every fill of a scan."""
+        """Draws the noise of slices, alike in every fill of a scan unless the fill is a variation."""
         if self.variation is not None:
             return self.variation.rng.standard_normal((len(indices), *shape), np.float32)
         return np.stack([np.random.default_rng(int(index)).standard_normal(shape, np.float32) for index in indices])
@@ -195,7 +209,7 @@ class _PlaneFiller:
         tiles: list[_Tile],
         images: np.ndarray,
         unknown: np.ndarray,
-        noise: np.ndarray | None,
+        others: dict[str, np.ndarray],
         weights: np.ndarray,
     ) -> None:
         """Fills tiles of different slices in place; where tiles overlap, the fills are averaged with `weights`."""
@@ -210,10 +224,9 @@ class _PlaneFiller:
             "hole": np.array([t.hole(side) for t in padded], np.int32),
             "hole_mask": np.concatenate(hole_masks).astype(np.uint8),
         }
-        if noise is not None:
-            batch["noise"] = np.concatenate(
-                [self.plane.grid.cut_window(noise[t.index][None], t.input_corner, 0.0) for t in padded]
-            )
+        for name, arrays in others.items():
+            cut = [self.plane.grid.cut_window(arrays[t.index].transpose(2, 0, 1), t.input_corner, 0.0) for t in padded]
+            batch[name] = np.stack(cut)[:, 0] if name == "noise" else np.stack(cut).transpose(0, 2, 3, 1)
         fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
         for tile, filled, hole_mask in zip(tiles, fills, hole_masks, strict=False):
             row, column, _, _ = tile.hole(side)

@@ -20,7 +20,7 @@ BATCH_SIZE = 8
 """Number of slices filled, or searched for damage, at once."""
 
 Program = Callable[..., jax.Array]
-"""Takes weights (in order), image, hole, hole mask and, if the generator uses it, noise; returns inpainted images."""
+"""Takes weights (in order), image, hole, hole mask and the generator's other inputs; returns inpainted images."""
 
 
 def load(workdir: Path, checkpoint: str) -> Generator:
@@ -52,9 +52,9 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
     weights, structure = jax.tree.flatten((params, statistics))
 
     def program(
-        weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array, *noise: jax.Array
+        weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array, *others: jax.Array
     ) -> Any:
-        batch = Batch(image, hole, hole_mask, noise=noise[0] if noise else None)
+        batch = Batch(image, hole, hole_mask, **dict(zip(inference.inputs, others, strict=True)))
         return fill.inpainted(*jax.tree.unflatten(structure, weights), batch)
 
     generator = Generator(
@@ -62,7 +62,7 @@ def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Se
         step=step,
         source=str(workdir),
         trained=Trained(
-            preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, uses_noise=inference.uses_noise
+            preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, inputs=inference.inputs
         ),
         training_data=training_data | {"phantom": inference.phantom, "slices_seen": step * inference.batch_size},
         inpaint=fill.bind(params, statistics),

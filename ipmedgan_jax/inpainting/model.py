@@ -19,14 +19,14 @@ class Trained:
       hole_size: side of the hole's box, in pixels.
       trained_on_any_shape: whether training used holes of other shapes than whole squares of `hole_size` pixels.
       batch_size: slices per call of the generator.
-      uses_noise: whether the generator takes noise, and draws texture from it.
+      inputs: arrays that the generator takes beside image, hole and hole mask, in order: any of `noise`, `opposite`.
     """
 
     preparation: PreparationSettings
     hole_size: int
     trained_on_any_shape: bool
     batch_size: int
-    uses_noise: bool = False
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
