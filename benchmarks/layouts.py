@@ -143,7 +143,7 @@ from benchmarks import layouts, several
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.training import devices
-from ipmedgan_jax.training.loop import InitialState
+from ipmedgan_jax.training.start import InitialState
 
 workdir = Path(sys.argv[1])
 experiment = run_folder.read_experiment(workdir)

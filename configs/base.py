@@ -129,6 +129,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.discriminators_alone = 0.0  # share of the run, after generator_alone, in which the discriminators learn alone
     train.mirror = False  # exchanges left and right in a random half of the training slices: heads are nearly symmetric
     train.target_cache_gib = 0.0  # GiB of memory for the Gram matrices of real slices, 1.4 MB a slice; 0: computed every time
+    train.start_from = ""  # folder of a run with the same generator, whose weights this run starts from; empty: at random
     train.generator_updates = 1  # generator steps per discriminator step; MedGAN is reported with 3; (open)
     train.dtype = "float32"  # float32 | bfloat16: type of the computation; parameters stay float32
     train.ema = 0.0  # decay of the moving average of G's parameters that evaluation uses; 0: no average, as in the paper

@@ -21,7 +21,7 @@ from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder
 from ipmedgan_jax.inpainting import load, scan
 from ipmedgan_jax.inpainting.jobs import Job
-from ipmedgan_jax.training import devices, loop
+from ipmedgan_jax.training import devices, loop, start
 
 FILES = Path(__file__).parent / "data" / "v0.1.0"
 
@@ -54,7 +54,7 @@ def latest(built, workdir):
     """Returns step, state, input state and validation scores of the latest checkpoint."""
     with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
         step = checkpoints.latest_step()
-        state, input_state = checkpoints.restore(step, devices.as_one_like(loop.InitialState(built).shapes))
+        state, input_state = checkpoints.restore(step, devices.as_one_like(start.InitialState(built).shapes))
         return step, state, input_state, checkpoints.scores(step)
 
 

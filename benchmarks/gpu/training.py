@@ -44,7 +44,7 @@ def main() -> None:
     logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)  # dozens of lines a checkpoint
     logging.get_absl_logger().addHandler(LogLines(context, start))
     from ipmedgan_jax.experiment import build
-    from ipmedgan_jax.training import loop
+    from ipmedgan_jax.training import loop, start
 
     batch, rate = fastest(context)
     reserve = SMALL_SCORING_S if context.rehearsal else SCORING_S
@@ -73,9 +73,9 @@ def main() -> None:
 
 def compile_phases(experiment: Any) -> None:
     """Compiles the update of every phase at once, so that the training loop finds them in the cache of compiled programs."""
-    from ipmedgan_jax.training import loop
+    from ipmedgan_jax.training import loop, start
 
-    initial = loop.InitialState(experiment)
+    initial = start.InitialState(experiment)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda phase: loop.compile_update(experiment, phase.update, initial), experiment.phases))
 

@@ -36,7 +36,7 @@ DATASET = "dataset"
 """Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
 
-PATH_KEYS = ("data.dir", "holes.lesions", "vgg19.weights")
+PATH_KEYS = ("data.dir", "holes.lesions", "vgg19.weights", "train.start_from")
 """Keys that hold paths; `config.json` has `~` there for a home folder."""
 
 
@@ -82,6 +82,7 @@ ADDED_KEYS = {
     "damage.intact": 0.3,
     "optimiser.rate_batch": 0,
     "train.mirror": False,
+    "train.start_from": "",
     "train.target_cache_gib": 0.0,
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""

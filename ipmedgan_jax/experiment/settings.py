@@ -41,6 +41,7 @@ class TrainingSettings:
     checkpoint_every: int
     keep: int
     best: str
+    start_from: str
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
         checkpoint_every=train.checkpoint_every,
         keep=train.keep,
         best=train.best,
+        start_from=train.start_from,
     )
 
 

@@ -15,7 +15,7 @@ from ipmedgan_jax.data.batches import NumpyBatch
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.interface import Batch
-from ipmedgan_jax.training import devices, loop
+from ipmedgan_jax.training import devices, loop, start
 
 TIMED = 2
 """Dispatches timed in each phase, after a first one that is not timed."""
@@ -29,8 +29,8 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
     """
     settings = experiment.training
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
-    initial = loop.InitialState(experiment)
-    yield from loop.description(experiment, initial.shapes)
+    initial = start.InitialState(experiment)
+    yield from start.description(experiment, initial.shapes)
     done = latest_step(experiment, workdir)
     yield f"left        {max(settings.steps - done, 0)} steps" + (f"; {done} are done in {workdir}" if done else "")
     state, frozen = devices.replicate(initial.values()), devices.replicate(experiment.features.params)

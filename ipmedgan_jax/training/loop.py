@@ -21,18 +21,17 @@ from absl import logging
 
 from ipmedgan_jax.core import provenance, runtime
 from ipmedgan_jax.core.errors import TRY_AGAIN
-from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import NumpyBatch
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment, Phase
-from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.systems.interface import Batch
-from ipmedgan_jax.systems.state import TrainState, Update, init_state
+from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
+from ipmedgan_jax.training.start import InitialState, description, start_or_resume
 from ipmedgan_jax.training.summaries import Progress, Summaries
 
 OUT_OF_TIME, SIGNALLED = 1, 2
@@ -86,7 +85,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
         updates = Updates(experiment, initial)
         compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, done + per_dispatch)
-        state = start_or_resume(initial, checkpoints, batches)
+        state = start_or_resume(experiment, initial, checkpoints, batches)
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
@@ -163,50 +162,6 @@ def make_add_targets(experiment: Experiment) -> Callable[[NumpyBatch], NumpyBatc
         image_size=experiment.dataset.image_size,
         slices=experiment.dataset.slices["train"] * (2 if experiment.training.mirror else 1),
     )
-
-
-class InitialState:
-    """The state of step 0. It depends on the config alone, not on the data; traced once, for its shapes and its values."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self._key = jax.random.key(experiment.training.seed)
-        update = experiment.phases[-1].update
-        self._function = partial(init_state, update, image_size=experiment.dataset.image_size)
-        self.shapes: TrainState = jax.eval_shape(self._function, self._key)
-
-    def values(self) -> TrainState:
-        """Returns the state itself: fresh networks and optimisers."""
-        return jax.jit(self._function)(self._key)
-
-
-def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pipeline.Batches) -> TrainState:
-    """Returns the state of step 0 or of the latest checkpoint on every local device, and sets `batches` to its step."""
-    latest = checkpoints.latest_step()
-    if latest is None:
-        return devices.replicate(initial.values())
-    state, input_state = checkpoints.restore(latest, devices.as_one_like(initial.shapes))
-    batches.set_state(input_state)
-    logging.info("resumed at step %d", latest)
-    return devices.own(state)
-
-
-def description(experiment: Experiment, state: TrainState) -> list[str]:
-    """Returns the first lines of a run's log: devices, parameters, data, length. Only the shapes of `state` are read."""
-    dataset, settings = experiment.dataset, experiment.training
-    all_devices = jax.devices()
-    nets = {"generator": state.generator} | state.discriminators
-    counts = "  ".join(f"{name} {run_folder.parameter_count(net.params):,}" for name, net in nets.items())
-    slices = "  ".join(
-        f"{split} {count:,} of {counted(len(dataset.subjects[split]), 'subject')}" for split, count in dataset.slices.items()
-    )
-    per_epoch = dataset.slices["train"] / settings.batch_size
-    return [
-        f"system      {experiment.name} on {len(all_devices)} x {all_devices[0].device_kind}",
-        f"parameters  {counts}",
-        f"slices      {slices}",
-        f"VGG-19      {experiment.features.source}",
-        f"length      {settings.steps} steps, {per_epoch:.1f} steps an epoch",
-    ]
 
 
 class Updates:

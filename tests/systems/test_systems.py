@@ -25,7 +25,7 @@ from ipmedgan_jax.systems.interface import Batch, weighted_values
 from ipmedgan_jax.systems.registry import SYSTEMS
 from ipmedgan_jax.systems.state import Update, init_generator, init_state
 from ipmedgan_jax.systems.update import output_gradient, train_step
-from ipmedgan_jax.training import loop
+from ipmedgan_jax.training import loop, start
 
 SIZE, HOLE = 32, 16
 
@@ -265,7 +265,7 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
     loop.train(replace(built, training=replace(built.training, steps=4)), interrupted)
     loop.train(built, interrupted)
 
-    initial = loop.InitialState(built)
+    initial = start.InitialState(built)
     like = initial.values()
     with (
         run_folder.open_checkpoints(built.training, uninterrupted) as checkpoints,

@@ -16,14 +16,14 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
 from ipmedgan_jax.experiment import build, run_folder
-from ipmedgan_jax.training import loop, validation
+from ipmedgan_jax.training import loop, start, validation
 from ipmedgan_jax.training.loop import Outcome
 
 
 def final_state(built, workdir):
     """Returns state and input state of the latest checkpoint."""
     with run_folder.open_checkpoints(built.training, workdir) as checkpoints:
-        return checkpoints.restore(checkpoints.latest_step(), loop.InitialState(built).values())
+        return checkpoints.restore(checkpoints.latest_step(), start.InitialState(built).values())
 
 
 def restored(built, workdir, step):

@@ -8,7 +8,7 @@ import pytest
 
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.experiment import build
-from ipmedgan_jax.training import loop, validation
+from ipmedgan_jax.training import loop, start, validation
 
 
 class StoppedError(Exception):
@@ -42,7 +42,7 @@ def test_the_input_has_the_run_s_data_holes_and_settings(tiny_config, tmp_path, 
 
 
 def test_initial_weights_depend_on_the_config_s_seed(tiny_config):
-    keys = [loop.InitialState(build.build_experiment(tiny_config("unet", seed=seed))).values().key for seed in (3, 3, 4)]
+    keys = [start.InitialState(build.build_experiment(tiny_config("unet", seed=seed))).values().key for seed in (3, 3, 4)]
     first, again, other = (jax.random.key_data(key).tolist() for key in keys)
     assert first == again != other
 

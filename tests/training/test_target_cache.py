@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.experiment import build, run_folder, saved_config
-from ipmedgan_jax.training import loop, target_cache
+from ipmedgan_jax.training import loop, start, target_cache
 
 GIB_OF_A_SLICE = 4 * 2**-30
 """The target of `Brightness` is one float32."""
@@ -129,7 +129,7 @@ def params_of(monkeypatch, tmp_path):
     def train(name, built):
         loop.train(built, tmp_path / name)
         with run_folder.open_checkpoints(built.training, tmp_path / name) as checkpoints:
-            state, _ = checkpoints.restore(checkpoints.latest_step(), loop.InitialState(built).values())
+            state, _ = checkpoints.restore(checkpoints.latest_step(), start.InitialState(built).values())
         return jax.device_get(state.generator.params)
 
     return train
