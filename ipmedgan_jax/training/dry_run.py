@@ -34,20 +34,20 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
     done = latest_step(experiment, workdir)
     yield f"left        {max(settings.steps - done, 0)} steps" + (f"; {done} are done in {workdir}" if done else "")
     state, frozen = devices.replicate(initial.values()), devices.replicate(experiment.features.params)
-    seconds, start = 0.0, done
+    seconds, first = 0.0, done
     add_targets = loop.make_add_targets(experiment)
     with contextlib.closing(loop.training_batches(experiment)) as batches:
         for phase in experiment.phases:
-            if phase.last <= start:
+            if phase.last <= first:
                 continue
             update = loop.compile_update(experiment, phase.update, initial)
             complete = map(add_targets, batches)
             state, times = time_dispatches(update, state, frozen, complete, settings.steps_per_dispatch)
             per_step = statistics.mean(times) / settings.steps_per_dispatch
-            seconds += (phase.last - start) * per_step
-            yield f"step        {per_step:.3g} s, mean of {len(times)}; {phase.name}, steps {start + 1} to {phase.last}"
+            seconds += (phase.last - first) * per_step
+            yield f"step        {per_step:.3g} s, mean of {len(times)}; {phase.name}, steps {first + 1} to {phase.last}"
             yield f"memory      {used_memory(update)}"
-            start = phase.last
+            first = phase.last
     yield f"time        {seconds / 3600:.3g} hours left on this machine, beside validation, checkpoints and evaluation"
 
 
