@@ -44,6 +44,7 @@ def main(folders: list[str]) -> None:
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.jobs import Job
+    from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
     from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 
     given = flags.FLAGS
@@ -64,7 +65,7 @@ def main(folders: list[str]) -> None:
                     for mask in masks.values():
                         _write(folder / "mask.nii.gz", mask, source.affine, orientation, np.uint8, None)
                         job = Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
-                        inpaint_file(generator, job, Filling())
+                        inpaint_file(LearnedFiller(generator), job, Filling())
                         counts = _count_differences(job)
                         totals = outputs, differing, other_headers, inside
                         outputs, differing, other_headers, inside = (

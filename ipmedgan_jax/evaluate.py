@@ -21,7 +21,6 @@ from absl import flags
 from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
@@ -32,15 +31,14 @@ def main() -> None:
     from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
     from ipmedgan_jax.experiment import build, run_folder, saved_config
-    from ipmedgan_jax.systems.classical import FILLS
+    from ipmedgan_jax.systems.classical import check_name
 
     workdir, config, system = user_path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
     processes.start({"workdir": str(workdir), "system": system} | (saved_config.shared_settings(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir changes a run's own config; with --config, give --config.data.dir")
-    if system is not None and system not in FILLS:
-        nearest = suggestion(system, FILLS, "--system=") or "; for a trained system, give its --workdir alone"
-        raise UserError(f"--system={system}: expected one of {', '.join(FILLS)}{nearest}")
+    if system is not None:
+        check_name(system)
     if system is not None and config is None:
         raise UserError("--system needs --config, which names the data to score it on")
     built = processes.run_on_all(

@@ -1,8 +1,9 @@
-"""Fills the masked voxels of scans with a trained generator; every other voxel stays bit-identical.
+"""Fills the masked voxels of scans with a trained generator or a classical fill; every other voxel stays bit-identical.
 
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --image='in/**/*_FLAIR.nii.gz' --mask='in/**/*_mask.nii.gz' --output=out
   python -m ipmedgan_jax.inpaint --workdir=runs/ct --image=ct.nii.gz --mask_above_hu=3000 --dilate_mm=3 --output=out.nii.gz
+  python -m ipmedgan_jax.inpaint --system=laplace --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
   python -m ipmedgan_jax.inpaint --workdir=runs/mri --finder=runs/mri-finder --image=in.nii.gz --output=out.nii.gz
 
 An image is a NIfTI file or the folder of a DICOM series; the output is of the same kind. A mask is a NIfTI file, a DICOM
@@ -12,6 +13,9 @@ type, scaling and header. A JSON file beside it records the filled voxels, the g
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
 of each image is the one file with its BIDS entities or its name, or the one that a template gives for it:
 --mask='{folder}/{case}-seg.nii.gz'.
+
+With --system, nothing needs to be trained: a classical fill, one of surround_mean, telea, navier_stokes, biharmonic, laplace,
+rbf and shift_map, fills the scan's own slices in its own unit.
 
 With --finder, the mask is the damage that the finder detects. It is written to OUTPUT_mask.nii.gz or to --mask_output.
 
@@ -43,8 +47,9 @@ def fill() -> None:
     """Fills this process's share of the images that the flags name; UserError for flags that do not fit together."""
     from ipmedgan_jax.imaging import dicom_files, nifti
     from ipmedgan_jax.imaging.grids import PLANES
+    from ipmedgan_jax.inpainting.classical_filler import no_variants
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
-    from ipmedgan_jax.inpainting.load import load, load_finder
+    from ipmedgan_jax.inpainting.load import load_filler, load_finder
     from ipmedgan_jax.inpainting.scan import Filling
 
     given = flags.FLAGS
@@ -54,6 +59,8 @@ def fill() -> None:
         raise UserError("expected one of --mask, --mask_above_hu and --finder")
     if given.samples == 1 or given.samples < 0:
         raise UserError(f"--samples={given.samples}: expected 0, or at least 2 for a standard deviation")
+    if given.samples and given.system is not None:
+        raise no_variants(given.system, given.samples)
     if given.mask_output is not None and not given.mask_output.endswith((*nifti.SUFFIXES, dicom_files.SUFFIX)):
         raise UserError(f"--mask_output={given.mask_output}: expected a .nii, .nii.gz or .dcm file, for a single image")
     cohort = Cohort(
@@ -76,8 +83,8 @@ def fill() -> None:
         cohort,
         filling,
         ranks.given_shard(),
-        lambda: load(given.workdir, given.model, given.checkpoint),
-        (lambda generator: load_finder(given.finder, generator)) if given.finder is not None else None,
+        lambda: load_filler(given.workdir, given.model, given.system, given.checkpoint),
+        (lambda filler: load_finder(given.finder, filler)) if given.finder is not None else None,
     )
 
 
@@ -105,6 +112,7 @@ def define_flags() -> None:
     ranks.define_shard_flag()
     flags.DEFINE_string("workdir", None, "folder of the run whose generator fills")
     flags.DEFINE_string("model", None, "instead of --workdir: folder that python -m ipmedgan_jax.export wrote")
+    flags.DEFINE_string("system", None, "instead of --workdir: classical fill, for example laplace; the list is above")
     flags.DEFINE_string(
         "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"
     )

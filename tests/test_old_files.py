@@ -140,7 +140,7 @@ def test_a_scan_is_filled_as_in_the_old_version(old, source):
     expected = EXPECTED["filled"][source]
     workdir, model = (str(old / "run"), None) if source == "workdir" else (None, str(old / "model"))
     work = Job(old / "scan" / "image.nii.gz", old / "scan" / "mask.nii.gz", old / "filled.nii.gz")
-    report = scan.inpaint_file(load.load(workdir, model, "best"), work, scan.Filling())
+    report = scan.inpaint_file(load.load_filler(workdir, model, None, "best"), work, scan.Filling())
     assert (report["system"], report["step"]) == ("ipmedgan", EXPECTED["run"]["step"])
     image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
     assert str(filled.dtype) == expected["dtype"]

@@ -84,6 +84,7 @@ def fill_head(context: Context, dtype: str, scan: Path, mask: Path, began: float
     """Seconds to fill a head with a hole in every slice: the first time in a process, which compiles, and then again."""
     from ipmedgan_jax.experiment.settings import preparation_settings
     from ipmedgan_jax.inpainting.jobs import Job
+    from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
     from ipmedgan_jax.inpainting.load_run import BATCH_SIZE
     from ipmedgan_jax.inpainting.model import Generator, Trained
     from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
@@ -95,7 +96,7 @@ def fill_head(context: Context, dtype: str, scan: Path, mask: Path, began: float
     for run in ("cold", "warm", "warm again"):
         output = scan.with_name(f"filled_{run.replace(' ', '_')}_{time.time_ns()}.nii.gz")
         start = time.time()
-        inpaint_file(generator, Job(scan, mask, output), Filling())
+        inpaint_file(LearnedFiller(generator), Job(scan, mask, output), Filling())
         context.report(event="scan", dtype=dtype, run=run, seconds=time.time() - start, since_start=time.time() - began)
         output.unlink()
 

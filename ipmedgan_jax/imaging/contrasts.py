@@ -23,6 +23,12 @@ def contrast_of(path: Path) -> str:
     return next((_CONTRASTS[token] for token in reversed(tokens) if token in _CONTRASTS), "")
 
 
+def modality_of(path: Path) -> str:
+    """Returns the modality that a file name tells, `ct` or `mri`; empty if it tells none."""
+    contrast = contrast_of(path)
+    return "" if not contrast else "ct" if contrast == "CT" else "mri"
+
+
 def contrasts_of(paths: Iterable[Path]) -> list[str]:
     """Returns the contrasts of several file names, sorted; names that tell none are left out."""
     return sorted({contrast for path in paths if (contrast := contrast_of(path))})

@@ -203,6 +203,11 @@ def modality_warning(volume: Volume, modality: str) -> str:
     return ""
 
 
+def likely_modality(volume: Volume) -> str:
+    """Returns the modality that a volume's values look like: `ct` if some are as low as the HU of air, else `mri`."""
+    return "ct" if float(volume.array.min()) < _NO_AIR_HU else "mri"
+
+
 def to_unit(intensities: Any, window: Window) -> np.ndarray:
     """Maps the window to [-1, 1]; clips intensities outside it."""
     low, high = window

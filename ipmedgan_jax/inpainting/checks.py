@@ -9,7 +9,6 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import in_plane
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
-from ipmedgan_jax.inpainting.model import Trained
 
 _FARTHEST = 1.5
 """Largest factor, in either direction, between a scan's spacing and the training scans'; also between rows and columns."""
@@ -30,8 +29,9 @@ def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -
     lines = [scans.modality_warning(volume, trained.preparation.modality)]
     lines.append(_spacing_warning(training_data, volume))
     lines.append(_intensity_warning(masked))
-    lines.append(_share_warning(masked))
-    lines += [_pixel_warning(trained, plane, volume) for plane in masked.plane_names]
+    lines.append(share_warning(masked.mask, masked.foreground.head))
+    if trained.preparation.resample_mm == 0:
+        lines += [pixel_warning(plane, volume) for plane in masked.plane_names]
     lines += _size_warnings(masked)
     return [line for line in lines if line]
 
@@ -46,10 +46,10 @@ def _spacing_warning(training_data: dict[str, Any], volume: scans.Volume) -> str
     return ""
 
 
-def _pixel_warning(trained: Trained, plane: str, volume: scans.Volume) -> str:
-    """Warns of pixels far from square; training slices have square ones, by resampling or because axial slices do."""
+def pixel_warning(plane: str, volume: scans.Volume) -> str:
+    """Warns of pixels far from square. Axial slices have square ones, and fills of all kinds take them for granted."""
     rows, columns = in_plane(plane, volume.spacing_mm)
-    if trained.preparation.resample_mm == 0 and not 1 / _FARTHEST < rows / columns < _FARTHEST:
+    if not 1 / _FARTHEST < rows / columns < _FARTHEST:
         return f"{plane} slices have pixels of {rows:.3g} x {columns:.3g} mm, far from square"
     return ""
 
@@ -59,28 +59,33 @@ def _millimetres(spacing: np.ndarray) -> str:
 
 
 def _intensity_warning(masked: MaskedVolume) -> str:
-    (low, high), (around, is_head) = masked.window, _voxels_around(masked)
-    if not around.size:
-        return ""
-    if float((~is_head).mean()) > _AIR:
-        return "nearly all voxels around the mask are background: does the mask lie on the head?"
-    share = float(((around < low) | (around > high)).mean())
+    if line := air_warning(masked.mask, masked.foreground.head):
+        return line
+    (low, high), around = masked.window, _voxels_around(masked.mask, masked.volume.array)
+    share = float(((around < low) | (around > high)).mean()) if around.size else 0.0
     if share > _OUTSIDE:
         return f"{share:.0%} of the voxels around the mask lie outside the intensity window of {low:g} to {high:g}"
     return ""
 
 
-def _voxels_around(masked: MaskedVolume) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the intensities of the voxels in a ring around the mask, within its slices, and whether each is head."""
-    mask = masked.mask
+def air_warning(mask: np.ndarray, head: np.ndarray) -> str:
+    """Returns a warning if a mask lies in the air; `mask` and `head` are bool `[X, Y, Z]`."""
+    around = _voxels_around(mask, head)
+    if around.size and float((~around).mean()) > _AIR:
+        return "nearly all voxels around the mask are background: does the mask lie on the head?"
+    return ""
+
+
+def _voxels_around(mask: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Returns an array's values in a ring around the mask, within its slices."""
     box = tuple(slice(max(0, where.min() - _RING), where.max() + _RING + 1) for where in np.nonzero(mask))
     ring = binary_dilation(mask[box], np.ones((3, 3, 1)), _RING) & ~mask[box]
-    return masked.volume.array[box][ring], masked.foreground.head[box][ring]
+    return array[box][ring]
 
 
-def _share_warning(masked: MaskedVolume) -> str:
-    head = masked.foreground.head | masked.mask
-    share = np.count_nonzero(masked.mask) / np.count_nonzero(head)
+def share_warning(mask: np.ndarray, head: np.ndarray) -> str:
+    """Returns a warning if a mask takes most of the head; `mask` and `head` are bool `[X, Y, Z]`."""
+    share = np.count_nonzero(mask) / np.count_nonzero(head | mask)
     return f"the mask covers {share:.0%} of the head: little is left to fill it from" if share > 0.5 else ""
 
 

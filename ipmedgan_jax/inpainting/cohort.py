@@ -14,9 +14,9 @@ from ipmedgan_jax.imaging import dicom_files
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
+from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
-from ipmedgan_jax.inpainting.model import Generator
 from ipmedgan_jax.inpainting.scan import Filling, inpaint_file, requested
 
 
@@ -47,8 +47,8 @@ def fill_cohort(
     cohort: Cohort,
     filling: Filling,
     shard: Shard,
-    load: Callable[[], Generator],
-    load_finder: Callable[[Generator], LoadedFinder] | None = None,
+    load: Callable[[], Filler],
+    load_finder: Callable[[Filler], LoadedFinder] | None = None,
 ) -> None:
     """Fills this shard's images; in an output folder, finished ones are skipped unless `overwrite` is set.
 
@@ -79,18 +79,18 @@ def fill_cohort(
     for job in to_fill:
         check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0)
     if jobs:
-        generator = load()
+        filler = load()
         if load_finder is not None:
-            filling = replace(filling, mask=replace(filling.mask, finder=load_finder(generator)))
-        problems += _check_done(generator, done, filling)
-        problems += _fill_all(generator, to_fill, filling, several=several)
+            filling = replace(filling, mask=replace(filling.mask, finder=load_finder(filler)))
+        problems += _check_done(filler, done, filling)
+        problems += _fill_all(filler, to_fill, filling, several=several)
     for problem in problems:
         logging.error("%s", problem)
     if problems:
         raise UserError(f"{counted(len(problems), 'image')} not filled; see the errors above")
 
 
-def _check_done(generator: Generator, jobs: Sequence[Job], filling: Filling) -> list[str]:
+def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> list[str]:
     """Compares finished outputs with what is asked; returns an error for each whose input cannot be read any more.
 
     UserError if some were made otherwise.
@@ -98,7 +98,7 @@ def _check_done(generator: Generator, jobs: Sequence[Job], filling: Filling) -> 
     problems, made_otherwise = [], []
     for job in jobs:
         try:
-            lines = sidecar.differences(sidecar.read(job.sidecar), requested(generator, job, filling))
+            lines = sidecar.differences(sidecar.read(job.sidecar), requested(filler, job, filling))
         except UserError as error:
             problems.append(f"{error}; its output {job.output} exists")
             continue
@@ -121,12 +121,12 @@ def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
     return replace(job, mask_output=cohort.mask_output or (beside if finding or cohort.save_masks else None))
 
 
-def _fill_all(generator: Generator, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
+def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
     """Fills and reports each job; returns the errors of jobs that failed. UserError at once if there is only one image."""
     problems = []
     for job in jobs:
         try:
-            report = inpaint_file(generator, job, filling)
+            report = inpaint_file(filler, job, filling)
             print(_outcome(job, filling, report))
         except UserError as error:
             if not several:

@@ -1,23 +1,34 @@
-"""Loading the generator and the finder that a command's flags name."""
+"""Loading the filler and the finder that a command's flags name."""
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
+from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
+from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.model import Generator
+
+
+def load_filler(workdir: str | None, model: str | None, system: str | None, checkpoint: str) -> Filler:
+    """Loads what fills: a run's generator, an exported one, or a classical fill by its name.
+
+    UserError unless exactly one of `workdir`, `model` and `system` is given.
+    """
+    if sum(source is not None for source in (workdir, model, system)) != 1:
+        raise UserError("expected one of --workdir, --model and --system")
+    return LearnedFiller(load(workdir, model, checkpoint)) if system is None else ClassicalFiller(system)
 
 
 def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     """Loads the generator of a run, or of a folder that `ipmedgan_jax.export` wrote.
 
-    An exported model needs no training code, and none is imported for it. UserError unless exactly one of the two is given.
+    An exported model needs no training code, and none is imported for it. Exactly one of the two is given.
 
     Args:
       workdir: the run's folder, or None.
       model: the exported folder, or None.
       checkpoint: `best` or `latest`, of the run.
     """
-    if (workdir is None) == (model is None):
-        raise UserError("expected either --workdir or --model")
     if model is not None:
         from ipmedgan_jax.inpainting import exported
 
@@ -27,12 +38,12 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     return load_run.load(user_path(str(workdir)), checkpoint)
 
 
-def load_finder(workdir: str, generator: Generator) -> LoadedFinder:
-    """Loads a run's finder; UserError if it was trained on another modality than the generator."""
+def load_finder(workdir: str, filler: Filler) -> LoadedFinder:
+    """Loads a run's finder; UserError if it was trained on another modality than a generator."""
     from ipmedgan_jax.inpainting import load_run
 
     finder = load_run.load_finder(user_path(workdir), "best")
-    modalities = finder.preparation.modality, generator.trained.preparation.modality
-    if len(set(modalities)) > 1:
-        raise UserError(f"--finder={workdir}: was trained on {modalities[0]}, the generator on {modalities[1]}")
+    modality = finder.preparation.modality
+    if filler.modality not in (None, modality):
+        raise UserError(f"--finder={workdir}: was trained on {modality}, the generator on {filler.modality}")
     return finder

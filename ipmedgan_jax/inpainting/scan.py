@@ -18,13 +18,10 @@ from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import dicom, dicom_files, dicom_seg_writing, mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import checks, find_damage, mask_names, sidecar
-from ipmedgan_jax.inpainting.fill import deviation, inpaint_volume
+from ipmedgan_jax.inpainting import find_damage, mask_names, sidecar
+from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
-from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
-from ipmedgan_jax.inpainting.model import Generator
-from ipmedgan_jax.inpainting.training_checks import describe_training, training_warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,37 +62,33 @@ class Filling:
     mask: MaskChoice = field(default_factory=MaskChoice)
 
 
-def inpaint_file(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
+def inpaint_file(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
     """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled.
 
     If the mask is empty and `filling.empty_mask` is not `error`, the content's `empty_mask` says why it is; the output is a
     copy, or nothing is written.
     """
     scan = scans.read_scan(job.image, series=job.series, finite=False)
-    trained = generator.trained
     warnings = _file_warnings(scan, job)
     try:
-        mask, more = _select_voxels(scan, job, filling.mask, trained.preparation.modality)
+        mask, more = _select_voxels(scan, job, filling.mask, filler)
     except EmptyMaskError as empty:
-        return _leave_unfilled(generator, job, filling, scan, empty, warnings)
+        return _leave_unfilled(filler, job, filling, scan, empty, warnings)
     warnings += more
     array, known = scan.volume.array, scan.volume.array[~mask]
     scans.check_finite(job.image, known)
     volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
-    masked = MaskedVolume(trained, volume, mask, filling.planes)
+    fill = filler.open(replace(scan, volume=volume), mask, filling.planes)
     try:
-        warnings += checks.plausibility_warnings(masked, generator.training_data)
-        warnings += training_warnings(generator, scan)
+        warnings += fill.warnings()
     except UserError as error:
         raise UserError(f"{job.image}: {error}") from error
     _warn(job, filling, warnings)
-    with tqdm(total=masked.slice_count * (1 + filling.samples), unit="slice", disable=None, leave=False) as bar:
-        filled = inpaint_volume(generator.inpaint, masked, done=bar.update)
-        spread = None
-        if filling.samples:
-            spread = deviation(generator.inpaint, masked, samples=filling.samples, done=bar.update)
-    report = _report(generator, job, filling, scan, mask) | {"slices": masked.slice_count, "warnings": warnings}
-    _write(job, scan, mask, filled, spread, report, description(generator, report))
+    with tqdm(total=fill.slice_count * (1 + filling.samples), unit="slice", disable=None, leave=False) as bar:
+        filled = fill.filled(bar.update)
+        spread = fill.deviation(filling.samples, bar.update) if filling.samples else None
+    report = _report(filler, job, filling, scan, mask) | {"slices": fill.slice_count, "warnings": warnings}
+    _write(job, scan, mask, filled, spread, report, description(filler, report))
     return report
 
 
@@ -112,7 +105,7 @@ def _file_warnings(scan: Scan, job: Job) -> list[str]:
 
 
 def _leave_unfilled(
-    generator: Generator, job: Job, filling: Filling, scan: Scan, empty: EmptyMaskError, warnings: list[str]
+    filler: Filler, job: Job, filling: Filling, scan: Scan, empty: EmptyMaskError, warnings: list[str]
 ) -> dict[str, Any]:
     """Copies or skips a scan whose mask is empty; returns its report."""
     if filling.empty_mask == "error":
@@ -120,11 +113,11 @@ def _leave_unfilled(
     warnings = [*warnings, *empty.warnings]
     _warn(job, filling, warnings)
     nothing = np.zeros(scan.volume.array.shape, bool)
-    report = _report(generator, job, filling, scan, nothing)
+    report = _report(filler, job, filling, scan, nothing)
     report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
     if filling.empty_mask == "copy":
         spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
-        _write(job, scan, nothing, scan.volume.array, spread, report, description(generator, report))
+        _write(job, scan, nothing, scan.volume.array, spread, report, description(filler, report))
     return report
 
 
@@ -170,7 +163,7 @@ def _write_mask(path: Path, scan: Scan, where: np.ndarray, text: str) -> None:
         nifti.write_array(path, where.astype(np.uint8), scan.file.affine)
 
 
-def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any]:
+def requested(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
     """Returns the first entries of the sidecar: all that determines the output. UserError if an input cannot be read.
 
     Outputs with equal entries need not be made again; see `sidecar.differences`.
@@ -181,11 +174,11 @@ def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any
         raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     choice = filling.mask
     return {
-        "Description": "voxels of a mask filled by a neural network; not for diagnosis",
-        "system": generator.name,
-        "step": generator.step,
-        "run": without_homes(generator.source),
-        "weights_sha256": generator.weights_sha256,
+        "Description": f"voxels of a mask filled by {filler.kind}; not for diagnosis",
+        "system": filler.name,
+        "step": filler.step,
+        "run": without_homes(filler.source) if filler.source is not None else None,
+        "weights_sha256": filler.weights_sha256,
         "image": sidecar.portable(job.image),
         "image_sha256": image,
         "series": job.series,
@@ -202,13 +195,13 @@ def requested(generator: Generator, job: Job, filling: Filling) -> dict[str, Any
     }
 
 
-def _report(generator: Generator, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
+def _report(filler: Filler, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
     """Returns the content of the JSON file, but for slices and warnings."""
     voxels = int(np.count_nonzero(mask))
-    return requested(generator, job, filling) | {
+    return requested(filler, job, filling) | {
         "mask_voxels": voxels,
         "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
-        "training": describe_training(generator),
+        "training": filler.training(),
         provenance.KEY: provenance.provenance(jax.devices()),
     }
 
@@ -219,26 +212,29 @@ def _describe_choice(choice: MaskChoice) -> str:
     return f"above {choice.above_hu:g} HU"
 
 
-def description(generator: Generator, report: dict[str, Any]) -> str:
+def description(filler: Filler, report: dict[str, Any]) -> str:
     """Returns one line about the fill, for image headers with a text field."""
-    fill = f"{report['mask_voxels']} voxels filled by {generator.name} at step {generator.step}"
-    return f"{fill} (ipmedgan_jax {ipmedgan_jax.__version__}); not for diagnosis"
+    version = f"ipmedgan_jax {ipmedgan_jax.__version__}"
+    return f"{report['mask_voxels']} voxels filled by {filler.label} ({version}); not for diagnosis"
 
 
-def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, modality: str) -> tuple[np.ndarray, list[str]]:
+def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, filler: Filler) -> tuple[np.ndarray, list[str]]:
     """Returns the voxels to be filled, `[X, Y, Z]`, and warnings; EmptyMaskError if there are none, UserError if all are."""
     warnings: list[str] = []
     if choice.finder is not None:
         scans.check_finite(job.image, scan.volume.array)
         mask = find_damage.find_in_volume(choice.finder, scan.volume)
+        if filler.modality is None:
+            warnings += filter(None, [scans.modality_warning(scan.volume, choice.finder.preparation.modality)])
         if not mask.any():
             raise EmptyMaskError(f"{job.image}: no damage found; nothing to fill")
     elif job.mask is not None:
         mask, warnings = mask_files.read_mask(job.mask, scan, choice.labels, choice.match)
-    elif choice.above_hu is None or modality != "ct":
-        raise UserError("--mask_above_hu: this generator was trained on MRI, whose intensities are not HU; give a --mask")
-    else:
+    elif choice.above_hu is not None:
+        warnings = filler.check_hu(scan)
         mask = mask_files.above(scan.volume, choice.above_hu)
+    else:
+        raise UserError(f"{job.image}: expected one of --mask, --mask_above_hu and --finder")
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
     if mask.all():
         raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to fill from")

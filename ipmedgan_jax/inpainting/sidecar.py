@@ -66,8 +66,10 @@ def differences(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _path_text(text: str) -> str:
+def _path_text(text: str | None) -> str | None:
     """Returns the path, or the description of a mask without a file, in the form in which both are compared."""
+    if text is None:
+        return None
     return portable(text) if Path(text).exists() else without_homes(text)
 
 

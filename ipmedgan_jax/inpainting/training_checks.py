@@ -3,7 +3,7 @@
 from typing import Any
 
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.imaging.contrasts import contrast_of
+from ipmedgan_jax.imaging.contrasts import contrast_of, modality_of
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting.model import Generator
 
@@ -43,7 +43,7 @@ def _contrast_warning(generator: Generator, scan: Scan) -> list[str]:
     """Warns of a scan whose name or DICOM header tells another modality or contrast than the training scans had."""
     modality = generator.trained.preparation.modality
     contrast, trained_on = contrast_of(scan.volume.path), generator.training_data.get("contrasts") or []
-    told = scan.file.modality or ("" if not contrast else "ct" if contrast == "CT" else "mri")
+    told = scan.file.modality or modality_of(scan.volume.path)
     if told and told != modality:
         return [f"is of modality {told} by its name or header; the generator was trained on {modality}"]
     if contrast and trained_on and contrast not in trained_on:

@@ -7,7 +7,7 @@ and copying of the image's own structures (shift map with OpenCV).
 `FILLS[name](image, mask)` takes one slice `[H, W]`, float32 in [-1, 1], and a mask `[H, W]` that is true where pixels are
 removed. It returns the inpainted image, bit-equal to the slice outside the mask. No fill can see a removed pixel, because
 the hole is set to black first. UserError if the mask has another shape, or leaves no known pixel, and for `shift_map` if
-OpenCV has no contrib modules.
+OpenCV has no contrib modules. `FULL_RANGE_FILLS` has the same fills for slices in any unit, without rounding to 8 bits.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from scipy.sparse.linalg import spsolve
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.data.holes import context_image
 
 Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -41,14 +42,14 @@ def _surround_mean(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.full_like(context, context[ring].mean(dtype=np.float64))
 
 
-def _telea(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _telea(context: np.ndarray, mask: np.ndarray, kind: type = np.uint8) -> np.ndarray:
     """Fast marching (Telea, 2004). OpenCV 5.0 fills a 64-pixel hole in a flat image up to 7 grey levels too bright."""
-    return _opencv(context, mask, cv2.INPAINT_TELEA)
+    return _opencv(context, mask, cv2.INPAINT_TELEA, kind)
 
 
-def _navier_stokes(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _navier_stokes(context: np.ndarray, mask: np.ndarray, kind: type = np.uint8) -> np.ndarray:
     """Isophotes continued into the hole by the Navier-Stokes equations of a fluid (Bertalmio et al., 2001)."""
-    return _opencv(context, mask, cv2.INPAINT_NS)
+    return _opencv(context, mask, cv2.INPAINT_NS, kind)
 
 
 def _biharmonic(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -86,19 +87,25 @@ def _laplace(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _rbf(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Thin-plate spline through the known pixels of a 3-pixel ring, for each hole separately, clipped to their range."""
+    """Thin-plate spline through the known pixels of a 3-pixel ring, for each hole separately, clipped to their range.
+
+    UserError if the known pixels around a hole lie on one line, through which no such surface is determined.
+    """
     filled = context.astype(np.float64)
     labels, count = label(mask, structure=np.ones((3, 3)))
     for hole in range(1, count + 1):
         inside = labels == hole
         ring = binary_dilation(inside, structure=np.ones((3, 3), bool), iterations=RING) & ~mask
-        spline = RBFInterpolator(np.argwhere(ring), filled[ring], kernel="thin_plate_spline", smoothing=1e-3)
+        places = np.argwhere(ring)
+        if np.linalg.matrix_rank(places - places[0]) < 2:
+            raise UserError("rbf needs known pixels around each hole that are not all on one line; choose another fill")
+        spline = RBFInterpolator(places, filled[ring], kernel="thin_plate_spline", smoothing=1e-3)
         filled[inside] = np.clip(spline(np.argwhere(inside)), filled[ring].min(), filled[ring].max())
     return filled
 
 
-def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels copied by a few dominant offsets between similar patches of the image (He and Sun, 2012), in 8 bits.
+def _shift_map(context: np.ndarray, mask: np.ndarray, kind: type = np.uint8) -> np.ndarray:
+    """Pixels copied by a few dominant offsets between similar patches of the image (He and Sun, 2012).
 
     In a slice of a head surrounded by black air, many of these offsets come from the air: a third of the pixels that it
     copies into FLAIR are black.
@@ -108,19 +115,37 @@ def _shift_map(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
             "the fill shift_map needs OpenCV's contrib modules, found plain OpenCV: install opencv-contrib-python-headless "
             "in its place"
         )
-    grey, filled = _eight_bit(context), np.zeros(context.shape, np.uint8)
+    grey = _grey_levels(context, kind)
+    filled = np.zeros_like(grey)
     cv2.setRNGSeed(0)
     cv2.xphoto.inpaint(grey, np.where(mask, 0, 255).astype(np.uint8), filled, cv2.xphoto.INPAINT_SHIFTMAP)
     return filled / 127.5 - 1
 
 
-def _eight_bit(context: np.ndarray) -> np.ndarray:
-    return np.rint((np.clip(context, -1, 1) + 1) * 127.5).astype(np.uint8)
+def _grey_levels(context: np.ndarray, kind: type) -> np.ndarray:
+    """Maps [-1, 1] to all levels of an unsigned type; to 0..255 for float32, without rounding."""
+    if kind is np.float32:
+        return ((np.clip(context, -1, 1) + 1) * 127.5).astype(np.float32)
+    return np.rint((np.clip(context, -1, 1) + 1) * (np.iinfo(kind).max / 2)).astype(kind)
 
 
-def _opencv(context: np.ndarray, mask: np.ndarray, method: int) -> np.ndarray:
-    """OpenCV's fill of the context, rounded to 8 bits because the float32 path of OpenCV 5.0 returns garbage."""
-    return cv2.inpaint(_eight_bit(context), mask.astype(np.uint8), RADIUS, method) / 127.5 - 1
+def _opencv(context: np.ndarray, mask: np.ndarray, method: int, kind: type) -> np.ndarray:
+    """OpenCV's fill of the context, rounded to an unsigned type because the float32 path of OpenCV 5.0 returns garbage."""
+    return cv2.inpaint(_grey_levels(context, kind), mask.astype(np.uint8), RADIUS, method) / (np.iinfo(kind).max / 2) - 1
+
+
+def _in_any_unit(fill: Callable[[np.ndarray, np.ndarray, type], np.ndarray], kind: type) -> Fill:
+    """Wraps an OpenCV fill for contexts in any unit: it gets their known pixels as grey levels of the type `kind`."""
+
+    def inpaint(context: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        low, high = float(context[~mask].min()), float(context[~mask].max())
+        if low == high:
+            return np.full_like(context, low)
+        scaled = (context.astype(np.float64) - low) * (2 / (high - low)) - 1
+        return (fill(context_image(scaled, mask, BLACK), mask, kind) + 1) * ((high - low) / 2) + low
+
+    inpaint.__name__, inpaint.__doc__ = fill.__name__, fill.__doc__
+    return inpaint
 
 
 def _restrict_to_hole(fill: Fill) -> Fill:
@@ -151,3 +176,21 @@ FILLS: dict[str, Fill] = {
     "shift_map": _restrict_to_hole(_shift_map),
 }
 """All classical fills, by the names that `evaluate --system` takes."""
+
+FULL_RANGE_FILLS: dict[str, Fill] = FILLS | {
+    "telea": _restrict_to_hole(_in_any_unit(_telea, np.uint16)),
+    "navier_stokes": _restrict_to_hole(_in_any_unit(_navier_stokes, np.uint16)),
+    "shift_map": _restrict_to_hole(_in_any_unit(_shift_map, np.float32)),
+}
+"""The same fills for slices in any unit, such as HU, which are not clipped.
+
+Telea's and the Navier-Stokes fill round to 1/65,535 of the range of the slice's known pixels; all others have the precision
+of floats. With 8 bits, one level of a CT slice with metal would be 16 HU, and Telea's errors add up to several levels.
+"""
+
+
+def check_name(name: str) -> None:
+    """UserError, with the nearest name, unless `name` is a classical fill."""
+    if name not in FILLS:
+        nearest = suggestion(name, FILLS, "--system=") or "; for a trained system, give its --workdir alone"
+        raise UserError(f"--system={name}: expected one of {', '.join(FILLS)}{nearest}")

@@ -9,6 +9,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, scans
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.jobs import check_output
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 from tests.inpainting.test_scan import generator, ramp, square, write
 
@@ -22,7 +23,7 @@ from tests.dicom_series import write_series  # noqa: E402
 def fill(tmp_path, name="filled"):
     (work,), _ = find_series_jobs(str(tmp_path / "series"), (), str(tmp_path / "mask.nii.gz"), tmp_path / name)
     check_output(work, overwrite=False)
-    return inpaint_file(generator(), work, Filling())
+    return inpaint_file(LearnedFiller(generator()), work, Filling())
 
 
 def datasets(folder):

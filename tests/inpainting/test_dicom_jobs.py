@@ -11,6 +11,7 @@ from ipmedgan_jax.imaging import mask_files, scans
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import Filling
 from tests.inpainting.test_scan import generator, ramp, square
 
@@ -82,7 +83,7 @@ def test_all_series_of_a_study_are_filled_by_the_masks_that_refer_to_them(tmp_pa
         path = study / "masks" / f"{k}.dcm"
         dicom_seg_writing.write(path, scan.file.datasets, scan.in_file_order(voxels[name]), "made up")
     cohort = Cohort(image=str(study), mask=str(study / "masks"), output=tmp_path / "out", series=("all",))
-    fill_cohort(cohort, Filling(), Shard(0, 1), generator)
+    fill_cohort(cohort, Filling(), Shard(0, 1), lambda: LearnedFiller(generator()))
     for name in ("t1", "flair"):
         before = scans.read_volume(study / name).array
         after = scans.read_volume(tmp_path / "out/study" / f"{name}_desc-inpainted").array
@@ -122,7 +123,7 @@ def test_the_filled_voxels_are_written_as_a_segmentation(tmp_path):
     dicom_seg_writing.write(tmp_path / "seg.dcm", scan.file.datasets, scan.in_file_order(square()), "made up")
     image, mask = str(tmp_path / "series"), str(tmp_path / "seg.dcm")
     cohort = Cohort(image=image, mask=mask, output=tmp_path / "out", mask_output=tmp_path / "filled.dcm")
-    fill_cohort(cohort, Filling(), Shard(0, 1), generator)
+    fill_cohort(cohort, Filling(), Shard(0, 1), lambda: LearnedFiller(generator()))
     mask, notes = mask_files.read_mask(tmp_path / "filled.dcm", scan)
     np.testing.assert_array_equal(mask, square())
     assert not notes
@@ -133,7 +134,7 @@ def test_a_segmentation_of_a_nifti_file_is_refused(tmp_path):
     image, output = str(tmp_path / "a.nii"), tmp_path / "out.nii"
     cohort = Cohort(image=image, mask="mask.nii", output=output, mask_output=tmp_path / "filled.dcm")
     with pytest.raises(UserError, match=r"--mask_output=.*filled.dcm: a DICOM segmentation needs a DICOM series as --image"):
-        fill_cohort(cohort, Filling(), Shard(0, 1), generator)
+        fill_cohort(cohort, Filling(), Shard(0, 1), lambda: LearnedFiller(generator()))
 
 
 def test_what_reads_nifti_alone_says_so_of_dicom(tmp_path):
@@ -144,7 +145,7 @@ def test_what_reads_nifti_alone_says_so_of_dicom(tmp_path):
     for text in (f"{folder}/*.dcm", f"{folder}/0.dcm"):
         cohort = Cohort(image=text, mask="mask.nii", output=tmp_path / "out")
         with pytest.raises(UserError, match=r"0.dcm: is one DICOM file; give the folder that holds its series"):
-            fill_cohort(cohort, Filling(), Shard(0, 1), generator)
+            fill_cohort(cohort, Filling(), Shard(0, 1), lambda: LearnedFiller(generator()))
     (tmp_path / "a.nii").touch()  # a pattern of NIfTI files may match others too
     assert [path.name for path in list_input_files(f"{tmp_path}/*")] == ["a.nii"]
     assert not list_dicom_folders(f"{tmp_path}/*")

@@ -11,6 +11,7 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.inpainting import load
 from ipmedgan_jax.inpainting.jobs import check_output
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
 from tests.inpainting.test_scan import command, fill_file, finder, generator, job, ramp, square, write
 
@@ -20,7 +21,7 @@ NOTHING = np.zeros_like(ramp())
 @pytest.fixture
 def cohort(tmp_path, monkeypatch):
     """A function that fills three subjects, of which the second has an empty mask; returns the output folder."""
-    monkeypatch.setattr(load, "load", lambda *_: generator())
+    monkeypatch.setattr(load, "load_filler", lambda *_: LearnedFiller(generator()))
     (tmp_path / "in").mkdir()
     for i, mask in enumerate((square(), NOTHING, square())):
         write(tmp_path / "in" / f"sub-{i}_scan.nii.gz", ramp(), "LPI")
@@ -122,9 +123,9 @@ def test_doubts_about_names_and_headers_are_warnings_and_with_strict_errors(tmp_
     write(tmp_path / "sub-2_mask.nii.gz", square().astype(float), dtype=np.uint8)
     work = replace(job(tmp_path), image=tmp_path / "sub-1_scan.nii.gz", mask=tmp_path / "sub-2_mask.nii.gz")
     check_output(work, overwrite=False)
-    report = inpaint_file(generator(window_hu=(-1000.0, 1000.0)), work, Filling())
+    report = inpaint_file(LearnedFiller(generator(window_hu=(-1000.0, 1000.0))), work, Filling())
     assert len(report["warnings"]) == 2
     assert "its qform and its sform lie up to 7.0 mm apart" in report["warnings"][0]
     assert "is named after sub-2, the image after sub-1" in report["warnings"][1]
     with pytest.raises(UserError, match=r"7\.0 mm apart; the sform is used \(--strict\)"):
-        inpaint_file(generator(), work, Filling(strict=True))
+        inpaint_file(LearnedFiller(generator()), work, Filling(strict=True))

@@ -4,6 +4,7 @@ import numpy as np
 
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 from tests.inpainting.test_scan import constant, generator, job, ramp, square, write
 
@@ -23,7 +24,7 @@ def test_window_and_tiles_of_a_scan_are_computed_once_for_warnings_fill_and_samp
     monkeypatch.setattr(scans, "intensity_window", counted("windows", scans.intensity_window))
     monkeypatch.setattr(tiles, "cover", counted("tilings", tiles.cover))
     planes = ("axial", "coronal", "sagittal")
-    report = inpaint_file(generator(constant(0.0)), job(tmp_path), Filling(planes=planes, samples=2))
+    report = inpaint_file(LearnedFiller(generator(constant(0.0))), job(tmp_path), Filling(planes=planes, samples=2))
     expected = sum(int(square().any(axes).sum()) for axes in ((0, 1), (0, 2), (1, 2)))
     assert report["slices"] == expected
     assert calls == {"windows": 1, "tilings": expected}

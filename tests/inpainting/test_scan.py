@@ -29,6 +29,7 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, find_damage, load, load_run
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.load import load_finder
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator, Trained
@@ -118,7 +119,7 @@ def job(tmp_path, mask=True) -> Job:
 def fill_file(tmp_path, filling=AS_GIVEN, made=None, mask=True):
     work = job(tmp_path, mask)
     check_output(work, overwrite=True)
-    report = inpaint_file(made or generator(), work, filling)
+    report = inpaint_file(LearnedFiller(made or generator()), work, filling)
     return report, work
 
 
@@ -504,7 +505,7 @@ def test_files_beside_the_output_are_not_lost_either(tmp_path, name):
             "--mask_output=z.png: expected a .nii, .nii.gz or .dcm",
         ),
         ({"image": "x.nii", "output": "y"}, "expected a name that ends in .nii or .nii.gz"),
-        ({"image": "x.nii", "output": "y.nii"}, "expected either --workdir or --model"),
+        ({"image": "x.nii", "output": "y.nii"}, "expected one of --workdir, --model and --system"),
     ],
 )
 def test_flags_that_make_no_sense_are_named(monkeypatch, given, message):
@@ -536,7 +537,7 @@ def command(monkeypatch, **given):
 
 
 def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(load, "load", lambda *_: generator())
+    monkeypatch.setattr(load, "load_filler", lambda *_: LearnedFiller(generator()))
     write(tmp_path / "scan.nii.gz", ramp())
     write(tmp_path / "mask.nii.gz", 4 * square().astype(float), dtype=np.uint8)
     work = job(tmp_path)
@@ -553,7 +554,7 @@ def test_the_command_fills_what_its_flags_say(tmp_path, monkeypatch, capsys):
 
 def test_shards_fill_their_own_images_and_answer_for_them_alone(tmp_path, monkeypatch, capsys):
     made = []
-    monkeypatch.setattr(load, "load", lambda *_: made.append(1) or generator())
+    monkeypatch.setattr(load, "load_filler", lambda *_: made.append(1) or LearnedFiller(generator()))
     (tmp_path / "in").mkdir()
     for i in range(4):
         write(tmp_path / "in" / f"sub-{i}_scan.nii.gz", ramp())
@@ -739,7 +740,8 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     assert "Not for diagnosis" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="exists"):
         exported.write(tmp_path / "model", found, program, weights, "")
-    loads = f"import sys; from ipmedgan_jax.inpainting import load; load.load(None, {str(tmp_path / 'model')!r}, 'best')"
+    arguments = f"None, {str(tmp_path / 'model')!r}, None, 'best'"
+    loads = f"import sys; from ipmedgan_jax.inpainting import load; load.load_filler({arguments})"
     training_code = {"flax", "optax", "orbax", "grain", "ipmedgan_jax.training", "ipmedgan_jax.experiment"}
     assert all(importlib.util.find_spec(name) for name in training_code)  # a misspelt name would never be imported
     check = f"assert not {training_code} & set(sys.modules), sys.modules.keys()"
@@ -851,7 +853,7 @@ def test_a_scan_is_filled_where_damage_is_found_and_the_mask_is_shown(tmp_path):
     write(tmp_path / "scan.nii.gz", damaged, "LPI")
     choice = MaskChoice(finder=finder(lambda images: (images >= 1).astype(np.float32), window_hu=(0.0, 1500.0)))
     work = replace(job(tmp_path, mask=False), mask_output=tmp_path / "shown.nii.gz")
-    report = inpaint_file(generator(), work, Filling(mask=choice))
+    report = inpaint_file(LearnedFiller(generator()), work, Filling(mask=choice))
     assert report["mask"] == "found by made up finder, step 9, of elsewhere"
     assert report["mask_voxels"] == square().sum()
     shown = nibabel.load(work.mask_output)
@@ -886,6 +888,6 @@ def test_runs_that_find_and_runs_that_fill_are_told_apart(tiny_config, tmp_path)
 
 def test_finder_and_generator_are_of_one_modality(monkeypatch):
     monkeypatch.setattr(load_run, "load_finder", lambda *_: finder(np.zeros_like))
-    assert load_finder("runs/finder", generator()).name == "made up finder"
+    assert load_finder("runs/finder", LearnedFiller(generator())).name == "made up finder"
     with pytest.raises(UserError, match="was trained on ct, the generator on mri"):
-        load_finder("runs/finder", generator(modality="mri"))
+        load_finder("runs/finder", LearnedFiller(generator(modality="mri")))

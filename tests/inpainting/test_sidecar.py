@@ -15,6 +15,7 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.scan import Filling, MaskChoice
 
@@ -60,7 +61,7 @@ def fill(tmp_path):
             output=tmp_path / "out",
             overwrite=overwrite,
         )
-        fill_cohort(cohort, filling, Shard(), lambda: generator, (lambda _: finder) if finder else None)
+        fill_cohort(cohort, filling, Shard(), lambda: LearnedFiller(generator), (lambda _: finder) if finder else None)
         return contents(tmp_path / "out")
 
     return run

@@ -6,7 +6,7 @@ import pytest
 from skimage.restoration import inpaint_biharmonic
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.systems.classical import FILLS
+from ipmedgan_jax.systems.classical import FILLS, FULL_RANGE_FILLS
 
 contrib = pytest.mark.skipif(not hasattr(cv2, "xphoto"), reason="plain OpenCV, without contrib")
 every_fill = pytest.mark.parametrize(
@@ -40,6 +40,22 @@ def test_known_pixels_come_out_bit_equal_and_removed_ones_filled(name, image, ma
     assert np.isfinite(inpainted).all()
     assert np.abs(inpainted).max() <= 1
     assert (inpainted[mask] > -0.999).any()
+
+
+@every_fill
+def test_full_range_fills_take_any_unit_and_keep_its_precision(name, image, mask):
+    """Far away metal widens the range of the slice; 8 bits would round HU to steps of 80."""
+    hu = 1000 * image
+    hu[-1, 0] = 19_000
+    filled = FULL_RANGE_FILLS[name](hu, mask)
+    np.testing.assert_array_equal(filled[~mask], hu[~mask])
+    if name == "shift_map":  # copies known pixels
+        assert np.abs(filled[mask][:, None] - hu[~mask]).min(axis=1).max() < 0.01
+    else:
+        np.testing.assert_allclose(filled, 1000 * FULL_RANGE_FILLS[name](hu / 1000, mask), atol=0.01)
+        assert np.abs(filled[mask] - 1000 * FILLS[name](image, mask)[mask]).mean() < 30
+    flat = np.full_like(hu, -1000)
+    np.testing.assert_allclose(FULL_RANGE_FILLS[name](np.where(mask, 5, flat), mask), flat, rtol=1e-6)
 
 
 @every_fill
@@ -112,3 +128,8 @@ def test_a_mask_over_everything_is_refused(image):
 def test_a_mask_of_another_shape_is_refused(image):
     with pytest.raises(UserError, match=r"shape \(48, 64\).*got \(48, 63\)"):
         FILLS["telea"](image, np.zeros((48, 63), bool))
+
+
+def test_a_spline_through_known_pixels_on_one_line_is_refused(image):
+    with pytest.raises(UserError, match="rbf needs known pixels around each hole that are not all on one line"):
+        FILLS["rbf"](image, box(image, 1, 0, 47, 64))
