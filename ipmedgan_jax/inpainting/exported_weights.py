@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_bytes
@@ -49,7 +49,7 @@ def write(folder: Path, network: Network, config: dict[str, Any], card: str, ter
     tensors = {name: np.ascontiguousarray(leaf, _STORED[name.partition("/")[0]]) for name, leaf in named.items()}
 
     def write_content(unfinished: Path) -> dict[str, Any]:
-        save_file(tensors, unfinished / WEIGHTS_FILE)
+        (unfinished / WEIGHTS_FILE).write_bytes(save(tensors))  # safetensors' own writer keeps others from reading the file
         parameters = run_folder.parameter_count(network.params)
         return {"format_version": model_files.WEIGHTS_FORMAT, "parameters": parameters, "config": config}
 

@@ -21,8 +21,11 @@ from ipmedgan_jax.pretrained import vgg19_weights
 from ipmedgan_jax.systems import registry
 from ipmedgan_jax.systems.interface import Batch
 
-TOLERANCE = 0.02
-"""Largest mean difference in the hole between the fills of a run and of its bfloat16 weights; images are in [-1, 1]."""
+TOLERANCE = 1 / 255
+"""Largest mean difference in the hole between the fills of a run and of its bfloat16 weights: half of a grey level of 255.
+
+Images are in [-1, 1]. A U-Net trained for 300 steps on the phantom had 0.0002, and 0.002 in the worst pixel.
+"""
 
 TERMS = model_card.Terms("CC BY 4.0", ("Heads by A. Author, 2016, CC BY.",))
 
@@ -32,7 +35,8 @@ def network_of(config):
     inference = build.build_inference(config)
     rng = np.random.default_rng(0)
     shapes = run_folder.generator_shapes(inference.system, inference.preparation.image_size)
-    params, statistics = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0.01, 0.2, leaf.shape), leaf.dtype), shapes)
+    params, statistics = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(-0.3, 0.3, leaf.shape), leaf.dtype), shapes)
+    statistics = jax.tree.map(jnp.square, statistics)  # variances among them
     trained = Trained(inference.preparation, inference.hole_size, inference.trained_on_any_shape, 2)
     training_data = {"phantom": False, "slices_seen": 5000}
     return Network(inference, 7, "runs/x", trained, training_data, params, statistics)
@@ -55,27 +59,31 @@ def batch():
 
 
 @pytest.mark.parametrize("system", registry.SYSTEMS)
-def test_a_system_fills_from_its_weights_as_from_its_run(tiny_config, tmp_path, system):
+def test_a_system_gets_its_own_weights_back_rounded_to_bfloat16(tiny_config, tmp_path, system):
     config = tiny_config(system)
     network = network_of(config)
-    before = network.generator()
     exported_weights.write(tmp_path / "model", network, saved_config.as_json(config), "card")
-    after = exported_weights.read(tmp_path / "model")
-    assert (after.name, after.step, after.trained, after.training_data) == (system, 7, before.trained, before.training_data)
+    restored = exported_weights.read_network(tmp_path / "model")
+    assert jax.tree.structure(restored.params) == jax.tree.structure(network.params)
+    for before, after in zip(jax.tree.leaves(network.params), jax.tree.leaves(restored.params), strict=True):
+        assert after.dtype == jnp.float32
+        np.testing.assert_array_equal(after, before.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+def test_a_model_fills_nearly_as_its_run(config, folder):
+    before, after = network_of(config).generator(), exported_weights.read(folder)
+    assert (after.name, after.step, after.trained, after.training_data) == ("unet", 7, before.trained, before.training_data)
     expected, found = before.inpaint(batch()), after.inpaint(batch())
     mask = np.asarray(Batch(**batch()).mask) > 0
     np.testing.assert_array_equal(found[~mask], batch()["image"][~mask])
-    assert np.abs(found - expected)[mask].mean() < TOLERANCE
+    assert expected[mask].std() > 0.1
+    assert 0 < np.abs(found - expected)[mask].mean() < TOLERANCE
 
 
-def test_the_file_holds_each_parameter_under_its_path_rounded_to_bfloat16(config, folder):
+def test_the_folder_holds_the_weights_by_path_their_terms_and_no_more(config, folder):
     network = network_of(config)
     with pytest.raises(UserError, match="exists"):
         exported_weights.write(folder, network, {}, "")
-    restored = exported_weights.read_network(folder)
-    for before, after in zip(network.weights, restored.weights, strict=True):
-        assert after.dtype == jnp.float32
-        np.testing.assert_array_equal(after, before.astype(jnp.bfloat16).astype(jnp.float32))
     described = json.loads((folder / "model.json").read_text())
     (name, *_), count = load_names(folder), run_folder.parameter_count(network.params)
     assert name.startswith("params/")
@@ -86,6 +94,7 @@ def test_the_file_holds_each_parameter_under_its_path_rounded_to_bfloat16(config
         [*TERMS.attribution],
     )
     assert 2 * count < (folder / "weights.safetensors").stat().st_size < 2 * count + 10_000
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     assert {path.name for path in folder.iterdir()} == {"model.json", "weights.safetensors", "MODEL_CARD.md"}
 
 
