@@ -19,7 +19,7 @@ from ipmedgan_jax.core.provenance import digest_of_bytes
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Inference, build_inference
-from ipmedgan_jax.experiment.saved_config import from_json, with_added_keys
+from ipmedgan_jax.experiment.saved_config import from_json, with_added_keys, without_folders
 from ipmedgan_jax.inpainting import model_files, shipped
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.model_card import NOT_STATED, Terms
@@ -41,7 +41,7 @@ def write(folder: Path, network: Network, config: dict[str, Any], card: str, ter
     Args:
       folder: the folder to write.
       network: the network; its parameters are rounded to bfloat16.
-      config: the run's config, as `config.json` holds it.
+      config: the run's config, as `config.json` holds it; paths in it lose their folders.
       card: the text of the model card.
       terms: licence and attribution.
     """
@@ -51,7 +51,7 @@ def write(folder: Path, network: Network, config: dict[str, Any], card: str, ter
     def write_content(unfinished: Path) -> dict[str, Any]:
         (unfinished / WEIGHTS_FILE).write_bytes(save(tensors))  # safetensors' own writer keeps others from reading the file
         parameters = run_folder.parameter_count(network.params)
-        return {"format_version": model_files.WEIGHTS_FORMAT, "parameters": parameters, "config": config}
+        return {"format_version": model_files.WEIGHTS_FORMAT, "parameters": parameters, "config": without_folders(config)}
 
     model_files.write_folder(folder, network.generator(), write_content, card, terms)
 

@@ -105,6 +105,14 @@ def load_names(folder):
         return sorted(file.keys())
 
 
+def test_the_config_of_a_model_names_no_folder(tiny_config, tmp_path):
+    config = tiny_config("unet", data__dir="/clinic/ms", holes__lesions="/clinic/a/*.nii,~/b/*_x.nii", vgg19__weights="keras")
+    exported_weights.write(tmp_path / "model", network_of(config), saved_config.as_json(config), "card")
+    found = json.loads((tmp_path / "model" / "model.json").read_text())["config"]
+    assert (found["data"]["dir"], found["holes"]["lesions"]) == ("ms", "*.nii,*_x.nii")
+    assert (found["holes"]["avoid"], found["vgg19"]["weights"]) == ("", "keras")
+
+
 def test_running_statistics_are_kept_in_float32(tiny_config, tmp_path):
     config = tiny_config("unet", normalisation__statistics="batch")
     network = network_of(config)
