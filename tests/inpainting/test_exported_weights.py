@@ -215,6 +215,7 @@ def test_a_description_that_does_not_fit_is_refused(folder, change, message):
         ("system", "unheard_of", r"of another version, ipmedgan_jax .*'unheard_of': expected one of"),
         ("holes.size", 17, "for images or holes of other sizes"),
         ("generator.width", 4, "expected shape"),
+        ("generator.noise", True, "for other inputs"),
         ("loss.unheard_of", 1.0, "damaged or of another version"),
     ],
 )
