@@ -72,8 +72,8 @@ def read_network(folder: Path) -> Network:
         step, training_data = int(description["step"]), dict(description["training_data"])
         trained = Trained.from_json(description["trained"])
         size = inference.preparation.image_size
-        built_for = (size, inference.hole_size, inference.uses_noise)
-        if (trained.preparation.image_size, trained.hole_size, trained.uses_noise) != built_for:
+        built_for = (size, inference.hole_size, inference.inputs)
+        if (trained.preparation.image_size, trained.hole_size, trained.inputs) != built_for:
             raise ValueError("its config is for images or holes of other sizes, or for other inputs")
         tensors = _read_tensors(folder, description["sha256"][WEIGHTS_FILE])
         params, statistics = _restored(tensors, *run_folder.generator_shapes(inference.system, size))
