@@ -33,6 +33,7 @@ from ipmedgan_jax.core import ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
+from ipmedgan_jax.inpainting import shipped
 
 if TYPE_CHECKING:
     from ipmedgan_jax.inpainting.scan import MaskChoice
@@ -111,7 +112,9 @@ def _mask_choice() -> "MaskChoice":
 def define_flags() -> None:
     ranks.define_shard_flag()
     flags.DEFINE_string("workdir", None, "folder of the run whose generator fills")
-    flags.DEFINE_string("model", None, "instead of --workdir: folder that python -m ipmedgan_jax.export wrote")
+    flags.DEFINE_string(
+        "model", None, f"instead of --workdir: {shipped.flag_text()} that python -m ipmedgan_jax.export wrote"
+    )
     flags.DEFINE_string("system", None, "instead of --workdir: classical fill, for example laplace; the list is above")
     flags.DEFINE_string(
         "image", None, "a NIfTI file or the folder of a DICOM series; or several: a folder, a pattern or a list"

@@ -12,7 +12,7 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 # The build uses a copy, because files of an earlier build would get into the wheel.
 mkdir "$folder/source"
-cp -R pyproject.toml README.md LICENSE ipmedgan_jax configs "$folder/source"
+cp -R pyproject.toml README.md LICENSE licenses ipmedgan_jax configs "$folder/source"
 "$python" -m venv "$folder/venv"
 pip=("$folder/venv/bin/python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" wheel --no-deps --wheel-dir "$folder" "$folder/source"

@@ -15,7 +15,7 @@ from ipmedgan_jax.evaluation import comparison, evaluated_runs
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting import exported, load_run
+from ipmedgan_jax.inpainting import exported, load_run, model_card
 from ipmedgan_jax.training import loop
 
 ENTRIES = {"ipmedgan_jax", "commit", "jax", "machine", "devices", "date", "command"}
@@ -36,8 +36,9 @@ def run(tiny_config, phantom_data, tmp_path, monkeypatch):
 
 def test_all_files_of_a_run_have_a_provenance_and_no_home_folder(run, tmp_path):
     comparison.write([evaluated_runs.read(run)], tmp_path / "out", reference=None, cases=1, caption="")
-    generator, program, weights = load_run.load_program(run, "best")
-    exported.write(tmp_path / "model", generator, program, weights, exported.card(generator, None))
+    network = load_run.load_network(run, "best")
+    generator = network.generator()
+    exported.write(tmp_path / "model", generator, network.program, network.weights, model_card.card(generator, None))
     config, metrics, model, table = (
         json.loads(path.read_text())
         for path in (
@@ -91,9 +92,10 @@ def test_a_run_s_training_is_described_for_its_fills(run, tiny_config, tmp_path)
     saved["data"]["dir"] = ""
     path.write_text(json.dumps(saved))
     (run / "data.json").unlink()  # a run older than that file, on the built-in phantom
-    generator, program, weights = load_run.load_program(run, "best")
+    network = load_run.load_network(run, "best")
+    generator = network.generator()
     assert generator.training_data == {"phantom": True, "slices_seen": 8}
-    exported.write(tmp_path / "model", generator, program, weights, exported.card(generator, None))
+    exported.write(tmp_path / "model", generator, network.program, network.weights, model_card.card(generator, None))
     assert exported.read(tmp_path / "model").training_data == generator.training_data
 
 

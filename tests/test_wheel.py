@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import ipmedgan_jax
+from ipmedgan_jax.inpainting import shipped
 
 ROOT = Path(__file__).parents[1]
 WHEEL = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+MODEL_FILES = ("model.json", "weights.safetensors", "MODEL_CARD.md")
 
 
 def run(*arguments, cwd, **environment):
@@ -37,21 +39,27 @@ def wheel(tmp_path_factory):
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("ipmedgan_jax", "configs"):
+    for name in ("ipmedgan_jax", "configs", "licenses"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    planted = source / "ipmedgan_jax" / "models" / "planted"
+    planted.mkdir(parents=True)
+    for name in MODEL_FILES:
+        (planted / name).write_text("{}")
     run("-m", *WHEEL, "--wheel-dir", str(folder), str(source), cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
 
 
-def test_the_wheel_holds_the_package_the_configs_and_the_licence_and_no_more(wheel):
+def test_the_wheel_holds_the_package_its_configs_models_and_licences_and_no_more(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {f"ipmedgan_jax/{path.relative_to(ROOT / 'ipmedgan_jax')}" for path in (ROOT / "ipmedgan_jax").rglob("*.py")}
     configs = {f"ipmedgan_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     inside = {name for name in names if ".dist-info/" not in name}
-    assert inside == sources | configs | {"ipmedgan_jax/py.typed"}
+    models = {f"ipmedgan_jax/models/{name}/{file}" for name in (*shipped.names(), "planted") for file in MODEL_FILES}
+    assert inside == sources | configs | models | {"ipmedgan_jax/py.typed"}
     info = f"ipmedgan_jax-{ipmedgan_jax.__version__}.dist-info"
-    assert f"{info}/licenses/LICENSE" in names
+    licences = {f"{info}/licenses/licenses/{path.name}" for path in (ROOT / "licenses").iterdir()}
+    assert names >= licences | {f"{info}/licenses/LICENSE"}
     assert b"ipmedgan = ipmedgan_jax.cli:main" in zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt")
 
 
@@ -65,7 +73,9 @@ def test_what_the_wheel_installs_works_from_any_folder(wheel, tmp_path):
         return run("-c", command, *arguments, cwd="/", PYTHONPATH=str(installed), PYTHONSAFEPATH="1")
 
     assert console("--version") == f"ipmedgan {ipmedgan_jax.__version__}\n"
-    assert "--mask_above_hu" in console("inpaint", "--help")
+    text = console("inpaint", "--help")
+    assert "--mask_above_hu" in text
+    assert f"instead of --workdir: {', '.join(sorted([*shipped.names(), 'planted']))}, or a folder" in text
     settings = console("train", "--config=demo:unet", "--config.train.steps=4", "--print_config").splitlines()
     assert {"train.steps = 4", "system = 'unet'", "data.image_size = 64"} <= set(settings)
     for config in ("configs/ct.py", "ct", str(tmp_path / "own.py")):

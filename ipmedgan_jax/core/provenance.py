@@ -108,6 +108,11 @@ def digest_of_path(path: Path) -> str:
     return hashlib.sha256("".join(sorted(map(digest_of_path, paths))).encode()).hexdigest()
 
 
+def digest_of_bytes(content: bytes) -> str:
+    """Returns the SHA-256 of a file's content, as `digest_of_path` does of the file."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_of_arrays(arrays: Iterable[Any]) -> str:
     """Returns the SHA-256 of the shapes and bytes of arrays, in order; a run and its exported model give the same."""
     digest = hashlib.sha256()

@@ -207,10 +207,15 @@ def restore_generator(
     Args:
       uses_ema: the run keeps moving averages of them (`train.ema`); these are restored.
     """
-    params, statistics = jax.eval_shape(lambda: init_generator(system, jax.random.key(0), image_size))
+    params, statistics = generator_shapes(system, image_size)
     name = "average" if uses_ema else "generator"
     found = checkpoints.restore_part(step, {name: {"params": params, "statistics": statistics}})[name]
     return found["params"], found["statistics"]
+
+
+def generator_shapes(system: System, image_size: int) -> tuple[Tree, Tree]:
+    """Returns the shapes and types of a generator's parameters and running statistics; computes nothing."""
+    return jax.eval_shape(lambda: init_generator(system, jax.random.key(0), image_size))
 
 
 def parameter_count(params: Tree) -> int:

@@ -1,7 +1,9 @@
 """Configs as JSON files: reading, writing, and which keys may change when a run resumes."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import PurePath
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -36,7 +38,7 @@ DATASET = "dataset"
 """Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
 
-PATH_KEYS = ("data.dir", "holes.lesions", "vgg19.weights", "train.start_from")
+PATH_KEYS = ("data.dir", "holes.avoid", "holes.lesions", "vgg19.weights", "train.start_from")
 """Keys that hold paths; `config.json` has `~` there for a home folder."""
 
 
@@ -47,11 +49,21 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 def without_home_paths(saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a config with `~` for home folders; commands replace it again."""
+    return _with_paths(saved, lambda text: without_homes(text, expandable=True))
+
+
+def without_folders(saved: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config whose paths are names alone, for models: the folders of a training machine mean nothing elsewhere."""
+    return _with_paths(saved, lambda text: ",".join(PurePath(path).name for path in text.split(",")))
+
+
+def _with_paths(saved: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Returns a config with `change` applied to its paths."""
     changed = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     for key in PATH_KEYS:
         group, _, name = key.partition(".")
         if isinstance(text := changed.get(group, {}).get(name), str):
-            changed[group][name] = without_homes(text, expandable=True)
+            changed[group][name] = change(text)
     return changed
 
 

@@ -1,7 +1,10 @@
 """Loading the filler and the finder that a command's flags name."""
 
+from pathlib import Path
+
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
+from ipmedgan_jax.inpainting import shipped
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
@@ -20,22 +23,33 @@ def load_filler(workdir: str | None, model: str | None, system: str | None, chec
 
 
 def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
-    """Loads the generator of a run, or of a folder that `ipmedgan_jax.export` wrote.
+    """Loads the generator of a run, or of a folder that `ipmedgan_jax.export` wrote, or of a model of the package.
 
-    An exported model needs no training code, and none is imported for it. Exactly one of the two is given.
+    A compiled model needs no training code, and none is imported for it. Exactly one of the two is given.
 
     Args:
       workdir: the run's folder, or None.
-      model: the exported folder, or None.
+      model: the exported folder or the name of a model of the package, or None.
       checkpoint: `best` or `latest`, of the run.
     """
     if model is not None:
-        from ipmedgan_jax.inpainting import exported
-
-        return exported.read(user_path(model))
+        return _load_model(shipped.find(model))
     from ipmedgan_jax.inpainting import load_run
 
     return load_run.load(user_path(str(workdir)), checkpoint)
+
+
+def _load_model(folder: Path) -> Generator:
+    """Loads a model folder of either kind."""
+    from ipmedgan_jax.inpainting import model_files
+
+    if model_files.read_description(folder)["format_version"] == model_files.WEIGHTS_FORMAT:
+        from ipmedgan_jax.inpainting import exported_weights
+
+        return exported_weights.read(folder)
+    from ipmedgan_jax.inpainting import exported
+
+    return exported.read(folder)
 
 
 def load_finder(workdir: str, filler: Filler) -> LoadedFinder:

@@ -1,6 +1,5 @@
 """Loading a run's network to fill volumes, to find damage, or to export it; the training data are not needed."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,17 @@ from ipmedgan_jax.experiment.build import Inference
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.model import Generator, Trained
-from ipmedgan_jax.systems.inference import LearnedFind, LearnedInpaint
-from ipmedgan_jax.systems.interface import Batch, Tree
+from ipmedgan_jax.inpainting.network import Network
+from ipmedgan_jax.systems.inference import LearnedFind
+from ipmedgan_jax.systems.interface import Tree
 
 BATCH_SIZE = 8
 """Number of slices filled, or searched for damage, at once."""
 
-Program = Callable[..., jax.Array]
-"""Takes weights (in order), image, hole, hole mask and the generator's other inputs; returns inpainted images."""
-
 
 def load(workdir: Path, checkpoint: str) -> Generator:
     """Loads a run's generator from its `best` checkpoint by validation, or its `latest`. UserError for a finder's run."""
-    return load_program(workdir, checkpoint)[0]
+    return load_network(workdir, checkpoint).generator()
 
 
 def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
@@ -40,35 +37,17 @@ def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
     return LoadedFinder(inference.name, step, str(workdir), preparation, BATCH_SIZE, find, digest)
 
 
-def load_program(workdir: Path, checkpoint: str) -> tuple[Generator, Program, Sequence[jax.Array]]:
-    """Loads a run's generator, its program as a function of arrays, and its weights. UserError for a finder's run."""
+def load_network(workdir: Path, checkpoint: str) -> Network:
+    """Loads a run's network that fills, from its `best` or `latest` checkpoint. UserError for a finder's run."""
     inference = run_folder.read_inference(workdir)
     if inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")
     step, params, statistics = _restore(inference, workdir, checkpoint)
-    training_data = run_folder.read_training_data(workdir)
+    seen = {"phantom": inference.phantom, "slices_seen": step * inference.batch_size}
+    training_data = run_folder.read_training_data(workdir) | seen
     preparation = _preparation(inference, training_data)
-    fill = LearnedInpaint(inference.system)
-    weights, structure = jax.tree.flatten((params, statistics))
-
-    def program(
-        weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array, *others: jax.Array
-    ) -> Any:
-        batch = Batch(image, hole, hole_mask, **dict(zip(inference.inputs, others, strict=True)))
-        return fill.inpainted(*jax.tree.unflatten(structure, weights), batch)
-
-    generator = Generator(
-        name=inference.name,
-        step=step,
-        source=str(workdir),
-        trained=Trained(
-            preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, inputs=inference.inputs
-        ),
-        training_data=training_data | {"phantom": inference.phantom, "slices_seen": step * inference.batch_size},
-        inpaint=fill.bind(params, statistics),
-        weights_sha256=digest_of_arrays(weights),
-    )
-    return generator, program, weights
+    trained = Trained(preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, inputs=inference.inputs)
+    return Network(inference, step, str(workdir), trained, training_data, params, statistics)
 
 
 def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:

@@ -28,6 +28,17 @@ class Trained:
     batch_size: int
     inputs: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Trained":
+        """Returns the settings that `dataclasses.asdict` and JSON turned into `fields`.
+
+        Raises KeyError, TypeError or UserError for fields that are missing, unknown or out of range.
+        """
+        recorded = fields["preparation"]
+        preparation = PreparationSettings(recorded["modality"], recorded["image_size"])
+        inputs = tuple(fields.get("inputs", ()))
+        return cls(**fields | {"preparation": preparation.as_recorded(recorded), "inputs": inputs})
+
 
 @dataclass(frozen=True)
 class Generator:

@@ -26,7 +26,7 @@ from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting import exported, find_damage, load, load_run
+from ipmedgan_jax.inpainting import exported, find_damage, load, load_run, model_card
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
@@ -709,11 +709,12 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     built = build.build_experiment(tiny_config("unet", train__steps=2, train__ema=0.9, **kinds))
     loop.train(built, tmp_path / "run")
     report = evaluate_run(built, tmp_path / "run")
-    found, program, weights = load_run.load_program(tmp_path / "run", "best")
+    network = load_run.load_network(tmp_path / "run", "best")
+    found, program, weights = network.generator(), network.program, network.weights
     assert found.trained.trained_on_any_shape
     assert (found.name, found.step) == ("unet", 2)
     assert found.training_data["volumes"] == 2
-    assert f"| psnr | {report['region']['hole']['psnr']['mean']:.4g} |" in exported.card(found, report)
+    assert f"| psnr | {report['region']['hole']['psnr']['mean']:.4g} |" in model_card.card(found, report)
     first = next(pipeline.evaluation_slices(built.dataset.directory, "test", built.holes))
     row, column, height, width = first.hole
     mask = np.zeros((32, 32), bool)
@@ -725,7 +726,7 @@ def test_a_run_s_generator_fills_as_its_evaluation_does_and_so_when_exported(tin
     kept = np.load(tmp_path / "run" / "evaluation" / "fills.npz")["fill"][0]
     np.testing.assert_allclose(shown[row : row + height, column : column + width], kept, atol=1e-3)
 
-    exported.write(tmp_path / "model", found, program, weights, exported.card(found, None))
+    exported.write(tmp_path / "model", found, program, weights, model_card.card(found, None))
     again = exported.read(tmp_path / "model")
     assert (again.name, again.step, again.trained, again.training_data) == (
         found.name,

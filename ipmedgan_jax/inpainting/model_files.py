@@ -1,0 +1,98 @@
+"""What both kinds of model folder share: their files, `model.json`, and its errors.
+
+A model folder holds `model.json`, the weights, and a model card. Format 2, and 1 before it, is a compiled program
+(`exported.py`). Format 3 is weights alone, for the networks of this package (`exported_weights.py`).
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import ipmedgan_jax
+from ipmedgan_jax.core import files, provenance
+from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.provenance import digest_of_path
+from ipmedgan_jax.inpainting import shipped
+from ipmedgan_jax.inpainting.model import Generator
+from ipmedgan_jax.inpainting.model_card import INTENDED_USE, Terms
+from ipmedgan_jax.inpainting.shipped import MODEL_FILE
+
+CARD_FILE = "MODEL_CARD.md"
+
+PROGRAM_FORMAT, WEIGHTS_FORMAT = 2, 3
+
+FORMATS = (1, PROGRAM_FORMAT, WEIGHTS_FORMAT)
+
+
+def write_folder(
+    folder: Path, generator: Generator, write_content: Callable[[Path], dict[str, Any]], card: str, terms: Terms
+) -> None:
+    """Writes a model folder atomically; UserError if the folder exists or cannot be written.
+
+    Args:
+      folder: the folder to write.
+      generator: its name, step, training data and `trained` go to `model.json`.
+      write_content: writes the other files to the folder that it gets. Returns further entries of `model.json`, among them
+        `format_version`. The digests of its files are added.
+      card: the text of the model card.
+      terms: licence and attribution.
+    """
+    folder = folder.resolve()
+    if folder.exists():
+        raise UserError(f"{folder}: exists; choose another --output")
+    try:
+        with files.atomic_folder(folder) as unfinished:
+            content = write_content(unfinished)
+            description = {
+                "format_version": content.pop("format_version"),
+                "ipmedgan_jax": ipmedgan_jax.__version__,
+                "jax": jax.__version__,
+                provenance.KEY: provenance.provenance(jax.devices()),
+                "system": generator.name,
+                "step": generator.step,
+                "trained": asdict(generator.trained),
+                "training_data": generator.training_data,
+                "sha256": {path.name: digest_of_path(path) for path in sorted(unfinished.iterdir())},
+                "licence": terms.licence,
+                "attribution": list(terms.attribution),
+                "intended_use": INTENDED_USE,
+            }
+            files.write_json(unfinished / MODEL_FILE, description | content)
+            files.write_text(unfinished / CARD_FILE, card)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Returns the content of `model.json`; UserError if it is missing, damaged or of an unknown format."""
+    with model_errors(folder):
+        description = json.loads((folder / MODEL_FILE).read_text())
+        if (version := description["format_version"]) not in FORMATS:
+            raise UserError(
+                f"{folder}: has format {version!r}, of ipmedgan_jax {description.get('ipmedgan_jax')}; this version, "
+                f"{ipmedgan_jax.__version__}, reads formats 1 to {FORMATS[-1]}"
+            )
+        return description
+
+
+@contextlib.contextmanager
+def model_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of reading a model folder into a UserError that names the folder or the missing file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename}: not found; --model must name a folder of python -m ipmedgan_jax.export"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise UserError(f"{folder}: damaged or of another version ({reason(error)}); {remedy(folder)}") from error
+
+
+def remedy(folder: Path) -> str:
+    """Returns what to do about a damaged model, for the end of a message."""
+    return "install ipmedgan_jax again" if folder.parent == shipped.FOLDER else "export the model again"
