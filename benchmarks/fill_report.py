@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fill_scores import PERIODS, scaled_by_layer
+from benchmarks.fill_scores import PERIODS, standardised
 from ipmedgan_jax.evaluation import metrics, reports
 from ipmedgan_jax.systems.classical import FILLS
 
@@ -84,7 +84,7 @@ def kernel_distances(subjects: list[str], features: np.ndarray, referee_features
     """Returns KID and referee, each with its interval, of features `[n, 2, D]` of fills and truths."""
     return {
         "kid": metrics.kernel_inception_distance(features, subjects),
-        "referee": metrics.kernel_inception_distance(scaled_by_layer(referee_features), subjects),
+        "referee": metrics.kernel_inception_distance(standardised(referee_features), subjects),
     }
 
 

@@ -8,8 +8,8 @@ Windows are `[n, 128, 128]`, 0..1 of the scan's intensity window; masks are bool
   *sharpness* is the ratio of their sums over its holes;
 - `lattice_P` for P in 2, 4 and 8, and `lattice_P_of_truth`: see `lattice_ratios`. A subject's *lattice* is the largest of the
   three means over its holes, in dB;
-- `features`, the means of VGG-19's conv5_1 over the window, and `referee_features`: see `RandomFeatures`. The kernel distance
-  (`metrics.kernel_inception_distance`) of the first is *KID*, of the second *referee*.
+- the means of VGG-19's conv5_1 over the window, whose kernel distance (`metrics.kernel_inception_distance`) is *KID*, and
+  `RandomFeatures` of the hole, whose kernel distance is *referee*.
 """
 
 from dataclasses import dataclass
@@ -79,12 +79,12 @@ def detail(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def lattice_ratios(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """How much a hole's content repeats with the periods 2, 4 and 8: power over that of neighbouring frequencies, `[3]`.
 
-    The content, less its own Gaussian blur and tapered to 0 at the hole's rim, has power P(u, v) at u, v cycles per 128 pixels. A
-    lattice of period p has peaks at the multiples of 128/p in u and v. The ratio is the mean, over the peaks that no smaller
-    period has, of P divided by that of the neighbours, the eight points 8 away along u, v or both: their geometric mean,
-    which follows a spectrum that falls as a power of frequency, times exp(0.577), the ratio of the mean of a random field's
-    power to its geometric mean. So it is near 1 for content without a lattice, and 1 for a flat hole. NaN for a hole of fewer than 400 pixels, which
-    cannot tell such frequencies apart.
+    The content, less its own Gaussian blur and tapered to 0 at the hole's rim, has power P(u, v) at u, v cycles per 128
+    pixels. A lattice of period p has peaks at the multiples of 128/p in u and v. The ratio is the mean, over the peaks that
+    no smaller period has, of P divided by that of the neighbours, the eight points 8 away along u, v or both: their
+    geometric mean, which follows a spectrum that falls as a power of frequency, times exp(0.577), the ratio of the mean of a
+    random field's power to its geometric mean. So it is near 1 for content without a lattice, and 1 for a flat hole. NaN for
+    a hole of fewer than 400 pixels, which cannot tell such frequencies apart.
     """
     if mask.sum() < LATTICE_PIXELS:
         return np.full(len(PERIODS), np.nan)
@@ -203,7 +203,14 @@ def _average_2x2(maps: jax.Array) -> jax.Array:
     return maps.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
-def scaled_by_layer(features: np.ndarray) -> np.ndarray:
-    """Features `[n, 2, 224]` of fills and truths, each layer's divided by the root of its truths' mean square."""
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Logarithms of random features `[n, 2, 224]` of fills and truths, in standard deviations from the truths' mean.
+
+    Each layer is divided by the root of its truths' mean square first. A small constant and a smallest deviation keep
+    channels that are nearly always 0 from dominating.
+    """
     layers = np.split(features, np.cumsum(RANDOM_CHANNELS)[:-1], axis=2)
-    return np.concatenate([layer / (np.sqrt(np.square(layer[:, 1]).mean()) or 1.0) for layer in layers], axis=2)
+    scaled = [layer / (np.sqrt(np.square(layer[:, 1]).mean()) or 1.0) for layer in layers]
+    logs = np.log(np.concatenate(scaled, axis=2) + 0.05)
+    deviations = logs[:, 1].std(0)
+    return (logs - logs[:, 1].mean(0)) / np.maximum(deviations, 0.1 * np.median(deviations))

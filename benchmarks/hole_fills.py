@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.hole_places import Hole, HealthyScan
+from benchmarks.hole_places import HealthyScan, Hole
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging.grids import PLANES

@@ -3,13 +3,14 @@
   python -m benchmarks.lesion_holes runs/any models/flair --scans='DIR/**/*_FLAIR.nii.gz' --masks='DIR/**/*_mask.nii.gz' \
       --subjects=sub-084,sub-086 --output=results/lesion_holes.md
 
-Arguments are folders of runs and of exported models, which fill in the way of `inpaint`, and names of classical fills. A slice
-gets at most one hole of a kind, in the head and clear of the subject's own lesions. Its place depends on the slice's names
-alone. Masks give the outlines and the subjects' own lesions; without --masks only squares are placed, anywhere in the head.
+Arguments are folders of runs and of exported models, which fill in the way of `inpaint`, and names of classical fills. A
+slice gets at most one hole of a kind, in the head and clear of the subject's own lesions. Its place depends on the slice's
+names alone. Masks give the outlines and the subjects' own lesions. Without --masks only squares are placed, anywhere in the
+head.
 
---output gets Markdown: means over subjects with 95 % bootstrap intervals, and differences from the best classical fill, paired
-by subject. A JSON file beside it has the scores of every hole. `benchmarks/fill_scores.py` defines the scores. --save_fills
-writes the windows for `benchmarks.blind_test`.
+--output gets Markdown: means over subjects with 95 % bootstrap intervals, and differences from the best classical fill,
+paired by subject. A JSON file beside it has the scores of every hole. `benchmarks/fill_scores.py` defines the scores.
+--save_fills writes the windows for `benchmarks.blind_test`.
 """
 
 import json
@@ -26,12 +27,12 @@ CLASSICAL = ["surround_mean", "telea", "navier_stokes", "biharmonic", "laplace"]
 """Fills that take less than a second a hole. `rbf` takes several on large holes; `shift_map` copies black air."""
 
 DEFINITIONS = """\
-Means over subjects with 95 % bootstrap intervals, on the scans' own grid. Errors are on 0..255 of the scan's intensity window, in
-the hole. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of 32.
-Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: kernel distance of the features
-of a random convolution network (seed 0), which no loss has. Lattice: power at the frequencies of strides 2, 4 and 8 over that of
-their neighbours, the largest of the three; the last row has the scans' own mean and the range of 95 % of their subjects.
-Intervals of KID and referee are jackknife intervals over subjects.
+Means over subjects with 95 % bootstrap intervals, on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
+intensity window. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of
+32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: kernel distance of
+features that no loss has, those of a random convolution network (seed 0). Lattice: power at the frequencies of strides 2, 4
+and 8 over that of their neighbours, the largest of the three; 0 dB for none. Its last row has the scans' own mean, and the
+range of 95 % of the subjects. Intervals of KID and referee are jackknife intervals over subjects.
 """
 
 
@@ -102,9 +103,7 @@ def define_flags() -> None:
     flags.DEFINE_string("scans", None, "NIfTI scans: a pattern, folder or list")
     flags.DEFINE_string("masks", None, "masks of lesions: the outlines to draw from, and where the scans' own lesions are")
     flags.DEFINE_list("subjects", [], "subjects to use, by default all; none of them may be from a run's training data")
-    flags.DEFINE_list(
-        "holes", [], "kinds of holes: lesions, squares64, squares32; by default all (lesions only with --masks)"
-    )
+    flags.DEFINE_list("holes", [], "kinds of holes: by default lesions (with --masks), squares64 and squares32")
     flags.DEFINE_list("classical", CLASSICAL, "classical fills to compare with")
     flags.DEFINE_integer("at_most", 150, "most holes of a kind", lower_bound=1)
     flags.DEFINE_string("modality", "mri", "mri or ct")
