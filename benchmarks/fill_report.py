@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fill_scores import PERIODS, standardised
+from benchmarks.fill_scores import PERIODS, frechet_distance, standardised
 from ipmedgan_jax.evaluation import metrics, reports
 from ipmedgan_jax.systems.classical import FILLS
 
-RESAMPLES = 2000
+RESAMPLES, REFEREE_RESAMPLES = 2000, 500
 
 COLUMNS = (
     ("PSNR (dB)", "psnr", 2),
@@ -54,7 +54,7 @@ class KindScores:
         return np.array(values)
 
     def mean(self, fill: str, score: str) -> float:
-        """Returns the mean over subjects, or the kernel distance; NaN without any."""
+        """Returns the mean over subjects, or the distance of features; NaN without any."""
         if score in ("kid", "referee"):
             found = self.distances[fill][score]
             return np.nan if found is None else found[0]
@@ -80,12 +80,22 @@ def _subject_score(columns: dict[str, np.ndarray], score: str) -> float:
     return float(columns[score].mean())
 
 
-def kernel_distances(subjects: list[str], features: np.ndarray, referee_features: np.ndarray) -> dict[str, Any]:
+def feature_distances(subjects: list[str], features: np.ndarray, referee_features: np.ndarray) -> dict[str, Any]:
     """Returns KID and referee, each with its interval, of features `[n, 2, D]` of fills and truths."""
     return {
         "kid": metrics.kernel_inception_distance(features, subjects),
-        "referee": metrics.kernel_inception_distance(standardised(referee_features), subjects),
+        "referee": _referee(subjects, standardised(referee_features)),
     }
+
+
+def _referee(subjects: list[str], features: np.ndarray) -> tuple[float, tuple[float, float] | None]:
+    """The Fréchet distance of all holes, with the bootstrap interval over subjects."""
+    names = sorted(set(subjects))
+    rows = [np.flatnonzero([subject == name for subject in subjects]) for name in names]
+    draws = np.random.default_rng(reports.BOOTSTRAP_SEED).integers(len(names), size=(REFEREE_RESAMPLES, len(names)))
+    found = [frechet_distance(features[np.concatenate([rows[i] for i in draw])]) for draw in draws]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return frechet_distance(features), (float(low), float(high)) if len(names) > 1 else None
 
 
 def scores_table(scores: KindScores) -> str:

@@ -9,7 +9,7 @@ Windows are `[n, 128, 128]`, 0..1 of the scan's intensity window; masks are bool
 - `lattice_P` for P in 2, 4 and 8, and `lattice_P_of_truth`: see `lattice_ratios`. A subject's *lattice* is the largest of the
   three means over its holes, in dB;
 - the means of VGG-19's conv5_1 over the window, whose kernel distance (`metrics.kernel_inception_distance`) is *KID*, and
-  `RandomFeatures` of the hole, whose kernel distance is *referee*.
+  `RandomFeatures` of the hole, whose `frechet_distance` is *referee*.
 """
 
 from dataclasses import dataclass
@@ -214,3 +214,13 @@ def standardised(features: np.ndarray) -> np.ndarray:
     logs = np.log(np.concatenate(scaled, axis=2) + 0.05)
     deviations = logs[:, 1].std(0)
     return (logs - logs[:, 1].mean(0)) / np.maximum(deviations, 0.1 * np.median(deviations))
+
+
+def frechet_distance(features: np.ndarray) -> float:
+    """Fréchet distance (Heusel et al., 2017) of `standardised` features `[n, 2, D]`, covariances taken as diagonal, over D.
+
+    The mean over features of (difference of means)^2 + (difference of standard deviations)^2.
+    """
+    shift = features[:, 0].mean(0) - features[:, 1].mean(0)
+    spread = features[:, 0].std(0) - features[:, 1].std(0)
+    return float(np.mean(np.square(shift) + np.square(spread)))

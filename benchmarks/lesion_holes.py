@@ -29,10 +29,11 @@ CLASSICAL = ["surround_mean", "telea", "navier_stokes", "biharmonic", "laplace"]
 DEFINITIONS = """\
 Means over subjects with 95 % bootstrap intervals, on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
 intensity window. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of
-32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: kernel distance of
-features that no loss has, those of a random convolution network (seed 0). Lattice: power at the frequencies of strides 2, 4
-and 8 over that of their neighbours, the largest of the three; 0 dB for none. Its last row has the scans' own mean, and the
-range of 95 % of the subjects. Intervals of KID and referee are jackknife intervals over subjects.
+32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: Fréchet
+distance, with diagonal covariances, of features that no loss has: those of a random convolution network (seed 0), in standard
+deviations of the truths. Lattice: power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest of
+the three; 0 dB for none. Its last row has the scans' own mean, and the range of 95 % of the subjects. KID's intervals are
+jackknife intervals over subjects.
 """
 
 
@@ -88,7 +89,7 @@ def score_kind(kind: str, filled, vgg) -> tuple[str, dict]:
     for name, windows in filled.fills.items():
         by_hole[name] = pixel_scores(windows, truth, masks) | {"vgg_distance": of_vgg[name][0]}
         referee = np.stack([random_features.of(windows, masks), referee_truth], axis=1)
-        distances[name] = fill_report.kernel_distances(filled.subjects, of_vgg[name][1], referee)
+        distances[name] = fill_report.feature_distances(filled.subjects, of_vgg[name][1], referee)
     scores = fill_report.KindScores(filled.subjects, by_hole, distances)
     title = f"## {kind}: {len(truth)} holes, {len(set(filled.subjects))} subjects"
     text = "\n\n".join([title, fill_report.scores_table(scores), fill_report.differences_table(scores)])

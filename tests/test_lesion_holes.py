@@ -144,7 +144,7 @@ def test_the_referee_tells_a_blurred_fill_from_the_truth_and_not_the_truth_from_
     truth, blurred = (features.of(images, masks) for images in (WINDOWS, gaussian_filter(WINDOWS, (0, 2, 2))))
     subjects = list("aabbcc")
     same, other = (
-        fill_report.kernel_distances(subjects, np.ones((6, 2, 4)), np.stack([found, truth], 1))["referee"][0]
+        fill_report.feature_distances(subjects, np.ones((6, 2, 4)), np.stack([found, truth], 1))["referee"][0]
         for found in (truth, blurred)
     )
     assert same == pytest.approx(0, abs=1e-6)
