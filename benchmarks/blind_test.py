@@ -28,13 +28,13 @@ from ipmedgan_jax.evaluation import figures, reports
 
 RESAMPLES = 2000
 
-TICK = 6
-"""Pixels of the page: length of the ticks that show the hole's box."""
+TILE, TICK = 256, 6
+"""Pixels of the page: side of a patch, and length of the ticks that show the hole's box."""
 
 ABOUT = """\
-Accuracy in % of a ridge classifier that tells fills from the scans' own pixels at the same places, 95 % bootstrap interval over
-subjects; 50 is perfect. It sees random-convolution features, spectra and differences of the patch, in the hole and round it
-(`benchmarks/fill_classifier.py`). It is trained on half of the subjects and tested on the other half, both ways.
+Accuracy in % of a ridge classifier that tells fills from the scans' own pixels at the same places, with the 95 % bootstrap
+interval over subjects; 50 is perfect. It sees random-convolution features, spectra and differences of the patch, in the hole
+and round it (`benchmarks/fill_classifier.py`). It is trained on half of the subjects and tested on the other half, both ways.
 """
 
 
@@ -76,8 +76,8 @@ def draw_page(filled: FilledHoles, name: str, *, count: int, seed: int) -> tuple
     """Draws pairs of true and filled patches of different subjects' holes; returns the page and the text of its key."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(filled.subjects))[:count]
-    tile, gap, columns = 192, 12, 3
-    across, down = 2 * tile + 4 * gap, tile + 3 * gap
+    gap, columns = 12, 3
+    across, down = 2 * TILE + 4 * gap, TILE + 3 * gap
     page = Image.new("RGB", (columns * across + gap, -(-len(chosen) // columns) * down + gap), figures.BACKGROUND)
     draw, key = ImageDraw.Draw(page), [f"Which patch of each pair is filled by {name}:"]
     for number, i in enumerate(chosen):
@@ -86,20 +86,20 @@ def draw_page(filled: FilledHoles, name: str, *, count: int, seed: int) -> tuple
         corner = (gap + number % columns * across, gap + number // columns * down)
         draw.text(corner, str(number + 1), figures.INK, figures.font(14))
         for side, window in enumerate(pair):
-            at = (corner[0] + 2 * gap + side * (tile + gap), corner[1] + gap)
-            _draw_patch(page, window, filled.masks[i], at, tile)
+            at = (corner[0] + 2 * gap + side * (TILE + gap), corner[1] + gap)
+            _draw_patch(page, window, filled.masks[i], at)
         key.append(f"{number + 1}: {'left' if is_left else 'right'} ({filled.subjects[i]}, hole {i})")
     return page, "\n".join(key) + "\n"
 
 
-def _draw_patch(page: Image.Image, window: np.ndarray, mask: np.ndarray, at: tuple[int, int], tile: int) -> None:
-    """Draws the square round a hole, `tile` pixels wide, with ticks beside it where the hole's box begins and ends."""
+def _draw_patch(page: Image.Image, window: np.ndarray, mask: np.ndarray, at: tuple[int, int]) -> None:
+    """Draws the square of 64 or 128 pixels round a hole, with ticks beside it where the hole's box begins and ends."""
     box = find_objects(mask.astype(np.int8))[0]
-    side = min(len(mask), 16 * -(-3 * max(part.stop - part.start for part in box) // 32))
-    rows, columns = inner_window(mask, max(48, side))
-    patch = figures.draw_tile(2 * window[rows, columns] - 1, (tile, tile), None)
+    side = 64 if max(part.stop - part.start for part in box) <= 40 else 128
+    rows, columns = inner_window(mask, min(side, len(mask)))
+    patch = figures.draw_tile(2 * window[rows, columns] - 1, (TILE, TILE), None)
     page.paste(patch, at)
-    draw, scale = ImageDraw.Draw(page), tile / (rows.stop - rows.start)
+    draw, scale = ImageDraw.Draw(page), TILE / (rows.stop - rows.start)
     for edge in (box[1].start, box[1].stop):
         x = at[0] + (edge - columns.start) * scale
         draw.line((x, at[1] - TICK, x, at[1] - 1), figures.OUTLINE)

@@ -1,12 +1,13 @@
 """A page of fills drawn by lot, before and after, with the hole enlarged: PNG files and the Markdown page that shows them.
 
-  python -m benchmarks.fill_page models/flair --scans='DIR/**/*_FLAIR.nii.gz' --outlines='LGG/**/*_mask.nii.gz' \
+  python -m benchmarks.fill_page models/flair --scans='DIR/**/*_FLAIR.nii.gz' --masks='LGG/**/*_mask.nii.gz' \
       --output=docs/fills.md --credit='Scans: Lesjak et al., Neuroinformatics 2016, CC BY.'
 
 The argument is a run, an exported model or a classical fill. All fills that are drawn are shown, good or bad. Holes are those
-of `benchmarks.lesion_holes`, a third of each kind; without --outlines, squares alone. They lie in axial slices at most
+of `benchmarks.lesion_holes`, a third of each kind; without --masks, squares alone. They lie in axial slices at most
 `--below_vertex_mm` below the top of the head, which are above the orbits, so that no face is shown. A scan whose top slices
-are not those of a vertex is left out. docs/fills.md gets fills_1.png, fills_2.png, ... beside it.
+are not those of a vertex is left out. docs/fills.md gets fills_1.png, fills_2.png, ... beside it. Look at
+every picture before you publish it.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,10 @@ TILE, GAP, ROWS = 240, 8, 6
 
 TITLES = ("before", "after", "hole, before", "hole, after")
 
-VERTEX_SHARE = 0.7
+SIDES = (48, 60, 80, 96, 120)
+"""Pixels: sides of the enlarged squares, which divide that of a tile."""
+
+VERTEX_SHARE = 0.6
 """Largest area of the head in the highest slice, as a share of its largest slice's, if the scan reaches the vertex."""
 
 
@@ -44,8 +48,8 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise UserError(f"expected one run, model or classical fill, got {len(arguments)}")
     output = Path(given.output).expanduser()
-    mask_paths = list_input_files(given.outlines) if given.outlines else []
-    healthy = hole_places.read_scans(list_input_files(given.scans), [], given.subjects, "mri")
+    mask_paths = list_input_files(given.masks) if given.masks else []
+    healthy = hole_places.read_scans(list_input_files(given.scans), mask_paths, given.subjects, "mri")
     holes = choose_holes(healthy, hole_places.read_outlines(mask_paths), given.count, given.below_vertex_mm, given.seed)
     filler = hole_fills.make_filler(arguments[0])
     rows = [draw_row(hole, filler(hole.scan, [hole])[0]) for hole in holes]
@@ -98,17 +102,24 @@ def _in_turns(holes: Sequence[Hole]) -> list[Hole]:
 def draw_row(hole: Hole, filled: np.ndarray) -> Image.Image:
     """Draws the slice before and after, and the square round the hole before and after, enlarged."""
     before = hole.scan.slice(hole.index)
-    after, side = np.where(hole.mask, filled, before), max(before.shape)
-    corner = tuple((length - side) // 2 for length in before.shape)
-    slices = [geometry.crop_or_pad(image[None], side, (corner[0], corner[1]), 0)[0] for image in (before, after, hole.mask)]
-    extent = max(hole.shape.shape)
-    closer = [hole.window(image, max(48, extent + extent // 2)) for image in (before, after, hole.mask)]
+    images = (before, np.where(hole.mask, filled, before), hole.mask)
+    corner, side = _head_square(hole.scan)
+    slices = [geometry.crop_or_pad(image[None], side, corner, 0)[0] for image in images]
+    closest = next((side for side in SIDES if side >= 1.4 * max(hole.shape.shape)), SIDES[-1])
+    closer = [hole.window(image, closest) for image in images]
     row = Image.new("RGB", (4 * (TILE + GAP) - GAP, TILE), figures.BACKGROUND)
     for i, (image, mask) in enumerate([(pair[k], pair[2]) for pair in (slices, closer) for k in (0, 1)]):
         rows, columns = find_objects(mask.astype(np.int8))[0]
         box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start) if i % 2 == 0 else None
         row.paste(figures.draw_tile(2 * image - 1, (TILE, TILE), box), (i * (TILE + GAP), 0))
     return row
+
+
+def _head_square(scan: HealthyScan) -> tuple[tuple[int, int], int]:
+    """The corner and side of the square of the axial slices that holds the head in all of them."""
+    rows, columns = find_objects(PLANES["axial"](scan.foreground.head).any(0).astype(np.int8))[0]
+    side = max(rows.stop - rows.start, columns.stop - columns.start) + 8
+    return ((rows.start + rows.stop - side) // 2, (columns.start + columns.stop - side) // 2), side
 
 
 def stack_rows(rows: Sequence[Image.Image]) -> Image.Image:
@@ -127,8 +138,8 @@ def _page_text(title: str, credit: str, holes: Sequence[Hole], names: Sequence[s
     lines = [
         f"# {len(holes)} fills by {title}",
         "",
-        "Drawn by lot, shown good or bad (`benchmarks/fill_page.py`): holes in healthy tissue, with the outlines of other patients'",
-        "lesions or square with sides of 64 or 32 pixels, on the scans' own grid. The box on the left of each pair shows the hole.",
+        "Drawn by lot and shown good or bad (`benchmarks/fill_page.py`): holes with the outlines of other patients' lesions,",
+        "and squares of 64 and 32 pixels, on the scans' own grid. The box in the pictures before filling shows the hole's place.",
         "What is filled in is invented.",
         *(["", credit] if credit else []),
     ]
@@ -141,10 +152,10 @@ def _page_text(title: str, credit: str, holes: Sequence[Hole], names: Sequence[s
 
 def define_flags() -> None:
     flags.DEFINE_string("scans", None, "NIfTI scans: a pattern, folder or list")
-    flags.DEFINE_string("outlines", None, "masks of lesions whose outlines are drawn from")
+    flags.DEFINE_string("masks", None, "masks of lesions: the outlines to draw from, and where the scans' own lesions are")
     flags.DEFINE_list("subjects", [], "subjects to use, by default all; none of them may be from the run's training data")
     flags.DEFINE_integer("count", 24, "number of fills", lower_bound=1)
-    flags.DEFINE_float("below_vertex_mm", 70.0, "lowest slice, below the top of the head")
+    flags.DEFINE_float("below_vertex_mm", 50.0, "lowest slice, below the top of the head")
     flags.DEFINE_integer("seed", 0, "seed of the lot")
     flags.DEFINE_string("title", "", "what filled the holes, by default the argument")
     flags.DEFINE_string("credit", "", "source and licence of the scans")

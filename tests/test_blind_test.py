@@ -58,8 +58,8 @@ def test_the_page_shows_what_its_key_says():
     assert set(sides) == {"left", "right"}
     pixels = np.asarray(page.convert("L"))
     for number, side in enumerate(sides):
-        row, column = 12 + number // 3 * 228 + 100, 12 + number % 3 * 432 + 24 + 100
-        assert (pixels[row, column] > 200, pixels[row, column + 204] > 200) == (side == "left", side == "right")
+        row, column = 12 + number // 3 * 292 + 128, 12 + number % 3 * 560 + 24 + 128
+        assert (pixels[row, column] > 200, pixels[row, column + 268] > 200) == (side == "left", side == "right")
 
 
 def test_the_table_has_a_row_for_each_fill_and_a_column_for_each_kind():
