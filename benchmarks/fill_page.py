@@ -38,8 +38,10 @@ TITLES = ("before", "after", "hole, before", "hole, after")
 SIDES = (48, 60, 80, 96, 120)
 """Pixels: sides of the enlarged squares, which divide that of a tile."""
 
-VERTEX_SHARE = 0.6
-"""Largest area of the head in the highest slice, as a share of its largest slice's, if the scan reaches the vertex."""
+VERTEX_SHARE, SMALLEST_SHARE = 0.6, 0.5
+"""Area of the head as a share of its largest slice's: at most in the highest slice, if the scan reaches the vertex, and at
+least in a slice that is shown.
+"""
 
 
 def main(arguments: list[str]) -> None:
@@ -62,13 +64,14 @@ def main(arguments: list[str]) -> None:
 
 
 def above_orbits(scan: HealthyScan, below_vertex_mm: float) -> set[int]:
-    """Returns the indices of the axial slices at most this far below the head's top; none if the scan does not reach it."""
+    """Returns the axial slices at most this far below the head's top that are not too small; none without its top."""
     areas = PLANES["axial"](scan.foreground.head).sum((1, 2))
     highest = int(np.flatnonzero(areas)[-1])
     if areas[highest] > VERTEX_SHARE * areas.max():
         return set()
     slices = int(below_vertex_mm / scan.volume.spacing_mm[2])
-    return set(range(max(0, highest - slices), highest + 1))
+    large = np.flatnonzero(areas >= SMALLEST_SHARE * areas.max())
+    return {int(index) for index in large if index >= highest - slices}
 
 
 def choose_holes(
@@ -139,7 +142,7 @@ def _page_text(title: str, credit: str, holes: Sequence[Hole], names: Sequence[s
         f"# {len(holes)} fills by {title}",
         "",
         "Drawn by lot and shown good or bad (`benchmarks/fill_page.py`): holes with the outlines of other patients' lesions,",
-        "and squares of 64 and 32 pixels, on the scans' own grid. The box in the pictures before filling shows the hole's place.",
+        "and squares of 64 and 32 pixels, on the scans' own grid. Boxes in the pictures before filling show where they are.",
         "What is filled in is invented.",
         *(["", credit] if credit else []),
     ]
