@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import convolve, gaussian_filter, zoom
 
 from benchmarks import fill_report, fill_scores, hole_fills, hole_places
 from ipmedgan_jax.core.errors import UserError
@@ -172,3 +172,27 @@ def test_the_tables_name_the_best_classical_fill_and_the_scan_s_own_lattice():
     lines = fill_report.scores_table(scores).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["run", "telea", "laplace", "the scan itself"]
     assert " to " in lines[-1]
+
+
+def decoded(upsample, side):
+    """Content `[128, 128]` from 16x16 random maps by three untrained layers that double its size and convolve."""
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((4, 16, 16))
+    for width in (4, 4, 1):
+        kernels, larger = rng.standard_normal((width, 4, side, side)), [upsample(x) for x in np.maximum(maps, 0)]
+        maps = np.stack([sum(convolve(x, k) for x, k in zip(larger, kernel, strict=True)) for kernel in kernels])
+    return 0.5 + 0.05 * (maps[0] - maps[0].mean()) / maps[0].std()
+
+
+def with_zeros(x):
+    """What a convolution of stride 2, transposed, convolves."""
+    return np.kron(x, [[1.0, 0.0], [0.0, 0.0]])
+
+
+def test_strided_transposed_convolutions_leave_a_lattice_and_resized_ones_do_not():
+    transposed, resized = (
+        10 * np.log10(fill_scores.lattice_ratios(decoded(upsample, side), MIDDLE).max())
+        for upsample, side in ((with_zeros, 4), (lambda x: zoom(x, 2, order=1), 3))
+    )
+    assert transposed > 8
+    assert resized < 5
