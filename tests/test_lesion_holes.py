@@ -11,6 +11,7 @@ from benchmarks import fill_report, fill_scores, hole_fills, hole_places
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.grids import PLANES
+from ipmedgan_jax.pretrained import vgg19_weights
 
 MIDDLE = np.zeros((128, 128), bool)
 MIDDLE[32:96, 32:96] = True
@@ -196,3 +197,15 @@ def test_strided_transposed_convolutions_leave_a_lattice_and_resized_ones_do_not
     )
     assert transposed > 8
     assert resized < 5
+
+
+def test_vgg_scores_compare_the_square_round_the_hole():
+    vgg, masks = fill_scores.VggScores(vgg19_weights.resolve("random")), np.stack([MIDDLE] * 2)
+    outside = WINDOWS[:2].copy()
+    outside[:, :20] = 0
+    fills = {"truth": WINDOWS[:2], "other": WINDOWS[2:4], "changed elsewhere": outside}
+    scores = vgg.score(fills, WINDOWS[:2], masks, side=32)
+    assert scores["truth"][0].tolist() == scores["changed elsewhere"][0].tolist() == [0, 0]
+    assert (scores["other"][0] > 0.01).all()
+    assert scores["other"][1].shape == (2, 2, 512)
+    np.testing.assert_array_equal(scores["truth"][1][:, 0], scores["other"][1][:, 1])
