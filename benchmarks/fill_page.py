@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         names.append(f"{output.stem}_{start // ROWS + 1}.png")
         output.parent.mkdir(parents=True, exist_ok=True)
         stack_rows(rows[start : start + ROWS]).save(output.with_name(names[-1]), optimize=True)
-    write_text(output, _page_text(given.title or arguments[0], given.credit, holes, names))
+    write_text(output, _page_text(given.title or Path(arguments[0]).name, given.credit, holes, names))
 
 
 def above_orbits(scan: HealthyScan, below_vertex_mm: float) -> set[int]:
@@ -160,7 +160,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("count", 24, "number of fills", lower_bound=1)
     flags.DEFINE_float("below_vertex_mm", 50.0, "lowest slice, below the top of the head")
     flags.DEFINE_integer("seed", 0, "seed of the lot")
-    flags.DEFINE_string("title", "", "what filled the holes, by default the argument")
+    flags.DEFINE_string("title", "", "what filled the holes, by default the name of the folder")
     flags.DEFINE_string("credit", "", "source and licence of the scans")
     flags.DEFINE_string("output", None, "Markdown file to write")
 

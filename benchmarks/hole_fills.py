@@ -77,16 +77,20 @@ def make_fillers(arguments: Sequence[str], classical: Sequence[str] = ()) -> dic
 
 
 def make_filler(name: str) -> Filler:
-    """Returns the filler of a run's folder, an exported model, or a classical fill. UserError if it is unknown."""
+    """Returns the filler of a run's folder, a model (as `inpaint --model`) or a classical fill. UserError if it is none."""
     if name in FILLS:
         return _make_classical(name)
     from ipmedgan_jax.inpainting import load
 
     folder = user_path(name)
-    if not folder.is_dir():
-        raise UserError(f"{name}: expected the folder of a run or of a model, or one of {', '.join(FILLS)}")
-    is_model = (folder / "model.json").exists()
-    return _make_learned(load.load(None, name, "best") if is_model else load.load(name, None, "best"))
+    if (folder / "config.json").exists():
+        return _make_learned(load.load(name, None, "best"))
+    try:
+        return _make_learned(load.load(None, name, "best"))
+    except UserError as error:
+        if folder.is_dir():
+            raise
+        raise UserError(f"{name}: expected a run's folder, a model, or one of {', '.join(FILLS)} ({error})") from error
 
 
 def _make_learned(generator) -> Filler:
