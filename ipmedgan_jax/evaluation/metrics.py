@@ -59,7 +59,7 @@ def ssim(inpainted: jax.Array, image: jax.Array) -> jax.Array:
     `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)`.
     """
     _check_patches(inpainted, image, at_least=MIN_PATCH)
-    return jnp.mean(_ssim_map(inpainted, image, PEAK), axis=(1, 2))
+    return jnp.mean(ssim_map(inpainted, image, PEAK), axis=(1, 2))
 
 
 @jax.jit
@@ -162,7 +162,7 @@ def referee_scores(inpainted: jax.Array, image: jax.Array, mask: jax.Array) -> d
 
     a, b = voided_unit(inpainted), voided_unit(image)
     border = ((0, 0), (SSIM_RADIUS, SSIM_RADIUS), (SSIM_RADIUS, SSIM_RADIUS))
-    similarity = _ssim_map(
+    similarity = ssim_map(
         jnp.pad(a, border, mode="reflect"), jnp.pad(b, border, mode="reflect"), jnp.maximum(jnp.ptp(a), jnp.ptp(b))
     )
     squared_error = jnp.mean(jnp.square(a - b), where=mask)
@@ -173,7 +173,7 @@ def referee_scores(inpainted: jax.Array, image: jax.Array, mask: jax.Array) -> d
     }
 
 
-def _ssim_map(a: jax.Array, b: jax.Array, data_range: float | jax.Array) -> jax.Array:
+def ssim_map(a: jax.Array, b: jax.Array, data_range: float | jax.Array) -> jax.Array:
     """Computes SSIM of every 11x11 window of [B, H, W] -> [B, H - 10, W - 10] (Wang et al., 2004, Eq. 13)."""
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_a, mean_b, variance_a, variance_b, covariance = _moments(a, b, _gaussian_window())
