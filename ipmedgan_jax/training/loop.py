@@ -192,8 +192,7 @@ def start_or_resume(initial: InitialState, checkpoints: Checkpoints, batches: pi
 
 def description(experiment: Experiment, state: TrainState) -> list[str]:
     """Returns the first lines of a run's log: devices, parameters, data, length. Only the shapes of `state` are read."""
-    dataset, settings = experiment.dataset, experiment.training
-    all_devices = jax.devices()
+    dataset, settings, all_devices = experiment.dataset, experiment.training, jax.devices()
     nets = {"generator": state.generator} | state.discriminators
     counts = "  ".join(f"{name} {run_folder.parameter_count(net.params):,}" for name, net in nets.items())
     slices = "  ".join(
