@@ -75,22 +75,32 @@ def repeated_scan_data(tmp_path_factory):
     return _prepared(folder, [*paths, again], validation=("sub-003", "sub-004"), test=("sub-005",))
 
 
-def _phantoms(folder, subjects):
+@pytest.fixture(scope="session")
+def window_data(tmp_path_factory):
+    """Whole slices, 64x64 and 48x40, of four such phantoms, for networks that see windows of 32x32."""
+    folder = tmp_path_factory.mktemp("windows")
+    large = _phantoms(folder / "large", subjects=4)
+    small = _phantoms(folder / "small", subjects=4, shape=(40, 48))
+    paths = [small[0], *large[1:3], small[3]]
+    return _prepared(folder, paths, fit="window", validation=("sub-003",), test=("sub-004",))
+
+
+def _phantoms(folder, subjects, shape=(64, 64)):
     from ipmedgan_jax.data import phantom
 
     return phantom.write_phantoms(
-        folder / "nifti", "ct", subjects=subjects, slices=6, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0)
+        folder / "nifti", "ct", subjects=subjects, slices=6, seed=0, shape=shape, spacing_mm=(4.0, 4.0, 4.0)
     )
 
 
-def _prepared(folder, paths, *, validation, test):
+def _prepared(folder, paths, *, validation, test, fit="scale"):
     from ipmedgan_jax.data import preparation
     from ipmedgan_jax.imaging.settings import PreparationSettings
 
     settings = PreparationSettings(
         modality="ct",
         image_size=32,
-        fit="scale",
+        fit=fit,
         resample_mm=0.0,
         foreground_level=1 / 6,
         validation_subjects=validation,

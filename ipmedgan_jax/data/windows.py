@@ -10,28 +10,32 @@ Corner = tuple[int, int]
 
 
 def random_corner(rng: np.random.Generator, hole: np.ndarray, shape: tuple[int, ...], side: int) -> Corner:
-    """Draws the corner of a window round a hole, at most a quarter of the spare length off its middle and inside the slice.
+    """Draws the corner of a window whose middle is at most a quarter of the spare length off the hole's.
+
+    Then the window moves by the least amount to lie inside the slice, which keeps the hole inside the window.
 
     Args:
       hole: the box `[row, column, height, width]` in the slice.
       shape: the slice's.
       side: the window's.
     """
-    middle = centred_corner(hole, shape, side)
+    spare = [(side - length) // 4 for length in hole[2:]]
     row, column = (
-        int(np.clip(start + rng.integers(-((side - length) // 4), (side - length) // 4 + 1), 0, whole - side))
-        for start, length, whole in zip(middle, hole[2:], shape, strict=True)
+        _start(start, length, whole, side, off=int(rng.integers(-most, most + 1)))
+        for start, length, whole, most in zip(hole[:2], hole[2:], shape, spare, strict=True)
     )
     return row, column
 
 
 def centred_corner(hole: np.ndarray, shape: tuple[int, ...], side: int) -> Corner:
     """Returns the corner of the window with the hole in its middle, moved by the least amount to lie inside the slice."""
-    row, column = (
-        int(np.clip(start + length // 2 - side // 2, 0, whole - side))
-        for start, length, whole in zip(hole[:2], hole[2:], shape, strict=True)
-    )
+    row, column = (_start(start, length, whole, side) for start, length, whole in zip(hole[:2], hole[2:], shape, strict=True))
     return row, column
+
+
+def _start(start: int, length: int, whole: int, side: int, *, off: int = 0) -> int:
+    """Returns where a window begins along one axis, `off` pixels after the centred place but inside the slice."""
+    return int(np.clip(start + length // 2 - side // 2 + off, 0, whole - side))
 
 
 def cut(array: np.ndarray, corner: Corner | None, side: int) -> np.ndarray:

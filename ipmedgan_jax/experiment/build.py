@@ -265,7 +265,7 @@ def _learning_rate(highest: float, steps: int, *, warmup: int, decay: float) -> 
 
     def rate(step: jax.Array) -> jax.Array:
         rising = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
-        return highest * rising * jnp.clip((steps - step) / max(falling, 1), 0.0, 1.0)
+        return highest * rising * (jnp.clip((steps - step) / falling, 0.0, 1.0) if falling else 1.0)
 
     return rate
 

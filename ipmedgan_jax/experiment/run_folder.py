@@ -18,7 +18,7 @@ from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.experiment.saved_config import DATASET, differing_keys, from_json, with_added_keys
+from ipmedgan_jax.experiment.saved_config import DATASET, RENAMED_SYSTEMS, differing_keys, from_json, with_added_keys
 from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.interface import System, Tree
 from ipmedgan_jax.systems.state import init_generator
@@ -174,11 +174,17 @@ def check_same_run(experiment: Experiment, workdir: Path) -> None:
 
     Keys that may change when a run resumes are not compared.
     """
-    if differing := differing_keys(read_config(workdir), experiment.config):
+    saved = read_config(workdir)
+    if differing := differing_keys(saved, experiment.config):
         if differing == [DATASET]:
             raise UserError(
                 f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir, "
                 "or choose another --workdir"
+            )
+        if RENAMED_SYSTEMS.get(experiment.name) == saved["system"]:
+            raise UserError(
+                f"{workdir} is a run of the system that was named {experiment.name} and is now {saved['system']}: resume it "
+                f"with --config=...:{saved['system']}, or choose another --workdir for {experiment.name} of today"
             )
         raise UserError(f"{workdir} is the run of another config: {', '.join(differing)} differ; choose another --workdir")
 

@@ -100,9 +100,18 @@ ADDED_KEYS = {
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
 
 
+RENAMED_SYSTEMS = {"ipmedgan_plus": "casnet_plus"}
+"""Systems whose name another system has now, with their present names. Their configs have no `generator.noise`."""
+
+
 def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config in a `config.json` of any age, completed with the keys that were added after it was written."""
+    """Returns the config in a `config.json` of any age, completed with the keys that were added after it was written.
+
+    A system that has been renamed since has its present name.
+    """
     completed = without_home_paths({key: value for key, value in saved.items() if key != provenance.KEY})
+    if "noise" not in completed.get("generator", {}) and completed.get("system") in RENAMED_SYSTEMS:
+        completed["system"] = RENAMED_SYSTEMS[completed["system"]]
     for key, value in ADDED_KEYS.items():
         group, _, name = key.partition(".")
         completed.setdefault(group, {}).setdefault(name, value)

@@ -8,6 +8,8 @@ is 3x3 with stride 1. Only the first and the last step between the image and hal
 Images are `[B, H, W, C]`; H and W are multiples of 16.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ FACTORS = (1, 2, 3, 4)
 MIN_SIDE = 16
 """Pixels: smallest side of an image."""
 
-_GROUPS = 8
+_GROUPS = 8  # of channels; fewer if they cannot be shared among so many
 _DETAIL = 16  # channels at the image's own side
 _he_init = nn.initializers.he_normal()
 _zeros = nn.initializers.zeros_init()
@@ -104,11 +106,12 @@ class GroupNormalise(nn.Module):
         batch, _, _, channels = x.shape
         scale = self.param("unit_scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", _zeros, (channels,))
+        groups = math.gcd(channels, _GROUPS)
         # Sums over the pixels first: a group's moments follow from its channels' own.
-        mean, square = (value.reshape(batch, _GROUPS, -1).mean(-1) for value in _moments(x))
+        mean, square = (value.reshape(batch, groups, -1).mean(-1) for value in _moments(x))
         spread = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
-        factor = jnp.repeat(spread, channels // _GROUPS, axis=1) * scale
-        shift = bias - jnp.repeat(mean, channels // _GROUPS, axis=1) * factor
+        factor = jnp.repeat(spread, channels // groups, axis=1) * scale
+        shift = bias - jnp.repeat(mean, channels // groups, axis=1) * factor
         return x * factor[:, None, None].astype(self.dtype) + shift[:, None, None].astype(self.dtype)
 
 

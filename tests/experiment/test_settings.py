@@ -86,6 +86,8 @@ NETWORKS = {
     "discriminator.layers": 1,
     "normalisation.statistics": "batch",
     "normalisation.momentum": 0.7,
+    "generator.noise": True,
+    "generator.opposite": True,
     "holes.fill": 0.5,
     "train.dtype": "bfloat16",
 }
@@ -114,8 +116,10 @@ OPTIMISER = {
     "train.ema": 0.75,
     "train.batch_size": 12,
 }
+SCHEDULE = {"optimiser.warmup_steps": 4, "optimiser.decay": 0.5}
 TESTED_ELSEWHERE = {
     *("system", "modality", "data.dir", "vgg19.weights"),  # names on which all else depends
+    "data.window",
     *("phantom.subjects", "phantom.slices", "phantom.seed", "holes.lesions", "holes.avoid"),
     *("train.epochs", "train.images", "train.generator_alone", "train.discriminators_alone"),
     *("loss.perceptual_scale_by_size", "generator.smooth_start"),
@@ -133,7 +137,7 @@ def changed(tiny_config):
 
 
 def test_every_key_is_changed_here_or_tested_elsewhere():
-    groups = (TRAINING, EVALUATION, PREPARATION, HOLES, DAMAGE, AUGMENT, NETWORKS, LOSS, OPTIMISER)
+    groups = (TRAINING, EVALUATION, PREPARATION, HOLES, DAMAGE, AUGMENT, NETWORKS, LOSS, OPTIMISER, SCHEDULE)
     defaults = saved_config.flattened(base.get_config().to_dict())
     assert set().union(*groups) | TESTED_ELSEWHERE == set(defaults)
     unchanged = [key for group in groups for key, value in group.items() if value == defaults[key]]
@@ -171,6 +175,19 @@ def test_hole_settings_are_the_config_s(changed):
     assert {key: getattr(found, key) for key in expected} == expected
     assert found.foreground == pytest.approx(-0.4)
     assert found.damage is None
+    assert (found.window, found.noise, found.opposite) == (0, False, False)
+
+
+def test_windows_noise_and_the_other_half_are_the_config_s(changed):
+    changes = {"data.window": 64, "data.fit": "scale", "generator.noise": True, "generator.opposite": True}
+    config = changed("ipmedgan_plus", changes)
+    found, prepared = hole_settings(config), preparation_settings(config)
+    assert (found.window, found.noise, found.opposite) == (64, True, True)
+    assert (prepared.image_size, prepared.fit) == (64, "window")
+    system = build.make_system(config, VGG19("caffe"))
+    assert (system.noise, system.opposite) == (True, True)
+    finder = hole_settings(changed("finder", changes))
+    assert (finder.window, finder.noise, finder.opposite) == (64, False, False)
 
 
 def test_damage_settings_are_the_config_s(changed):
@@ -207,9 +224,11 @@ def test_networks_are_the_config_s(changed):
 def test_every_system_s_networks_have_the_config_s_width_and_fill(changed, system):
     made = build.make_system(changed(system, NETWORKS | {"loss.perceptual_layers": (1.0,) * 3}), VGG19("caffe"))
     generator = getattr(made.generator, "net", made.generator)
-    assert (generator.width, generator.dtype, generator.normalise.momentum) == (5, "bfloat16", 0.7)
+    assert (generator.width, generator.dtype) == (5, "bfloat16")
     assert [net.width for net in made.discriminators.values()] == [7] * len(made.discriminators)
-    assert made.fill == (None if system == "glcic" else 0.5)  # GLCIC fills with each image's mean
+    if system != "ipmedgan_plus":  # which has group normalisation and fills with Laplace's equation
+        assert generator.normalise.momentum == 0.7
+        assert made.fill == (None if system == "glcic" else 0.5)  # GLCIC fills with each image's mean
 
 
 def test_figures_show_the_fill_value_that_the_generator_sees(changed):
@@ -257,8 +276,9 @@ def terms(changed, batch):
             "ipmedgan",
             {"adversarial": 0.11, "local": 0.22, "style": 0.33, "perceptual": 0.44, "reconstruction": 0.55},
         ),
+        ("ipmedgan_plus", {"adversarial": 0.11, "reconstruction": 0.55, "content": 0.66}),
         (
-            "ipmedgan_plus",
+            "casnet_plus",
             {"global": 0.11, "local": 0.22, "style": 0.33, "perceptual": 0.44, "reconstruction": 0.55, "content": 0.66},
         ),
         ("context_encoder", {"adversarial": 0.11, "reconstruction": 0.55}),
@@ -301,6 +321,34 @@ def test_both_optimisers_have_the_config_s_rates_and_moments(changed):
 def test_discriminators_without_a_rate_of_their_own_have_the_generator_s(changed):
     update = build.build_experiment(changed("ipmedgan", OPTIMISER | {"optimiser.discriminator_rate": 0.0})).phases[-1].update
     assert two_steps(update.discriminator_optimiser) == two_steps(update.optimiser)
+
+
+def rates(optimiser, steps):
+    """Returns the learning rate of each step of an SGD optimiser."""
+    weight, found = jnp.zeros(()), []
+    state = optimiser.init(weight)
+    for _ in range(steps):
+        update, state = optimiser.update(jnp.ones(()), state, weight)
+        found.append(-float(update))
+    return found
+
+
+def test_learning_rates_rise_stay_and_fall_to_0_over_each_network_s_own_steps(changed):
+    changes = SCHEDULE | {"optimiser.name": "sgd", "optimiser.learning_rate": 1.0, "train.steps": 20}
+    changes |= {"train.generator_alone": 0.4, "train.discriminators_alone": 0.2, "train.generator_updates": 2}
+    update = build.build_experiment(changed("ipmedgan", changes)).phases[-1].update
+    found = rates(update.optimiser, 33)  # 16 steps of two updates each, and one more
+    assert found[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert set(found[3:17]) == {1}
+    assert found[16:33] == pytest.approx(np.linspace(1, 0, 17))
+    found = rates(update.discriminator_optimiser, 13)
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, *np.linspace(1, 0, 7)])
+
+
+def test_a_rate_that_only_rises_has_no_end(changed):
+    config = changed("unet", {"optimiser.name": "sgd", "optimiser.learning_rate": 1.0, "optimiser.warmup_steps": 2})
+    update = build.make_update(config, build.make_system(config, VGG19("caffe")))  # of a run of unknown length
+    assert rates(update.optimiser, 4) == [0.5, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("name", "first"), [("sgd", -1e-3), ("adadelta", -1e-3 * (1e-6 / (0.05 + 1e-6)) ** 0.5)])
