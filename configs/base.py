@@ -104,6 +104,7 @@ def get_config(system: str = "") -> ConfigDict:
     loss.style_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # weights lambda_s1.. of Eq. 3: conv1_1 .. conv5_1; (open)
     loss.reconstruction = 0.0  # weight of the pixel loss: L1 in the hole for ipmedgan; each other system has its own
     loss.content = 0.0  # weight of the distance of VGG-19 features around the hole; ipmedgan_plus only
+    loss.structure = 0.0  # weight of 1 - SSIM in the hole; ipmedgan_plus only
     loss.l1_region = "hole"  # hole | image: region of the plain U-Net's L1
 
     config.optimiser = optimiser = ConfigDict()  # every network has its own

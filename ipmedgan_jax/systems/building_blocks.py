@@ -30,6 +30,7 @@ class LossSettings:
     style_layers: tuple[float, ...] = (1.0,) * 5
     reconstruction: float = 0.0
     content: float = 0.0
+    structure: float = 0.0
     l1_region: str = "hole"
 
     def without(self, *terms: str) -> "LossSettings":

@@ -56,7 +56,8 @@ class IpMedGANPlus:
       hole_size: side of the hole in pixels.
       noise: whether the generator sees the batch's noise, and draws texture from it.
       opposite: whether the generator sees the batch's mirrored slice too.
-      loss: `reconstruction` weighs L1, `content` the distance of VGG-19 features, `adversarial` the hinge loss.
+      loss: `reconstruction` weighs L1 and `structure` 1 - SSIM, both in the hole, `content` the distance of VGG-19 features,
+        `adversarial` the hinge loss.
     """
 
     generator: nn.Module
@@ -68,7 +69,7 @@ class IpMedGANPlus:
     loss: LossSettings
 
     def without_discriminators(self) -> "IpMedGANPlus":
-        """Returns this system with its pixel loss alone."""
+        """Returns this system with its losses of pixels alone."""
         return replace(self, loss=self.loss.without("adversarial", "content"))
 
     def generator_input(self, batch: Batch) -> Array:
@@ -91,6 +92,11 @@ class IpMedGANPlus:
     def generator_loss(self, frozen: Tree, batch: Batch, output: Array, discriminate: Discriminate) -> dict[str, Term]:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
         terms = {"reconstruction": Term(self.loss.reconstruction, error)}
+        if self.loss.structure:
+            pair = jnp.concatenate([batch.inpainted(output), batch.image, batch.mask], axis=-1)
+            fake_pixels, pixels, mask = jnp.split(masking.crop_around(pair, batch.hole, self.hole_size), 3, axis=-1)
+            similarity = losses.structural_similarity(fake_pixels, pixels)
+            terms["structure"] = Term(self.loss.structure, losses.mean_in_hole(1.0 - similarity, mask))
         if self.loss.adversarial:
             logits, fake = discriminate(DISCRIMINATOR, output)
             layers = zip(logits, self._masks(batch, logits), strict=True)
