@@ -179,6 +179,7 @@ SYSTEMS = {
     },
     "ipmedgan_plus": {
         "generator.noise": True,
+        "generator.opposite": True,
         "generator.width": 48,
         "discriminator.width": 32,
         "loss.reconstruction": 10.0,
