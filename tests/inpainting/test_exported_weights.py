@@ -134,7 +134,7 @@ def test_it_fills_a_scan_without_a_connection_and_without_vgg_19(folder, tmp_pat
     for name, array in (("image", values), ("mask", mask)):
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
     work = Job(tmp_path / "image.nii", tmp_path / "mask.nii", tmp_path / "filled.nii")
-    report = scan.inpaint_file(load.load(None, str(folder), "best"), work, scan.Filling())
+    report = scan.inpaint_file(load.load_filler(None, str(folder), None, "best"), work, scan.Filling())
     filled = np.asarray(nibabel.load(work.output).dataobj)
     np.testing.assert_array_equal(filled[mask == 0], values[mask == 0])
     assert (filled != values)[mask > 0].any()
