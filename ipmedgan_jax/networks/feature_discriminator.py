@@ -50,7 +50,7 @@ class Head(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         weights = self.param("logit_he_kernel", _he_init, (self.width, 1))
         x = leaky_relu(_at_unit_scale(x).astype(self.dtype) @ mixing.astype(self.dtype))
-        x = conv(x, spectrally_normalised(kernel).astype(self.dtype), (1, 1)) + bias.astype(self.dtype)
+        x = conv(x, spectrally_normalised(kernel).astype(self.dtype), (1, 1)) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         return (leaky_relu(x).astype(jnp.float32) @ weights)[..., 0]
 
 

@@ -110,8 +110,8 @@ class GroupNormalise(nn.Module):
         # Sums over the pixels first: a group's moments follow from its channels' own.
         mean, square = (value.reshape(batch, groups, -1).mean(-1) for value in _moments(x))
         spread = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + self.epsilon)
-        factor = jnp.repeat(spread, channels // groups, axis=1) * scale
-        shift = bias - jnp.repeat(mean, channels // groups, axis=1) * factor
+        factor = jnp.repeat(spread, channels // groups, axis=1) * scale[None]
+        shift = bias[None] - jnp.repeat(mean, channels // groups, axis=1) * factor
         return x * factor[:, None, None].astype(self.dtype) + shift[:, None, None].astype(self.dtype)
 
 
