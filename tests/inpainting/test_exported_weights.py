@@ -37,7 +37,7 @@ def network_of(config):
     shapes = run_folder.generator_shapes(inference.system, inference.preparation.image_size)
     params, statistics = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(-0.3, 0.3, leaf.shape), leaf.dtype), shapes)
     statistics = jax.tree.map(jnp.square, statistics)  # variances among them
-    trained = Trained(inference.preparation, inference.hole_size, inference.trained_on_any_shape, 2)
+    trained = Trained(inference.preparation, inference.hole_size, inference.trained_on_any_shape, 2, inference.inputs)
     training_data = {"phantom": False, "slices_seen": 5000}
     return Network(inference, 7, "runs/x", trained, training_data, params, statistics)
 
@@ -78,6 +78,12 @@ def test_a_model_fills_nearly_as_its_run(config, folder):
     np.testing.assert_array_equal(found[~mask], batch()["image"][~mask])
     assert expected[mask].std() > 0.1
     assert 0 < np.abs(found - expected)[mask].mean() < TOLERANCE
+
+
+def test_a_model_s_further_inputs_are_those_of_its_run(tiny_config, tmp_path):
+    config = tiny_config("unet", generator__noise=True)
+    exported_weights.write(tmp_path / "model", network_of(config), saved_config.as_json(config), "card")
+    assert exported_weights.read(tmp_path / "model").trained.inputs == ("noise",)
 
 
 def test_the_folder_holds_the_weights_by_path_their_terms_and_no_more(config, folder):
