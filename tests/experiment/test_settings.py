@@ -257,13 +257,16 @@ def batch():
 def terms(changed, batch):
     """Returns a function system -> loss terms of an output that is half the image, with the weights of `LOSS`."""
 
-    def discriminate(name, image):
-        return jnp.zeros((1, 1, 1)), (10 * image, 100 * image, 1000 * image)
-
     def make(name):
         system = build.make_system(changed(name, LOSS), VGG19("caffe"))
         if hasattr(system, "vgg19"):
             system = dataclasses.replace(system, vgg19=Maps())
+
+        def discriminate(discriminator, image):
+            if discriminator == "features":  # heads on feature maps, here one
+                return (jnp.zeros((1, 24, 24)),), system.discriminator_input(discriminator, batch, image, {})
+            return jnp.zeros((1, 1, 1)), (10 * image, 100 * image, 1000 * image)
+
         return system.generator_loss({}, batch, batch.image / 2, discriminate)
 
     return make
