@@ -10,8 +10,9 @@ import pytest
 
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build
-from ipmedgan_jax.inpainting import exported, load_run
+from ipmedgan_jax.inpainting import exported, load_run, model_card
 from ipmedgan_jax.inpainting.jobs import Job
+from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
 from ipmedgan_jax.training import loop
 from tests.inpainting.test_scan import write
@@ -63,10 +64,11 @@ def test_a_run_on_windows_is_evaluated_and_fills_and_exports_with_noise(built, f
     assert report["data"]["preparation"]["fit"] == "window"
     assert json.loads((run / "evaluation" / "metrics.json").read_text())["data"]["window"] == 32
 
-    generator, program, weights = load_run.load_program(run, "latest")
+    network = load_run.load_network(run, "latest")
+    generator = network.generator()
     assert generator.trained.inputs == ("noise",)
     assert generator.trained.preparation.keeps_whole_slices
-    inpaint_file(generator, files, Filling(samples=3))
+    inpaint_file(LearnedFiller(generator), files, Filling(samples=3))
     image, mask, filled = (voxels(path) for path in (files.image, files.mask, files.output))
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
     assert (filled[mask > 0] != image[mask > 0]).any()
@@ -74,12 +76,13 @@ def test_a_run_on_windows_is_evaluated_and_fills_and_exports_with_noise(built, f
     assert (spread[mask > 0] > 0).mean() > 0.9
     assert (spread[mask == 0] == 0).all()
     again = replace(files, output=tmp_path / "again.nii.gz")
-    inpaint_file(generator, again, Filling())
+    inpaint_file(LearnedFiller(generator), again, Filling())
     assert gzip.decompress(again.output.read_bytes()) == gzip.decompress(files.output.read_bytes())
 
-    exported.write(tmp_path / "model", generator, program, weights, card := exported.card(generator, report))
+    card = model_card.card(generator, report)
+    exported.write(tmp_path / "model", generator, network.program, network.weights, card)
     assert "CT whole slices, seen in windows of 32 x 32 pixels" in card
     model = exported.read(tmp_path / "model")
     assert model.trained == generator.trained
-    inpaint_file(model, replace(files, output=tmp_path / "exported.nii.gz"), Filling())
+    inpaint_file(LearnedFiller(model), replace(files, output=tmp_path / "exported.nii.gz"), Filling())
     np.testing.assert_allclose(voxels(tmp_path / "exported.nii.gz"), filled, atol=1)  # in stored units
