@@ -24,7 +24,7 @@ TINY = {
     "loss__adversarial": 0.0,  # VGG-19 would be most of every program there is to compile
     "loss__content": 0.0,
     "optimiser__warmup_steps": 0,
-    "optimiser__learning_rate": 0.05,  # so that noise changes a fill visibly after four steps
+    "optimiser__learning_rate": 0.002,  # noise changes a fill visibly after four steps, and nothing is clipped
     "train__generator_alone": 0.0,
     "train__ema": 0.0,
     "train__best": "ssim",
