@@ -4,15 +4,15 @@
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
-# --system=ipmedgan (the default) or ipmedgan_plus. The other arguments are those of table1.sh, without --systems and --fills.
-# If interrupted, run the same command again to continue.
+# --system=ipmedgan (the default), ipmedgan_plus or casnet_plus. The other arguments are those of table1.sh, without --systems
+# and --fills. If interrupted, run the same command again to continue.
 source "$(dirname "$0")/runs.sh"
 begin "$@" --config.evaluation.split=validation
 
 system=ipmedgan
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
-    --system=ipmedgan | --system=ipmedgan_plus) system=${argument#*=} ;;
+    --system=ipmedgan | --system=ipmedgan_plus | --system=casnet_plus) system=${argument#*=} ;;
     *) usage "$argument: not an option of this script" ;;
   esac
 done
@@ -34,6 +34,15 @@ case $system in
     variant with_l1_start --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4
     ;;
   ipmedgan_plus)
+    variant as_it_is
+    variant no_noise --config.generator.noise=False
+    variant no_other_half --config.generator.opposite=False
+    variant no_l1_start --config.train.generator_alone=0.0
+    variant no_discriminator --config.loss.adversarial=0.0
+    variant no_vgg_distance --config.loss.content=0.0
+    variant constant_rate --config.optimiser.warmup_steps=0 --config.optimiser.decay=0.0
+    ;;
+  casnet_plus)
     variant as_it_is
     variant no_other_half --config.generator.opposite=False
     variant no_noise --config.generator.noise=False

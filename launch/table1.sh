@@ -14,7 +14,7 @@
 source "$(dirname "$0")/runs.sh"
 begin "$@"
 
-systems="context_encoder glcic glcic_cited medgan ipmedgan unet ipmedgan_plus"
+systems="context_encoder glcic glcic_cited medgan ipmedgan unet casnet_plus ipmedgan_plus"
 fills="surround_mean telea navier_stokes biharmonic laplace rbf shift_map"
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in

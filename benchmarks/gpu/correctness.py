@@ -165,13 +165,13 @@ def _everything(config: Any, state: Any, frozen: Any, batch: Any, output: Any, c
     results["VGG-19, gradient"] = pullback(jax.tree.map(jnp.ones_like, maps))[0]
 
     for name, net in state.discriminators.items():
-        gradient, _, metrics = updates.discriminator_gradients(system, name, net, batch, output)
+        gradient, _, metrics = updates.discriminator_gradients(system, name, net, frozen, batch, output)
         results[f"discriminator {name}"] = metrics
         results[f"discriminator {name}, gradient"] = gradient
 
     def discriminate(name: str, image: Any) -> Any:
-        net = state.discriminators[name]
-        return updates.apply(system.discriminators[name], net, system.discriminator_input(name, batch, image))[0]
+        net, shown = state.discriminators[name], system.discriminator_input(name, batch, image, frozen)
+        return updates.apply(system.discriminators[name], net, shown)[0]
 
     def terms(output: Any) -> dict[str, Any]:
         return {name: term.value for name, term in system.generator_loss(frozen, batch, output, discriminate).items()}

@@ -55,7 +55,8 @@ def _header(runs: Sequence[Run], caption: str) -> str:
     report = runs[0].report
     data, holes = report["data"], report["holes"]
     holes_text, subjects = counted(report["slices"], "hole"), counted(report["subjects"], f"{data['split']} subject")
-    size = f"{holes['size']}x{holes['size']} pixels in slices of {data['image_size']}x{data['image_size']}"
+    seen = "windows" if data.get("window") else "slices"
+    size = f"{holes['size']}x{holes['size']} pixels in {seen} of {data['image_size']}x{data['image_size']}"
     return f"{holes_text} of {size}, {subjects} ({data['modality'].upper()}). {caption}".strip()
 
 

@@ -18,6 +18,7 @@ from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
+from ipmedgan_jax.experiment.saved_config import RENAMED_SYSTEMS
 
 TITLES = {
     "surround_mean": "mean of the surround",
@@ -53,6 +54,11 @@ class Run:
     def system(self) -> str:
         return self.report["system"]
 
+    @property
+    def window(self) -> int:
+        """Side of the windows that were scored, in pixels; 0 for whole slices."""
+        return self.report["data"].get("window", 0)
+
     def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
         """Returns each subject's mean `[subjects]`, in order of name; NaN if the metric was not taken."""
         means = reports.subject_means(self.scores, region).values()
@@ -83,7 +89,7 @@ def read(folder: Path) -> Run:
     directory = folder / "evaluation"
     path = directory / "metrics.json"
     try:
-        report = json.loads(path.read_text())
+        report = _with_present_name(json.loads(path.read_text()))
         for key in ("system", "images_seen", "parameters", "seconds_per_slice"):
             _ = report[key]
         for key in ("fingerprint", "vgg19", "modality", "image_size", "split"):
@@ -101,6 +107,12 @@ def read(folder: Path) -> Run:
     if [(score.subject, score.volume, score.index) for score in scores] != _slice_names(filled):
         raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")
     return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
+
+
+def _with_present_name(report: dict[str, Any]) -> dict[str, Any]:
+    """Returns a report with the present name of its system. Reports of the former names have no `window`."""
+    name = report["system"]
+    return report if "window" in report["data"] else report | {"system": RENAMED_SYSTEMS.get(name, name)}
 
 
 def _slice_names(filled: saved_fills.Fills) -> list[tuple[str, str, int]]:
@@ -138,6 +150,11 @@ def _check_sums(
 
 def _check_same(first: Run, run: Run) -> None:
     """Raises UserError unless both runs were scored on the same data and holes, with the same metrics."""
+    if first.window != run.window:
+        raise UserError(
+            f"{run.folder}: scored on {_seen(run.window)}, but {first.folder} on {_seen(first.window)}; compare runs whose "
+            "data.window is the same"
+        )
     for what, key in (("data", "fingerprint"), ("weights of the VGG distance", "vgg19")):
         if first.report["data"][key] != run.report["data"][key]:
             raise UserError(f"{run.folder}: scored with other {what} than {first.folder}")
@@ -145,6 +162,10 @@ def _check_same(first: Run, run: Run) -> None:
         raise UserError(f"{run.folder}: scored with other metrics than {first.folder}")
     if _holes(first) != _holes(run):
         raise UserError(f"{run.folder}: scored on other holes than {first.folder}")
+
+
+def _seen(window: int) -> str:
+    return f"windows of {window} pixels" if window else "whole slices"
 
 
 def _holes(run: Run) -> list[tuple]:

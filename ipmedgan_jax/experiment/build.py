@@ -81,12 +81,16 @@ class Experiment:
         return self.phases[-1].update.average_decay > 0
 
     def describe_data(self) -> dict[str, Any]:
-        """Returns `data` of metrics.json: the slices that were scored, and the VGG-19 weights of the VGG distance."""
+        """Returns `data` of metrics.json: the slices that were scored, and the VGG-19 weights of the VGG distance.
+
+        `window` is the side of the windows that were scored, in pixels of the prepared slices; 0 for complete slices.
+        """
         split = self.evaluation.split
         return {
             "directory": without_homes(str(self.dataset.directory)),
             "modality": self.dataset.modality,
             "image_size": self.dataset.image_size,
+            "window": self.holes.window,
             "fingerprint": self.dataset.fingerprint,
             "preparation": self.dataset.settings,
             "split": split,

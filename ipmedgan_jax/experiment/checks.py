@@ -46,6 +46,8 @@ def check_config(config: ConfigDict) -> None:
             expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"config.{key} is {_value_at(config, key)}: expected {expected}")
     _check_augmentation(config)
+    if config.data.window and config.train.target_cache_gib:
+        raise UserError("config.train.target_cache_gib keeps values of slices that recur: expected 0 with config.data.window")
     for key, weight in config.loss.items():
         if isinstance(weight, float) and not 0 <= weight < math.inf:
             raise UserError(f"config.loss.{key} is {weight}: expected at least 0")

@@ -31,13 +31,16 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
     if not config.data.dir:
         return _phantom_dataset(config)
     dataset = records.load_dataset(user_path(config.data.dir))
-    for key, found in (("modality", dataset.modality), ("data.image_size", dataset.image_size)):
-        expected = config.modality if key == "modality" else input_size(config)
-        if expected != found:
-            raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {expected!r}")
     if dataset.keeps_whole_slices != bool(config.data.window):
         kept = "whole slices" if dataset.keeps_whole_slices else f"slices brought to {dataset.image_size} pixels"
         raise UserError(f"{config.data.dir}: holds {kept}, but config.data.window is {config.data.window}: prepare it again")
+    size_key = "data.window" if dataset.keeps_whole_slices else "data.image_size"
+    for key, found, expected in (
+        ("modality", dataset.modality, config.modality),
+        (size_key, dataset.image_size, input_size(config)),
+    ):
+        if expected != found:
+            raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {expected!r}")
     _warn_of_other_preparation(config, dataset)
     return dataset
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ipmedgan_jax.data.batches import Find
 from ipmedgan_jax.data.damage import LOW_THRESHOLD, damaged_pixels
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.foreground import find_foreground
-from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
+from ipmedgan_jax.imaging.grids import PLANES, Corner, SliceGrid
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
 
@@ -51,14 +52,45 @@ def find_in_volume(
     foreground = find_foreground(settings, volume.array, volume.spacing_mm)
     window, padding = foreground.window, float(to_unit(foreground.padding, foreground.window))
     grid = SliceGrid.of(settings, "axial", slices, volume.spacing_mm)
-    corner = grid.window_corner(PLANES["axial"](foreground.head))
+    if settings.keeps_whole_slices:
+        corners = covering_corners(grid.pixel_shape, settings.image_size)
+    else:
+        corners = [grid.window_corner(PLANES["axial"](foreground.head))]
     for indices in np.array_split(np.arange(len(slices)), -(-len(slices) // finder.batch_size)):
-        windows = grid.cut_window(to_unit(grid.to_pixels(slices[indices]), window), corner, padding)
-        batch = np.concatenate([windows, np.repeat(windows[-1:], finder.batch_size - len(windows), axis=0)])
-        likelihoods = finder.find(batch[..., None])[: len(indices), ..., 0]
-        if not np.isfinite(likelihoods).all():  # NaN is above no threshold, so it would count as intact
-            raise UserError(f"{finder.source}: returned NaN or infinite likelihoods; choose another checkpoint or model")
+        pixels = to_unit(grid.to_pixels(slices[indices]), window)
+        likelihoods, depths = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape, np.float32)
+        for corner in corners:
+            new = grid.from_window(_find(finder, grid.cut_window(pixels, corner, padding)), corner, 0.0)
+            depth = grid.from_window(_depth(settings.image_size)[None], corner, 0.0)
+            # Where windows overlap, a pixel is judged by the one that shows most of its surroundings.
+            likelihoods, depths = np.where(depth > depths, new, likelihoods), np.maximum(depth, depths)
         likelihoods = np.stack([np.where(damaged_pixels(likelihood), likelihood, 0) for likelihood in likelihoods])
-        found[indices] = grid.to_voxels(grid.from_window(likelihoods, corner, 0.0)) >= LOW_THRESHOLD
+        found[indices] = grid.to_voxels(likelihoods) >= LOW_THRESHOLD
         done(len(indices))
     return mask
+
+
+def covering_corners(shape: tuple[int, int], side: int) -> list[Corner]:
+    """Returns the corners of windows that cover a slice of this shape and overlap by half of their side or more."""
+
+    def starts(length: int) -> list[int]:
+        if length <= side:
+            return [-((side - length) // 2)]
+        return [round(start) for start in np.linspace(0, length - side, 1 + -(-2 * (length - side) // side))]
+
+    return list(product(starts(shape[0]), starts(shape[1])))
+
+
+def _find(finder: LoadedFinder, windows: np.ndarray) -> np.ndarray:
+    """Returns the likelihoods of the pixels of input windows `[S, H, W]`, at most a batch of them."""
+    batch = np.concatenate([windows, np.repeat(windows[-1:], finder.batch_size - len(windows), axis=0)])
+    likelihoods = finder.find(batch[..., None])[: len(windows), ..., 0]
+    if not np.isfinite(likelihoods).all():  # NaN is above no threshold, so it would count as intact
+        raise UserError(f"{finder.source}: returned NaN or infinite likelihoods; choose another checkpoint or model")
+    return likelihoods
+
+
+def _depth(side: int) -> np.ndarray:
+    """Returns how far each pixel of a window lies from its border, `[side, side]`, 1 at the border."""
+    from_end = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1))
+    return np.minimum.outer(from_end, from_end).astype(np.float32)

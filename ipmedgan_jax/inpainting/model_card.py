@@ -40,11 +40,12 @@ def card(generator: Generator, scores: dict[str, Any] | None, terms: Terms = NOT
     """
     trained = generator.trained
     settings = trained.preparation
+    seen = "whole slices, seen in windows" if settings.keeps_whole_slices else "slices"
     shape = "of any shape, at most" if trained.trained_on_any_shape else "that are squares of"
     lines = [
         f"# {generator.name}, step {generator.step}",
         "",
-        f"Fills holes {shape} {trained.hole_size} x {trained.hole_size} pixels in {settings.modality.upper()} slices of "
+        f"Fills holes {shape} {trained.hole_size} x {trained.hole_size} pixels in {settings.modality.upper()} {seen} of "
         f"{settings.image_size} x {settings.image_size} pixels. Made with ipmedgan_jax {ipmedgan_jax.__version__}.",
         "",
         "## Use",

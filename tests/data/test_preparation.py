@@ -63,6 +63,30 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     assert "8 mri volumes, 40 slices of 16x16 kept, 8 left out" in preparation.summary(dataset)
 
 
+def test_whole_slices_are_kept_for_windows_and_small_ones_are_padded_with_air(tmp_path):
+    path = scan(tmp_path / "in/sub-1/sub-1_FLAIR.nii.gz")
+    paths = [path, *(scan(tmp_path / f"in/sub-{s}/sub-{s}_FLAIR.nii.gz", seed=s) for s in (2, 3))]
+    source = PLANES["axial"](scans.read_volume(path).array)
+    for side, shape, corner in ((16, (20, 20), 0), (32, (32, 32), 6)):
+        windowed = dataclasses.replace(SMALL, image_size=side, fit="window")
+        dataset = prepare(windowed, paths, tmp_path / f"out{side}", progress=False)
+        assert (dataset.image_size, dataset.keeps_whole_slices, dataset.settings["fit"]) == (side, True, "window")
+        found = 0
+        for shard in (tmp_path / f"out{side}").glob("*/sub-1*.arrayrecord"):
+            for record in records.read_shard(shard):
+                assert record.image().shape == shape
+                inner = (slice(corner, corner + 20),) * 2
+                np.testing.assert_array_equal(record.intensities()[inner], source[record.index])
+                around = np.ones(shape, bool)
+                around[inner] = False
+                assert (record.image()[around] == -1).all()
+                found += 1
+        assert found == 5
+        assert f"3 mri volumes, 15 whole slices, for windows of {side}x{side}, kept, 3 left out" in preparation.summary(
+            dataset
+        )
+
+
 def test_a_second_call_makes_nothing_and_an_interrupted_one_only_the_rest(scan_paths, tmp_path):
     first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     shards = sorted((tmp_path / "out").glob("*/*.arrayrecord"))

@@ -24,7 +24,7 @@ def folders(tmp_path_factory):
     return root
 
 
-def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
+def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3, **data):
     rng = np.random.default_rng(len(system))
     scores, writer = [], saved_fills.Writer()
     for subject in range(subjects):
@@ -41,7 +41,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3):
         scores,
         system=system,
         step=10,
-        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32, "split": "test"},
+        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32, "split": "test", **data},
         holes={"size": 16},
         seconds_per_slice=0.5,
         resamples=100,
@@ -58,6 +58,28 @@ def runs_of(folders, *names):
     found, left_out = evaluated_runs.read_all([folders / name for name in names])
     assert not left_out
     return found
+
+
+def test_windows_and_whole_slices_are_not_compared_and_windows_are_named(folders, tmp_path):
+    windows = make_run(tmp_path / "windows", "unet", 8.0, window=32)
+    runs, left_out = evaluated_runs.read_all([folders / "telea", windows])
+    assert [run.system for run in runs] == ["telea"]
+    assert re.search(r"windows: scored on windows of 32 pixels, but .*telea on whole slices; compare runs", left_out[0])
+    (run,) = evaluated_runs.read_all([windows])[0]
+    comparison.write([run], tmp_path / "out", reference=run, cases=1, caption="")
+    assert "16 holes of 16x16 pixels in windows of 32x32, 8 test subjects" in (tmp_path / "out" / "table.md").read_text()
+    whole = make_run(tmp_path / "whole", "unet", 8.0, window=0)
+    assert not evaluated_runs.read_all([folders / "telea", whole])[1]  # older reports have no window
+
+
+def test_scores_of_the_former_ipmedgan_plus_have_its_present_name(tmp_path):
+    folders = [make_run(tmp_path / "old", "ipmedgan_plus", 8.0), make_run(tmp_path / "new", "ipmedgan_plus", 8.0, window=0)]
+    runs, left_out = evaluated_runs.read_all(folders)
+    assert not left_out
+    assert [(run.system, run.label) for run in runs] == [
+        ("casnet_plus", "CasNet plus (ours)"),
+        ("ipmedgan_plus", "ip-MedGAN plus (ours)"),
+    ]
 
 
 def test_scores_of_slices_are_read_back_from_their_file(folders):

@@ -1,5 +1,6 @@
 """Building experiments: every config builds, every key is read, and errors name the key that cannot be run."""
 
+import contextlib
 import importlib
 import json
 import shutil
@@ -13,10 +14,11 @@ from ml_collections import ConfigDict
 
 from ipmedgan_jax.configs import base, ct, mri, small
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import pipeline, records
 from ipmedgan_jax.experiment import build, datasets, saved_config
 from ipmedgan_jax.experiment.checks import _RANGES, check_config
 from ipmedgan_jax.experiment.datasets import find_dataset
+from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.saved_config import ADDED_KEYS
 from ipmedgan_jax.experiment.settings import hole_settings, preparation_settings
 from ipmedgan_jax.networks.layers import DATA_AXIS
@@ -25,7 +27,7 @@ from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.state import init_state
 from ipmedgan_jax.systems.update import train_step
-from ipmedgan_jax.training import devices
+from ipmedgan_jax.training import devices, loop
 
 CONFIGS = {
     path.stem: importlib.import_module(f"ipmedgan_jax.configs.{path.stem}")
@@ -38,13 +40,10 @@ def check_one_update(config):
     """Traces one update abstractly: networks of any size are neither allocated nor run."""
     vgg19 = VGG19("caffe")
     update = build.make_update(config, build.make_system(config, vgg19))
-    size, batch_size = config.data.image_size, config.train.batch_size
+    size = input_size(config)
     state = jax.eval_shape(partial(init_state, update, image_size=size), jax.random.key(0))
-    image = jax.ShapeDtypeStruct((batch_size, size, size, 1), "float32")
-    frozen = jax.eval_shape(vgg19.init, jax.random.key(0), image)["params"]
-    side = config.holes.size
-    shape = None if config.holes.kinds == ("square",) else jax.ShapeDtypeStruct((batch_size, side, side), "uint8")
-    batch = Batch(image, jax.ShapeDtypeStruct((batch_size, 4), "int32"), shape)
+    batch = Batch(**pipeline.abstract_batch(hole_settings(config), size, config.train.batch_size))
+    frozen = jax.eval_shape(vgg19.init, jax.random.key(0), batch.image)["params"]
 
     def mapped(state, frozen, batch):
         stacked = jax.tree.map(lambda x: x[None], (state, frozen, batch))
@@ -78,6 +77,17 @@ def test_one_update_of_every_config_keeps_shapes_and_types(name, system):
 )
 def test_one_update_of_every_mode_keeps_shapes_and_types(tiny_config, changes):
     check_one_update(tiny_config(**changes))
+
+
+@pytest.mark.parametrize("system", SYSTEMS | FINDERS)
+def test_every_system_learns_from_windows(tiny_config, window_data, system):
+    config = tiny_config(system, data__dir=str(window_data), data__window=32, data__image_size=256)
+    built = build.build_experiment(config)
+    with contextlib.closing(loop.training_batches(built)) as batches:
+        found = {key: array.shape for key, array in next(batches).items()}
+    expected = pipeline.abstract_batch(built.holes, 32, 4)
+    assert found == {key: array.shape for key, array in expected.items()}
+    check_one_update(config)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -227,6 +237,15 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"augment__scale": 0.8}, r"config\.augment\.scale is 0\.8: expected 0 \(off\) or a factor of at least 1"),
         ({"augment__gamma": 0.5}, r"config\.augment\.gamma is 0\.5: expected 0 \(off\) or"),
         ({"augment__bias": 0.1, "train__target_cache_gib": 1.0}, r"target_cache_gib keeps .*expected 0 with config\.augment"),
+        (
+            {"data__window": 32, "train__target_cache_gib": 1.0},
+            r"target_cache_gib keeps .*expected 0 with config\.data\.window",
+        ),
+        ({"data__window": 48}, r"config\.data\.window is 48: expected a power of two of at least 32"),
+        ({"data__window": 32, "holes__size": 64}, r"config\.holes\.size is 64: expected 16 to data\.window, 32"),
+        ({"data__window": 32}, r"holds slices brought to 32 pixels, but config\.data\.window is 32: prepare it again"),
+        ({"optimiser__decay": 1.5}, r"config\.optimiser\.decay is 1\.5: expected 0 to 1"),
+        ({"optimiser__warmup_steps": -1}, r"config\.optimiser\.warmup_steps is -1: expected at least 0"),
         ({"system": "finder", "augment__crop": 0.2}, r"config\.augment\.crop is 0\.2: expected 0 for finder"),
         ({"loss__style_layers": (1.0,)}, r"config.loss.style_layers has 1 weights: expected 5"),
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
@@ -238,6 +257,16 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
 def test_settings_that_cannot_be_run_are_named(tiny_config, changes, message):
     with pytest.raises(UserError, match=message):
         build.build_experiment(tiny_config(**changes))
+
+
+def test_data_of_whole_slices_are_for_windows_alone(tiny_config, window_data):
+    with pytest.raises(UserError, match=r"holds whole slices, but config\.data\.window is 0: prepare it again"):
+        build.build_experiment(tiny_config(data__dir=str(window_data)))
+    with pytest.raises(UserError, match=r"prepared with data\.window 32, the config has 64"):
+        build.build_experiment(tiny_config(data__dir=str(window_data), data__window=64))
+    built = build.build_experiment(tiny_config(data__dir=str(window_data), data__window=32, data__image_size=64))
+    assert (built.holes.window, built.describe_data()["window"]) == (32, 32)
+    assert build.build_experiment(tiny_config()).describe_data()["window"] == 0
 
 
 def test_an_unknown_system_is_refused(tiny_config):
@@ -333,6 +362,17 @@ def test_a_cache_that_cannot_be_written_is_named(tiny_config, tmp_path, monkeypa
 def test_a_batch_of_zero_is_refused():
     with pytest.raises(UserError, match="nearest sizes 4"):
         devices.check_batch_size(0, 1)
+
+
+def test_an_old_run_of_ipmedgan_plus_is_one_of_casnet_plus_and_a_new_one_is_not(tiny_config):
+    def system_of(saved, *, without):
+        group, _, name = without.partition(".")
+        saved[group].pop(name)
+        return saved_config.with_added_keys(saved)["system"]
+
+    for name, expected in (("ipmedgan_plus", "casnet_plus"), ("ipmedgan", "ipmedgan"), ("casnet_plus", "casnet_plus")):
+        assert system_of(saved_config.as_json(tiny_config(name)), without="generator.noise") == expected
+        assert system_of(saved_config.as_json(tiny_config(name)), without="augment.noise") == name
 
 
 def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_config):

@@ -30,6 +30,7 @@ TRAINING = {
     "train.checkpoint_every": 35,
     "train.keep": 6,
     "train.best": "mae",
+    "train.start_from": "runs/before",
 }
 EVALUATION = {
     "evaluation.split": "validation",
@@ -98,6 +99,7 @@ LOSS = {
     "loss.perceptual": 0.44,
     "loss.reconstruction": 0.55,
     "loss.content": 0.66,
+    "loss.structure": 0.77,
     "loss.perceptual_reduction": "mean",
     "loss.perceptual_layers": (1.0, 2.0, 3.0, 4.0),
     "loss.style_layers": (5.0, 6.0, 7.0, 8.0, 9.0),
@@ -257,13 +259,16 @@ def batch():
 def terms(changed, batch):
     """Returns a function system -> loss terms of an output that is half the image, with the weights of `LOSS`."""
 
-    def discriminate(name, image):
-        return jnp.zeros((1, 1, 1)), (10 * image, 100 * image, 1000 * image)
-
     def make(name):
         system = build.make_system(changed(name, LOSS), VGG19("caffe"))
         if hasattr(system, "vgg19"):
             system = dataclasses.replace(system, vgg19=Maps())
+
+        def discriminate(discriminator, image):
+            if discriminator == "features":  # heads on feature maps, here one
+                return (jnp.zeros((1, 24, 24)),), system.discriminator_input(discriminator, batch, image, {})
+            return jnp.zeros((1, 1, 1)), (10 * image, 100 * image, 1000 * image)
+
         return system.generator_loss({}, batch, batch.image / 2, discriminate)
 
     return make
@@ -276,7 +281,7 @@ def terms(changed, batch):
             "ipmedgan",
             {"adversarial": 0.11, "local": 0.22, "style": 0.33, "perceptual": 0.44, "reconstruction": 0.55},
         ),
-        ("ipmedgan_plus", {"adversarial": 0.11, "reconstruction": 0.55, "content": 0.66}),
+        ("ipmedgan_plus", {"adversarial": 0.11, "reconstruction": 0.55, "content": 0.66, "structure": 0.77}),
         (
             "casnet_plus",
             {"global": 0.11, "local": 0.22, "style": 0.33, "perceptual": 0.44, "reconstruction": 0.55, "content": 0.66},

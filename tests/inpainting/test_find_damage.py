@@ -1,5 +1,7 @@
 """A finder and a generator receive the pixels that `prepare` writes to records."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from ipmedgan_jax.data import records
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
-from ipmedgan_jax.inpainting.find_damage import LoadedFinder, find_in_volume
+from ipmedgan_jax.inpainting.find_damage import LoadedFinder, covering_corners, find_in_volume
 from ipmedgan_jax.inpainting.model import Trained
 from tests.inpainting.test_scan import constant, fill_volume, write
 
@@ -70,3 +72,40 @@ def test_likelihoods_that_are_not_finite_are_refused_and_do_not_count_as_intact(
     finder = LoadedFinder("finder", 1, "runs/finder", settings, 5, lambda images: np.full_like(images, np.nan))
     with pytest.raises(UserError, match="runs/finder: returned NaN or infinite likelihoods"):
         find_in_volume(finder, scans.read_volume(scan_paths[0]))
+
+
+@pytest.mark.parametrize(("shape", "count"), [((32, 32), 1), ((20, 16), 1), ((33, 64), 6), ((100, 40), 12)])
+def test_windows_cover_a_slice_and_overlap_by_half(shape, count):
+    corners = covering_corners(shape, 32)
+    assert len(corners) == len(set(corners)) == count
+    covered = np.zeros(shape, int)
+    for row, column in corners:
+        covered[max(row, 0) : row + 32, max(column, 0) : column + 32] += 1
+    assert covered.min() >= 1
+    for axis in (0, 1):
+        starts = sorted({corner[axis] for corner in corners})
+        assert all(after - before <= 16 for before, after in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize("place", [(2, 3), (60, 40), (30, 22), (15, 43)])
+def test_a_finder_of_windows_searches_whole_slices(tmp_path, place):
+    array = np.random.default_rng(0).integers(100, 600, (64, 45, 3)).astype(float)
+    x, y = place
+    array[x - 2 : x + 3, y - 2 : y + 2, 1] = 2900.0
+    volume = scans.read_volume(write(tmp_path / "scan.nii.gz", array))
+    settings = PreparationSettings("ct", image_size=32, fit="window", resample_mm=0.0, foreground="threshold")
+    finder = LoadedFinder("finder", 1, "", settings, 2, lambda images: np.where(images > 0.9, 0.99, 0.0))
+    np.testing.assert_array_equal(find_in_volume(finder, volume), array == 2900)
+
+
+def test_where_windows_overlap_the_one_with_the_pixel_deepest_inside_decides(tmp_path):
+    """This finder takes the outer pixels of every window for damaged, as a network may at a cut-off image."""
+    array = np.random.default_rng(0).integers(0, 900, (64, 64, 2)).astype(float)
+    volume = scans.read_volume(write(tmp_path / "scan.nii.gz", array))
+    settings = PreparationSettings("ct", image_size=32, fit="window", resample_mm=0.0, foreground="threshold")
+    outer = np.ones((32, 32), bool)
+    outer[6:-6, 6:-6] = False
+    finder = LoadedFinder("finder", 1, "", settings, 2, lambda images: np.broadcast_to(outer[..., None] * 0.99, images.shape))
+    found = find_in_volume(finder, volume)
+    assert found[:6].all()
+    assert not found[6:-6, 6:-6].any()

@@ -62,3 +62,24 @@ def test_bfloat16_is_within_its_rounding_of_float32():
     for array, expected in zip([value, *pullback(value)], expected_arrays, strict=True):
         assert array.dtype == jnp.bfloat16
         assert jnp.abs(array.astype(jnp.float32) - expected).max() < 2**-7 * jnp.abs(expected).max()
+
+
+def test_large_images_have_onednn_s_bfloat16_convolution_as_kernel_gradient(onednn):
+    def program(side, dtype):
+        x, gradient = (noise(1, side, side, 32).astype(dtype) for _ in range(2))
+        return str(jax.make_jaxpr(partial(convolution.kernel_gradient, side=3, padding=(1, 1)))(x, gradient))
+
+    assert ("dot_general" in program(32, jnp.bfloat16)) == (not onednn)
+    assert "dot_general" in program(31, jnp.bfloat16)  # fewer than MIN_PIXELS pixels
+    assert "dot_general" in program(32, jnp.float32)
+
+
+@pytest.mark.usefixtures("onednn")
+def test_the_kernel_gradient_of_large_bfloat16_images_is_within_its_rounding_of_float32():
+    x, gradient = noise(1, 32, 32, 32).astype(jnp.bfloat16), noise(1, 32, 33, 32)[:, :, 1:].astype(jnp.bfloat16)
+    found = convolution.kernel_gradient(x, gradient, 3, (1, 1))
+    kernel = jnp.zeros((3, 3, 32, 32))
+    _, pullback = jax.vjp(lambda kernel: plain(x.astype(jnp.float32), kernel, (1, 1)), kernel)
+    (expected,) = pullback(gradient.astype(jnp.float32))
+    assert found.shape == expected.shape
+    assert jnp.abs(found.astype(jnp.float32) - expected).max() < 2**-7 * jnp.abs(expected).max()

@@ -126,3 +126,27 @@ def test_maps_of_different_shape_are_refused():
 def test_images_of_different_shape_are_refused():
     with pytest.raises(ValueError, match="shapes differ"):
         losses.l1_loss(jnp.ones((2,)), jnp.ones((2, 1)))
+
+
+# ------------------------------------------------------------------ hinge loss
+
+
+def test_the_hinge_loss_by_hand():
+    """Real patches cost 1 - x below 1, fake ones 1 + x above -1; the mean over fakes is over the hole alone."""
+    real = jnp.array([[[2.0, 0.5], [-1.0, 1.0]]])
+    fake = jnp.array([[[-2.0, 0.5], [7.0, 3.0]]])
+    mask = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])
+    assert float(losses.hinge_loss(real, fake, mask)) == pytest.approx(0.5 * ((0 + 0.5 + 2 + 0) / 4 + (0 + 1.5) / 2))
+
+
+def test_only_logits_in_the_hole_count_as_fake():
+    mask = jnp.zeros((1, 4, 4)).at[0, 1:3, 1:3].set(1.0)
+    slope = jax.grad(lambda fake: losses.hinge_loss(jnp.zeros((1, 4, 4)), fake, mask))(jnp.zeros((1, 4, 4)))
+    np.testing.assert_allclose(slope, 0.5 * mask / 4)
+    real_slope = jax.grad(lambda real: losses.hinge_loss(real, jnp.zeros((1, 4, 4)), mask))(jnp.zeros((1, 4, 4)))
+    np.testing.assert_allclose(real_slope, jnp.full((1, 4, 4), -0.5 / 16))
+
+
+def test_a_decided_discriminator_costs_nothing():
+    mask = jnp.ones((1, 2, 2))
+    assert float(losses.hinge_loss(jnp.full((1, 2, 2), 1.0), jnp.full((1, 2, 2), -1.0), mask)) == 0

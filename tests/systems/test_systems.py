@@ -21,6 +21,7 @@ from ipmedgan_jax.networks.vgg19 import VGG19, max_pool
 from ipmedgan_jax.systems import masking, unet
 from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
+from ipmedgan_jax.systems.inference import LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch, weighted_values
 from ipmedgan_jax.systems.registry import SYSTEMS
 from ipmedgan_jax.systems.state import Update, init_generator, init_state
@@ -232,6 +233,69 @@ def test_the_generator_adds_to_the_smooth_fill(make, batch):
     np.testing.assert_array_equal(x, system.generator_input(changed))
     np.testing.assert_array_equal(Refinement(Zeros()).apply({}, x, train=False), x[..., :1])
     assert isinstance(system.generator, Refinement)
+
+
+def test_ipmedgan_plus_sees_the_smooth_fill_the_mask_noise_and_the_other_half(make, batch):
+    noise = np.random.default_rng(1).normal(0, 1, batch.image.shape[:3]).astype(np.float32)
+    other = np.random.default_rng(2).normal(0, 1, (*batch.image.shape[:3], 2)).astype(np.float32)
+    system = make("ipmedgan_plus", generator__noise=True, generator__opposite=True)
+    x = system.generator_input(batch.replace(noise=noise, opposite=other))
+    expected = [masking.smooth_fill(batch.image, batch.mask), batch.mask, noise[..., None], other]
+    np.testing.assert_array_equal(x, np.concatenate(expected, axis=-1))
+    without = system.generator_input(batch)
+    assert without.shape == x.shape
+    assert (without[..., 2:] == 0).all()
+    plain = make("ipmedgan_plus", generator__noise=False, generator__opposite=False)
+    assert plain.generator_input(batch.replace(noise=noise)).shape == (2, SIZE, SIZE, 2)
+
+
+def test_noise_changes_the_fill_and_no_known_pixel(make, batch):
+    system = make("ipmedgan_plus", generator__noise=True, generator__opposite=False)
+    inpaint = LearnedInpaint(replace(system, generator=Sum())).bind({}, {})
+    fields = {"image": np.asarray(batch.image), "hole": batch.hole}
+    fills = [inpaint(fields | {"noise": np.full((2, SIZE, SIZE), value, np.float32)}) for value in (0.0, 0.25)]
+    difference, removed = fills[1] - fills[0], np.asarray(batch.mask) > 0
+    np.testing.assert_allclose(difference[removed], 0.25, atol=1e-6)
+    assert (difference[~removed] == 0).all()
+    np.testing.assert_array_equal(fills[1][~removed], np.asarray(batch.image)[~removed])
+
+
+class Sum(nn.Module):
+    """A network that adds its first channel and its noise, the third."""
+
+    def __call__(self, x, train):
+        return x[..., :1] + x[..., 2:3]
+
+
+def test_ipmedgan_plus_judges_the_hole_and_its_margin_on_the_inpainted_image(make, batch):
+    system = replace(make("ipmedgan_plus"), vgg19=TwoLayers())
+    outside = jnp.where(batch.mask > 0, batch.image, 0.77)  # what is wrong outside the hole is not used
+    shown = system.discriminator_input("features", batch, outside, {})
+    assert [layer.shape for layer in shown] == [(2, 24, 24, 1), (2, 12, 12, 2)]  # 16 and a quarter of it on both sides
+    real = system.discriminator_input("features", batch, batch.image, {})
+    jax.tree.map(np.testing.assert_array_equal, shown, real)
+
+    def discriminate(name, image):
+        features = system.discriminator_input(name, batch, image, {})
+        return tuple(layer.mean(-1) for layer in features), features
+
+    terms = system.generator_loss({}, batch, outside, discriminate)
+    assert terms.keys() == {"reconstruction", "adversarial", "content"}
+    assert float(terms["reconstruction"].value) == float(terms["content"].value) == 0
+    alone = make("ipmedgan_plus").without_discriminators().generator_loss({}, batch, outside, None)
+    assert alone.keys() == {"reconstruction"}
+
+
+def test_only_heads_logits_in_the_hole_count_as_fake(make, batch):
+    system = replace(make("ipmedgan_plus"), vgg19=TwoLayers())
+    masks = system._masks(batch, (None, None))
+    assert [mask.shape for mask in masks] == [(2, 24, 24), (2, 12, 12)]
+    assert [float(mask.sum()) for mask in masks] == [2 * HOLE**2, float((masks[1] > 0).sum())]
+    real = tuple(jnp.ones(mask.shape) for mask in masks)
+    right = tuple(jnp.where(mask > 0, -1.0, 5.0) for mask in masks)  # sure of the fakes, and of what lies around them
+    wrong = tuple(jnp.where(mask > 0, 1.0, 5.0) for mask in masks)
+    assert float(system.discriminator_loss("features", batch, real, right)) == 0
+    assert float(system.discriminator_loss("features", batch, real, wrong)) == pytest.approx(0.5 * 2)
 
 
 class Zeros(nn.Module):

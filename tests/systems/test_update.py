@@ -137,7 +137,7 @@ def test_a_discriminator_step_leaves_the_generator_bit_equal_and_the_other_way_r
     def step_each_side(state, batch):
         output, pullback, statistics = run_generator(update.system, state.generator, batch, jax.random.key(0))
         per_discriminator = {
-            name: discriminator_gradients(update.system, name, net, batch, output)
+            name: discriminator_gradients(update.system, name, net, {}, batch, output)
             for name, net in state.discriminators.items()
         }
         after_d, _ = step_discriminators(update, state, per_discriminator)

@@ -15,7 +15,7 @@ from ipmedgan_jax.core.errors import NOT_FINITE, UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
-from ipmedgan_jax.experiment import build, run_folder
+from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.training import loop, start, validation
 from ipmedgan_jax.training.loop import Outcome
 
@@ -245,6 +245,21 @@ def test_a_folder_of_another_config_is_refused_and_not_changed(tiny_config, tmp_
     with pytest.raises(UserError, match=r"is the run of another config: optimiser\.learning_rate, seed differ"):
         loop.train(build.build_experiment(tiny_config("unet", optimiser__learning_rate=1.0, seed=5)), tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_run_of_the_former_ipmedgan_plus_is_named_when_the_new_one_would_resume_it(tiny_config, tmp_path):
+    old = saved_config.as_json(tiny_config("casnet_plus")) | {"system": "ipmedgan_plus"}
+    for group, name in (("generator", "noise"), ("generator", "opposite"), ("data", "window")):
+        del old[group][name]
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"the system that was named ipmedgan_plus and is now casnet_plus: resume it with"):
+        run_folder.check_same_run(build.build_experiment(tiny_config("ipmedgan_plus", generator__width=8)), tmp_path)
+    built = build.build_experiment(tiny_config("casnet_plus"))
+    (tmp_path / "config.json").write_text(json.dumps(old | {"dataset": built.dataset.fingerprint}))
+    run_folder.check_same_run(built, tmp_path)
+    assert run_folder.read_inference(tmp_path).name == "casnet_plus"
+    assert run_folder.read_experiment(tmp_path).name == "casnet_plus"
 
 
 def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
