@@ -146,9 +146,13 @@ _INITIAL_MOMENTS = {
 
 
 def _initial_moments(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """The moments of a variable. A kernel whose name ends in `he_kernel` gets He et al.'s (2015) for its inputs."""
-    if name.endswith("he_kernel"):
-        return 0.0, math.sqrt(2 / math.prod(shape[:-1]))
+    """The moments of a variable. Kernels whose names end in `he_kernel` or `lecun_kernel` have them by their inputs.
+
+    He et al.'s (2015) keep the variance of activated values, LeCun et al.'s (1998) that of others.
+    """
+    for ending, gain in (("he_kernel", 2.0), ("lecun_kernel", 1.0)):
+        if name.endswith(ending):
+            return 0.0, math.sqrt(gain / math.prod(shape[:-1]))
     return _INITIAL_MOMENTS[name]
 
 

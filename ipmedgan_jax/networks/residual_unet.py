@@ -26,8 +26,12 @@ MIN_SIDE = 16
 
 _GROUPS = 8  # of channels; fewer if they cannot be shared among so many
 _DETAIL = 16  # channels at the image's own side
-_he_init = nn.initializers.he_normal()
 _zeros = nn.initializers.zeros_init()
+_INITIALISERS = {
+    "he_kernel": nn.initializers.he_normal(),
+    "lecun_kernel": nn.initializers.lecun_normal(),
+    "zero_kernel": _zeros,
+}
 
 
 class ResidualUNet(nn.Module):
@@ -47,7 +51,7 @@ class ResidualUNet(nn.Module):
     @nn.compact
     def __call__(self, image: Array, train: bool) -> Array:
         channels = [self.width * factor for factor in FACTORS]
-        x = Conv(channels[0], dtype=self.dtype, name="stem")(pixels_to_channels(image))
+        x = Conv(channels[0], "lecun_kernel", self.dtype, name="stem")(pixels_to_channels(image))
         skips = []
         for i, count in enumerate(channels):
             x = Block(count, self.dtype, name=f"down_{i}")(x if i == 0 else halve(x))
@@ -57,40 +61,49 @@ class ResidualUNet(nn.Module):
         for i, count in reversed(list(enumerate(channels))):
             x = jnp.concatenate([x if i == len(channels) - 1 else double(x), skips[i]], axis=-1)
             x = Block(count, self.dtype, name=f"up_{i}")(x)
-        x = channels_to_pixels(Conv(4 * _DETAIL, dtype=self.dtype, name="to_pixels")(nn.silu(x)))
+        x = nn.silu(GroupNormalise(self.dtype, name="norm")(x))
+        x = channels_to_pixels(Conv(4 * _DETAIL, "he_kernel", self.dtype, name="to_pixels")(x))
         x = jnp.concatenate([x, image.astype(self.dtype)], axis=-1)
-        x = Conv(_DETAIL, dtype=self.dtype, name="detail")(x)
-        added = Conv(1, starts_at_zero=True, dtype=self.dtype, name="output")(nn.silu(x))
+        x = Conv(_DETAIL, "lecun_kernel", self.dtype, name="detail")(x)
+        added = Conv(1, "zero_kernel", self.dtype, name="output")(nn.silu(x))
         return jnp.clip(image[..., :1] + added.astype(jnp.float32), -1.0, 1.0)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with group normalisation between them, added to their input (He et al., arXiv 1603.05027)."""
+    """Two 3x3 convolutions with group normalisation between them, added to their input (He et al., arXiv 1603.05027).
+
+    The second convolution starts at zero. Otherwise every block would add to the variance, and the values of the last layers
+    would be so large that a step of the optimiser moves the output from one end of its range to the other.
+    """
 
     features: int
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        y = Conv(self.features, dtype=self.dtype, name="conv_0")(nn.silu(x))
-        y = Conv(self.features, dtype=self.dtype, name="conv_1")(nn.silu(GroupNormalise(self.dtype, name="norm")(y)))
+        y = Conv(self.features, "he_kernel", self.dtype, name="conv_0")(nn.silu(x))
+        y = nn.silu(GroupNormalise(self.dtype, name="norm")(y))
+        y = Conv(self.features, "zero_kernel", self.dtype, name="conv_1")(y)
         if x.shape[-1] != self.features:
-            kernel = self.param("he_kernel", _he_init, (1, 1, x.shape[-1], self.features))
+            kernel = self.param("lecun_kernel", _INITIALISERS["lecun_kernel"], (1, 1, x.shape[-1], self.features))
             x = jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0].astype(self.dtype))
         return x + y
 
 
 class Conv(nn.Module):
-    """3x3 convolution with zero padding of 1 and a bias, `[B, H, W, C] -> [B, H, W, F]`; its kernel may start at zero."""
+    """3x3 convolution with zero padding of 1 and a bias, `[B, H, W, C] -> [B, H, W, F]`.
+
+    `kernel_name` names the kernel, and with it the values that it starts with (`layers.initialise`).
+    """
 
     features: int
-    starts_at_zero: bool = False
-    dtype: DTypeLike = jnp.float32
+    kernel_name: str
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        name, init = ("zero_kernel", _zeros) if self.starts_at_zero else ("he_kernel", _he_init)
-        kernel = self.param(name, init, (3, 3, x.shape[-1], self.features))
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param(self.kernel_name, _INITIALISERS[self.kernel_name], shape)
         bias = self.param("bias", _zeros, (self.features,))
         return conv3x3(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
