@@ -21,6 +21,7 @@ TINY = {
     "data__window": 32,
     "generator__width": 4,
     "generator__noise": True,
+    "generator__opposite": True,
     "loss__adversarial": 0.0,  # VGG-19 would be most of every program there is to compile
     "loss__content": 0.0,
     "optimiser__warmup_steps": 0,
@@ -66,7 +67,7 @@ def test_a_run_on_windows_is_evaluated_and_fills_and_exports_with_noise(built, f
 
     network = load_run.load_network(run, "latest")
     generator = network.generator()
-    assert generator.trained.inputs == ("noise",)
+    assert generator.trained.inputs == ("noise", "opposite")
     assert generator.trained.preparation.keeps_whole_slices
     inpaint_file(LearnedFiller(generator), files, Filling(samples=3))
     image, mask, filled = (voxels(path) for path in (files.image, files.mask, files.output))
