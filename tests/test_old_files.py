@@ -18,8 +18,8 @@ import pytest
 from ipmedgan_jax.configs import demo
 from ipmedgan_jax.data import records
 from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
-from ipmedgan_jax.experiment import build, run_folder
-from ipmedgan_jax.inpainting import load, scan
+from ipmedgan_jax.experiment import build, run_folder, saved_config
+from ipmedgan_jax.inpainting import exported, load, load_run, scan
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.training import devices, loop, start
 
@@ -146,3 +146,38 @@ def test_a_scan_is_filled_as_in_the_old_version(old, source):
     assert str(filled.dtype) == expected["dtype"]
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
     np.testing.assert_allclose(filled[mask > 0], expected["masked"], rtol=0, atol=1)  # in stored units
+
+
+def as_before_the_renaming(run):
+    """Rewrites a run's config.json as version 0.1.0 wrote it for the system that was named ipmedgan_plus."""
+    saved = json.loads((run / "config.json").read_text())
+    assert saved["system"] == "casnet_plus"
+    for key in saved_config.ADDED_KEYS:
+        group, _, name = key.partition(".")
+        if group in ("augment", "optimiser") or key in ("generator.noise", "generator.opposite", "data.window"):
+            saved[group].pop(name, None)
+    (run / "config.json").write_text(json.dumps(saved | {"system": "ipmedgan_plus"}))
+
+
+@pytest.mark.slow
+def test_a_run_of_the_former_ipmedgan_plus_fills_is_scored_exported_and_resumed_as_casnet_plus(
+    tiny_config, without_vgg19, tmp_path
+):
+    changes = {"loss__content": 0.0, "train__generator_alone": 0.0, "train__best": "ssim", "train__validate_every": 100}
+    run = tmp_path / "run"
+    first, longer = (
+        without_vgg19(build.build_experiment(tiny_config("casnet_plus", train__steps=n, **changes))) for n in (2, 4)
+    )
+    loop.train(first, run)
+    digest = load_run.load_network(run, "latest").generator().weights_sha256
+    as_before_the_renaming(run)
+
+    network = load_run.load_network(run, "latest")
+    generator = network.generator()
+    assert (generator.name, generator.weights_sha256, generator.trained.inputs) == ("casnet_plus", digest, ())
+    report = evaluate_run.evaluate_run(without_vgg19(run_folder.read_experiment(run)), run)
+    assert (report["system"], report["step"]) == ("casnet_plus", 2)
+    exported.write(tmp_path / "model", generator, network.program, network.weights, "card")
+    assert exported.read(tmp_path / "model").name == "casnet_plus"
+    assert loop.train(longer, run) is loop.Outcome.FINISHED
+    assert json.loads((run / "config.json").read_text())["system"] == "casnet_plus"

@@ -1,5 +1,6 @@
 """Systems: what all of them have in common, the loss of each, and the phases of a run."""
 
+import contextlib
 import itertools
 from dataclasses import fields, replace
 from functools import partial
@@ -23,10 +24,10 @@ from ipmedgan_jax.systems.building_blocks import LossSettings
 from ipmedgan_jax.systems.context_encoder import overlap_reconstruction_loss
 from ipmedgan_jax.systems.inference import LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch, weighted_values
-from ipmedgan_jax.systems.registry import SYSTEMS
+from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.state import Update, init_generator, init_state
-from ipmedgan_jax.systems.update import output_gradient, train_step
-from ipmedgan_jax.training import loop, start
+from ipmedgan_jax.systems.update import output_gradient, train_step, train_steps
+from ipmedgan_jax.training import devices, loop, start
 
 SIZE, HOLE = 32, 16
 
@@ -348,6 +349,20 @@ def test_a_run_in_phases_resumes_in_the_right_one_and_each_moves_its_own_side(ti
 
 def moved(before, after):
     return any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS | FINDERS)
+def test_every_system_updates_on_windows_of_whole_slices(name, tiny_config, window_data):
+    built = build.build_experiment(tiny_config(name, data__dir=str(window_data), data__window=32, data__image_size=256))
+    with contextlib.closing(loop.training_batches(built)) as batches:
+        batch = Batch(**devices.split_over_devices(next(batches), 1))
+    step = devices.map_over_devices(partial(train_steps, built.phases[-1].update))
+    state, metrics = step(
+        devices.replicate(start.InitialState(built).values()), devices.replicate(built.features.params), batch
+    )
+    assert int(devices.as_one(state).step) == 1
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves(metrics))
 
 
 # ------------------------------------------------------------------ a new system
