@@ -4,8 +4,8 @@
   python -m ipmedgan_jax.main --config=configs/ct.py:medgan --workdir=runs/medgan --config.train.batch_size=4
 
 --config=NAME[:SYSTEM] names the settings (configs/base.py explains each) and the system: ipmedgan (default), ipmedgan_plus,
-medgan, context_encoder, glcic, glcic_cited, unet or finder. --config.KEY=VALUE changes one setting. Without data.dir the run
-uses the built-in head phantom.
+casnet_plus, medgan, context_encoder, glcic, glcic_cited, unet or finder. --config.KEY=VALUE changes one setting. Without
+data.dir the run uses the built-in head phantom.
 
 Ctrl-C saves a checkpoint and exits with 130 (SIGTERM: 143); the same command resumes from it. Results are written to
 WORKDIR/evaluation.

@@ -167,22 +167,31 @@ class _PlaneFiller:
         """Returns the corner of the input window of a tile.
 
         The window moves from its usual place by the least amount that keeps the tile a quarter of its side away from the
-        window's edge.
+        window's edge. For a generator that sees windows of whole slices, it has the tile in its middle, as in training.
         """
         size, side = self.trained.preparation.image_size, self.trained.hole_size
+        if self.plane.input_corner is None:
+            return self._window_round(corner)
         margin = min(side // 4, (size - side) // 2)
-        usual = self.plane.input_corner or self._centred(corner)
+        usual = self.plane.input_corner
         usual = usual if self.variation is None else self.variation.moved(usual)
         row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(usual, corner, strict=True))
         return row, column
 
-    def _centred(self, corner: Corner) -> Corner:
-        """Returns the corner of the window with a tile in its middle, moved to lie inside the slice as far as it can."""
+    def _window_round(self, corner: Corner) -> Corner:
+        """Returns the corner of the window with a tile in its middle, moved by the least amount to lie inside the slice.
+
+        A slice that is smaller than the window has equal padding on both sides, as `prepare` pads it.
+        """
         size, side = self.trained.preparation.image_size, self.trained.hole_size
-        row, column = (
-            int(np.clip(start + side // 2 - size // 2, 0, length - size)) if length > size else (length - size) // 2
-            for start, length in zip(corner, self.plane.grid.pixel_shape, strict=True)
+        starts = corner[0] + side // 2 - size // 2, corner[1] + side // 2 - size // 2
+        starts = starts if self.variation is None else self.variation.moved(starts)
+        in_slice = (
+            min(max(start, 0), length - size) if length >= size else -((size - length) // 2)
+            for start, length in zip(starts, self.plane.grid.pixel_shape, strict=True)
         )
+        # A varied window, or one of a slice that is smaller than the tile, must still hold the tile.
+        row, column = (min(max(start, tile + side - size), tile) for start, tile in zip(in_slice, corner, strict=True))
         return row, column
 
     def _other_inputs(self, indices: np.ndarray, images: np.ndarray, unknown: np.ndarray) -> dict[str, np.ndarray]:

@@ -80,7 +80,10 @@ class MaskedVolume:
         is_fixed = not self.trained.preparation.keeps_whole_slices
         input_corner = grid.window_corner(PLANES[name](self.foreground.head)) if is_fixed else None
         indices = np.flatnonzero(masks.any((1, 2)))
-        tilings = (tiles.cover(masked_pixels(grid, masks[i : i + 1])[0], self.trained.hole_size) for i in indices)
+        side = self.trained.hole_size
+        tilings = [tiles.cover(masked_pixels(grid, masks[i : i + 1])[0], side) for i in indices]
+        if not is_fixed:  # as in training, where holes and windows lie inside the slice
+            tilings = [tiling.inside(grid.pixel_shape, side) for tiling in tilings]
         return MaskedPlane(name, grid, input_corner, indices, tuple(tilings))
 
 

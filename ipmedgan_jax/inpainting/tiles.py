@@ -1,7 +1,7 @@
 """Square tiles that cover a mask of any shape, in filling order."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +22,14 @@ class Tiling:
     corners: tuple[Corner, ...]
     exceeds: bool
     whole: bool
+
+    def inside(self, shape: tuple[int, int], side: int) -> "Tiling":
+        """Returns the tiling with every tile moved to lie inside an image of this shape, along the axes that it fits."""
+
+        def moved(start: int, length: int) -> int:
+            return min(max(start, 0), length - side) if length >= side else start
+
+        return replace(self, corners=tuple((moved(row, shape[0]), moved(column, shape[1])) for row, column in self.corners))
 
 
 def cover(mask: np.ndarray, side: int) -> Tiling:

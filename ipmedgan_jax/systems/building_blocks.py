@@ -71,7 +71,7 @@ class BuildingBlocks:
         if self.hole_size & (self.hole_size - 1) or 2 * self.hole_size > self.image_size:
             raise UserError(
                 f"config.holes.size is {self.hole_size}: expected a power of two for {system}, at most half of "
-                f"data.image_size, {self.image_size}"
+                f"data.image_size (or data.window), {self.image_size}"
             )
 
     def check_patches(self, layers: int) -> None:

@@ -11,7 +11,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import config_flag
 
 ROOT = Path(__file__).parents[2]
-NAMES = "base, ct, ct_any, demo, mri, mri_any, small, small_any"
+NAMES = "base, ct, ct_any, ct_small, demo, flair, mri, mri_any, small, small_any"
 
 OWN = """
 from ipmedgan_jax.configs import base

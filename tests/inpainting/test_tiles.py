@@ -89,3 +89,15 @@ def test_tiles_of_a_large_box_lie_inside_it_and_of_a_small_one_in_its_middle(cor
                 assert start <= at <= start + length - SIDE
             else:
                 assert abs((at + SIDE / 2) - (start + length / 2)) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("corner", "expected"), [((-3, 5), (0, 5)), ((30, 35), (30, 32)), ((38, -8), (32, 0)), ((4, 4), (4, 4))]
+)
+def test_tiles_can_be_moved_inside_an_image_and_still_cover_the_mask(corner, expected):
+    moved = tiles.Tiling((corner,), exceeds=False, whole=False).inside((40, 40), 8)
+    assert moved.corners == (expected,)
+
+
+def test_a_tile_that_is_larger_than_the_image_stays_where_it_is_along_that_axis():
+    assert tiles.Tiling(((-2, 30),), exceeds=False, whole=False).inside((4, 32), 8).corners == ((-2, 24),)

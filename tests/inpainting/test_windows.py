@@ -42,10 +42,8 @@ def test_a_hole_anywhere_is_filled_and_nothing_else_changes(place, planes):
     filled = fill_volume(smooth, windowed(), volume_of(array), mask, planes)
     np.testing.assert_array_equal(filled[~mask], array[~mask])
     assert np.isfinite(filled).all()
-    if place == "in the middle":
-        assert np.abs(filled - array)[mask].max() < 1  # the ramp goes on through the hole
-    elif place == "at a border":
-        assert np.abs(filled - array)[mask].mean() < 50  # air beyond the slice's border pulls at the spline
+    limit = {"in the middle": 1, "at a border": 5, "in a corner": 20, "larger than a window": np.inf}[place]
+    assert np.abs(filled - array)[mask].max() < limit  # the ramp goes on; air beyond the slice would pull it down by hundreds
 
 
 @pytest.mark.parametrize("shape", [(20, 18, 12), (20, 70, 40), (32, 32, 32)])
@@ -67,11 +65,11 @@ def test_the_window_has_the_tile_in_its_middle_unless_the_slice_ends(place):
     fill_volume(record, windowed(), volume_of(ramp(SHAPE)), MASKS[place])
     for (row, column, height, width), image in shown:
         assert (height, width) == (SIDE, SIDE)
+        assert (image > -1).all()  # the window shows nothing beyond the slice
         if place == "in the middle":
             assert (row, column) == (12, 12)  # (32 - 8) // 2
-            assert (image > -1).all()
-        assert min(row, column) >= 2  # a quarter of the tile's side
-        assert max(row, column) <= 32 - SIDE - 2
+        assert min(row, column) >= 0
+        assert max(row, column) <= 32 - SIDE
 
 
 # ------------------------------------------------------------------ noise
@@ -120,7 +118,7 @@ def test_a_mirrored_variation_fills_the_same_voxels():
     masked = MaskedVolume(noisy(), volume_of(ramp(SHAPE)), mask)
     filled = inpaint_volume(smooth, masked, variation=Variation(np.random.default_rng(0), mirrored=True))
     np.testing.assert_array_equal(filled[~mask], ramp(SHAPE)[~mask])
-    assert np.abs(filled - ramp(SHAPE))[mask].mean() < 50
+    assert np.abs(filled - ramp(SHAPE))[mask].max() < 50
 
 
 def test_a_generator_of_whole_slices_gets_no_noise():

@@ -44,18 +44,29 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
-def test_after_one_step_the_gradient_reaches_every_parameter():
-    """At the start it reaches the last layer alone, because that starts at zero."""
+def test_after_two_steps_the_gradient_reaches_every_parameter():
+    """At the start it reaches the last layer, which is zero, then the last layers of the blocks, which are zero too."""
     net, x = ResidualUNet(16), noise(1, 16, 16, 2) / 4
     variables = untrained(net, x)
     target = noise(1, 16, 16, 1, seed=1) / 4
     gradient = jax.jit(jax.grad(lambda v: jnp.square(net.apply(v, x, train=False) - target).mean()))
-    first = gradient(variables)
-    reached = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(first) if jnp.abs(leaf).max() > 0]
-    assert all("output" in name for name in reached)
-    assert len(reached) == 2
-    second = gradient(jax.tree.map(lambda value, slope: value - 0.1 * slope, variables, first))
-    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(second))
+    reached = []
+    for _ in range(3):
+        slopes = gradient(variables)
+        reached.append({jax.tree_util.keystr(p) for p, leaf in jax.tree.leaves_with_path(slopes) if jnp.abs(leaf).max() > 0})
+        variables = jax.tree.map(lambda value, slope: value - 0.1 * slope, variables, slopes)
+    names = {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(variables)}
+    assert reached[0] == {name for name in names if "output" in name}
+    assert reached[0] < reached[1] < reached[2] == names
+
+
+def test_kernels_start_with_the_variance_of_their_inputs_number():
+    """He et al.'s, 2 / inputs, after an activation; LeCun et al.'s, 1 / inputs, elsewhere; a block's second one is 0."""
+    params = untrained(ResidualUNet(32), jax.ShapeDtypeStruct((1, 16, 16, 2), jnp.float32))["params"]
+    first, second = params["middle_0"]["conv_0"]["he_kernel"], params["middle_0"]["conv_1"]["zero_kernel"]
+    assert float(first.std()) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
+    assert not second.any()
+    assert float(params["up_0"]["lecun_kernel"].std()) == pytest.approx(np.sqrt(1 / 96), rel=0.05)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(16, 8), (8, 8), (12, 4), (5, 1)])
