@@ -63,6 +63,7 @@ def get_config(system: str = "") -> ConfigDict:
     augment.window = 0.0  # share of the intensity window by which its high end moves either way, its low end up by half
     augment.noise = 0.0  # standard deviation of Rician noise, as a share of the intensity window
     augment.crop = 0.0  # share of the slices of which a straight line cuts a part of the head off
+    augment.lesion = 0.0  # share of the slices whose mirrored half has a spot opposite the hole; for generator.opposite
 
     config.damage = damage = ConfigDict()  # simulated for the system `finder`; sizes are holes.smallest to holes.size
     damage.kinds = ()  # MRI: void (signal void) cut (cut-off head) | CT: metal (with streaks) cut; empty: all of the modality
@@ -75,9 +76,7 @@ def get_config(system: str = "") -> ConfigDict:
     generator.stacked = False  # stacks the blocks' parameters: compiles in a quarter of the time on a CPU, needs more memory
     generator.sees_mask = False  # adds the mask as second input channel; the paper's generator does not see it
     generator.smooth_start = False  # the generator adds to a smooth fill instead of making the image; casnet_plus only
-    generator.noise = (
-        False  # adds a channel of noise to the generator's input, from which it draws texture; ipmedgan_plus only
-    )
+    generator.noise = False  # adds a channel of noise to the generator's input, for texture; ipmedgan_plus only
     generator.opposite = False  # the generator also sees the slice mirrored about the head's midline; ipmedgan_plus only
     generator.remat = False  # computes activations twice instead of keeping them: allows larger batches, a third slower
     generator.dropout = 0.0  # rate in the first three decoder layers; pix2pix has 0.5; (open)

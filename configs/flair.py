@@ -5,14 +5,15 @@ from ml_collections import ConfigDict
 from ipmedgan_jax.configs import base
 
 AUGMENTATION = {
-    "scale": 1.35,
+    "scale": 1.5,
     "rotation": 10.0,
-    "blur": 0.5,
+    "blur": 1.0,
     "gamma": 1.3,
     "bias": 0.25,
     "window": 0.1,
     "noise": 0.015,
     "crop": 0.1,
+    "lesion": 0.3,
 }
 """Makes 0.57 to 0.9 mm pixels of a few scanners stand for 0.4 to 1.2 mm of many."""
 

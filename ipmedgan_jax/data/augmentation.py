@@ -23,6 +23,12 @@ SHARPENING = 1.0
 """Weight of the details that sharpening adds, in proportion to those that the same blur would take."""
 
 
+SPOT = (3.0, 24.0)
+"""Shortest and longest semi-axis, in pixels, of a spot opposite a hole."""
+
+BRIGHT = 0.7
+"""Share of these spots that are brighter than half of the intensity window, as lesions in FLAIR; the others are darker."""
+
 AIR = 0.01
 """Largest signal of masked air, which has no noise."""
 
@@ -39,6 +45,7 @@ class AugmentationSettings:
     window: float = 0.0  # share of the signal's range by which the window's high end moves either way, its low end half of it
     noise: float = 0.0  # standard deviation of Rician noise, as a share of the signal's range
     crop: float = 0.0  # share of the slices of which a straight line cuts a part of the head off
+    lesion: float = 0.0  # share of the slices whose mirrored half has a spot where the hole is
 
     @property
     def is_on(self) -> bool:
@@ -74,6 +81,27 @@ def augment(
         image = np.where(lost, np.float32(-1), image)
         head = None if head is None else head & ~lost
     return image, head, avoid
+
+
+def spot_opposite(rng: np.random.Generator, mirrored: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Draws a spot like a lesion into what lies opposite a hole: a network must not copy illness into healthy tissue.
+
+    Args:
+      mirrored: float32 `[H, W, 2]`, of `symmetry.opposite`.
+      hole: the box `[row, column, height, width]`.
+    """
+    height, width = mirrored.shape[:2]
+    row, column = (start + length * rng.random() for start, length in zip(hole[:2], hole[2:], strict=True))
+    semi_axes, angle = rng.uniform(*SPOT, 2), rng.uniform(0, np.pi)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    y, x = y - row, x - column
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    distance = np.sqrt((u / semi_axes[0]) ** 2 + (v / semi_axes[1]) ** 2)
+    share = rng.uniform(0.4, 1) / (1 + np.exp((distance - 1) * rng.uniform(4, 20)))
+    level = rng.uniform(0, 1) if rng.random() < BRIGHT else rng.uniform(-1, 0)
+    spotted = mirrored.copy()
+    spotted[..., 0] += (share * (level - mirrored[..., 0]) * mirrored[..., 1]).astype(np.float32)
+    return spotted
 
 
 def _factor(rng: np.random.Generator, largest: float) -> float:

@@ -14,13 +14,16 @@ import grain
 import numpy as np
 
 from ipmedgan_jax.data import records, windows
-from ipmedgan_jax.data.augmentation import AugmentationSettings, augment
+from ipmedgan_jax.data.augmentation import AugmentationSettings, augment, spot_opposite
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
 from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
 from ipmedgan_jax.data.slice_source import SliceSource
 from ipmedgan_jax.data.symmetry import opposite
+
+UNKNOWN_OPPOSITE = 0.1
+"""Share of the training slices whose mirrored half is not shown, as in planes in which a head has no other half."""
 
 
 class Batches:
@@ -146,6 +149,8 @@ def training_batches(
         if holes.avoids:
             avoid = np.zeros(image.shape, bool) if avoid is None else avoid
             example["avoid"] = windows.cut(avoid, corner, holes.window).astype(np.uint8)
+        if holes.opposite:
+            example["opposite"] = _varied(rng, example["opposite"], example["hole"], augmentation)
         if holes.noise:
             example["noise"] = rng.standard_normal(example["image"].shape[:2], np.float32)
         return example
@@ -172,6 +177,17 @@ def _shown(
             removed[removed] = hole_mask.ravel()
         shown["opposite"] = windows.cut(opposite(image, removed, holes.foreground), corner, holes.window)
     return shown
+
+
+def _varied(
+    rng: np.random.Generator, mirrored: np.ndarray, hole: np.ndarray, augmentation: AugmentationSettings | None
+) -> np.ndarray:
+    """Returns the mirrored half of a training slice; of some slices it is not known, of others it has a spot."""
+    if rng.random() < UNKNOWN_OPPOSITE:
+        return np.zeros_like(mirrored)
+    if augmentation is not None and rng.random() < augmentation.lesion:
+        return spot_opposite(rng, mirrored, hole)
+    return mirrored
 
 
 def _damaged_example(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> NumpyBatch:

@@ -126,6 +126,7 @@ _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, mat
     "augment.window": (0, 0.5),
     "augment.noise": (0, 0.5),
     "augment.crop": (0, 1),
+    "augment.lesion": (0, 1),
     "damage.intact": (0, 1),
     "generator.dropout": (0, 0.99),
     "normalisation.momentum": (0, 1),

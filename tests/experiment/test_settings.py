@@ -75,6 +75,7 @@ AUGMENT = {
     "augment.window": 0.12,
     "augment.noise": 0.01,
     "augment.crop": 0.25,
+    "augment.lesion": 0.35,
 }
 NETWORKS = {
     "generator.blocks": 3,
