@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.data.augmentation import AugmentationSettings, spot_opposite
 from ipmedgan_jax.data.symmetry import find_midline, opposite
 
 AIR = -0.9
@@ -70,3 +72,20 @@ def test_a_slice_without_a_head_or_without_air_has_finite_values(image):
     assert mirrored.shape == (*image.shape, 2)
     assert np.isfinite(mirrored).all()
     assert np.isfinite(opposite(image, np.ones(image.shape, bool), AIR)).all()
+
+
+def test_a_spot_lies_opposite_the_hole_and_only_where_the_other_half_is_known():
+    mirrored = np.zeros((64, 64, 2), np.float32)
+    mirrored[:, :48, 1] = 1
+    spots = [spot_opposite(np.random.default_rng(seed), mirrored, np.array([20, 20, 24, 24])) for seed in range(20)]
+    assert all(np.array_equal(spot[..., 1], mirrored[..., 1]) and np.abs(spot[..., 0]).max() <= 1 for spot in spots)
+    assert not any(spot[:, 48:, 0].any() for spot in spots)
+    assert sum(np.abs(spot[16:48, 16:48, 0]).max() > 0.05 for spot in spots) > 15  # some are as bright as what is there
+    assert {bool(spot[..., 0].sum() > 0) for spot in spots} == {True, False}  # bright and dark ones
+
+
+def test_a_tenth_of_the_training_slices_do_not_know_the_other_half():
+    rng, mirrored, hole = np.random.default_rng(0), np.ones((8, 8, 2), np.float32), np.array([0, 0, 4, 4])
+    shown = [pipeline._varied(rng, mirrored, hole, AugmentationSettings(lesion=0.0)) for _ in range(1000)]
+    assert 60 < sum(not example.any() for example in shown) < 140
+    assert all(example.all() for example in shown if example.any())

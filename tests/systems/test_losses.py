@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.metrics
 
 from ipmedgan_jax.systems import losses
 
@@ -150,3 +151,14 @@ def test_only_logits_in_the_hole_count_as_fake():
 def test_a_decided_discriminator_costs_nothing():
     mask = jnp.ones((1, 2, 2))
     assert float(losses.hinge_loss(jnp.full((1, 2, 2), 1.0), jnp.full((1, 2, 2), -1.0), mask)) == 0
+
+
+def test_structural_similarity_is_scikit_image_s_away_from_the_border():
+    rng = np.random.default_rng(0)
+    real = rng.uniform(-1, 1, (1, 24, 24, 1)).astype(np.float32)
+    fake = np.clip(real + rng.normal(0, 0.3, real.shape), -1, 1).astype(np.float32)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 2, "full": True}
+    _, expected = skimage.metrics.structural_similarity(fake[0, ..., 0], real[0, ..., 0], **options)
+    found = np.asarray(losses.structural_similarity(fake, real))[0, ..., 0]
+    np.testing.assert_allclose(found[6:-6, 6:-6], expected[6:-6, 6:-6], atol=1e-5)
+    np.testing.assert_allclose(losses.structural_similarity(real, real), 1, rtol=1e-5)

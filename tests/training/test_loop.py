@@ -62,6 +62,25 @@ def test_a_run_that_was_stopped_and_resumed_ends_on_the_same_bits(tiny_config, t
     assert input_state == other_input
 
 
+def test_a_run_starts_from_the_generator_that_fills_for_another(tiny_config, tmp_path):
+    first = build.build_experiment(tiny_config("unet", train__ema=0.9, train__steps=2))
+    loop.train(first, tmp_path / "first")
+    params, _ = restored(first, tmp_path / "first", 2)
+    changes = {"train__ema": 0.9, "train__steps": 1, "optimiser__learning_rate": 0.0, "seed": 3}
+    second = build.build_experiment(tiny_config("unet", train__start_from=str(tmp_path / "first"), **changes))
+    loop.train(second, tmp_path / "second")
+    state, _ = final_state(second, tmp_path / "second")
+    assert_same_bits(state.generator.params, params)
+    jax.tree.map(lambda mean, value: np.testing.assert_allclose(mean, value, rtol=1e-6), state.average.params, params)
+
+
+def test_a_run_does_not_start_from_another_network(tiny_config, tmp_path):
+    loop.train(build.build_experiment(tiny_config("unet", train__steps=1)), tmp_path / "first")
+    wider = build.build_experiment(tiny_config("unet", train__start_from=str(tmp_path / "first"), generator__width=4))
+    with pytest.raises(UserError, match=r"train.start_from.*other networks or widths"):
+        loop.train(wider, tmp_path / "second")
+
+
 @pytest.mark.slow
 def test_steps_do_not_depend_on_how_many_are_in_a_dispatch(tiny_config, tmp_path):
     one, two = (build.build_experiment(tiny_config(train__steps_per_dispatch=n, train__steps=4)) for n in (1, 2))
