@@ -56,7 +56,7 @@ def test_settings_are_on_if_any_part_is():
     assert all(replace(OFF, **{field.name: 0.5}).is_on for field in fields(OFF))
 
 
-@pytest.mark.parametrize("part", [field.name for field in fields(OFF)])
+@pytest.mark.parametrize("part", [field.name for field in fields(OFF) if field.name != "lesion"])  # of the mirrored half
 def test_each_part_alone_changes_the_image_and_never_its_source(image, head, part):
     original = image.copy()
     results = augmented(image, head, **{part: getattr(ALL, part)})
