@@ -7,10 +7,10 @@ from ipmedgan_jax.configs import base
 AUGMENTATION = {
     "scale": 1.5,
     "rotation": 10.0,
-    "blur": 1.0,
-    "gamma": 1.3,
+    "blur": 1.5,
+    "gamma": 1.8,
     "bias": 0.25,
-    "window": 0.1,
+    "window": 0.15,
     "noise": 0.015,
     "crop": 0.1,
     "lesion": 0.3,
