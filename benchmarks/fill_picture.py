@@ -1,8 +1,8 @@
 """Draws the picture of a filled scan in docs/filling.md: image, hole, fill and difference of three slices.
 
-  python -m benchmarks.fill_picture runs/any --scan=scan.nii.gz --output=docs/fill.png
+  python -m benchmarks.fill_picture flair --scan=scan.nii.gz --output=docs/fill.png
 
-Each hole is an irregular ball in the head. It is filled in the way of `inpaint`.
+The argument is a run, or a model as `inpaint --model` names it. Each hole is an irregular ball in the head. It is filled in the way of `inpaint`.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from absl import flags
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import hole_fills
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
@@ -28,14 +29,13 @@ def main(folders: list[str]) -> None:
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.imaging.grids import PLANES
     from ipmedgan_jax.imaging.scans import to_unit
-    from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.fill import inpaint_volume
     from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
     given = flags.FLAGS
     if len(folders) != 1:
-        raise UserError(f"expected one run, found {len(folders)}")
-    run = load_run.load(Path(folders[0]).expanduser(), "best")
+        raise UserError(f"expected one run or model, found {len(folders)}")
+    run = hole_fills.load_generator(folders[0])
     volume = scans.read_volume(Path(given.scan).expanduser())
     head = _find_head(volume.array)
     mask, middles = _draw_holes(head, volume.spacing_mm)

@@ -11,6 +11,7 @@ from benchmarks.hole_places import HealthyScan, Hole
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging.grids import PLANES
+from ipmedgan_jax.inpainting.model import Generator
 from ipmedgan_jax.systems.classical import FILLS
 
 Filler = Callable[[HealthyScan, Sequence[Hole]], list[np.ndarray]]
@@ -80,20 +81,23 @@ def make_filler(name: str) -> Filler:
     """Returns the filler of a run's folder, a model (as `inpaint --model`) or a classical fill. UserError if it is none."""
     if name in FILLS:
         return _make_classical(name)
-    from ipmedgan_jax.inpainting import load
-
-    folder = user_path(name)
-    if (folder / "config.json").exists():
-        return _make_learned(load.load(name, None, "best"))
     try:
-        return _make_learned(load.load(None, name, "best"))
+        return _make_learned(load_generator(name))
     except UserError as error:
-        if folder.is_dir():
+        if user_path(name).is_dir():
             raise
         raise UserError(f"{name}: expected a run's folder, a model, or one of {', '.join(FILLS)} ({error})") from error
 
 
-def _make_learned(generator) -> Filler:
+def load_generator(name: str) -> Generator:
+    """Loads the generator of a run's folder, or of a model as `inpaint --model` names it."""
+    from ipmedgan_jax.inpainting import load
+
+    is_run = (user_path(name) / "config.json").exists()
+    return load.load(name, None, "best") if is_run else load.load(None, name, "best")
+
+
+def _make_learned(generator: Generator) -> Filler:
     from ipmedgan_jax.inpainting.fill import inpaint_volume
     from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
