@@ -2,7 +2,8 @@
 
   python -m benchmarks.fill_picture flair --scan=scan.nii.gz --output=docs/fill.png
 
-The argument is a run, or a model as `inpaint --model` names it. Each hole is an irregular ball in the head. It is filled in the way of `inpaint`.
+The argument is a run, or a model as `inpaint --model` names it. Each hole is an irregular ball in the head. It is filled in the
+way of `inpaint`.
 """
 
 from pathlib import Path
@@ -88,4 +89,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, define_flags, required=["scan", "output"], arguments="a run")
+    run_command(main, define_flags, required=["scan", "output"], arguments="a run or a model")
