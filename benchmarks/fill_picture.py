@@ -2,8 +2,8 @@
 
   python -m benchmarks.fill_picture flair --scan=scan.nii.gz --output=docs/fill.png
 
-The argument is a run, or a model as `inpaint --model` names it. Each hole is an irregular ball in the head, filled in the way of
-`inpaint`.
+The argument is a run, or a model as `inpaint --model` names it. Each hole is an irregular ball in the head, filled
+in the way of `inpaint`.
 """
 
 from pathlib import Path
