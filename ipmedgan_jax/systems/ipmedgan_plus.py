@@ -4,7 +4,7 @@
 |---|---|---|
 | generator | six U-Nets with strided 4x4 convolutions | one U-Net with 3x3 convolutions (`networks/residual_unet.py`) |
 | the generator makes | the image | the difference from a smooth fill of the hole (`masking.smooth_fill`) |
-| the generator sees | the context | the smooth fill, the mask (Yu et al., 2018) and noise |
+| the generator sees | the context | the smooth fill, the mask (Yu et al., 2018), noise, the mirrored slice |
 | start of training | all losses at once | L1 in the hole alone, for a share of the run (Iizuka et al., 2017) |
 | pixel loss | layer 0 of Eq. 4 only | L1 in the hole throughout |
 | discriminators | two PatchGANs, cross entropy | small heads on four layers of VGG-19, hinge loss (Sauer et al., 2021) |
@@ -93,21 +93,24 @@ class IpMedGANPlus:
         error = losses.mean_in_hole(jnp.abs(output - batch.image), batch.mask)
         terms = {"reconstruction": Term(self.loss.reconstruction, error)}
         if self.loss.structure:
-            pair = jnp.concatenate([batch.inpainted(output), batch.image, batch.mask], axis=-1)
-            fake_pixels, pixels, mask = jnp.split(masking.crop_around(pair, batch.hole, self.hole_size), 3, axis=-1)
-            similarity = losses.structural_similarity(fake_pixels, pixels)
-            terms["structure"] = Term(self.loss.structure, losses.mean_in_hole(1.0 - similarity, mask))
+            terms["structure"] = Term(self.loss.structure, self._dissimilarity(batch, output))
         if self.loss.adversarial:
             logits, fake = discriminate(DISCRIMINATOR, output)
             layers = zip(logits, self._masks(batch, logits), strict=True)
-            likings = [losses.mean_in_hole(layer, mask) for layer, mask in layers]
-            terms["adversarial"] = Term(self.loss.adversarial, -sum(likings, jnp.zeros(())) / len(likings))
+            means = [losses.mean_in_hole(layer, mask) for layer, mask in layers]
+            terms["adversarial"] = Term(self.loss.adversarial, -sum(means, jnp.zeros(())) / len(means))
         elif self.loss.content:
             fake = self._features(frozen, batch, batch.inpainted(output))
         if self.loss.content:
             real = lax.stop_gradient(self._features(frozen, batch, batch.image))
             terms["content"] = Term(self.loss.content, losses.vgg_distance(fake, real).mean())
         return terms
+
+    def _dissimilarity(self, batch: Batch, output: Array) -> Array:
+        """Returns 1 - SSIM of the inpainted image, averaged over the hole."""
+        images = jnp.concatenate([batch.inpainted(output), batch.image, batch.mask], axis=-1)
+        fake, real, mask = jnp.split(masking.crop_around(images, batch.hole, self.hole_size), 3, axis=-1)
+        return losses.mean_in_hole(1.0 - losses.structural_similarity(fake, real), mask)
 
     def _features(self, frozen: Tree, batch: Batch, image: Array) -> tuple[Array, ...]:
         """Returns VGG-19's feature maps round the hole; of zeros if `frozen` is None, while networks are initialised."""
