@@ -219,6 +219,20 @@ def restore_generator(
     return found["params"], found["statistics"]
 
 
+def restore_for_inference(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:
+    """Restores the `best` or `latest` checkpoint of a run; returns its step, and its network's parameters and statistics."""
+    with open_checkpoints(inference, workdir, create=False) as checkpoints:
+        step = chosen_step(checkpoints, checkpoint)
+        params, statistics = restore_generator(
+            inference.system,
+            inference.preparation.image_size,
+            uses_ema=inference.uses_ema,
+            checkpoints=checkpoints,
+            step=step,
+        )
+    return step, params, statistics
+
+
 def generator_shapes(system: System, image_size: int) -> tuple[Tree, Tree]:
     """Returns the shapes and types of a generator's parameters and running statistics; computes nothing."""
     return jax.eval_shape(lambda: init_generator(system, jax.random.key(0), image_size))

@@ -14,7 +14,6 @@ from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.network import Network
 from ipmedgan_jax.systems.inference import LearnedFind
-from ipmedgan_jax.systems.interface import Tree
 
 BATCH_SIZE = 8
 """Number of slices filled, or searched for damage, at once."""
@@ -30,7 +29,7 @@ def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
     inference = run_folder.read_inference(workdir)
     if not inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder takes a run of :finder")
-    step, params, statistics = _restore(inference, workdir, checkpoint)
+    step, params, statistics = run_folder.restore_for_inference(inference, workdir, checkpoint)
     preparation = _preparation(inference, run_folder.read_training_data(workdir))
     find = LearnedFind(inference.system).bind(params, statistics)
     digest = digest_of_arrays(jax.tree.leaves((params, statistics)))
@@ -42,26 +41,12 @@ def load_network(workdir: Path, checkpoint: str) -> Network:
     inference = run_folder.read_inference(workdir)
     if inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")
-    step, params, statistics = _restore(inference, workdir, checkpoint)
+    step, params, statistics = run_folder.restore_for_inference(inference, workdir, checkpoint)
     seen = {"phantom": inference.phantom, "slices_seen": step * inference.batch_size}
     training_data = run_folder.read_training_data(workdir) | seen
     preparation = _preparation(inference, training_data)
     trained = Trained(preparation, inference.hole_size, inference.trained_on_any_shape, BATCH_SIZE, inputs=inference.inputs)
     return Network(inference, step, str(workdir), trained, training_data, params, statistics)
-
-
-def _restore(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:
-    """Restores a run's checkpoint; returns its step and its network's parameters and statistics."""
-    with run_folder.open_checkpoints(inference, workdir, create=False) as checkpoints:
-        step = run_folder.chosen_step(checkpoints, checkpoint)
-        params, statistics = run_folder.restore_generator(
-            inference.system,
-            inference.preparation.image_size,
-            uses_ema=inference.uses_ema,
-            checkpoints=checkpoints,
-            step=step,
-        )
-    return step, params, statistics
 
 
 def _preparation(inference: Inference, training_data: dict[str, Any]) -> PreparationSettings:

@@ -76,15 +76,7 @@ def with_generator_of(workdir: Path, state: TrainState) -> TrainState:
     Raises UserError if the run cannot be read, or if its generator's arrays have other names or shapes.
     """
     inference = run_folder.read_inference(workdir)
-    with run_folder.open_checkpoints(inference, workdir, create=False) as checkpoints:
-        step = run_folder.chosen_step(checkpoints, "best")
-        params, statistics = run_folder.restore_generator(
-            inference.system,
-            inference.preparation.image_size,
-            uses_ema=inference.uses_ema,
-            checkpoints=checkpoints,
-            step=step,
-        )
+    step, params, statistics = run_folder.restore_for_inference(inference, workdir, "best")
     own = jax.tree.map(jnp.shape, (state.generator.params, state.generator.statistics))
     if jax.tree.map(jnp.shape, (params, statistics)) != own:
         raise UserError(f"config.train.start_from: the generator of {workdir} has other networks or widths than the config's")
