@@ -10,11 +10,14 @@ import numpy as np
 THUMBNAIL = 48
 """Pixels: longer side of the small image on which the midline is searched."""
 
-_ANGLES = np.deg2rad([-12.0, -6.0, -3.0, 0.0, 3.0, 6.0, 12.0])
+_TILTS = np.deg2rad([-12.0, -6.0, 0.0, 6.0, 12.0])
 """Tilts from the first guess that are tried."""
 
-_OFFSETS = (-0.06, -0.03, -0.015, 0.0, 0.015, 0.03, 0.06)
-"""Shifts from the first guess that are tried, as shares of the slice's longer side."""
+_SHIFTS = THUMBNAIL * np.array([-0.06, -0.03, 0.0, 0.03, 0.06])
+"""Shifts from the first guess that are tried, in pixels of the small image."""
+
+_FINER = (1 / 2, 1 / 4, 1 / 8)
+"""Scales of the tilts and shifts that are tried round the best of them, one after the other."""
 
 _STEEPEST = np.deg2rad(30)  # a first guess that is tilted further is no midline
 
@@ -44,26 +47,31 @@ def opposite(image: np.ndarray, removed: np.ndarray, foreground: float) -> np.nd
 def find_midline(image: np.ndarray, known: np.ndarray, foreground: float) -> np.ndarray:
     """Returns the reflection about the head's midline: a matrix `[2, 3]` on (column, row), which is its own inverse.
 
-    The first guess is the long axis of the head. Near it the line is chosen about which the known pixels differ least from
-    their reflections.
+    The first guess is the long axis of the head, to which removed pixels belong where its hull has them. Near it the line is
+    chosen about which the known pixels differ least from their reflections.
     """
     factor = THUMBNAIL / max(image.shape)
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     small, weight = (cv2.resize(array, size, interpolation=cv2.INTER_AREA) for array in (image, known))
-    centre, angle = _long_axis(small > foreground)
-    best, angle, offset = np.inf, *_first(angle)
-    for turn, shifts in ((_ANGLES, (0.0,)), ((0.0,), _OFFSETS), (_ANGLES / 4, (0.0,)), ((0.0,), np.array(_OFFSETS) / 4)):
-        trials = [(angle + tilt, offset + shift * THUMBNAIL) for tilt in turn for shift in shifts]
+    centre, angle = _long_axis(_head(small > foreground, weight < 0.5))
+    best = (angle if abs(angle) <= _STEEPEST else 0.0), 0.0
+    trials = [(best[0] + tilt, shift) for tilt in _TILTS for shift in _SHIFTS]
+    for scale in (*_FINER, None):
         costs = [_asymmetry(small, weight, _reflection(centre, *trial)) for trial in trials]
-        if min(costs) < best:
-            best = min(costs)
-            angle, offset = trials[int(np.argmin(costs))]
+        angle, offset = best = trials[int(np.argmin(costs))]
+        if scale is not None:
+            trials = [best, *((angle + scale * tilt, offset) for tilt in _TILTS)]
+            trials += [(angle, offset + scale * shift) for shift in _SHIFTS]
     column, row = ((value + 0.5) / factor - 0.5 for value in centre)
     return _reflection((column, row), angle, offset / factor)
 
 
-def _first(angle: float) -> tuple[float, float]:
-    return (angle if abs(angle) <= _STEEPEST else 0.0), 0.0
+def _head(bright: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Returns the bright pixels, and the removed ones within their convex hull."""
+    points, hull = cv2.findNonZero(bright.astype(np.uint8)), np.zeros(bright.shape, np.uint8)
+    if points is not None:
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return bright | (removed & (hull > 0))
 
 
 def _long_axis(head: np.ndarray) -> tuple[tuple[float, float], float]:
