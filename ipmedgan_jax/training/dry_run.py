@@ -29,6 +29,7 @@ def estimate(experiment: Experiment, workdir: Path) -> Iterator[str]:
     """
     settings = experiment.training
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
+    start.check_first_run(experiment, workdir)
     initial = start.InitialState(experiment)
     yield from start.description(experiment, initial.shapes)
     done = latest_step(experiment, workdir)

@@ -31,7 +31,7 @@ from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
-from ipmedgan_jax.training.start import InitialState, description, start_or_resume
+from ipmedgan_jax.training.start import InitialState, check_first_run, description, start_or_resume
 from ipmedgan_jax.training.summaries import Progress, Summaries
 
 OUT_OF_TIME, SIGNALLED = 1, 2
@@ -60,6 +60,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     """
     settings, per_dispatch = experiment.training, experiment.training.steps_per_dispatch
     devices.check_batch_size(settings.batch_size, experiment.phases[-1].update.accumulate)
+    check_first_run(experiment, workdir)
     with contextlib.ExitStack() as stack:
         # The lock comes before anything in the folder is read: another run may be training there.
         stack.enter_context(run_folder.lock_run(experiment, workdir))

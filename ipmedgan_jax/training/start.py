@@ -70,6 +70,15 @@ def description(experiment: Experiment, state: TrainState) -> list[str]:
     ]
 
 
+def check_first_run(experiment: Experiment, workdir: Path) -> None:
+    """Raises UserError if a new run shall start from a folder that holds no run; a run that resumes needs it no more."""
+    first = experiment.training.start_from
+    if first and not (workdir / "checkpoints").exists() and not (user_path(first) / run_folder.CONFIG_FILE).exists():
+        raise UserError(
+            f"config.train.start_from is {first!r}: expected the folder of a run, with its {run_folder.CONFIG_FILE}"
+        )
+
+
 def with_generator_of(workdir: Path, state: TrainState) -> TrainState:
     """Returns a state of step 0 with the generator that fills for a run: the best by validation, averaged if the run does so.
 

@@ -16,7 +16,7 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
 from ipmedgan_jax.experiment import build, run_folder, saved_config
-from ipmedgan_jax.training import loop, start, validation
+from ipmedgan_jax.training import dry_run, loop, start, validation
 from ipmedgan_jax.training.loop import Outcome
 
 
@@ -72,6 +72,14 @@ def test_a_run_starts_from_the_generator_that_fills_for_another(tiny_config, tmp
     state, _ = final_state(second, tmp_path / "second")
     assert_same_bits(state.generator.params, params)
     jax.tree.map(lambda mean, value: np.testing.assert_allclose(mean, value, rtol=1e-6), state.average.params, params)
+
+
+@pytest.mark.parametrize("command", [loop.train, lambda *arguments: list(dry_run.estimate(*arguments))])
+def test_a_folder_without_a_run_to_start_from_is_named_and_leaves_nothing(command, tiny_config, tmp_path):
+    config = tiny_config("unet", train__start_from=str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match=r"config.train.start_from is .*nothing"):
+        command(build.build_experiment(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_does_not_start_from_another_network(tiny_config, tmp_path):
