@@ -40,18 +40,20 @@ case $system in
     variant no_l1_start --config.train.generator_alone=0.0
     variant no_discriminator --config.loss.adversarial=0.0
     variant no_vgg_distance --config.loss.content=0.0
+    variant l1_alone --config.loss.adversarial=0.0 --config.loss.content=0.0
+    variant with_ssim --config.loss.structure=1.0
     variant constant_rate --config.optimiser.warmup_steps=0 --config.optimiser.decay=0.0
     ;;
   casnet_plus)
     variant as_it_is
-    variant no_other_half --config.generator.opposite=False
-    variant no_noise --config.generator.noise=False
-    variant no_discriminator --config.loss.adversarial=0.0
-    variant no_vgg_distance --config.loss.content=0.0
-    variant l1_alone --config.loss.adversarial=0.0 --config.loss.content=0.0
+    variant no_smooth_start --config.generator.smooth_start=False
+    variant no_mask_input --config.generator.sees_mask=False
     variant no_l1_start --config.train.generator_alone=0.0
-    variant with_ssim --config.loss.structure=1.0
-    variant no_decay --config.optimiser.decay=0.0
+    variant no_discriminators --config.loss.adversarial=0.0 --config.loss.local=0.0
+    variant no_local_discriminator --config.loss.local=0.0
+    variant no_feature_matching --config.loss.perceptual=0.0
+    variant no_vgg_distance --config.loss.content=0.0
+    variant no_style --config.loss.style=0.0
     ;;
 esac
 compare_runs "${names[0]}" "${names[@]}"
