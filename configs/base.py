@@ -102,13 +102,13 @@ def get_config(system: str = "") -> ConfigDict:
     loss.perceptual_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # weights lambda_p0.. of Eq. 4: the image, then D's layers; (open)
     loss.style_layers = (1.0, 1.0, 1.0, 1.0, 1.0)  # weights lambda_s1.. of Eq. 3: conv1_1 .. conv5_1; (open)
     loss.reconstruction = 0.0  # weight of the pixel loss: L1 in the hole for ipmedgan; each other system has its own
-    loss.content = 0.0  # weight of the distance of VGG-19 features around the hole; ipmedgan_plus only
+    loss.content = 0.0  # weight of the distance of VGG-19 features around the hole; ipmedgan_plus and casnet_plus only
     loss.structure = 0.0  # weight of 1 - SSIM in the hole; ipmedgan_plus only
     loss.l1_region = "hole"  # hole | image: region of the plain U-Net's L1
 
     config.optimiser = optimiser = ConfigDict()  # every network has its own
     optimiser.name = "adam"  # adam | adadelta | sgd
-    optimiser.learning_rate = 2e-4  # constant over the run
+    optimiser.learning_rate = 2e-4  # constant over the run, but for warmup_steps and decay
     optimiser.discriminator_rate = 0.0  # the discriminators' learning rate; 0: as learning_rate
     optimiser.warmup_steps = 0  # steps during which the rates rise from 0
     optimiser.decay = 0.0  # share of the run, at its end, during which the rates fall to 0
@@ -191,7 +191,6 @@ SYSTEMS = {
         "optimiser.decay": 0.3,
         "train.generator_alone": 0.35,
         "train.ema": 0.995,
-        "train.best": "vgg_distance",
     },
     "casnet_plus": {
         "generator.smooth_start": True,

@@ -5,11 +5,10 @@ Holes are of any shape, as signal voids, metal and lesions have.
 
 from ml_collections import ConfigDict
 
-from ipmedgan_jax.configs import base, flair
+from ipmedgan_jax.configs import flair
 
 
 def get_config(system: str = "ipmedgan_plus") -> ConfigDict:
     config = flair.get_config(system).unlock()
     config.modality = "ct"
-    config.data.window_hu = base.get_config().data.window_hu
     return config.lock()

@@ -15,7 +15,7 @@ AUGMENTATION = {
     "crop": 0.1,
     "lesion": 0.3,
 }
-"""Makes 0.57 to 0.9 mm pixels of a few scanners stand for 0.4 to 1.2 mm of many."""
+"""Makes 0.57 to 0.9 mm pixels of a few scanners stand for 0.4 to 1.3 mm of many."""
 
 
 def get_config(system: str = "ipmedgan_plus") -> ConfigDict:

@@ -135,16 +135,16 @@ def crop_or_pad(slices: np.ndarray, size: int | tuple[int, ...], corner: tuple[i
     """Cuts the window that starts at `corner` out of slices; pixels outside the slices get `fill`.
 
     Args:
-      slices: `[S, rows, columns]`.
+      slices: `[S, rows, columns, ...]`.
       size: the window's height and width, or one number for both.
       corner: row and column of the window's first pixel; may be negative.
 
     Returns:
-      `[S, height, width]`, of the slices' type.
+      `[S, height, width, ...]`, of the slices' type.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    result = np.full((len(slices), height, width), fill, slices.dtype)
-    (row, column), (rows, columns) = corner, slices.shape[1:]
+    result = np.full((len(slices), height, width, *slices.shape[3:]), fill, slices.dtype)
+    (row, column), (rows, columns) = corner, slices.shape[1:3]
     top, left, bottom, right = max(row, 0), max(column, 0), min(row + height, rows), min(column + width, columns)
     result[:, top - row : bottom - row, left - column : right - column] = slices[:, top:bottom, left:right]
     return result

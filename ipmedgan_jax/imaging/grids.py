@@ -116,7 +116,7 @@ class SliceGrid:
         return geometry.window_start(shares, self.settings.image_size)
 
     def cut_window(self, pixels: np.ndarray, corner: Corner, padding: float) -> np.ndarray:
-        """Cuts input windows `[S, image_size, image_size]` out of slices of pixels, with `padding` outside the slices."""
+        """Cuts input windows `[S, image_size, image_size, ...]` out of slices of pixels, with `padding` outside them."""
         return geometry.crop_or_pad(pixels, self.settings.image_size, corner, padding)
 
     def from_window(self, windows: np.ndarray, corner: Corner, padding: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from ipmedgan_jax.imaging.grids import PLANES, Corner
 from ipmedgan_jax.imaging.scans import from_unit, to_unit
 from ipmedgan_jax.inpainting.masked_volume import MaskedPlane, MaskedVolume, masked_pixels
 from ipmedgan_jax.inpainting.model import Trained
-from ipmedgan_jax.inpainting.tiles import Tiling
+from ipmedgan_jax.inpainting.tiles import Tiling, tent
 from ipmedgan_jax.systems.classical import FILLS
 
 SLICES_AT_ONCE = 4
@@ -173,8 +173,7 @@ class _PlaneFiller:
         if self.plane.input_corner is None:
             return self._window_round(corner)
         margin = min(side // 4, (size - side) // 2)
-        usual = self.plane.input_corner
-        usual = usual if self.variation is None else self.variation.moved(usual)
+        usual = self.plane.input_corner if self.variation is None else self.variation.moved(self.plane.input_corner)
         row, column = (int(np.clip(at, c + side + margin - size, c - margin)) for at, c in zip(usual, corner, strict=True))
         return row, column
 
@@ -195,10 +194,10 @@ class _PlaneFiller:
         return row, column
 
     def _other_inputs(self, indices: np.ndarray, images: np.ndarray, unknown: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the generator's other inputs for whole slices, so that tiles that overlap see the same: `[S, H, W, C]`."""
+        """Returns the generator's other inputs for whole slices, `[S, H, W, ...]`: tiles that overlap see the same."""
         others: dict[str, np.ndarray] = {}
         if "noise" in self.trained.inputs:
-            others["noise"] = self._noise(indices, images.shape[1:])[..., None]
+            others["noise"] = self._noise(indices, images.shape[1:])
         if "opposite" in self.trained.inputs:
             level = 2 * self.trained.preparation.foreground_level - 1
             others["opposite"] = np.zeros((*images.shape, 2), np.float32)
@@ -234,22 +233,16 @@ class _PlaneFiller:
             "hole_mask": np.concatenate(hole_masks).astype(np.uint8),
         }
         for name, arrays in others.items():
-            cut = [self.plane.grid.cut_window(arrays[t.index].transpose(2, 0, 1), t.input_corner, 0.0) for t in padded]
-            batch[name] = np.stack(cut)[:, 0] if name == "noise" else np.stack(cut).transpose(0, 2, 3, 1)
+            cut = [self.plane.grid.cut_window(arrays[t.index][None], t.input_corner, 0.0) for t in padded]
+            batch[name] = np.concatenate(cut)
         fills = self.inpaint(batch) if self.variation is None else self.variation.fill(self.inpaint, batch)
         for tile, filled, hole_mask in zip(tiles, fills, hole_masks, strict=False):
             row, column, _, _ = tile.hole(side)
             in_slice, in_tile = tile.within(images.shape[1:], side)
             new = filled[row : row + side, column : column + side, 0][in_tile]
-            weight = np.where(hole_mask[0], _tent(side), 0)[in_tile]
+            weight = np.where(hole_mask[0], tent(side), 0)[in_tile]
             if not np.isfinite(new[weight > 0]).all():
                 raise UserError("the generator returned NaN or infinite values: choose another checkpoint or model")
             image, before = images[tile.index][in_slice], weights[tile.index][in_slice]
             before += weight
             image += np.where(weight > 0, (new - image) * weight / np.maximum(before, 1e-9), 0)
-
-
-def _tent(side: int) -> np.ndarray:
-    """Returns the weights of a tile's pixels where tiles overlap, `[side, side]`, largest at the centre."""
-    height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
-    return np.minimum.outer(height, height).astype(np.float32)

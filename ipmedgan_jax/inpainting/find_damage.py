@@ -14,6 +14,7 @@ from ipmedgan_jax.imaging.foreground import find_foreground
 from ipmedgan_jax.imaging.grids import PLANES, Corner, SliceGrid
 from ipmedgan_jax.imaging.scans import to_unit
 from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.inpainting.tiles import tent, tile_starts
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def find_in_volume(
         likelihoods, depths = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape, np.float32)
         for corner in corners:
             new = grid.from_window(_find(finder, grid.cut_window(pixels, corner, padding)), corner, 0.0)
-            depth = grid.from_window(_depth(settings.image_size)[None], corner, 0.0)
+            depth = grid.from_window(tent(settings.image_size)[None], corner, 0.0)
             # Where windows overlap, a pixel is judged by the one that shows most of its surroundings.
             likelihoods, depths = np.where(depth > depths, new, likelihoods), np.maximum(depth, depths)
         likelihoods = np.stack([np.where(damaged_pixels(likelihood), likelihood, 0) for likelihood in likelihoods])
@@ -76,7 +77,7 @@ def covering_corners(shape: tuple[int, int], side: int) -> list[Corner]:
     def starts(length: int) -> list[int]:
         if length <= side:
             return [-((side - length) // 2)]
-        return [round(start) for start in np.linspace(0, length - side, 1 + -(-2 * (length - side) // side))]
+        return tile_starts(slice(0, length), side)
 
     return list(product(starts(shape[0]), starts(shape[1])))
 
@@ -88,9 +89,3 @@ def _find(finder: LoadedFinder, windows: np.ndarray) -> np.ndarray:
     if not np.isfinite(likelihoods).all():  # NaN is above no threshold, so it would count as intact
         raise UserError(f"{finder.source}: returned NaN or infinite likelihoods; choose another checkpoint or model")
     return likelihoods
-
-
-def _depth(side: int) -> np.ndarray:
-    """Returns how far each pixel of a window lies from its border, `[side, side]`, 1 at the border."""
-    from_end = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1))
-    return np.minimum.outer(from_end, from_end).astype(np.float32)

@@ -65,11 +65,11 @@ def _is_larger(box: tuple[slice, slice], side: int) -> bool:
 def _tile_from_border(box: tuple[slice, slice], side: int) -> list[Corner]:
     """Returns the corners of overlapping tiles over a component's box, from its border to its middle."""
     middle = np.array([extent.start + extent.stop for extent in box]) / 2
-    corners = list(itertools.product(_tile_starts(box[0], side), _tile_starts(box[1], side)))
+    corners = list(itertools.product(tile_starts(box[0], side), tile_starts(box[1], side)))
     return sorted(corners, key=lambda corner: -float(np.hypot(*(np.add(corner, side / 2) - middle))))
 
 
-def _tile_starts(extent: slice, side: int) -> list[int]:
+def tile_starts(extent: slice, side: int) -> list[int]:
     """Returns the starts of tiles along one axis of a component: one centred tile, or several at most half a side apart."""
     length = extent.stop - extent.start
     if length <= side:
@@ -98,3 +98,9 @@ def _centre_tile(box: np.ndarray, side: int) -> np.ndarray:
 def _are_inside(boxes: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
     """Whether each box lies entirely inside a tile."""
     return np.all((boxes[:, :, 0] >= corner) & (boxes[:, :, 1] <= corner + side), axis=1)
+
+
+def tent(side: int) -> np.ndarray:
+    """Returns the weights of a tile's pixels where tiles overlap, `[side, side]`, above 0 and largest at the centre."""
+    height = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / side
+    return np.minimum.outer(height, height).astype(np.float32)

@@ -165,7 +165,8 @@ def mean_in_hole(errors: Array, mask: Array) -> Array:
 def structural_similarity(fake: Array, real: Array) -> Array:
     """The SSIM of each pixel's surroundings, for images `[B, H, W, 1]` in [-1, 1] (Wang et al., 2004): `[B, H, W, 1]`.
 
-    Surroundings are weighed by a Gaussian of 1.5 pixels, cut off at 5; beyond the image they are 0 in both.
+    Surroundings are weighed by a Gaussian of 1.5 pixels, cut off at 5; beyond the image they are 0 in both. The scores' form
+    (`evaluation/metrics.py`) loses nothing to cancellation, but is too slow to differentiate in every step.
     """
     moments = jnp.concatenate([fake, real, fake * fake, real * real, fake * real]).astype(jnp.float32)
     window = np.exp(-0.5 * np.square(np.arange(-5, 6) / 1.5))
