@@ -182,7 +182,7 @@ FULL_RANGE_FILLS: dict[str, Fill] = FILLS | {
     "navier_stokes": _restrict_to_hole(_in_any_unit(_navier_stokes, np.uint16)),
     "shift_map": _restrict_to_hole(_in_any_unit(_shift_map, np.float32)),
 }
-"""The same fills for slices in any unit, such as HU, which are not clipped.
+"""The same fills for slices in any unit, such as HU. Nothing is clipped.
 
 Telea's and the Navier-Stokes fill round to 1/65,535 of the range of the slice's known pixels; all others have the precision
 of floats. With 8 bits, one level of a CT slice with metal would be 16 HU, and Telea's errors add up to several levels.
