@@ -1,0 +1,1 @@
+"""Injects faults into runs, prepared data, models and input files, and counts those that pass silently."""
