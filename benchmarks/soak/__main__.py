@@ -45,7 +45,7 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_bool("full", False, "as many faults as docs/reliability.md reports; hours")
     flags.DEFINE_list("parts", None, f"parts to run, of {', '.join(PARTS)}; all by default")
-    flags.DEFINE_integer("count", None, "faults (or seconds, or steps) of each part, in place of its own number", lower_bound=1)
+    flags.DEFINE_integer("count", None, "faults (or seconds, or steps) of each part, not its own number", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "seed of the faults")
     flags.DEFINE_string("scratch", None, "folder for temporary files; the system's by default")
 
