@@ -1,0 +1,63 @@
+"""Opening of input files that are files: a pipe, a socket, a device or a folder is refused at once.
+
+To open a pipe waits for its writer, and a device such as /dev/zero has no end.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from ipmedgan_jax.core import memory
+from ipmedgan_jax.core.errors import UserError, reason
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular_file(path: Path) -> Path:
+    """Returns the path of a file; UserError, without opening it, for anything else that exists.
+
+    A path that does not exist is returned too, so that the reader's own message says what was expected there.
+    """
+    try:
+        _refuse_other(path, path.stat())
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from error
+    return path
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Opens a file for reading, in binary; UserError as `regular_file`, OSError as `open`."""
+    descriptor = os.open(regular_file(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_other(path, os.fstat(descriptor))  # again, because another process may have replaced it
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file; UserError as `open_file`, and if it is larger than `memory.limit`. OSError as `open`."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        memory.check(path, size, "the file")
+        return file.read(size)
+
+
+def read_text(path: Path) -> str:
+    """Reads a whole file as UTF-8; UnicodeDecodeError, and errors as `read_bytes`."""
+    return read_bytes(path).decode("utf-8")
+
+
+def _refuse_other(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}; expected a file")
