@@ -29,7 +29,7 @@ def limit() -> int:
         gib = float(given)
     except ValueError:
         gib = math.nan
-    if not 0 < gib < math.inf:
+    if not 0 < gib * 2**30 < math.inf:
         raise UserError(f"{VARIABLE}={given}: expected a number of GiB above 0")
     return int(gib * 2**30)
 

@@ -50,5 +50,5 @@ def test_a_file_above_the_bound_is_not_read(tmp_path, monkeypatch):
     (path := tmp_path / "file").write_bytes(b"text")
     assert regular_files.read_text(path) == "text"
     monkeypatch.setenv(memory.VARIABLE, str(3 / 2**30))
-    with pytest.raises(UserError, match="the file takes .* GiB"):
+    with pytest.raises(UserError, match=r"the file takes .* GiB"):
         regular_files.read_bytes(path)
