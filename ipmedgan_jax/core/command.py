@@ -19,6 +19,7 @@ from ipmedgan_jax.core.flag_help import help_text
 from ipmedgan_jax.core.program import as_typed
 from ipmedgan_jax.core.spelling import suggestion
 
+
 class Stopped(Exception):
     """Raised when a command ends early on request, with its work saved."""
 
