@@ -41,8 +41,8 @@ def run_command(
 ) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits with 0, a UserError's code, or 128 + signal if interrupted.
 
-    Ctrl-C and SIGTERM end the command with one line, also while modules are imported or programs compiled; training handles them
-    itself. Flags are defined here, not when a module is imported, so that one command can use another's functions.
+    Ctrl-C and SIGTERM end the command with one line, also while modules are imported or programs compiled; training handles
+    them itself. Flags are defined here, not when a module is imported, so that one command can use another's functions.
 
     Args:
       main: the command; its module's docstring is the text of --help.

@@ -9,11 +9,11 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised in the main thread by SIGTERM, as KeyboardInterrupt is by Ctrl-C: every place that cleans up after one does so."""
+    """Raised in the main thread by SIGTERM, as KeyboardInterrupt is by Ctrl-C; what cleans up after that does so here too."""
 
 
 def raise_on_sigterm() -> None:
-    """Makes SIGTERM raise `Terminated`, unless the signal is ignored or handled already. Does nothing outside the main thread.
+    """Makes SIGTERM raise `Terminated`, unless the signal is ignored or handled already, or this is not the main thread.
 
     Processes that are forked later end by the signal as before. The exception comes when Python next runs a line: a program
     that is being compiled is finished first.

@@ -31,8 +31,10 @@ def open_own_file(path: Path) -> IO[str]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UserError(f"{path}: not a file; move it away")
-    return open(descriptor, "r+", encoding="utf-8", errors="replace")
+    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
 def _refusal(path: Path) -> str:
-    return f"{path}: a link to {os.readlink(path)}, where nothing may be written; replace it by what it links to, or move it away"
+    return (
+        f"{path}: a link to {path.readlink()}, where nothing may be written; put what it links to in its place, or remove it"
+    )

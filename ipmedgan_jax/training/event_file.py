@@ -1,7 +1,7 @@
 """TensorBoard's event files, written without a thread: each call appends its records whole, or not at all.
 
-tensorboardX has a thread that writes. It ends at the first error of the disk, half a record may stay, and the run then waits for
-the thread without end.
+tensorboardX has a thread that writes. It ends at the first error of the disk, half a record may stay, and the run then waits
+for the thread without end.
 """
 
 import os
@@ -18,8 +18,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 class EventFile:
     """A new event file in `directory`, which is created if it is missing.
 
-    TensorBoard hides what earlier files have for the step `first` and later ones. All methods raise OSError if the disk is full
-    or cannot be written; the file then holds what it held before.
+    TensorBoard hides what earlier files have for the step `first` and later ones. All methods raise OSError if the disk is
+    full or cannot be written; the file then holds what it held before.
     """
 
     def __init__(self, directory: Path, first: int) -> None:
