@@ -15,7 +15,7 @@ import signal
 
 from absl import flags, logging
 
-from ipmedgan_jax.core import ranks, runtime
+from ipmedgan_jax.core import interruption, ranks, runtime
 from ipmedgan_jax.core.command import Stopped, run_command
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
@@ -42,7 +42,9 @@ def main() -> None:
     if outcome is loop.Outcome.OUT_OF_TIME:
         logging.info("train.minutes are over; the same command resumes the run; the test subjects have not been evaluated")
         return
-    evaluate_run(built, workdir)
+    scoring = f"the run is trained and saved; python -m ipmedgan_jax.evaluate --workdir={workdir} scores it"
+    with interruption.if_interrupted(scoring):
+        evaluate_run(built, workdir)
 
 
 def default_workdir() -> str:

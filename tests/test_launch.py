@@ -52,7 +52,10 @@ REQUEUED = ["scontrol requeue 7"]
         ("exit 137", "RUNNING", 19, 137, REQUEUED),
         ("exit 137", "RUNNING", 20, 137, []),
         ("exit 137", "COMPLETING", 0, 137, []),
-        ("exit 143", "RUNNING", 0, 143, []),
+        ("exit 143", "RUNNING", 20, 143, REQUEUED),  # preempted: no restart counts against RESTARTS
+        ("exit 143", "COMPLETING", 0, 143, []),  # cancelled
+        ("exit 130", "RUNNING", 0, 130, REQUEUED),
+        ("exit 130", "CANCELLED", 0, 130, []),
         ('echo "config wrong" > "$IPMEDGAN_FAILED_FILE"; exit 1', "RUNNING", 0, 1, []),
     ],
 )

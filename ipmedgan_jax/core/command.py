@@ -13,13 +13,11 @@ from typing import NoReturn
 from absl import flags, logging
 
 import ipmedgan_jax
+from ipmedgan_jax.core import interruption
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError
 from ipmedgan_jax.core.flag_help import help_text
 from ipmedgan_jax.core.program import as_typed
 from ipmedgan_jax.core.spelling import suggestion
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 class Stopped(Exception):
@@ -43,7 +41,8 @@ def run_command(
 ) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits with 0, a UserError's code, or 128 + signal if interrupted.
 
-    Flags are defined here, not when a module is imported, so that one command can use another's functions.
+    Ctrl-C and SIGTERM end the command with one line, also while modules are imported or programs compiled; training handles
+    them itself. Flags are defined here, not when a module is imported, so that one command can use another's functions.
 
     Args:
       main: the command; its module's docstring is the text of --help.
@@ -54,29 +53,35 @@ def run_command(
     """
     _print_any_name()
     _log_plainly()
+    try:
+        interruption.raise_on_sigterm()
+        _run(main, define_flags, required, arguments)
+    except UserError as error:
+        _fail(error)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt as stopped:
+        exit_code, line = interruption.describe(stopped)
+        print(as_typed(line), file=sys.stderr)
+        sys.exit(exit_code)
+    sys.exit(0)
+
+
+def _run(main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str], arguments: str) -> None:
+    """Does what `run_command` does up to the end of `main`."""
     known = set(flags.FLAGS)
     define_flags()
     defined = [flags.FLAGS[name] for name in flags.FLAGS if name not in known]
     if {"--help", "-help", "-h"} & set(sys.argv[1:]):
         description = as_typed(main.__globals__["__doc__"] or "")
         _print(help_text(description, defined, required))
-        sys.exit(0)
-    try:
-        rest = _parse(sys.argv, [flag.name for flag in defined])
-        shown = [flag.text() for flag in defined if isinstance(flag, ShowFlag) and flag.value]
-        if shown:
-            _print("\n".join(shown))
-        else:
-            _check_given(rest, required, arguments)
-            main(*([rest] if arguments else []))
-    except UserError as error:
-        _fail(error)
-    except Stopped as stopped:
-        sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    sys.exit(0)
+        return
+    rest = _parse(sys.argv, [flag.name for flag in defined])
+    if shown := [flag.text() for flag in defined if isinstance(flag, ShowFlag) and flag.value]:
+        _print("\n".join(shown))
+        return
+    _check_given(rest, required, arguments)
+    main(*([rest] if arguments else []))
 
 
 def _print_any_name() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ipmedgan_jax.evaluation.figures import font
+from ipmedgan_jax.evaluation.figures import font, write_png
 from ipmedgan_jax.evaluation.print_figure import write_pdf
 
 PAGE, INK, GRID, DOT = (255, 255, 255), (0, 0, 0), (226, 226, 226), (59, 111, 182)
@@ -50,7 +50,7 @@ def dot_plot(panels: Sequence[Panel], names: Sequence[str], *paths: Path) -> Non
         if path.suffix == ".pdf":
             write_pdf(page, path)  # not reduced: its type of 18 pixels becomes one of 8.6 pt
         else:
-            page.reduce(FINER).save(path)
+            write_png(page.reduce(FINER), path)
 
 
 def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:

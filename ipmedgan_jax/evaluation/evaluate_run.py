@@ -11,7 +11,7 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
-from ipmedgan_jax.core import provenance
+from ipmedgan_jax.core import links, provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
@@ -80,7 +80,7 @@ def evaluate(
     """
     directory, split = workdir / "evaluation", experiment.evaluation.split
     # First of all: a folder that cannot be written must not cost a whole evaluation.
-    _write_on_first(lambda: directory.mkdir(parents=True, exist_ok=True), directory)
+    _write_on_first(lambda: _make_folder(directory), directory)
     shown = set(pipeline.spread(task.count(split), experiment.evaluation.examples))
 
     def evaluate_share() -> list[Any]:
@@ -100,6 +100,12 @@ def evaluate(
 
     _write_on_first(write, directory)
     return report
+
+
+def _make_folder(directory: Path) -> None:
+    """Makes the folder of the results. UserError if a link is in its place: it could lead to another run's results."""
+    links.refuse_links(directory.parent, [directory.name])
+    directory.mkdir(parents=True, exist_ok=True)
 
 
 def _write_on_first(write: Callable[[], None], directory: Path) -> None:

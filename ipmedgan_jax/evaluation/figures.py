@@ -12,6 +12,8 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ipmedgan_jax.core import files
+
 BACKGROUND, INK, FAINT, OUTLINE = (17, 19, 24), (236, 238, 242), (150, 156, 168), (255, 176, 32)
 """RGB: page, titles and first lines of captions, further lines of captions, the hole's outline."""
 
@@ -84,8 +86,7 @@ def example_grid(rows: Sequence[Row], path: Path, *, title: str = "", tile: int 
         _draw_caption(draw, row.caption, (MARGIN, y + tile / 2), small)
         for column, (_, pixels) in enumerate(row.tiles):
             page.paste(draw_tile(pixels, tile_size, row.hole), (left + column * (tile_size[0] + GAP), y))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path)
+    write_png(page, path)
 
 
 def image_grid(images: Sequence[np.ndarray], *, columns: int = 4) -> np.ndarray:
@@ -103,8 +104,14 @@ def image_grid(images: Sequence[np.ndarray], *, columns: int = 4) -> np.ndarray:
 
 def save_image(pixels: np.ndarray, path: Path) -> None:
     """Writes uint8 pixels [H, W] or [H, W, 3] as a PNG; creates its folder."""
+    write_png(Image.fromarray(pixels), path)
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG atomically, in the place of a link too; creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    with files.atomic_file(path) as unfinished:
+        picture.save(unfinished, format="PNG")
 
 
 def grey_levels(image: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 import ipmedgan_jax
-from ipmedgan_jax.core import cache
+from ipmedgan_jax.core import cache, links
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import phantom, preparation, records
@@ -76,7 +76,7 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
     logging.warning("data.dir is empty: using the built-in head phantom in %s; its scores say nothing of real scans", folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
+        with links.open_own_file(folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of runs that start at once, one makes the phantoms and the others wait
             if not (folder / "prepared" / records.DATASET_FILE).exists():
                 paths = phantom.write_phantoms(

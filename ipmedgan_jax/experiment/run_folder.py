@@ -1,21 +1,19 @@
 """Run folders: locking, `config.json`, `data.json` (the training data), `checkpoints/`, and restoring the generator."""
 
 import contextlib
-import fcntl
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
-from absl import logging
 
-from ipmedgan_jax.core import files, provenance
+from ipmedgan_jax.core import files, links, provenance
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.user_paths import is_utf8
 from ipmedgan_jax.distributed import processes
+from ipmedgan_jax.experiment import folder_lock
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from ipmedgan_jax.experiment.saved_config import DATASET, RENAMED_SYSTEMS, differing_keys, from_json, with_added_keys
@@ -25,6 +23,9 @@ from ipmedgan_jax.systems.state import init_generator
 
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
+
+WRITTEN = ("checkpoints", "tensorboard", "examples", "evaluation", "nonfinite")
+"""Folders of a run's folder that are written to. A link in the place of one is refused; files are replaced, link or not."""
 
 LEASE_S = 150
 """Seconds for which a file server may keep the locks of a machine that died."""
@@ -39,29 +40,27 @@ def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
 
     `config.json` and `data.json` are written. A folder without a checkpoint has nothing to lose, so it accepts any config.
     Raises UserError, in all processes, if another run holds the lock, if the folder has a run of another config or cannot
-    be written, or if the processes do not see the same folder.
+    be written or has links in place of its own folders, or if the processes do not see the same folder.
     """
     with contextlib.ExitStack() as stack:
-        token = processes.gather(secrets.token_hex(8))[0]
-        processes.run_on_first(lambda: _lock_run(experiment, workdir, token, stack))
-        processes.run_on_all(lambda: _check_shared(workdir, token))
+        holder = processes.gather(folder_lock.new_holder())[0]
+        processes.run_on_first(lambda: _lock_run(experiment, workdir, holder, stack))
+        processes.run_on_all(lambda: _check_shared(workdir, holder))
         yield
 
 
-def _lock_run(experiment: Experiment, workdir: Path, token: str, stack: contextlib.ExitStack) -> None:
-    """Does the first process's part of `lock_run`: locks until `stack` is closed, and writes `token` to the lock file.
+def _lock_run(experiment: Experiment, workdir: Path, holder: str, stack: contextlib.ExitStack) -> None:
+    """Does the first process's part of `lock_run`: locks until `stack` is closed, and writes `holder` to the lock file.
 
-    The token tells the other processes that they see the same folder.
+    Its token tells the other processes that they see the same folder.
     """
     if not is_utf8(workdir):
         raise UserError(f"{workdir}: its name is not UTF-8, as the checkpoints' library needs; choose another --workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((workdir / "lock").open("a+"))
-        _lock(lock, workdir)
-        lock.truncate(0)
-        lock.write(token)
-        lock.flush()
+        links.refuse_links(workdir, WRITTEN)
+        wait_s = LEASE_S if jax.process_count() > 1 else 0
+        stack.enter_context(folder_lock.lock(workdir, holder, wait_s))
         if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         history = _add_to_history(workdir)
@@ -80,38 +79,16 @@ def _add_to_history(workdir: Path) -> list[dict[str, Any]]:
     return earlier if same else [*earlier, now]
 
 
-def _check_shared(workdir: Path, token: str) -> None:
-    """Waits until this process sees the token in the folder. UserError if it does not within `STALE_VIEW_S`."""
+def _check_shared(workdir: Path, holder: str) -> None:
+    """Waits until this process sees this holder in the folder's lock. UserError if it does not within `STALE_VIEW_S`."""
     deadline = time.monotonic() + STALE_VIEW_S
     while True:
         with contextlib.suppress(OSError):
-            if (workdir / "lock").read_text() == token:
+            if (workdir / folder_lock.LOCK_FILE).read_text() == holder:
                 return
         if time.monotonic() > deadline:
             raise UserError(f"{workdir}: not the folder that process 0 has there; all processes must see one --workdir")
         time.sleep(0.5)
-
-
-def _lock(file: IO[str], workdir: Path) -> None:
-    """Locks the open file until it is closed. UserError if another run holds the lock.
-
-    A run of several processes first waits for up to `LEASE_S`: a file server keeps the lock of a machine that died.
-    """
-    deadline = time.monotonic() + (LEASE_S if jax.process_count() > 1 else 0)
-    try:
-        while True:
-            try:
-                # Not filelock: where there are no locks it leaves a file, which outlives a killed process.
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(2)
-    except BlockingIOError as error:
-        raise UserError(f"{workdir}: another process is training there; wait for it, or choose another --workdir") from error
-    except OSError as error:
-        logging.warning("%s: this file system has no locks (%s); start no second process there", workdir, error.strerror)
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

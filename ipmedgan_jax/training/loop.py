@@ -7,10 +7,9 @@ from its latest checkpoint: its state, the order of its slices and its holes con
 import contextlib
 import enum
 import math
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
+from ipmedgan_jax.training.signals import stop_signals
 from ipmedgan_jax.training.start import InitialState, check_first_run, description, start_or_resume
 from ipmedgan_jax.training.summaries import Progress, Summaries
 
@@ -231,27 +231,3 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
 def outcome_of(signals: list[int]) -> Outcome:
     """Returns the outcome of a stop by signals: INTERRUPTED if the first is Ctrl-C; without one, another process had it."""
     return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Yields a list to which Ctrl-C and SIGTERM add their numbers, so that the loop can end after a step.
-
-    A second Ctrl-C raises KeyboardInterrupt at once.
-    """
-    caught: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-        # Not logged: the handler may interrupt any line of the program, one that is writing to the log too.
-        name = signal.Signals(number).name
-        os.write(2, f"\n{name}: saving a checkpoint after this step (at start-up: after compiling and one step)\n".encode())
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

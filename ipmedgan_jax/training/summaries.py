@@ -1,5 +1,6 @@
 """Reports of a run while it trains: TensorBoard scalars and images, and a progress line on the terminal or in the log."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -8,45 +9,60 @@ from pathlib import Path
 
 import numpy as np
 from absl import logging
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.proto.summary_pb2 import Summary
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.training.event_file import EventFile
 
 
 class Summaries:
     """A run's TensorBoard files in `directory`; without a directory nothing is written. A context manager.
 
     TensorBoard hides what an earlier process wrote there for the step `first` and later ones: a run that was killed repeats
-    its steps since the last checkpoint. Raises UserError if the directory cannot be written.
+    its steps since the last checkpoint. Raises UserError if the directory cannot be written. Later, a disk that is full costs
+    one warning, and what is written until there is room again.
     """
 
     def __init__(self, directory: Path | None, *, first: int = 1):
-        try:
-            self._writer = SummaryWriter(str(directory or ""), write_to_disk=directory is not None, purge_step=first)
-        except OSError as error:
-            raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
+        self._directory, self._file = directory, None
+        self._was_warned = False
+        if directory is not None:
+            try:
+                self._file = EventFile(directory, first)
+            except OSError as error:
+                raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
     def __enter__(self) -> "Summaries":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # of a file server, late: the run is not to end by it
+                self._file.close()
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
         """Writes each value under its name behind `prefix`."""
-        for name, value in values.items():
-            self._writer.add_scalar(prefix + name, value, step)
-        self._writer.flush()
+        self._write(step, *(summary.scalar(prefix + name, value) for name, value in values.items()))
 
     def text(self, step: int, name: str, text: str) -> None:
         """Writes a text."""
-        self._writer.add_text(name, text, step)
-        self._writer.flush()
+        self._write(step, summary.text(name, text))
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes `image`, uint8 `[H, W, 3]` or `[H, W]`."""
-        self._writer.add_image(name, image, step, dataformats="HWC" if image.ndim == 3 else "HW")
-        self._writer.flush()
+        self._write(step, summary.image(name, image, dataformats="HWC" if image.ndim == 3 else "HW"))
+
+    def _write(self, step: int, *content: Summary) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(step, *content)
+        except OSError as error:
+            if not self._was_warned:
+                problem = f"cannot be written ({error.strerror or error})"
+                logging.warning("%s: %s; TensorBoard goes on when it can be, the run goes on now", self._directory, problem)
+            self._was_warned = True
 
 
 class Progress:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
@@ -14,10 +15,14 @@ from ipmedgan_jax.evaluation.tasks import make_task
 from ipmedgan_jax.experiment.build import Experiment
 from ipmedgan_jax.systems.interface import Tree
 from ipmedgan_jax.systems.state import TrainState
+from ipmedgan_jax.training import step_files
 from ipmedgan_jax.training.summaries import Summaries
 
 EXAMPLE_SLICES = 4
 """Slices in the example picture of a validation."""
+
+KEPT_EXAMPLES = 20
+"""Newest pictures that are kept in `examples/`, beside the first one."""
 
 
 def make_validation(
@@ -46,7 +51,7 @@ def make_validation(
             rows = [result.row for result in results if result.row]
             picture = figures.image_grid([image for row in rows for _, image in row.tiles[:3]], columns=3)
             summaries.image(step, "validation/examples", picture)
-            figures.save_image(picture, workdir / "examples" / f"step_{step:07d}.png")
+            save_example(picture, workdir / "examples", step)
 
         summaries.scalars(step, scores, prefix="validation/")
         processes.run_on_first(draw)
@@ -55,6 +60,19 @@ def make_validation(
         return scores
 
     return validate
+
+
+def save_example(picture: np.ndarray, folder: Path, step: int) -> None:
+    """Writes the picture of a step, and removes those between the folder's first and its `KEPT_EXAMPLES` newest.
+
+    A folder that cannot be written costs a warning: a picture is no reason to end a run.
+    """
+    path = step_files.path_of(folder, step, ".png")
+    try:
+        figures.save_image(picture, path)
+        step_files.remove_old(folder, ".png", newest=KEPT_EXAMPLES)
+    except OSError as error:
+        logging.warning("%s: cannot be written (%s); the run goes on", path, error.strerror or error)
 
 
 def generator_variables(state: TrainState) -> tuple[Tree, Tree]:

@@ -16,7 +16,7 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
 from ipmedgan_jax.experiment import build, run_folder, saved_config
-from ipmedgan_jax.training import dry_run, loop, start, validation
+from ipmedgan_jax.training import dry_run, loop, signals, start, validation
 from ipmedgan_jax.training.loop import Outcome
 
 
@@ -118,13 +118,13 @@ def test_ctrl_c_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch)
 
 
 def test_sigterm_and_ctrl_c_have_different_outcomes():
-    with loop.stop_signals() as caught:
+    with signals.stop_signals() as caught:
         os.kill(os.getpid(), signal.SIGTERM)
     assert loop.outcome_of(caught) is Outcome.TERMINATED
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    with loop.stop_signals() as caught:
+    with signals.stop_signals() as caught:
         os.kill(os.getpid(), signal.SIGINT)
         assert caught == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):

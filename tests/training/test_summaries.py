@@ -1,13 +1,17 @@
 """Progress lines in a log and on a terminal, and TensorBoard files."""
 
+import errno
 import io
 import logging
+import os
 import struct
 
 import numpy as np
 import pytest
+from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.training.summaries import Progress, Summaries, duration
 
 
@@ -92,7 +96,6 @@ def test_tensorboard_shows_a_step_that_a_resumed_run_repeats_once(tmp_path):
         with Summaries(tmp_path, first=first) as summaries:
             for step in steps:
                 summaries.scalars(step, {"loss": 10.0 * first + step})
-        next(tmp_path.glob("*tfevents*")).rename(tmp_path / f"of_step_{first}")  # the names have the second of the start
     shown = {}
     for event in events_in(tmp_path):
         if event.session_log.status == SessionLog.START:  # TensorBoard's rule for a restart
@@ -100,3 +103,53 @@ def test_tensorboard_shows_a_step_that_a_resumed_run_repeats_once(tmp_path):
         for value in event.summary.value:
             shown.setdefault(event.step, []).append(value.simple_value)
     assert shown == {1: [11], 2: [12], 3: [33], 4: [34], 5: [35]}
+
+
+def records_of(directory):
+    return [event.step for event in events_in(directory) if event.summary.value]
+
+
+@pytest.mark.parametrize("left", [0, 1, 40])
+def test_a_full_disk_costs_one_warning_and_the_records_of_that_time(tmp_path, monkeypatch, caplog, left):
+    pwrite, full = os.pwrite, []
+
+    def on_full_disk(descriptor, content, offset):
+        if not full:
+            return pwrite(descriptor, content, offset)
+        room, full[0] = full[0], 0
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(descriptor, content[:room], offset)
+
+    monkeypatch.setattr(os, "pwrite", on_full_disk)
+    with caplog.at_level(logging.WARNING, "absl"), Summaries(tmp_path) as summaries:
+        summaries.scalars(1, {"loss": 1.0})
+        full.append(left)  # bytes
+        summaries.scalars(2, {"loss": 2.0, "other": 3.0})
+        summaries.image(3, "picture", np.zeros((8, 8), np.uint8))
+        full.clear()
+        summaries.scalars(4, {"loss": 4.0})
+    assert records_of(tmp_path) == [1, 4]
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_the_records_are_those_of_tensorboardx(tmp_path):
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    with Summaries(tmp_path / "ours") as summaries, SummaryWriter(str(tmp_path / "theirs"), purge_step=1) as theirs:
+        summaries.scalars(5, {"loss/a b": 0.5})
+        summaries.text(6, "said", "text")
+        summaries.image(7, "picture", picture)
+        theirs.add_scalar("loss/a b", 0.5, 5)
+        theirs.add_text("said", "text", 6)
+        theirs.add_image("picture", picture, 7, dataformats="HWC")
+    ours, others = (
+        [(event.step, event.summary) for event in events_in(tmp_path / name) if event.summary.value]
+        for name in ("ours", "theirs")
+    )
+    assert ours == others
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "tensorboard").touch()
+    with pytest.raises(UserError, match=r"tensorboard: cannot be written \(File exists\)"):
+        Summaries(tmp_path / "tensorboard")

@@ -1,5 +1,6 @@
 """Validation: scores of the validation subjects, each subject counted once, and example pictures."""
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -118,3 +119,21 @@ def test_example_pictures_show_the_fill_value_in_the_hole(validated, monkeypatch
     assert len(shown) == 3 * validation.EXAMPLE_SLICES
     assert written["validation/examples"][0] == 7
     assert (tmp_path / "examples" / "step_0000007.png").exists()
+
+
+def test_the_first_and_the_newest_pictures_are_kept_and_other_files_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "KEPT_EXAMPLES", 2)
+    others = {"step_000001.png", "step_0000003.txt", "mine.png"}
+    for name in others:
+        (tmp_path / name).touch()
+    for step in (1, 2, 99, 5, 12345678, 300):
+        validation.save_example(np.zeros((4, 4), np.uint8), tmp_path, step)
+    kept = {"step_0000001.png", "step_0000300.png", "step_12345678.png"}
+    assert {path.name for path in tmp_path.iterdir()} == others | kept
+
+
+def test_a_picture_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
+    (tmp_path / "examples").touch()
+    with caplog.at_level(logging.WARNING, "absl"):
+        validation.save_example(np.zeros((4, 4), np.uint8), tmp_path / "examples", 7)
+    assert "step_0000007.png: cannot be written (File exists); the run goes on" in caplog.text

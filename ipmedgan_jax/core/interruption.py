@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM outside of training: the command ends at once, with one line and the exit code that shells expect."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised in the main thread by SIGTERM, as KeyboardInterrupt is by Ctrl-C; what cleans up after that does so here too."""
+
+
+def raise_on_sigterm() -> None:
+    """Makes SIGTERM raise `Terminated`, unless the signal is ignored or handled already, or this is not the main thread.
+
+    Processes that are forked later end by the signal as before. The exception comes when Python next runs a line: a program
+    that is being compiled is finished first.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return
+    owner = os.getpid()
+
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() == owner:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+@contextlib.contextmanager
+def if_interrupted(note: str) -> Iterator[None]:
+    """Lets the line of a command that is interrupted meanwhile end in `note`: what is saved, and what to do."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        if not getattr(interruption, "__notes__", ()):
+            interruption.add_note(note)
+        raise
+
+
+def describe(interruption: KeyboardInterrupt) -> tuple[int, str]:
+    """Returns the exit code, 128 + the signal's number, and the line to print."""
+    number = signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT
+    (note, *_) = getattr(interruption, "__notes__", ("files that were written are complete; run the same command again",))
+    return 128 + number, f"{'terminated' if number == signal.SIGTERM else 'interrupted'}: {note}"

@@ -1,0 +1,74 @@
+"""The lock of a run's folder: held while a process trains there, with the name of its holder."""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from absl import logging
+
+from ipmedgan_jax.core import links
+from ipmedgan_jax.core.errors import UserError
+
+LOCK_FILE = "lock"
+
+
+def new_holder() -> str:
+    """Returns the lock file's content for this process: a token that no other start has, host, process and time."""
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = {"token": secrets.token_hex(8), "host": socket.gethostname(), "process": os.getpid(), "started": started}
+    return json.dumps(holder)
+
+
+def lock(workdir: Path, holder: str, wait_s: float) -> IO[str]:
+    """Locks the folder until the returned file is closed, and writes the holder to the file.
+
+    Args:
+      wait_s: seconds to wait for another holder. A file server keeps the lock of a machine that died for some time.
+
+    Raises UserError if another process holds the lock, or if the file is a link; OSError if it cannot be written.
+    """
+    file = links.open_own_file(workdir / LOCK_FILE)
+    try:
+        _acquire(file, workdir, time.monotonic() + wait_s)
+        file.truncate(0)
+        file.write(holder)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _acquire(file: IO[str], workdir: Path, deadline: float) -> None:
+    try:
+        while True:
+            try:
+                # Not filelock: where there are no locks it leaves a file, which outlives a killed process.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(2)
+    except BlockingIOError as error:
+        described = _described(file)
+        raise UserError(
+            f"{workdir}: another process is training there{described}; wait for it, or choose another --workdir"
+        ) from error
+    except OSError as error:
+        logging.warning("%s: this file system has no locks (%s); start no second process there", workdir, error.strerror)
+
+
+def _described(file: IO[str]) -> str:
+    """Returns ` (process 7 on HOST, since TIME)`; nothing if the file does not say, as that of an older version."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        holder = json.loads(file.read(4096))
+        return f" (process {holder['process']} on {holder['host']}, since {holder['started']})"
+    return ""

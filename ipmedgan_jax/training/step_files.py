@@ -1,0 +1,16 @@
+"""Files of single steps in a run's folder, `step_0000123.png`: their names, and how many are kept."""
+
+import re
+from pathlib import Path
+
+
+def path_of(folder: Path, step: int, suffix: str) -> Path:
+    """Returns the file of a step: seven digits, so that names sort by step up to ten million."""
+    return folder / f"step_{step:07d}{suffix}"
+
+
+def remove_old(folder: Path, suffix: str, *, newest: int) -> None:
+    """Removes the files of steps between the first and the `newest` last ones; other names stay."""
+    names = (re.fullmatch(rf"step_(\d{{7,}}){re.escape(suffix)}", path.name) for path in folder.iterdir())
+    for step in sorted(int(name[1]) for name in names if name)[1:-newest]:
+        path_of(folder, step, suffix).unlink(missing_ok=True)
