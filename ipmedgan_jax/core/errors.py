@@ -1,6 +1,9 @@
 """The exception for errors that a user can mend; commands print it as one line and exit with its code."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 BAD_INPUT = 2
 """Exit code for input, settings or files that must be changed before another try."""
@@ -30,3 +33,18 @@ def reason(error: BaseException) -> str:
         return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+@contextmanager
+def parser_errors(path: Path | str, problem: str, advice: str) -> Iterator[None]:
+    """Turns every error of a library that parses a file into `PATH: PROBLEM (REASON); ADVICE`.
+
+    A damaged file makes such libraries raise almost any exception. Only their calls belong into this block, because it would
+    hide a mistake in code of our own.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: {problem} ({reason(error)}); {advice}") from error

@@ -14,7 +14,7 @@ from ipmedgan_jax.core.errors import UserError
 VARIABLE = "IPMEDGAN_MEMORY_GIB"
 """Environment variable with the bound in GiB, in place of the default."""
 
-SHARE = 0.5
+SHARE = 0.75
 """Default of the bound: this share of the machine's memory, or of the container's or job's limit if that is lower."""
 
 _PROC, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")

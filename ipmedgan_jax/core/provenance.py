@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import ipmedgan_jax
+from ipmedgan_jax.core.regular_files import open_file
 from ipmedgan_jax.core.user_paths import without_homes
 
 KEY = "provenance"
@@ -100,9 +101,12 @@ def command_line() -> str:
 
 
 def digest_of_path(path: Path) -> str:
-    """Returns the SHA-256 of a file or, for a folder, of the digests of all files in it, whatever their names; OSError."""
+    """Returns the SHA-256 of a file or, for a folder, of the digests of all files in it, whatever their names.
+
+    OSError if one cannot be read, UserError if it is a pipe or a device.
+    """
     if not path.is_dir():
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     paths = [path for path in path.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return hashlib.sha256("".join(sorted(map(digest_of_path, paths))).encode()).hexdigest()

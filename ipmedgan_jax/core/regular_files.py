@@ -5,8 +5,8 @@ To open a pipe waits for its writer, and a device such as /dev/zero has no end.
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError, reason
@@ -34,15 +34,15 @@ def regular_file(path: Path) -> Path:
     return path
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """Opens a file for reading, in binary; UserError as `regular_file`, OSError as `open`."""
-    descriptor = os.open(regular_file(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stream = open(regular_file(path), "rb", opener=_without_waiting)  # noqa: SIM115, the caller closes it
     try:
-        _refuse_other(path, os.fstat(descriptor))  # again, because another process may have replaced it
-        return os.fdopen(descriptor, "rb")
+        _refuse_other(path, os.fstat(stream.fileno()))  # again, because another process may have replaced it
     except BaseException:
-        os.close(descriptor)
+        stream.close()
         raise
+    return stream
 
 
 def read_bytes(path: Path) -> bytes:
@@ -61,3 +61,7 @@ def read_text(path: Path) -> str:
 def _refuse_other(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}; expected a file")
+
+
+def _without_waiting(path: str, mode: int) -> int:
+    return os.open(path, mode | os.O_NONBLOCK)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.regular_files import read_text
 from ipmedgan_jax.imaging import nifti
 
 _MASK_WORDS = {
@@ -47,8 +49,8 @@ def is_output(path: Path) -> bool:
 
 def _describes_fill(path: Path) -> bool:
     try:
-        return "mask_voxels" in json.loads(path.read_text())
-    except (OSError, ValueError, TypeError):
+        return "mask_voxels" in json.loads(read_text(path))
+    except (OSError, ValueError, TypeError, RecursionError, UserError):  # a JSON file of another program, or none
         return False
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
 
 SHORTEST_MM, LONGEST_MM = 1.0, 5000.0
@@ -19,6 +20,15 @@ SHORTEST_MM, LONGEST_MM = 1.0, 5000.0
 
 LARGEST_GRID, LONGEST_AXIS = 2**29, 4096
 """Bounds of a resampled grid: its number of voxels, which is 2 GiB in float32, and the length of an axis."""
+
+_BYTES_PER_VOXEL = 64
+"""Memory that a volume takes at most, per voxel, while it is read and prepared or filled; docs/filling.md has the measure."""
+
+_SMALLEST_VOLUME = 0.02
+"""Smallest volume of a voxel as a share of that of the box with its edges: below it the axes lie in one plane."""
+
+_FARTHEST_MM = 1e6
+"""Farthest position of a grid's first voxel from the origin, and longest voxel edge."""
 
 _BOX_SHARE = 0.01  # a row or column with a smaller share of foreground is noise, not head
 
@@ -28,13 +38,28 @@ def without_trailing_axes(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape[:3]) if set(array.shape[3:]) == {1} else array
 
 
+def check_memory(path: Path, shape: Sequence[int], bytes_per_value: int) -> None:
+    """UserError if a volume of this shape and type takes too much memory, all copies of it included; see `memory`."""
+    needed = math.prod(shape) * _BYTES_PER_VOXEL * max(1, bytes_per_value // 8)
+    memory.check(path, needed, f"a volume of {_by(shape)} voxels")
+
+
 def find_axes(path: Path, affine: np.ndarray) -> np.ndarray:
     """Returns nibabel's orientation of an affine's axes; UserError if the affine does not span three axes."""
-    spans = np.isfinite(affine).all()
-    axes = nibabel.orientations.io_orientation(affine if spans else np.eye(4))
-    if not (spans and np.isfinite(axes).all()):
+    if not _spans(affine):
         raise UserError(f"{path}: its affine does not span three axes; write it again with a valid sform or qform")
-    return axes
+    return nibabel.orientations.io_orientation(affine)
+
+
+def _spans(affine: np.ndarray) -> bool:
+    """Whether an affine is finite, near the origin and has three axes that can be told apart."""
+    edges = np.asarray(affine, float)[:3]
+    if not np.isfinite(edges).all() or np.abs(edges).max() > _FARTHEST_MM:
+        return False
+    lengths = np.linalg.norm(edges[:, :3], axis=0)
+    if not lengths.min() > 1 / _FARTHEST_MM:
+        return False
+    return abs(float(np.linalg.det(edges[:, :3] / lengths))) > _SMALLEST_VOLUME
 
 
 def check_extent(path: Path, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:

@@ -12,6 +12,9 @@ from ipmedgan_jax.imaging import dicom_files, geometry, scans
 _ROUNDING = 1e-2
 """Largest distance of a stored value from its label. Floats that are saved as scaled integers come back as 1.0000153."""
 
+_LARGEST = 2**31
+"""Largest label, whatever its sign."""
+
 _LISTED = 10
 """Largest number of labels that a message lists."""
 
@@ -59,6 +62,8 @@ def read_labels(path: Path | str) -> LabelMap:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: has voxels that are NaN or infinite; a mask has whole numbers, 0 where nothing is filled")
+    if np.abs(values).max(initial=0) > _LARGEST:
+        raise UserError(f"{path}: has the value {values.flat[np.abs(values).argmax()]:g}; labels are at most {_LARGEST:,}")
     labels = np.rint(values)
     between = np.abs(values - labels) > _ROUNDING
     if between.any():

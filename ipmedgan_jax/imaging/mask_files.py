@@ -7,13 +7,16 @@ import nibabel
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects, label
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import dicom_masks, geometry, nifti, placement, scans
+from ipmedgan_jax.imaging import dicom_masks, geometry, nifti, overlap, placement, scans
 from ipmedgan_jax.imaging.dicom_masks import DicomMask
 from ipmedgan_jax.imaging.grids import PLANES, SliceGrid
 from ipmedgan_jax.imaging.labels import LabelMap, read_labels
-from ipmedgan_jax.imaging.overlap import touched_voxels
 from ipmedgan_jax.imaging.settings import PreparationSettings
+
+_MOST_PAIRS = 2**33
+"""Largest number of pairs of a masked voxel and a voxel of the scan that are compared; an hour's work."""
 
 
 class EmptyMaskError(UserError):
@@ -114,8 +117,12 @@ def _refuse_elsewhere(file: scans.ScanFile | DicomMask, scan: scans.Scan) -> Non
 def _move_to_grid(mask: np.ndarray, affine: np.ndarray, scan: scans.Scan, path: Path) -> tuple[np.ndarray, list[str]]:
     """Moves a canonical mask to the grid of a scan; returns it with warnings. UserError if it lies outside the scan."""
     name = scan.file.path.name
-    touched, outside = touched_voxels(mask, np.linalg.solve(scan.affine, affine), scan.volume.array.shape)
-    total = np.count_nonzero(mask)
+    total = int(np.count_nonzero(mask))
+    memory.check(path, total * overlap.BYTES_PER_VOXEL, f"to lay its {total:,} masked voxels on the grid of {name}")
+    transform = np.linalg.solve(scan.affine, affine)
+    if total * overlap.candidates(transform, scan.volume.array.shape) > _MOST_PAIRS:
+        raise UserError(f"{path}: its voxels are too large or too many to be laid on the grid of {name}; resample it")
+    touched, outside = overlap.touched_voxels(mask, transform, scan.volume.array.shape)
     if outside == total:
         raise UserError(
             f"{path}: lies outside {name}: none of its {total:,} masked voxels touches the scan; give the mask of this scan, "

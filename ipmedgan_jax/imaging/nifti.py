@@ -5,19 +5,22 @@ stored voxels bit for bit, except for the voxels with new values.
 """
 
 import gzip
+import logging
+import math
 import os
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core import files, memory
+from ipmedgan_jax.core.errors import UserError, parser_errors, reason
+from ipmedgan_jax.core.regular_files import open_file
+from ipmedgan_jax.imaging import geometry
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -33,6 +36,18 @@ _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _UNIT_OF_LENGTH, _MILLIMETRE = 0b111, 2
 """The bits of `xyzt_units` with the code of the unit of length, and the code of the millimetre."""
 
+_CHUNK = 2**22
+"""Bytes that are read at once, so that memory is taken for what a file holds and not for what its header promises."""
+
+_UNREADABLE = ("not a readable NIfTI file", "copy or convert it again")
+
+_DEFLATED = 1040
+"""Upper bound of the ratio of deflate; a file that would need a larger one ends too early."""
+
+_HEADER_NOTES = logging.getLogger("ipmedgan_jax.headers")
+_HEADER_NOTES.disabled = True
+"""Where nibabel's notes about repaired headers go: nowhere, for `placement` and `scans` warn of what matters."""
+
 _COMPRESSION = 4
 """gzip level of written files: half the time of the usual level 6, for files 2 % larger."""
 
@@ -43,12 +58,14 @@ class NiftiFile:
 
     path: Path
     header: nibabel.Nifti1Header  # its lengths are in millimetres, whatever unit the file has
-    content: bytes  # the whole file, uncompressed, as it came
+    content: bytearray  # the whole file, uncompressed, as it came
 
     @property
     def stored(self) -> np.ndarray:
         """The unscaled voxels `[X, Y, Z, ...]` in the file's axis order; a read-only view."""
-        return _voxels(self.content, self.header)
+        voxels = _voxels(self.content, self.header)
+        voxels.flags.writeable = False
+        return voxels
 
     @property
     def scaling(self) -> tuple[float, float]:
@@ -57,10 +74,14 @@ class NiftiFile:
         return (1.0, 0.0) if slope is None else (float(slope), float(intercept))
 
     def values(self) -> np.ndarray:
-        """Returns the voxels in the image's unit and the stored shape, as float32, or as float64 if their type needs it."""
-        slope, intercept = (np.float32(value) for value in self.scaling)
-        scaled = apply_read_scaling(self.stored, slope, intercept)
-        return scaled.astype(np.promote_types(scaled.dtype, np.float32))
+        """Returns the voxels in the image's unit and the stored shape, as float32, or as float64 if their type needs it.
+
+        Values beyond the type's range become infinite.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope, intercept = (np.float32(value) for value in self.scaling)
+            scaled = apply_read_scaling(self.stored, slope, intercept)
+            return scaled.astype(np.promote_types(scaled.dtype, np.float32))
 
     @property
     def affine(self) -> np.ndarray:
@@ -88,7 +109,7 @@ class NiftiFile:
         """
         if not np.isfinite(values).all():
             raise UserError(f"{self.path}: its intensities are too small or too large to be filled; rescale them first")
-        content = bytearray(self.content)
+        content = self.content.copy()
         voxels = _voxels(content, self.header)
         slope, intercept = self.scaling
         new = (np.asarray(values, np.float64) - intercept) / slope
@@ -96,10 +117,10 @@ class NiftiFile:
             limits = np.iinfo(voxels.dtype)
             new = np.clip(np.rint(new), float(limits.min), float(limits.max))
         voxels[where] = new.astype(voxels.dtype)
-        write(output, bytes(content))
+        write(output, content)
 
 
-def _voxels(content: bytes | bytearray, header: nibabel.Nifti1Header) -> np.ndarray:
+def _voxels(content: bytearray, header: nibabel.Nifti1Header) -> np.ndarray:
     shape = header.get_data_shape()
     return np.ndarray(shape, header.get_data_dtype(), content, int(header["vox_offset"]), order="F")
 
@@ -117,25 +138,33 @@ def read(path: Path | str) -> NiftiFile:
     if not path.is_file():
         raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
     try:
-        with _open(path) as stream:
-            start = stream.read(_HEADER_BYTES)
-            header = _read_header(path, start)
-            expected = _expected_bytes(path, header)
-            content = start + stream.read(max(0, expected - len(start)))
-            content += stream.read(_TRAILING_BYTES + 1)
-    except (HeaderDataError, nibabel.filebasedimages.ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise UserError(f"{path}: not a readable NIfTI file ({error}); copy or convert it again") from error
-    if len(content) < expected:
-        raise UserError(
-            f"{path}: not a readable NIfTI file (it ends after {len(content)} bytes, its header promises {expected}); "
-            "copy or convert it again"
-        )
-    if len(content) > expected + _TRAILING_BYTES:
-        raise UserError(f"{path}: holds more than the {expected} bytes that its header gives; convert it again")
+        with open_file(path) as stream:
+            header, content = _read(path, stream)
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # of a damaged gzip stream, or of the header
+        raise UserError(f"{path}: not a readable NIfTI file ({reason(error)}); copy or convert it again") from error
     return NiftiFile(path, header, content)
 
 
-def write(path: Path, content: bytes) -> None:
+def _read(path: Path, file: BufferedReader) -> tuple[nibabel.Nifti1Header, bytearray]:
+    """Returns the header and the uncompressed content of an open file; ValueError if it ends early, or has no header."""
+    packed = file.peek(2)[:2] == b"\x1f\x8b"
+    stream = gzip.GzipFile(fileobj=file) if packed else file
+    content = bytearray(stream.read(_HEADER_BYTES))
+    header = _read_header(path, bytes(content))
+    expected = _expected_bytes(path, header)
+    available = os.fstat(file.fileno()).st_size * (_DEFLATED if packed else 1)
+    if expected > available:
+        raise ValueError(f"its header promises {expected} bytes, more than the file can hold")
+    while len(content) <= expected + _TRAILING_BYTES and (chunk := stream.read(_CHUNK)):
+        content += chunk
+    if len(content) < expected:
+        raise ValueError(f"it ends after {len(content)} bytes, its header promises {expected}")
+    if len(content) > expected + _TRAILING_BYTES:
+        raise UserError(f"{path}: holds more than the {expected} bytes that its header gives; convert it again")
+    return header, content
+
+
+def write(path: Path, content: bytes | bytearray) -> None:
     """Writes a file's content atomically, compressed if its name ends in .gz."""
     if path.name.endswith(".gz"):
         content = gzip.compress(content, _COMPRESSION, mtime=0)
@@ -150,27 +179,25 @@ def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     write(path, image.to_bytes())
 
 
-def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    with path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")
-
-
 def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
+    """Returns the header in a file's first bytes, with its lengths in millimetres; UserError or ValueError if unusable."""
     kind = next((kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header) if kind.may_contain_header(start)), None)
     if kind is None:
         raise ValueError("it has no NIfTI header")
     block = start[: kind.sizeof_hdr]
-    stored = kind(block, check=False)
-    if stored["magic"].tobytes()[:3] not in (b"n+1", b"n+2"):
-        raise ValueError("it is one half of a pair, or of another format")
-    _check_spacing(path, stored)
-    header = kind(block)
-    _convert_to_millimetres(header)
-    header.get_slope_inter(), header.get_best_affine()  # both raise an error if they are unusable
+    with parser_errors(path, *_UNREADABLE), np.errstate(all="ignore"):
+        stored = kind(block, check=False)
+        if stored["magic"].tobytes()[:3] not in (b"n+1", b"n+2"):
+            raise ValueError("it is one half of a pair, or of another format")
+        header = kind(block, check=False)
+    _check_fields(path, stored)
+    with parser_errors(path, *_UNREADABLE), np.errstate(all="ignore"):
+        header.check_fix(_HEADER_NOTES)
+        _convert_to_millimetres(header)
+        header.get_slope_inter(), header.get_best_affine(), header.get_data_shape()  # they raise errors if unusable
+        voxel = header.get_data_dtype()
     if int(header["vox_offset"]) < header.single_vox_offset:
         raise ValueError(f"its voxels begin at byte {int(header['vox_offset'])}, inside its header")
-    voxel = header.get_data_dtype()
     if voxel.kind not in "iuf":
         raise UserError(f"{path}: its voxels are of type {voxel}, not one number each; convert it to a scalar image")
     return header
@@ -186,8 +213,11 @@ def _convert_to_millimetres(header: nibabel.Nifti1Header) -> None:
         header["xyzt_units"] = code & ~_UNIT_OF_LENGTH | _MILLIMETRE
 
 
-def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
-    """Checks the spacing as stored, because nibabel silently replaces zero and negative values."""
+def _check_fields(path: Path, header: nibabel.Nifti1Header) -> None:
+    """Checks fields as stored, because nibabel silently replaces zero and negative spacings, and fails at other numbers."""
+    offset = float(header["vox_offset"])
+    if not math.isfinite(offset):
+        raise ValueError(f"its voxels begin at byte {offset:g}")
     dimensions = min(int(header["dim"][0]), 3)
     spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
     if not all(np.isfinite(value) and value > 0 for value in spacing):
@@ -195,14 +225,13 @@ def _check_spacing(path: Path, header: nibabel.Nifti1Header) -> None:
 
 
 def _expected_bytes(path: Path, header: nibabel.Nifti1Header) -> int:
-    """Returns the length in bytes, by the header, of the file up to its last voxel."""
+    """Returns the length in bytes, by the header, of the file up to its last voxel; UserError if reading takes too much."""
     shape = header.get_data_shape()
     if not shape or min(shape) < 0:
         raise ValueError(f"its header gives the shape {shape}")
-    expected = int(header["vox_offset"]) + int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if expected > memory:
-        raise UserError(
-            f"{path}: its header gives the shape {shape}, {expected / 2**30:,.0f} GiB: more than this machine's memory"
-        )
+    voxels = math.prod(shape)
+    size = header.get_data_dtype().itemsize
+    geometry.check_memory(path, shape, size)
+    expected = int(header["vox_offset"]) + voxels * size
+    memory.check(path, expected, f"its header, which puts its voxels at byte {int(header['vox_offset'])},")
     return expected

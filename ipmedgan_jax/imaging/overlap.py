@@ -1,5 +1,6 @@
 """Which voxels of one grid the masked voxels of another grid touch."""
 
+import math
 from collections.abc import Iterator
 
 import nibabel
@@ -7,6 +8,9 @@ import numpy as np
 
 _SHRUNK = 0.998
 """Factor on a masked voxel's edges, so that it does not touch a neighbour because affines are rounded."""
+
+BYTES_PER_VOXEL = 128
+"""Memory that `touched_voxels` takes at most, per masked voxel."""
 
 _BLOCK = 2**18
 """Number of pairs of voxels that are compared at once; bounds the memory."""
@@ -31,7 +35,7 @@ def touched_voxels(mask: np.ndarray, transform: np.ndarray, shape: tuple[int, ..
     edges = transform[:3, :3] * _SHRUNK
     axes = _separating_axes(edges)
     widths = (np.abs(axes).sum(1) + np.abs(axes @ edges).sum(1)) / 2
-    for block, index in _candidate_pairs(centres, (1 + np.abs(edges).sum(1)) / 2, shape):
+    for block, index in _candidate_pairs(centres, _reach(edges), shape):
         distances = index - centres[block, None]
         meets = np.all(index < shape, axis=-1)
         for axis, width in zip(axes, widths, strict=True):
@@ -39,6 +43,20 @@ def touched_voxels(mask: np.ndarray, transform: np.ndarray, shape: tuple[int, ..
         touched[tuple(index[meets].T)] = True
         inside[block] |= meets.any(1)
     return touched, int(np.count_nonzero(~inside))
+
+
+def candidates(transform: np.ndarray, shape: tuple[int, ...]) -> int:
+    """Returns the number of the grid's voxels with which `touched_voxels` compares each masked voxel."""
+    return math.prod(_extent(_reach(transform[:3, :3] * _SHRUNK), shape))
+
+
+def _reach(edges: np.ndarray) -> np.ndarray:
+    """Returns the distance along each axis below which a masked voxel may touch a unit cube, `[3]`."""
+    return (1 + np.abs(edges).sum(1)) / 2
+
+
+def _extent(reach: np.ndarray, shape: tuple[int, ...]) -> list[int]:
+    return np.minimum(np.ceil(2 * reach), shape).astype(int).tolist()  # an open interval of length L has at most ceil(L)
 
 
 def _separating_axes(edges: np.ndarray) -> np.ndarray:
@@ -61,11 +79,11 @@ def _candidate_pairs(centres: np.ndarray, reach: np.ndarray, shape: tuple[int, .
     Voxels are `[n, candidates, 3]`; some may lie beyond the grid's far faces.
     """
     first = np.clip(np.ceil(centres - reach), 0, shape).astype(int)
-    extent = np.minimum(np.ceil(2 * reach), shape).astype(int)  # an open interval of length L has at most ceil(L) integers
-    total = int(np.prod(extent))
+    extent = _extent(reach, shape)
+    total = math.prod(extent)
     for start in range(0, total, _BLOCK):
-        candidates = np.arange(start, min(start + _BLOCK, total))
-        offsets = np.stack(np.unravel_index(candidates, tuple(extent)), -1)
+        block_of_offsets = np.arange(start, min(start + _BLOCK, total))
+        offsets = np.stack(np.unravel_index(block_of_offsets, tuple(extent)), -1)
         rows = max(1, _BLOCK // len(offsets))
         for row in range(0, len(centres), rows):
             block = slice(row, row + rows)

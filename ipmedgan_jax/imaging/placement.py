@@ -1,6 +1,7 @@
 """Where NIfTI files say that their voxels lie: distances between grids, and between the two forms of one header."""
 
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from ipmedgan_jax.imaging import nifti
 
@@ -35,9 +36,12 @@ def forms_warning(file: nifti.NiftiFile) -> str:
     if not file.header["qform_code"] > 0:
         return _spacing_warning(file)
     try:
-        qform = file.header.get_qform()
-    except ValueError as error:
+        with np.errstate(all="ignore"):
+            qform = file.header.get_qform()
+    except (ValueError, HeaderDataError) as error:
         return f"its qform is no rotation ({error}); its sform is used"
+    if not np.isfinite(qform).all():
+        return "its qform is no rotation (it has numbers that are not finite); its sform is used"
     distance = distance_mm(qform, file.affine, file.stored.shape[:3])
     if distance <= _SAME_FORM * min(np.linalg.norm(file.affine[:3, :3], axis=0)):
         return ""

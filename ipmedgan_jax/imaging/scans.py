@@ -3,6 +3,7 @@
 Arrays are [X, Y, Z] in canonical RAS+ orientation: X grows to the subject's right, Y to the front, Z to the head.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import nibabel
 import numpy as np
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, dicom_files, nifti
 from ipmedgan_jax.imaging.geometry import check_extent, find_axes, reorient, resampling, without_trailing_axes
@@ -21,6 +23,12 @@ Window = tuple[float, float]
 
 UNPLACED = "has no sform or qform; its header's default is used, left and right may be exchanged"
 """Warning about a file that is not `placed`."""
+
+_BYTES_PER_NEW_VOXEL = 32
+"""Memory that a resampled volume takes at most, per voxel, while its slices are made; measured."""
+
+_LARGEST = 1e30
+"""Largest intensity, and reciprocal of the smallest range of them, that float32 computes with."""
 
 _NO_AIR_HU = -200  # air is near -1000 HU; nothing in an MRI is below this
 
@@ -107,6 +115,10 @@ def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Sca
     path = Path(path)
     file = read_file(path, series)
     data = without_trailing_axes(file.values())
+    _check_shape(path, data.shape)
+    integer = bool(np.array_equal(data, np.rint(data)))
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
+        data = data.astype(np.float32, copy=False)
     _check_values(path, data, finite)
     axes = find_axes(path, file.affine)
     array, canonical_affine = reorient(data, file.affine)
@@ -114,25 +126,30 @@ def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Sca
     check_extent(path, array.shape, spacing)
     volume = Volume(
         path=path,
-        array=np.ascontiguousarray(array, np.float32),
+        array=np.ascontiguousarray(array),
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         orientation="".join(nibabel.orientations.ornt2axcodes(axes)),
-        integer=bool(np.array_equal(data, np.rint(data))),
+        integer=integer,
     )
     return Scan(file, volume, axes, canonical_affine)
 
 
+def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise UserError(f"{path}: has shape {shape}, a 3-D volume is needed; split or stack it into volumes")
+    if 0 in shape:
+        raise UserError(f"{path}: has an empty axis (shape {shape}); export it again")
+
+
 def _check_values(path: Path, data: np.ndarray, finite: bool) -> None:
-    if data.ndim != 3:
-        raise UserError(f"{path}: has shape {data.shape}, a 3-D volume is needed; split or stack it into volumes")
-    if data.size == 0:
-        raise UserError(f"{path}: has an empty axis (shape {data.shape}); export it again")
     usable = data if finite else data[np.isfinite(data)]
     if finite or not usable.size:
         check_finite(path, data)
     low, high = (float(usable.min()), float(usable.max())) if usable.size else (0.0, 0.0)
     if low == high:
         raise UserError(f"{path}: every voxel is {low:g}, there is no image in it; leave the file out")
+    if max(-low, high) > _LARGEST or high - low < 1 / _LARGEST:
+        raise UserError(f"{path}: its intensities run from {low:g} to {high:g}; rescale them first, to 0..1000 for example")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
@@ -150,6 +167,8 @@ def resample(volume: Volume, mm: float) -> Volume:
     stretches = resampling(volume.array.shape, volume.spacing_mm, mm)
     if not stretches:
         return volume
+    after = [stretch.after for stretch in stretches]
+    memory.check(volume.path, math.prod(after) * _BYTES_PER_NEW_VOXEL, f"its resampling by data.resample_mm to {after}")
     array = volume.array
     for stretch in stretches:
         array = stretch.apply(array, stretch.axis)

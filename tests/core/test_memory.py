@@ -9,9 +9,9 @@ from ipmedgan_jax.core.errors import UserError
 def test_the_bound_is_a_share_of_what_the_process_can_have(monkeypatch):
     monkeypatch.delenv(memory.VARIABLE, raising=False)
     monkeypatch.setattr(memory, "total", lambda: 2**34)
-    assert memory.limit() == 2**33
-    memory.check("scan.nii", 2**33, "its shape")
-    with pytest.raises(UserError, match=r"^scan.nii: its shape takes 16 GiB .* 8 GiB are allowed .* set IPMEDGAN_MEMORY_GIB"):
+    assert memory.limit() == 0.75 * 2**34
+    memory.check("scan.nii", 12 * 2**30, "its shape")
+    with pytest.raises(UserError, match=r"^scan.nii: its shape takes 16 GiB .* 12 GiB are allowed .* set IPMEDGAN_MEM"):
         memory.check("scan.nii", 2**34, "its shape")
 
 
