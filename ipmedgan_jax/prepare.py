@@ -26,7 +26,7 @@ from ipmedgan_jax.experiment import config_flag
 
 def main() -> None:
     """Prepares this process's shard and prints a summary."""
-    from ipmedgan_jax.data import preparation, records
+    from ipmedgan_jax.data import dataset_file, preparation
     from ipmedgan_jax.experiment.datasets import masks_to_avoid  # imported late, so that --help does not wait for JAX
     from ipmedgan_jax.experiment.settings import preparation_settings
     from ipmedgan_jax.imaging.file_kinds import scans_among
@@ -42,7 +42,7 @@ def main() -> None:
     if missing:
         print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
     else:
-        print(preparation.summary(records.load_dataset(output)))
+        print(preparation.summary(dataset_file.load_dataset(output)))
     if passed_over:
         print(f"  passed over: {passed_over}")
 
