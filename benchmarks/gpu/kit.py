@@ -167,7 +167,9 @@ def unpack_data(source: Path, folder: Path, at_most: dict[str, int] | None = Non
         dataset["volumes"] = kept
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: records.write_shard(job[0], _records(*job[1:])), jobs))
-        (folder / dataset_file.DATASET_FILE).write_text(json.dumps(json_fields.sealed(dataset)))  # last: the data are complete then
+        (folder / dataset_file.DATASET_FILE).write_text(
+            json.dumps(json_fields.sealed(dataset))
+        )  # last: the data are complete then
     return sum(len(headers) for _, headers, _, _ in jobs)
 
 

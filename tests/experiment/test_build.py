@@ -190,7 +190,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
     monkeypatch.setattr(build, "check_config", lambda config: None)  # a check reads keys without using them
     monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda *_, **__: [])
     monkeypatch.setattr(datasets.preparation, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(datasets.records, "load_dataset", lambda _: dataset)
+    monkeypatch.setattr(datasets.dataset_file, "load_dataset", lambda _: dataset)
     unused = set(saved_config.flattened(base.get_config().to_dict()))
     for system in SYSTEMS | FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
