@@ -75,7 +75,7 @@ def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
     """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name."""
     import numpy as np
 
-    from ipmedgan_jax.data.records import load_dataset
+    from ipmedgan_jax.data.dataset_file import load_dataset
     from ipmedgan_jax.data.slice_source import SliceSource
 
     data = run.report["data"]

@@ -10,6 +10,8 @@
 --shard   one of several equal shares: 3/8 is the third of eight. Shards may run at once, on any machines that see both
           folders, and need no connection. The last one to end completes the folder. Run a failed shard again; without
           --shard the same command makes all missing volumes.
+--verify  makes nothing: reads every record of --output, compares it with the digests that were written with the data, and
+          names each damaged file. The command that prepared the data makes those files again.
 
 Subjects, identified by the BIDS entity sub-..., are split into train, validation and test; all scans of a subject are in one
 split.
@@ -18,15 +20,16 @@ split.
 from absl import flags
 
 from ipmedgan_jax.core import ranks
-from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.command import ShowFlag, run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
     """Prepares this process's shard and prints a summary."""
-    from ipmedgan_jax.data import preparation, records
+    from ipmedgan_jax.data import dataset_file, preparation
     from ipmedgan_jax.experiment.datasets import masks_to_avoid  # imported late, so that --help does not wait for JAX
     from ipmedgan_jax.experiment.settings import preparation_settings
     from ipmedgan_jax.imaging.file_kinds import scans_among
@@ -42,14 +45,35 @@ def main() -> None:
     if missing:
         print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
     else:
-        print(preparation.summary(records.load_dataset(output)))
+        print(preparation.summary(dataset_file.load_dataset(output)))
     if passed_over:
         print(f"  passed over: {passed_over}")
+
+
+def _verified() -> str:
+    """Checks the folder of --output in full and returns what was read; UserError if a file is damaged, after naming each."""
+    from ipmedgan_jax.data import verification
+
+    if flags.FLAGS.output is None:
+        raise UserError("--verify needs --output, the folder to check")
+    output = user_path(flags.FLAGS.output)
+    found = verification.verify(output)
+    for problem in found.problems:
+        print(problem)
+    if found.problems:
+        raise UserError(
+            f"{output}: {counted(len(found.problems), 'damaged file')}; prepare the data again with the same command and "
+            "folder, which makes these files anew and leaves the others"
+        )
+    without = found.volumes - found.with_digests
+    older = f"; {counted(without, 'volume')} of an earlier version without digests" if without else ", all as written"
+    return f"{output}: {counted(found.volumes, 'volume')}, {counted(found.slices, 'slice')} read{older}"
 
 
 def define_flags() -> None:
     ranks.define_shard_flag()
     config_flag.define("settings")
+    flags.DEFINE_flag(ShowFlag("verify", _verified, "check the prepared data in --output in full, and exit"))
     flags.DEFINE_string(
         "input", None, "NIfTI files: a file, a folder, a pattern in quotes, or a comma-separated list of these"
     )

@@ -18,7 +18,7 @@ from benchmarks.gpu import ceilings, correctness, kernels, kit, plan, steps, sum
 from benchmarks.gpu.context import NO_GPU, RESULTS_FILE, Context, read
 from benchmarks.gpu.steps import Step, run_steps
 from benchmarks.gpu.updates import Case
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import dataset_file, records
 
 ROOT = Path(__file__).parents[1]
 
@@ -198,8 +198,8 @@ def prepared(folder):
         slices = [records.SliceRecord(name, name, i, (0.0, 200.0), 1.0, 0.0, codes[name][i]) for i in range(3)]
         records.write_shard(folder / split / f"{name}.arrayrecord", slices)
         spacing = (1.0, 1.0, 1.0)
-        volumes[name] = records.PreparedVolume(name, split, "x", "ab", "RAS", spacing, spacing, (0.0, 200.0), 3, 0)
-    records.save_dataset(records.Dataset(folder, "mri", 8, volumes, {}, "0"))
+        volumes[name] = dataset_file.PreparedVolume(name, split, "x", "ab", "RAS", spacing, spacing, (0.0, 200.0), 3, 0)
+    dataset_file.save_dataset(dataset_file.Dataset(folder, "mri", 8, volumes, {"modality": "mri", "image_size": 8}, "0"))
     return codes
 
 
@@ -213,7 +213,7 @@ def test_packed_data_keep_the_test_slices_and_round_the_others(tmp_path):
     for split, slices in found.items():
         worst = max(np.abs(item.codes.astype(int) - codes[item.volume][item.index]).max() for item in slices)
         assert worst == (0 if split == "test" else 1)
-    fingerprints = {records.load_dataset(tmp_path / name).fingerprint for name in ("in", "out")}
+    fingerprints = {dataset_file.load_dataset(tmp_path / name).fingerprint for name in ("in", "out")}
     assert len(fingerprints) == 2  # its scores must not pass for those of the source's data
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.configs import demo
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import dataset_file, records
 from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported, load, load_run, scan
@@ -98,7 +98,7 @@ def means(region):
 
 def test_old_prepared_data_can_be_read(old):
     expected = EXPECTED["prepared"]
-    dataset = records.load_dataset(old / "prepared")
+    dataset = dataset_file.load_dataset(old / "prepared")
     assert (dataset.fingerprint, dataset.slices) == (expected["fingerprint"], expected["slices"])
     assert {split: split_digest(old / "prepared", split) for split in records.SPLITS} == expected["records_sha256"]
 

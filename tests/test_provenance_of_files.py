@@ -10,7 +10,7 @@ import pytest
 
 from ipmedgan_jax.core import provenance
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import preparation, records
+from ipmedgan_jax.data import dataset_file, preparation, records
 from ipmedgan_jax.evaluation import comparison, evaluated_runs
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, run_folder, saved_config
@@ -130,7 +130,7 @@ def test_folders_that_the_libraries_cannot_open_are_refused_in_one_line(tiny_con
     folder = latin_1(tmp_path, "données")
     shutil.copytree(phantom_data, folder / "data")
     with pytest.raises(UserError, match=r"not UTF-8.* rename the folder"):
-        records.load_dataset(folder / "data")
+        dataset_file.load_dataset(folder / "data")
     built = build.build_experiment(tiny_config("unet"))
     with pytest.raises(UserError, match=r"not UTF-8.* choose another --workdir"):
         loop.train(built, folder / "run")

@@ -104,9 +104,9 @@ def unpack_weights(source: Path, target: Path) -> None:
 
 def pack_data(folder: Path, target: Path, step: int) -> None:
     """Writes prepared data of 8 bits; all but the test split is rounded to the middle of `step` codes."""
-    from ipmedgan_jax.data import records
+    from ipmedgan_jax.data import dataset_file, records
 
-    dataset = json.loads((folder / records.DATASET_FILE).read_text())
+    dataset = json.loads((folder / dataset_file.DATASET_FILE).read_text())
     with zipfile.ZipFile(target, "w") as file, ThreadPoolExecutor() as pool:
         for split in records.SPLITS:
             steps = 1 if split == "test" else step
@@ -123,7 +123,7 @@ def pack_data(folder: Path, target: Path, step: int) -> None:
             for volume in dataset["volumes"].values():
                 volume["sha256"] = f"{volume['sha256']}{'' if volume['split'] == 'test' else f', rounded to {step}'}"
         dataset["rounded_to"] = step
-        file.writestr(records.DATASET_FILE, json.dumps(dataset), zipfile.ZIP_DEFLATED)
+        file.writestr(dataset_file.DATASET_FILE, json.dumps(dataset), zipfile.ZIP_DEFLATED)
 
 
 def _encode(step: int, record: Any) -> bytes:
@@ -146,10 +146,11 @@ def _decode(picture: bytes, step: int) -> Any:
 
 def unpack_data(source: Path, folder: Path, at_most: dict[str, int] | None = None) -> int:
     """Makes the prepared data of `pack_data`; of each split `at_most` so many volumes. Returns the number of slices."""
-    from ipmedgan_jax.data import records
+    from ipmedgan_jax.core import json_fields
+    from ipmedgan_jax.data import dataset_file, records
 
     with zipfile.ZipFile(source) as file:
-        dataset = json.loads(file.read(records.DATASET_FILE))
+        dataset = json.loads(file.read(dataset_file.DATASET_FILE))
         step, kept, jobs = dataset.pop("rounded_to"), {}, []
         for split in records.SPLITS:
             (folder / split).mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,9 @@ def unpack_data(source: Path, folder: Path, at_most: dict[str, int] | None = Non
         dataset["volumes"] = kept
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda job: records.write_shard(job[0], _records(*job[1:])), jobs))
-        (folder / records.DATASET_FILE).write_text(json.dumps(dataset))  # last: the data are complete then
+        (folder / dataset_file.DATASET_FILE).write_text(
+            json.dumps(json_fields.sealed(dataset))
+        )  # last: the data are complete then
     return sum(len(headers) for _, headers, _, _ in jobs)
 
 

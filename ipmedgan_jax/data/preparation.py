@@ -6,20 +6,19 @@
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.data import avoided, prepared_folder, records, source_checks
+from ipmedgan_jax.data import avoided, dataset_file, prepared_folder, records, source_checks, verification
 from ipmedgan_jax.data.prepared_folder import Source
 from ipmedgan_jax.data.subjects import split_subjects, subjects_of, volume_names
 from ipmedgan_jax.imaging import scans
@@ -40,7 +39,7 @@ def prepare(
     *,
     avoid: Sequence[Path] = (),
     progress: bool = True,
-) -> records.Dataset:
+) -> dataset_file.Dataset:
     """Makes the records of `paths` in `output_dir` and returns the dataset that `dataset.json` describes.
 
     All volumes of a subject are in one split. Nothing is made twice: a finished folder of the same settings and files is
@@ -50,7 +49,7 @@ def prepare(
       avoid: masks of what holes keep clear of, which `avoided.pair_masks` assigns to the scans.
     """
     prepare_shard(settings, paths, output_dir, Shard(), avoid=avoid, progress=progress)
-    return records.load_dataset(output_dir)
+    return dataset_file.load_dataset(output_dir)
 
 
 def prepare_shard(
@@ -72,7 +71,7 @@ def prepare_shard(
     try:
         prepared_folder.open_folder(settings, sources, directory, shard)
         _prepare_all(settings, shard.share(sources), directory, progress)
-        volumes = [prepared_folder.read_receipt(source, directory) for source in sources]
+        volumes = [prepared_folder.read_receipt(settings, source, directory) for source in sources]
         complete = {source.name: volume for source, volume in zip(sources, volumes, strict=True) if volume is not None}
         if len(complete) == len(sources):
             prepared_folder.finish(settings, sources, complete, directory)
@@ -107,26 +106,18 @@ def _prepare_all(settings: PreparationSettings, sources: Sequence[Source], direc
 def _prepare_volume(settings: PreparationSettings, directory: Path, source: Source) -> None:
     """Writes one record file, then its receipt; does nothing if both exist, are intact and belong to the same source."""
     path, digest = source.record_file(directory), _sha256(source.path)
-    earlier = prepared_folder.read_receipt(source, directory)
+    earlier = prepared_folder.read_receipt(settings, source, directory)
     unchanged = earlier is not None and (earlier.sha256, earlier.avoided) == (digest, source.avoided)
-    if earlier is not None and unchanged and _intact(path, earlier.slices):
-        return
-    path.with_suffix(".json").unlink(missing_ok=True)  # first, because it vouches for the old records
+    if earlier is not None and unchanged:
+        if not (problem := verification.shard_problem(path, source.name, earlier)):
+            return
+        logging.warning("%s: %s; it is made again", path, problem)
+    prepared_folder.receipt_of(path).unlink(missing_ok=True)  # first, because it vouches for the old records
     path.unlink(missing_ok=True)
-    files.write_json(path.with_suffix(".json"), asdict(_make_shard(settings, source, digest, path)))
+    prepared_folder.write_receipt(_make_shard(settings, source, digest, path), path)
 
 
-def _intact(shard: Path, slices: int) -> bool:
-    """Whether the record file holds `slices` readable records; a volume without slices must have no file."""
-    if not slices:
-        return not shard.exists()
-    try:
-        return sum(1 for _ in records.read_shard(shard)) == slices
-    except UserError:
-        return False
-
-
-def _make_shard(settings: PreparationSettings, source: Source, digest: str, shard: Path) -> records.PreparedVolume:
+def _make_shard(settings: PreparationSettings, source: Source, digest: str, shard: Path) -> dataset_file.PreparedVolume:
     """Reads a volume and writes its slices with enough foreground; if there are none, it writes no file."""
     scan = scans.read_scan(source.path)
     source_checks.check_scan(settings, scan)
@@ -141,7 +132,7 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
     kept = np.flatnonzero(heads.mean(axis=(1, 2)) >= settings.min_foreground)
     images = _without_spikes(source.path, images, window, whole=volume.integer)
     codes, scale, offset = records.quantise(images, integer=volume.integer)
-    slices = (
+    slices = records.with_digest(
         records.SliceRecord(
             *(source.subject, source.name, int(index), window, scale, offset, codes[index]),
             head=heads[index] if settings.foreground == "head" else None,
@@ -149,9 +140,9 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         )
         for index in kept
     )
-    if len(kept):
+    if slices:
         records.write_shard(shard, slices)
-    return records.PreparedVolume(
+    return dataset_file.PreparedVolume(
         subject=source.subject,
         split=source.split,
         source=without_homes(str(source.path)),
@@ -164,6 +155,8 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         left_out=len(images) - len(kept),
         voxels_sha256=source_checks.digest_of_voxels(volume.array),
         avoided=source.avoided,
+        records_sha256=slices[0].records_sha256 if slices else "",
+        settings_sha256=dataset_file.digest_of_settings(settings.recorded()),
     )
 
 
@@ -227,7 +220,7 @@ def _sha256(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def summary(dataset: records.Dataset) -> str:
+def summary(dataset: dataset_file.Dataset) -> str:
     """Returns a summary for the user: volumes, slices kept and left out, and subjects and slices of each split."""
     left_out = sum(volume.left_out for volume in dataset.volumes.values())
     size = f"{dataset.image_size}x{dataset.image_size}"

@@ -2,24 +2,29 @@
 
 It holds record files `<split>/<volume id>.arrayrecord`. Beside each lies a receipt, `<volume id>.json`, which is written
 after it. A volume whose receipt names the same source (by SHA-256) is not made again. `dataset.json.partial` holds the
-settings until all volumes are complete and `dataset.json` is written.
+settings until all volumes are complete and `dataset.json` is written. All JSON files have a digest of their fields.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from absl import logging
 
 import ipmedgan_jax
-from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core import files, json_fields
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.user_paths import is_utf8
-from ipmedgan_jax.data import records, source_checks
+from ipmedgan_jax.data import dataset_file, records, source_checks
+from ipmedgan_jax.data.dataset_file import PreparedVolume
 from ipmedgan_jax.imaging.settings import ADDED_SETTINGS, PreparationSettings
 
-PARTIAL_FILE = records.DATASET_FILE + ".partial"
+PARTIAL_FILE = dataset_file.DATASET_FILE + ".partial"
 
 
 @dataclass(frozen=True)
@@ -52,20 +57,25 @@ def open_folder(settings: PreparationSettings, sources: Sequence[Source], direct
 
 
 def _record_settings(settings: PreparationSettings, sources: Sequence[Source], directory: Path, shard: Shard) -> None:
-    if _is_finished(directory):
-        _check_finished(settings, sources, directory)
+    if _is_finished(settings, sources, directory):
         return
     partial = directory / PARTIAL_FILE
     # The checks are in this order because records are written after the settings, and the settings are removed after
     # `dataset.json` is written.
-    if any(directory.glob(f"*/*{records.SHARD_SUFFIX}")) and not partial.is_file() and not _is_finished(directory):
+    if (
+        any(directory.glob(f"*/*{records.SHARD_SUFFIX}"))
+        and not partial.is_file()
+        and not (directory / dataset_file.DATASET_FILE).is_file()
+        and not _has_receipt(settings, directory)
+    ):
         raise UserError(f"{directory}: holds records of unknown settings; choose another output, or delete it")
-    content = settings.recorded() | {"files": _digest(sources)}
+    content = json_fields.sealed(settings.recorded() | {"files": _digest(sources)})
     if files.create_json(partial, content):
         return
-    earlier = _read_json(partial)
-    if not earlier and _is_finished(directory):  # another process finished it meanwhile
-        _check_finished(settings, sources, directory)
+    earlier = _read_settings(settings, partial)
+    if earlier is None:
+        if not _is_finished(settings, sources, directory):  # else another process finished it meanwhile
+            files.write_json(partial, content)
         return
     _check_same(settings, earlier, directory)
     if shard.count == 1:
@@ -77,16 +87,19 @@ def _record_settings(settings: PreparationSettings, sources: Sequence[Source], d
         )
 
 
-def _is_finished(directory: Path) -> bool:
-    return (directory / records.DATASET_FILE).is_file()
+def _is_finished(settings: PreparationSettings, sources: Sequence[Source], directory: Path) -> bool:
+    """Whether the folder holds a finished dataset of these settings and volumes; UserError for one of others.
 
-
-def _check_finished(settings: PreparationSettings, sources: Sequence[Source], directory: Path) -> None:
-    """UserError unless the finished dataset has these settings and volumes."""
+    A damaged `dataset.json` is set aside, because it can be made again from the receipts.
+    """
+    path = directory / dataset_file.DATASET_FILE
+    if not path.is_file():
+        return False
     try:
-        finished = records.load_dataset(directory)
+        finished = dataset_file.load_dataset(directory)
     except UserError as error:
-        raise UserError(f"{error}; delete {directory} first") from error
+        _set_aside(settings, path, str(error).removesuffix(": prepare the data again"))
+        return False
     _check_same(settings, finished.settings, directory)
     if set(finished.volumes) != {source.name for source in sources}:
         raise UserError(
@@ -99,6 +112,40 @@ def _check_finished(settings: PreparationSettings, sources: Sequence[Source], di
                 f"{directory}: {source.name} was prepared with other masks of holes.avoid, or none; choose another output, "
                 "or delete it"
             )
+    return True
+
+
+def _set_aside(settings: PreparationSettings, path: Path, problem: str) -> None:
+    """Renames a damaged file of the output folder; UserError unless a receipt shows that the folder is of these settings."""
+    directory = path.parent
+    if not _has_receipt(settings, directory):
+        raise UserError(f"{problem}; delete {directory} first")
+    aside = path.with_name(f"{path.name}.damaged")
+    with contextlib.suppress(FileNotFoundError):  # another process was first
+        path.replace(aside)
+    logging.warning("%s; set aside as %s, and made again", problem, aside.name)
+
+
+def _has_receipt(settings: PreparationSettings, directory: Path) -> bool:
+    """Whether some volume in the folder was prepared with these settings."""
+    digest = dataset_file.digest_of_settings(settings.recorded())
+    paths = (path for split in records.SPLITS for path in (directory / split).glob("*.json"))
+    return any((receipt := _volume_of(path)) is not None and receipt.settings_sha256 == digest for path in paths)
+
+
+def _read_settings(settings: PreparationSettings, partial: Path) -> dict[str, Any] | None:
+    """Returns the settings of an unfinished folder; None if the file is gone, or was damaged and is set aside."""
+    try:
+        earlier = json_fields.read(partial)
+        json_fields.check_seal(earlier)
+        recorded = {name: value for name, value in earlier.items() if name not in (json_fields.SEAL, "files")}
+        json_fields.build(PreparationSettings, ADDED_SETTINGS | recorded)
+        return earlier
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        _set_aside(settings, partial, f"{partial}: damaged ({reason(error)})")
+        return None
 
 
 def _check_same(settings: PreparationSettings, earlier: dict, directory: Path) -> None:
@@ -119,33 +166,54 @@ def _digest(sources: Sequence[Source]) -> str:
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
-def read_receipt(source: Source, directory: Path) -> records.PreparedVolume | None:
-    """Reads what the receipt says of a source's volume; None if the receipt or the record file is missing or unusable."""
+def write_receipt(volume: PreparedVolume, shard: Path) -> None:
+    """Writes the receipt of a volume beside its record file."""
+    files.write_json(receipt_of(shard), json_fields.sealed(asdict(volume)))
+
+
+def receipt_of(shard: Path) -> Path:
+    """Returns the receipt that belongs to a record file."""
+    return shard.with_suffix(".json")
+
+
+def read_receipt(settings: PreparationSettings, source: Source, directory: Path) -> PreparedVolume | None:
+    """Returns what the receipt says of a source's volume.
+
+    None if the receipt or the record file is missing or unusable, or of other settings, another subject or another split.
+    """
     path = source.record_file(directory)
-    try:
-        volume = records.PreparedVolume.from_json(_read_json(path.with_suffix(".json")))
-    except TypeError:
+    volume = _volume_of(receipt_of(path))
+    if volume is None or (volume.subject, volume.split) != (source.subject, source.split):
         return None
-    return volume if volume.subject == source.subject and path.is_file() == (volume.slices > 0) else None
+    if volume.settings_sha256 not in ("", dataset_file.digest_of_settings(settings.recorded())):
+        return None
+    return volume if path.is_file() == (volume.slices > 0) else None
 
 
-def _read_json(path: Path) -> dict:
-    """Reads a JSON object; returns an empty one if the file is missing or damaged."""
+def _volume_of(path: Path) -> PreparedVolume | None:
+    """Returns the content of a receipt; None if it is missing or damaged."""
     try:
-        content = json.loads(path.read_text())
+        return parse_receipt(path)
     except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return None
+
+
+def parse_receipt(path: Path) -> PreparedVolume:
+    """Reads a receipt; ValueError if it is damaged. Those of earlier versions have no digests."""
+    fields = json_fields.read(path)
+    json_fields.check_seal(fields, required="records_sha256" in fields)
+    fields.pop(json_fields.SEAL, None)
+    return PreparedVolume.from_json(fields)
 
 
 def finish(
     settings: PreparationSettings,
     sources: Sequence[Source],
-    volumes: Mapping[str, records.PreparedVolume],
+    volumes: Mapping[str, PreparedVolume],
     directory: Path,
 ) -> None:
     """Writes `dataset.json` for `volumes`, by volume id; two processes that do so at once write the same volumes."""
-    dataset = records.Dataset(
+    dataset = dataset_file.Dataset(
         directory=directory,
         modality=settings.modality,
         image_size=settings.image_size,
@@ -156,7 +224,7 @@ def finish(
     _check_slices(dataset)
     source_checks.warn_of_copies(dataset.volumes.values())
     _remove_strays(sources, directory)
-    records.save_dataset(dataset)
+    dataset_file.save_dataset(dataset)
     (directory / PARTIAL_FILE).unlink(missing_ok=True)
 
 
@@ -167,10 +235,10 @@ def _remove_strays(sources: Sequence[Source], directory: Path) -> None:
         for path in (directory / split).glob(f"*{records.SHARD_SUFFIX}"):
             if path not in expected:
                 path.unlink(missing_ok=True)
-                path.with_suffix(".json").unlink(missing_ok=True)
+                receipt_of(path).unlink(missing_ok=True)
 
 
-def _check_slices(dataset: records.Dataset) -> None:
+def _check_slices(dataset: dataset_file.Dataset) -> None:
     for split, count in dataset.slices.items():
         if not count:
             raise UserError(

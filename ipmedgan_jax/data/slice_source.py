@@ -10,21 +10,25 @@ from typing import Any
 import grain
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import dataset_file, records
 
 
 class SliceSource:
     """A random-access source (Grain) of a split's slices, across its shards.
 
+    At the start the number of records of each shard is checked, and that its first record is of this preparation. Each record
+    is checked when it is read. `verification.py` reads all of them.
+
     Raises:
-      UserError: a shard or a record is missing or damaged.
+      UserError: a shard or a record is missing, damaged or of another preparation.
     """
 
     def __init__(self, directory: Path | str, split: str):
-        dataset = records.load_dataset(directory)
+        dataset = dataset_file.load_dataset(directory)
         volumes = dataset.volumes
         self._paths = records.shard_paths(directory, split)
         counts = [volumes[path.stem].slices if path.stem in volumes else 0 for path in self._paths]
+        self._digests = [volumes[path.stem].records_sha256 if path.stem in volumes else "" for path in self._paths]
         self._ends = list(itertools.accumulate(counts))
         expected = dataset.slices[split]
         _allow_open_files(len(self._paths))
@@ -35,6 +39,9 @@ class SliceSource:
                 f"{self._first_damaged() or Path(directory) / split}: missing or damaged shard, {found} of {expected} slices "
                 "found: prepare the data again"
             )
+        for start, end in itertools.pairwise([0, *self._ends]):
+            if end > start:
+                self[start]
 
     def _first_damaged(self) -> Path | None:
         """The first shard that cannot be opened, or whose number of records differs from `dataset.json`."""
@@ -49,13 +56,16 @@ class SliceSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> records.SliceRecord:
-        path = self._paths[bisect.bisect_right(self._ends, int(index))]
+        shard = bisect.bisect_right(self._ends, int(index))
+        path = self._paths[shard]
         try:
             record = records.decode(self._source[int(index)])
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: damaged ({error}): prepare the data again") from error
         if record.volume != path.stem:
             raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
+        if record.records_sha256 != self._digests[shard]:
+            raise UserError(f"{path}: is of another preparation than {dataset_file.DATASET_FILE}: prepare the data again")
         return record
 
 

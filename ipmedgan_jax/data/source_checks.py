@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data.records import PreparedVolume
+from ipmedgan_jax.data.dataset_file import PreparedVolume
 from ipmedgan_jax.imaging import nifti, placement, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 

@@ -9,7 +9,7 @@ import optax
 from ml_collections import ConfigDict
 
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import dataset_file
 from ipmedgan_jax.data.pipeline import HoleSettings
 from ipmedgan_jax.experiment.checks import check_config
 from ipmedgan_jax.experiment.datasets import find_dataset, lesion_shapes
@@ -63,7 +63,7 @@ class Experiment:
     system: System
     phases: tuple[Phase, ...]
     features: FeatureNetwork
-    dataset: records.Dataset
+    dataset: dataset_file.Dataset
     holes: HoleSettings
     fill: float
     training: TrainingSettings

@@ -14,7 +14,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import cache, links
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.data import phantom, preparation, records
+from ipmedgan_jax.data import dataset_file, phantom, preparation
 from ipmedgan_jax.data.subjects import subject_of
 from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.settings import preparation_settings
@@ -23,14 +23,14 @@ from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.imaging.settings import ADDED_SETTINGS
 
 
-def find_dataset(config: ConfigDict) -> records.Dataset:
+def find_dataset(config: ConfigDict) -> dataset_file.Dataset:
     """Returns the prepared data of `data.dir`, or the built-in phantom if `data.dir` is empty.
 
     Raises UserError if the data do not fit the config.
     """
     if not config.data.dir:
         return _phantom_dataset(config)
-    dataset = records.load_dataset(user_path(config.data.dir))
+    dataset = dataset_file.load_dataset(user_path(config.data.dir))
     if dataset.keeps_whole_slices != bool(config.data.window):
         kept = "whole slices" if dataset.keeps_whole_slices else f"slices brought to {dataset.image_size} pixels"
         raise UserError(f"{config.data.dir}: holds {kept}, but config.data.window is {config.data.window}: prepare it again")
@@ -45,7 +45,7 @@ def find_dataset(config: ConfigDict) -> records.Dataset:
     return dataset
 
 
-def _warn_of_other_preparation(config: ConfigDict, dataset: records.Dataset) -> None:
+def _warn_of_other_preparation(config: ConfigDict, dataset: dataset_file.Dataset) -> None:
     """Warns of each setting that the data were prepared with and the config has otherwise; the data's own setting is used.
 
     Settings of the split are not compared.
@@ -64,7 +64,7 @@ def _warn_of_other_preparation(config: ConfigDict, dataset: records.Dataset) -> 
         )
 
 
-def _phantom_dataset(config: ConfigDict) -> records.Dataset:
+def _phantom_dataset(config: ConfigDict) -> dataset_file.Dataset:
     """Returns the phantom of these settings from the cache; makes it first if it is not there.
 
     The phantoms are written as NIfTI files and prepared like a user's scans.
@@ -78,7 +78,7 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         with links.open_own_file(folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of runs that start at once, one makes the phantoms and the others wait
-            if not (folder / "prepared" / records.DATASET_FILE).exists():
+            if not (folder / "prepared" / dataset_file.DATASET_FILE).exists():
                 paths = phantom.write_phantoms(
                     folder / "nifti", config.modality, subjects=made.subjects, slices=made.slices, seed=made.seed
                 )
@@ -86,7 +86,7 @@ def _phantom_dataset(config: ConfigDict) -> records.Dataset:
     except OSError as error:
         advice = "set XDG_CACHE_HOME to a folder that can be written"
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}): {advice}") from error
-    return records.load_dataset(folder / "prepared")
+    return dataset_file.load_dataset(folder / "prepared")
 
 
 def masks_to_avoid(config: ConfigDict) -> list[Path]:
@@ -94,7 +94,7 @@ def masks_to_avoid(config: ConfigDict) -> list[Path]:
     return list_input_files(config.holes.avoid) if config.holes.avoid else []
 
 
-def lesion_shapes(config: ConfigDict, dataset: records.Dataset) -> Sequence[np.ndarray]:
+def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence[np.ndarray]:
     """Returns the shapes of the training subjects' lesions if `holes.kinds` has `lesion`, else none.
 
     Raises UserError if the masks of `holes.lesions` have no lesion of a training subject.

@@ -46,8 +46,8 @@ class PreparationSettings:
     subject_regex: str = ""
     split_ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_seed: int = 0
-    validation_subjects: tuple[str, ...] = ()
-    test_subjects: tuple[str, ...] = ()
+    validation_subjects: tuple[str | int, ...] = ()
+    test_subjects: tuple[str | int, ...] = ()
     workers: int = 2
 
     def __post_init__(self) -> None:

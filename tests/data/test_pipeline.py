@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import pipeline, records, slice_source
+from ipmedgan_jax.data import dataset_file, pipeline, records, slice_source
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.damage import INTACT, DamageSettings
 from ipmedgan_jax.data.hole_shapes import ShapeSettings
@@ -34,7 +34,7 @@ def slices_of(taken):
 
 
 def train_size(directory):
-    return records.load_dataset(directory).slices["train"]
+    return dataset_file.load_dataset(directory).slices["train"]
 
 
 def test_batches_have_the_promised_shapes_and_ranges(phantom_data):

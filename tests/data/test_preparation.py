@@ -11,10 +11,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
-from ipmedgan_jax.data import pipeline, preparation, prepared_folder, records
+from ipmedgan_jax.data import dataset_file, pipeline, preparation, records
 from ipmedgan_jax.data.holes import box_mask
 from ipmedgan_jax.data.preparation import prepare, prepare_shard
 from ipmedgan_jax.data.subjects import split_subjects, subject_of, volume_names
@@ -52,7 +52,7 @@ def test_both_visits_of_a_subject_are_on_one_side_and_every_intensity_comes_back
     dataset = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
     assert {split: len(names) for split, names in dataset.subjects.items()} == {"train": 2, "validation": 1, "test": 1}
     assert dataset.slices == {"train": 20, "validation": 10, "test": 10}
-    assert records.load_dataset(tmp_path / "out") == dataset
+    assert dataset_file.load_dataset(tmp_path / "out") == dataset
     for split in records.SPLITS:
         for path in records.shard_paths(tmp_path / "out", split):
             prepared = dataset.volumes[path.stem]
@@ -145,10 +145,10 @@ def test_records_of_oblong_voxels_have_square_pixels_and_their_intensities_in_th
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Returns the content of each file, without the date and command of the provenance."""
+    """Returns the content of each file, without the date and command of the provenance, and the digest that covers them."""
     found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     dataset = json.loads(found["dataset.json"])
-    return found | {"dataset.json": json.dumps(dataset | {"provenance": None}).encode()}
+    return found | {"dataset.json": json.dumps(dataset | {"provenance": None, "fields_sha256": None}).encode()}
 
 
 def test_shards_in_any_order_make_what_one_process_makes(scan_paths, tmp_path):
@@ -189,7 +189,7 @@ def test_a_shard_that_was_killed_is_run_again(scan_paths, tmp_path, monkeypatch)
     times = {path: path.stat().st_mtime_ns for path in made}
     assert prepare_shard(SMALL, scan_paths, out, Shard(1, 2), progress=False) == 0
     assert {path: path.stat().st_mtime_ns for path in made} == times
-    assert len(records.load_dataset(out).volumes) == 8
+    assert len(dataset_file.load_dataset(out).volumes) == 8
     assert not (out / "dataset.json.partial").exists()
 
 
@@ -212,7 +212,7 @@ def test_settings_are_there_before_any_record(scan_paths, tmp_path, monkeypatch)
     seen, write = [], records.write_shard
 
     def watched(path, slices):
-        seen.append(prepared_folder._read_json(tmp_path / "out" / "dataset.json.partial"))
+        seen.append(json_fields.read(tmp_path / "out" / "dataset.json.partial"))
         write(path, slices)
 
     monkeypatch.setattr(records, "write_shard", watched)
@@ -260,7 +260,7 @@ def test_another_preparation_in_the_same_folder_is_refused(scan_paths, tmp_path)
         prepare(SMALL, scan_paths[:6], tmp_path / "out", progress=False)
     (tmp_path / "out/dataset.json").unlink()
     with pytest.raises(UserError, match="records of unknown settings"):
-        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+        prepare(dataclasses.replace(SMALL, fit="scale"), scan_paths, tmp_path / "out", progress=False)
 
 
 def test_a_damaged_file_stops_the_preparation_and_is_named(scan_paths, tmp_path):
@@ -323,11 +323,19 @@ def test_a_link_to_a_file_that_was_not_fetched_is_named(scan_paths, tmp_path):
         prepare(SMALL, list_input_files(f"{tmp_path}/in/**/*.nii.gz"), tmp_path / "out", progress=False)
 
 
-def test_a_damaged_finished_dataset_is_named_with_what_to_do(scan_paths, tmp_path):
-    prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
-    (tmp_path / "out/dataset.json").write_text("x")
-    with pytest.raises(UserError, match=r"dataset.json: damaged .*; delete .*out first"):
-        prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+@pytest.mark.parametrize("name", ["dataset.json", "dataset.json.partial"])
+@pytest.mark.parametrize("text", ["x", "[" * 100_000, "{}", '{"format_version": 3}'])
+def test_a_damaged_file_of_the_folder_is_set_aside_and_made_again(scan_paths, tmp_path, caplog, name, text):
+    first = prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+    (tmp_path / "out/dataset.json").rename(tmp_path / "out" / name)
+    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.arrayrecord")}
+    sealed = json_fields.sealed({}) if name.endswith("partial") else {}
+    (tmp_path / "out" / name).write_text(json.dumps(sealed | {"fit": "x"}) if text == "{}" else text)
+    with pytest.raises(UserError, match=rf"{name}: .*; delete .*out first"):
+        prepare(dataclasses.replace(SMALL, fit="scale"), scan_paths, tmp_path / "out", progress=False)
+    assert prepare(SMALL, scan_paths, tmp_path / "out", progress=False) == first
+    assert f"set aside as {name}.damaged, and made again" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in shards} == shards
 
 
 def test_the_split_depends_on_the_seed_alone_and_keeps_the_shares():
@@ -546,4 +554,4 @@ def test_the_command_takes_the_masks_to_avoid(command, scan_paths, tmp_path):
     avoid = f"--config.holes.avoid={tmp_path}/in/**/*_mask.nii.gz"
     done = command("prepare", *flags, avoid, f"--output={tmp_path}/out")
     assert done.returncode == 0, done.stderr
-    assert records.load_dataset(tmp_path / "out").has_avoided
+    assert dataset_file.load_dataset(tmp_path / "out").has_avoided

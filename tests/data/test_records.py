@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records
+from ipmedgan_jax.data import dataset_file, records
+
+SETTINGS = {"modality": "mri", "image_size": 256, "fit": "scale"}
 
 
 def record_of(array: np.ndarray, *, integer: bool, window=(-1000.0, 2000.0), index=3) -> records.SliceRecord:
@@ -109,19 +111,19 @@ def test_shards_are_listed_sorted_and_must_exist(tmp_path):
 
 
 def test_a_dataset_is_loaded_as_it_was_saved(tmp_path):
-    volume = records.PreparedVolume(
+    volume = dataset_file.PreparedVolume(
         "sub-01", "test", "a.nii", "12ab", "LPS", (0.5, 0.5, 3.0), (1.0, 1.0, 1.0), (0.0, 400.0), 7, 2
     )
-    dataset = records.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
-    records.save_dataset(dataset)
-    assert records.load_dataset(tmp_path) == dataset
+    dataset = dataset_file.Dataset(tmp_path, "mri", 256, {"a": volume}, SETTINGS, "0.1.0")
+    dataset_file.save_dataset(dataset)
+    assert dataset_file.load_dataset(tmp_path) == dataset
     assert dataset.subjects == {"train": (), "validation": (), "test": ("sub-01",)}
     assert dataset.slices == {"train": 0, "validation": 0, "test": 7}
 
 
 def test_the_fingerprint_depends_on_the_data_and_not_on_their_folder(tmp_path):
-    volume = records.PreparedVolume("s", "test", "a.nii", "12ab", "LPS", (1.0,) * 3, (1.0,) * 3, (0.0, 400.0), 7, 2)
-    dataset = records.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
+    volume = dataset_file.PreparedVolume("s", "test", "a.nii", "12ab", "LPS", (1.0,) * 3, (1.0,) * 3, (0.0, 400.0), 7, 2)
+    dataset = dataset_file.Dataset(tmp_path, "mri", 256, {"a": volume}, {"fit": "scale"}, "0.1.0")
     moved = dataclasses.replace(dataset, directory=tmp_path / "b", package_version="9")
     assert moved.fingerprint == dataset.fingerprint
     for other in (
@@ -139,11 +141,11 @@ def test_the_fingerprint_depends_on_the_data_and_not_on_their_folder(tmp_path):
         (None, "not found"),
         ("{", "damaged"),
         ("[]", "damaged"),
-        (json.dumps({"format_version": 99}), "expected a format of 1 to 2, got 99"),
+        (json.dumps({"format_version": 99}), "expected a format of 1 to 3, got 99"),
     ],
 )
 def test_a_missing_damaged_or_newer_dataset_is_refused(tmp_path, text, message):
     if text is not None:
         (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        records.load_dataset(tmp_path)
+        dataset_file.load_dataset(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records, source_checks
+from ipmedgan_jax.data import dataset_file, source_checks
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.imaging import scans
 from tests.data.test_preparation import SMALL
@@ -197,7 +197,7 @@ def test_volumes_prepared_before_there_were_digests_are_compared_by_their_files(
     fields = {"split": "train", "orientation": "RAS", "source_spacing_mm": [1, 1, 1], "spacing_mm": [1, 1, 1]}
     fields |= {"window": [0, 1], "slices": 1, "left_out": 0}
     volumes = [
-        records.PreparedVolume.from_json(fields | {"subject": f"sub-{i}", "source": f"{i}.nii", "sha256": str(i // 2)})
+        dataset_file.PreparedVolume.from_json(fields | {"subject": f"sub-{i}", "source": f"{i}.nii", "sha256": str(i // 2)})
         for i in range(4)
     ]
     with caplog.at_level(logging.WARNING, logger="absl"):

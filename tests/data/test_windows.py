@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipmedgan_jax.data import pipeline, records, windows
+from ipmedgan_jax.data import dataset_file, pipeline, windows
 from ipmedgan_jax.data.damage import DamageSettings
 from ipmedgan_jax.data.holes import box
 from ipmedgan_jax.data.slice_source import SliceSource
@@ -65,7 +65,7 @@ def whole_slices(directory, split):
 
 
 def test_the_data_have_whole_slices_of_two_shapes(window_data):
-    dataset = records.load_dataset(window_data)
+    dataset = dataset_file.load_dataset(window_data)
     assert dataset.keeps_whole_slices
     assert dataset.image_size == SIDE
     assert {image.shape for image in whole_slices(window_data, "train")} == {(64, 64), (48, 40)}

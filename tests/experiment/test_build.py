@@ -13,8 +13,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from ipmedgan_jax.configs import base, ct, mri, small
+from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import pipeline, records
+from ipmedgan_jax.data import dataset_file, pipeline
 from ipmedgan_jax.experiment import build, datasets, saved_config
 from ipmedgan_jax.experiment.checks import _RANGES, check_config
 from ipmedgan_jax.experiment.datasets import find_dataset
@@ -28,6 +29,7 @@ from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.state import init_state
 from ipmedgan_jax.systems.update import train_step
 from ipmedgan_jax.training import devices, loop
+from tests.old_prepared import without_digests
 
 CONFIGS = {
     path.stem: importlib.import_module(f"ipmedgan_jax.configs.{path.stem}")
@@ -182,13 +184,13 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         read.add((id(self), key))
         return original(self, key)
 
-    dataset = records.load_dataset(phantom_data)
+    dataset = dataset_file.load_dataset(phantom_data)
     monkeypatch.setattr(ConfigDict, "__getitem__", recorded)
     monkeypatch.setattr(build, "as_json", lambda config: {})
     monkeypatch.setattr(build, "check_config", lambda config: None)  # a check reads keys without using them
     monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda *_, **__: [])
     monkeypatch.setattr(datasets.preparation, "prepare", lambda *_, **__: None)
-    monkeypatch.setattr(datasets.records, "load_dataset", lambda _: dataset)
+    monkeypatch.setattr(datasets.dataset_file, "load_dataset", lambda _: dataset)
     unused = set(saved_config.flattened(base.get_config().to_dict()))
     for system in SYSTEMS | FINDERS:
         config = tiny_config(system, train__steps=0, data__dir="")
@@ -326,10 +328,10 @@ def test_data_prepared_with_other_settings_than_the_config_s_give_a_warning(tiny
 
 
 def test_older_data_are_warned_of_and_their_foreground_is_used(tiny_config, phantom_data, tmp_path, caplog):
-    shutil.copytree(phantom_data, tmp_path / "old")
-    content = json.loads((tmp_path / "old" / "dataset.json").read_text())
+    folder = without_digests(shutil.copytree(phantom_data, tmp_path / "old"), 1)
+    content = json.loads((folder / "dataset.json").read_text())
     content["settings"].pop("foreground")
-    (tmp_path / "old" / "dataset.json").write_text(json.dumps(content | {"format_version": 1}))
+    (folder / "dataset.json").write_text(json.dumps(content))
     built = build.build_experiment(tiny_config(data__dir=str(tmp_path / "old")))
     assert "prepared with data.foreground 'threshold'; this is used" in caplog.text
     assert "clear_of_masks" not in built.describe_holes()
@@ -339,7 +341,7 @@ def test_a_run_on_data_with_masks_says_that_its_holes_are_clear_of_them(tiny_con
     shutil.copytree(phantom_data, tmp_path / "avoid")
     content = json.loads((tmp_path / "avoid" / "dataset.json").read_text())
     next(iter(content["volumes"].values()))["avoided"] = "12ab"
-    (tmp_path / "avoid" / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "avoid" / "dataset.json").write_text(json.dumps(json_fields.sealed(content)))
     built = build.build_experiment(tiny_config(data__dir=str(tmp_path / "avoid"), holes__avoid="masks/*.nii"))
     assert built.holes.avoids
     assert built.describe_holes()["clear_of_masks"] is True

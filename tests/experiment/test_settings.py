@@ -202,7 +202,7 @@ def test_the_phantom_is_the_config_s(changed, monkeypatch, cache_folder):
     made = {}
     monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda folder, modality, **options: made.update(options) or [])
     monkeypatch.setattr(datasets.preparation, "prepare", lambda settings, *_: made.update(settings=settings))
-    monkeypatch.setattr(datasets.records, "load_dataset", lambda folder: folder)
+    monkeypatch.setattr(datasets.dataset_file, "load_dataset", lambda folder: folder)
     config = changed("unet", {"data.dir": "", "phantom.subjects": 5, "phantom.slices": 7, "phantom.seed": 8})
     assert datasets.find_dataset(config).is_relative_to(cache_folder)
     assert made == {"subjects": 5, "slices": 7, "seed": 8, "settings": preparation_settings(config)}
