@@ -5,7 +5,6 @@ first run: the same data, holes and slices must have been scored.
 """
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import as_utf8
@@ -69,6 +69,28 @@ class Run:
         return self.report["region"][region].get(metric)
 
 
+@dataclass(frozen=True)
+class _Estimate:
+    """A metric in a report: its mean and interval over subjects; no interval for a single subject."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "": {
+        "system": str,
+        "images_seen": int | None,
+        "parameters": int | None,
+        "seconds_per_slice": float | None,
+        "region": dict[str, dict[str, Any]],
+    },
+    "data": {"fingerprint": str, "vgg19": str | None, "modality": str, "image_size": int, "split": str},
+    "holes": {"size": int},
+}
+"""Entries of a report that a comparison needs, with their types: those at its top, and those of its groups."""
+
+
 def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Reads the runs that can be compared, in the order of the folders; also returns the reasons why others cannot."""
     runs: list[Run] = []
@@ -89,12 +111,13 @@ def read(folder: Path) -> Run:
     directory = folder / "evaluation"
     path = directory / "metrics.json"
     try:
-        report = _with_present_name(json.loads(path.read_text()))
-        for key in ("system", "images_seen", "parameters", "seconds_per_slice"):
-            _ = report[key]
-        for key in ("fingerprint", "vgg19", "modality", "image_size", "split"):
-            _ = report["data"][key]
-        _ = report["holes"]["size"]
+        report = _with_present_name(json_fields.read(path, finite=False))
+        for group, kinds in _KINDS.items():
+            for name, kind in kinds.items():
+                json_fields.convert(kind, (report[group] if group else report)[name], f"{group}.{name}".lstrip("."))
+        for region, metrics in report["region"].items():
+            for metric, found in metrics.items():
+                json_fields.convert(_Estimate | float, found, f"region.{region}.{metric}")
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
         _check_finite(scores, directory)

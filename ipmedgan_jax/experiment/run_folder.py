@@ -1,7 +1,6 @@
 """Run folders: locking, `config.json`, `data.json` (the training data), `checkpoints/`, and restoring the generator."""
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 
 import jax
 
-from ipmedgan_jax.core import files, links, provenance
+from ipmedgan_jax.core import files, json_fields, links, provenance
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.user_paths import is_utf8
+from ipmedgan_jax.data import training_data
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import folder_lock
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
@@ -65,7 +65,7 @@ def _lock_run(experiment: Experiment, workdir: Path, holder: str, stack: context
             check_same_run(experiment, workdir)
         history = _add_to_history(workdir)
         files.write_json(workdir / CONFIG_FILE, experiment.config | {provenance.KEY: history})
-        files.write_json(workdir / DATA_FILE, experiment.dataset.training_data())
+        files.write_json(workdir / DATA_FILE, json_fields.sealed(experiment.dataset.training_data()))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
 
@@ -74,7 +74,7 @@ def _add_to_history(workdir: Path) -> list[dict[str, Any]]:
     """Returns the provenance of the run's starts so far and of this one; a start like the one before is left out."""
     earlier, now = [], provenance.provenance(jax.devices())
     with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
-        earlier = json.loads((workdir / CONFIG_FILE).read_text()).get(provenance.KEY, [])
+        earlier = json_fields.read(workdir / CONFIG_FILE, finite=False).get(provenance.KEY, [])
     same = bool(earlier) and {**earlier[-1], "date": ""} == {**now, "date": ""}
     return earlier if same else [*earlier, now]
 
@@ -98,10 +98,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / CONFIG_FILE
     try:
-        saved = json.loads(path.read_text())
-        if not isinstance(saved, dict):
-            raise ValueError("not a JSON object")
-        return with_added_keys(saved)
+        return with_added_keys(json_fields.read(path, finite=False))
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; --workdir must name a run of python -m ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
@@ -129,9 +126,13 @@ def read_inference(workdir: Path) -> Inference:
 def read_training_data(workdir: Path) -> dict[str, Any]:
     """Returns a run's `data.json`, which describes its training scans; empty for a run older than that file."""
     path = workdir / DATA_FILE
+    if not path.exists():
+        return {}
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
+        fields = json_fields.read(path)
+        json_fields.check_seal(fields)
+        return training_data.check({name: value for name, value in fields.items() if name != json_fields.SEAL})
+    except (OSError, ValueError, UserError) as error:
         raise UserError(f"{path}: damaged ({reason(error)}); move it away to continue without it") from error
 
 

@@ -1,13 +1,12 @@
 """Whether a NIfTI file is a scan, a mask or a file that `inpaint` wrote, by its name and the JSON file beside it."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.regular_files import read_text
+        return "mask_voxels" in json_fields.parse(read_text(path), finite=False)
+    except (OSError, ValueError, TypeError, UserError):  # a JSON file of another program, or none
 from ipmedgan_jax.imaging import nifti
 
 _MASK_WORDS = {
@@ -49,8 +48,8 @@ def is_output(path: Path) -> bool:
 
 def _describes_fill(path: Path) -> bool:
     try:
-        return "mask_voxels" in json.loads(read_text(path))
-    except (OSError, ValueError, TypeError, RecursionError, UserError):  # a JSON file of another program, or none
+        return "mask_voxels" in json_fields.parse(read_text(path), finite=False)
+    except (OSError, ValueError, TypeError, UserError):  # a JSON file of another program, or none
         return False
 
 

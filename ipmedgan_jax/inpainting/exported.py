@@ -23,9 +23,6 @@ from ipmedgan_jax.inpainting.model_files import PROGRAM_FORMAT, model_errors, re
 
 PROGRAM_FILE, WEIGHTS_FILE = "generator.stablehlo", "weights.npz"
 
-_KEYS_OF_FORMAT_1 = {"seen": "training_data", "any_shape": "trained_on_any_shape"}
-"""Keys of `model.json` and of its `trained` in format 1, with their present names."""
-
 PLATFORMS = ("cpu", "cuda")
 """Platforms that the program is compiled for; a machine of either kind can export for both."""
 
@@ -63,7 +60,7 @@ def write(
         (unfinished / PROGRAM_FILE).write_bytes(written)
         arrays: dict[str, Any] = {str(i): np.asarray(weight) for i, weight in enumerate(weights)}
         np.savez(unfinished / WEIGHTS_FILE, **arrays)
-        return {"format_version": PROGRAM_FORMAT}
+        return {"format_version": PROGRAM_FORMAT, "weights_sha256": digest_of_arrays(weights)}
 
     write_folder(folder, generator, write_content, card, terms)
 
@@ -72,8 +69,6 @@ def read(folder: Path) -> Generator:
     """Reads an exported model; UserError if the folder is missing, damaged or of an unknown format."""
     description = read_description(folder)
     with model_errors(folder):
-        if description["format_version"] == 1:
-            description = _renamed(description | {"trained": _renamed(description["trained"])})
         for name in (PROGRAM_FILE, WEIGHTS_FILE):
             if digest_of_path(folder / name) != description["sha256"][name]:
                 raise UserError(f"{folder / name}: damaged; export the model again")
@@ -85,14 +80,15 @@ def read(folder: Path) -> Generator:
         shapes += _input_shapes(trained)
         if [array.shape for array in exported.in_avals[len(weights) :]] != shapes:
             raise ValueError("the program is for images or holes of other sizes")
-        name, step, training_data = str(description["system"]), int(description["step"]), dict(description["training_data"])
+        digest = description.get("weights_sha256") or digest_of_arrays(weights)  # which takes as long as the file's digest
     program = jax.jit(exported.call)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
         others = [batch[name] for name in trained.inputs]
         return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"], *others))
 
-    return Generator(name, step, str(folder), trained, training_data, inpaint, digest_of_arrays(weights))
+    system, step, seen = description["system"], description["step"], description["training_data"]
+    return Generator(system, step, str(folder), trained, seen, inpaint, digest)
 
 
 def _input_shapes(trained: Trained) -> list[tuple[int, ...]]:
@@ -100,11 +96,6 @@ def _input_shapes(trained: Trained) -> list[tuple[int, ...]]:
     size, count = trained.preparation.image_size, trained.batch_size
     shapes = {"noise": (count, size, size), "opposite": (count, size, size, 2)}
     return [shapes[name] for name in trained.inputs]
-
-
-def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Gives the fields of format 1 their present names."""
-    return {_KEYS_OF_FORMAT_1.get(name, name): value for name, value in fields.items()}
 
 
 def _read_weights(path: Path) -> list[jax.Array]:

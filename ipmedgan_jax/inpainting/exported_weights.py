@@ -69,7 +69,7 @@ def read_network(folder: Path) -> Network:
     description = model_files.read_description(folder)
     with model_files.model_errors(folder):
         inference = _build(folder, description)
-        step, training_data = int(description["step"]), dict(description["training_data"])
+        step, training_data = description["step"], description["training_data"]
         trained = Trained.from_json(description["trained"])
         size = inference.preparation.image_size
         built_for = (size, inference.hole_size, inference.inputs)

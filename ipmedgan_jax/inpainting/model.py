@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.data.batches import Inpaint
-from ipmedgan_jax.imaging.settings import PreparationSettings
+from ipmedgan_jax.imaging.settings import ADDED_SETTINGS, PreparationSettings
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,19 @@ class Trained:
     inputs: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Trained":
+    def from_json(cls, fields: Any) -> "Trained":
         """Returns the settings that `dataclasses.asdict` and JSON turned into `fields`.
 
-        Raises KeyError, TypeError or UserError for fields that are missing, unknown or out of range.
+        ValueError or UserError for fields that are missing, unknown, of another type or out of range.
         """
-        recorded = fields["preparation"]
-        preparation = PreparationSettings(recorded["modality"], recorded["image_size"])
-        inputs = tuple(fields.get("inputs", ()))
-        return cls(**fields | {"preparation": preparation.as_recorded(recorded), "inputs": inputs})
+        if isinstance(fields, dict) and isinstance(recorded := fields.get("preparation"), dict):
+            fields = fields | {"preparation": ADDED_SETTINGS | recorded}
+        trained = json_fields.build(cls, fields, "trained.")
+        if trained.hole_size < 1 or trained.batch_size < 1:
+            raise ValueError("trained.hole_size, trained.batch_size: expected at least 1")
+        if unknown := set(trained.inputs) - {"noise", "opposite"}:
+            raise ValueError(f"trained.inputs: unknown {min(unknown)}")
+        return trained
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,18 @@ A model folder holds `model.json`, the weights, and a model card. Format 2, and 
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 
 import ipmedgan_jax
-from ipmedgan_jax.core import files, provenance
+from ipmedgan_jax.core import files, json_fields, provenance
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.provenance import digest_of_path
+from ipmedgan_jax.data import training_data
 from ipmedgan_jax.inpainting import shipped
 from ipmedgan_jax.inpainting.model import Generator
 from ipmedgan_jax.inpainting.model_card import INTENDED_USE, Terms
@@ -25,6 +25,9 @@ from ipmedgan_jax.inpainting.shipped import MODEL_FILE
 CARD_FILE = "MODEL_CARD.md"
 
 PROGRAM_FORMAT, WEIGHTS_FORMAT = 2, 3
+
+_KEYS_OF_FORMAT_1 = {"seen": "training_data", "any_shape": "trained_on_any_shape"}
+"""Keys of `model.json` and of its `trained` in format 1, with their present names."""
 
 FORMATS = (1, PROGRAM_FORMAT, WEIGHTS_FORMAT)
 
@@ -62,22 +65,69 @@ def write_folder(
                 "attribution": list(terms.attribution),
                 "intended_use": INTENDED_USE,
             }
-            files.write_json(unfinished / MODEL_FILE, description | content)
+            files.write_json(unfinished / MODEL_FILE, json_fields.sealed(description | content))
             files.write_text(unfinished / CARD_FILE, card)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
+@dataclass(frozen=True)
+class _Description:
+    """The fields of `model.json` and their types; an earlier version did not write those that have a default."""
+
+    format_version: int
+    ipmedgan_jax: str
+    jax: str
+    system: str
+    step: int
+    trained: dict[str, Any]
+    training_data: dict[str, Any]
+    sha256: dict[str, str]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    attribution: tuple[str, ...] = ()
+    intended_use: str = ""
+    weights_sha256: str = ""
+    fields_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DescriptionWithConfig(_Description):
+    """The fields of format 3."""
+
+    parameters: int
+    config: dict[str, Any]
+
+
 def read_description(folder: Path) -> dict[str, Any]:
-    """Returns the content of `model.json`; UserError if it is missing, damaged or of an unknown format."""
+    """Returns the content of `model.json`, under its present names.
+
+    UserError if the file is missing, of an unknown format or damaged, or has a changed, missing or unknown field. `trained`
+    and `config` are checked by their readers.
+    """
     with model_errors(folder):
-        description = json.loads((folder / MODEL_FILE).read_text())
-        if (version := description["format_version"]) not in FORMATS:
+        description = json_fields.read(folder / MODEL_FILE, finite=False)
+        version = description.get("format_version")
+        if type(version) is not int or version not in FORMATS:
             raise UserError(
                 f"{folder}: has format {version!r}, of ipmedgan_jax {description.get('ipmedgan_jax')}; this version, "
                 f"{ipmedgan_jax.__version__}, reads formats 1 to {FORMATS[-1]}"
             )
+        json_fields.check_seal(description)
+        if version == 1:
+            description = _renamed(description)
+            if isinstance(description.get("trained"), dict):
+                description["trained"] = _renamed(description["trained"])
+        found = json_fields.build(_DescriptionWithConfig if version == WEIGHTS_FORMAT else _Description, description)
+        if found.step < 0:
+            raise ValueError(f"step: a number below 0, {found.step}")
+        training_data.check(found.training_data, "training_data.")
         return description
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Gives the fields of format 1 their present names."""
+    return {_KEYS_OF_FORMAT_1.get(name, name): value for name, value in fields.items()}
 
 
 @contextlib.contextmanager

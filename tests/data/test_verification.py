@@ -12,6 +12,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, records, slice_source, verification
 from ipmedgan_jax.data.preparation import prepare
 from ipmedgan_jax.imaging.settings import PreparationSettings
+from tests.changed_json import OTHERS, REMOVED, changed, places
 from tests.data.test_preparation import SMALL, scan
 from tests.old_prepared import without_digests
 
@@ -46,31 +47,6 @@ def one_train_shard(folder: Path) -> Path:
     return records.shard_paths(folder, "train")[0]
 
 
-def places(value, path=()):
-    """Yields the path of each leaf and each container of a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*path, key)
-        yield from places(inner, (*path, key))
-
-
-def changed(content, path, value):
-    """Returns a copy with another value at a path, which is removed for `...`."""
-    copy = json.loads(json.dumps(content))
-    *parents, last = path
-    inner = copy
-    for key in parents:
-        inner = inner[key]
-    if value is ...:
-        del inner[last]
-    else:
-        inner[last] = value
-    return copy
-
-
-OTHERS = (..., None, "x", -1, 10**30, 0.5, True, [], {}, [0, 1], [1.5, "a", None], {"a": 1}, "\ud800")
-
-
 def test_every_changed_removed_or_added_field_of_dataset_json_is_noticed(folder):
     path = folder / "dataset.json"
     content = json.loads(path.read_text())
@@ -79,8 +55,8 @@ def test_every_changed_removed_or_added_field_of_dataset_json_is_noticed(folder)
     for place in found:
         if place == ("fields_sha256",):
             continue
-        for value in (..., "other", 7):
-            path.write_text(json.dumps(changed(content, place, value)))
+        for value in (REMOVED, "other", 7):
+            path.write_text(changed(content, place, value))
             with pytest.raises(UserError, match=r"dataset.json: (damaged|expected a format)"):
                 dataset_file.load_dataset(folder)
     path.write_text(json.dumps(content | {"fields_sha256": "0"}))
@@ -97,7 +73,7 @@ def test_any_value_in_a_dataset_json_without_a_digest_is_read_or_refused(folder)
     refused = 0
     for place in places(content):
         for value in OTHERS:
-            (folder / "dataset.json").write_text(json.dumps(changed(content, place, value)))
+            (folder / "dataset.json").write_text(changed(content, place, value))
             try:
                 dataset = dataset_file.load_dataset(folder)
                 assert dataset.fingerprint
@@ -131,7 +107,7 @@ def test_a_receipt_with_a_changed_field_is_not_believed(folder, source_paths):
     whole = receipt.read_bytes()
     fields = json.loads(whole)
     for place in places(fields):
-        receipt.write_text(json.dumps(changed(fields, place, ...)))
+        receipt.write_text(changed(fields, place, REMOVED))
         assert verification.verify(folder).problems, place
     prepare(SMALL, source_paths, folder, progress=False)
     assert receipt.read_bytes() == whole

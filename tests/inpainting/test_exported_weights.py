@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported_weights, load, model_card, scan
@@ -151,10 +152,11 @@ def test_it_fills_a_scan_without_a_connection_and_without_vgg_19(folder, tmp_pat
 
 
 def sign(folder):
-    """Gives model.json the digest of the weights file as it is."""
+    """Gives model.json the digest of the weights file as it is, and its own."""
     path = folder / "model.json"
     digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": {"weights.safetensors": digest}}))
+    described = json.loads(path.read_text()) | {"sha256": {"weights.safetensors": digest}}
+    path.write_text(json.dumps(json_fields.sealed(described)))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
@@ -210,7 +212,7 @@ def test_a_weights_file_that_is_none_is_refused(folder):
 )
 def test_a_description_that_does_not_fit_is_refused(folder, change, message):
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json_fields.sealed(json.loads(path.read_text()) | change)))
     with pytest.raises(UserError, match=message):
         load.load(None, str(folder), "best")
 
@@ -230,7 +232,7 @@ def test_a_config_of_another_network_or_version_is_refused(folder, key, value, m
     described = json.loads(path.read_text())
     group, _, name = key.rpartition(".")
     (described["config"][group] if group else described["config"])[name] = value
-    path.write_text(json.dumps(described))
+    path.write_text(json.dumps(json_fields.sealed(described)))
     with pytest.raises(UserError, match=message):
         exported_weights.read(folder)
 
@@ -238,6 +240,6 @@ def test_a_config_of_another_network_or_version_is_refused(folder, key, value, m
 def test_a_finder_is_no_model_to_fill_with(folder, tiny_config):
     path = folder / "model.json"
     config = saved_config.as_json(tiny_config("finder"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    path.write_text(json.dumps(json_fields.sealed(json.loads(path.read_text()) | {"config": config})))
     with pytest.raises(UserError, match="fills nothing"):
         exported_weights.read(folder)

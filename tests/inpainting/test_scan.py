@@ -19,7 +19,7 @@ from absl import flags
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from ipmedgan_jax import inpaint
-from ipmedgan_jax.core import files
+from ipmedgan_jax.core import files, json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
@@ -786,7 +786,7 @@ def test_a_changed_description_of_a_model_is_refused(tmp_path):
         good | {"trained": good["trained"] | {"colour": 1}},
         good | {"training_data": 3},
     ):
-        path.write_text(json.dumps(changed))
+        path.write_text(json.dumps(json_fields.sealed(changed)))
         with pytest.raises(UserError, match="damaged or of another version"):
             exported.read(tmp_path / "model")
 
