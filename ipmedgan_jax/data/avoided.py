@@ -10,7 +10,7 @@ from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_path
-from ipmedgan_jax.data.subjects import subject_of
+from ipmedgan_jax.data.subjects import list_subjects
 from ipmedgan_jax.imaging import mask_files, scans
 from ipmedgan_jax.imaging.labels import read_labels
 
@@ -28,11 +28,10 @@ def pair_masks(masks: Sequence[Path], paths: Sequence[Path], subject_regex: str)
     to one of another session (`ses-`), run (`run-`) or space (`space-`). Warns of scans and masks that stay alone; UserError
     if all do.
     """
-    subjects = [subject_of(path, subject_regex) for path in paths]
+    subjects, of_masks = (list_subjects(files, subject_regex) for files in (paths, masks))
     found: dict[Path, list[Path]] = {path: [] for path in paths}
     alone = []
-    for mask in masks:
-        subject = subject_of(mask, subject_regex)
+    for mask, subject in zip(masks, of_masks, strict=True):
         fitting = [path for path, name in zip(paths, subjects, strict=True) if name == subject and not _disagree(mask, path)]
         chosen = [path for path in fitting if path.parent == mask.parent] or fitting
         for path in chosen:

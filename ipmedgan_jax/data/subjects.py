@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipmedgan_jax.core import bounded_regex
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.data import records
@@ -25,12 +26,12 @@ _LONG = (r".*(sub-[^/_.]+)", r".*(sub-[^/_]+)_", r".*(sub-[^/_]+)\.nii", r".*/(s
 
 
 def subjects_of(paths: Sequence[Path], subject_regex: str = "") -> list[str]:
-    """Returns the subject of each file, by `subject_of`.
+    """Returns the subject of each file, by `list_subjects`.
 
     UserError too if different numbers follow a BIDS subject, as in sub-A_001 and sub-A_002, which may be one person or two.
     """
     if subject_regex:
-        return [subject_of(path, subject_regex) for path in paths]
+        return list_subjects(paths, subject_regex)
     numbers: dict[str, str] = {}
     for path in paths:
         subject, rest = _bids_subject(path)
@@ -40,7 +41,7 @@ def subjects_of(paths: Sequence[Path], subject_regex: str = "") -> list[str]:
                 f"{path}: are {subject}{numbers[subject]} and {subject}{number} two subjects or one? set "
                 f"--config.data.subject_regex='{_NUMBERED}' for two, '{_SHORT}' for one"
             )
-    return [subject_of(path) for path in paths]
+    return list_subjects(paths)
 
 
 def subject_of(path: Path, subject_regex: str = "") -> str:
@@ -49,17 +50,33 @@ def subject_of(path: Path, subject_regex: str = "") -> str:
     Bytes that are not UTF-8 become `%` and two hex digits. UserError if the path or the pattern gives no subject, or if the
     entity has other characters than letters and digits.
     """
-    if not subject_regex:
-        return _bids_subject(path)[0]
+    return list_subjects([path], subject_regex)[0]
+
+
+def list_subjects(paths: Sequence[Path], subject_regex: str = "") -> list[str]:
+    """Returns the subject of each file, as `subject_of` does, with one call of the pattern's process for all of them."""
+    return _matched_subjects(paths, subject_regex) if subject_regex else [_bids_subject(path)[0] for path in paths]
+
+
+def _matched_subjects(paths: Sequence[Path], subject_regex: str) -> list[str]:
+    """Returns the first group of the pattern in each path; UserError if it is none, matches nothing or takes too long."""
+    shown = f"data.subject_regex {subject_regex!r}"
     try:
         pattern = re.compile(subject_regex)
-    except re.error as error:
-        raise UserError(f"data.subject_regex {subject_regex!r} is not a regular expression: {error}") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(f"{shown} is not a regular expression: {error}") from error
     if not pattern.groups:
-        raise UserError(f"data.subject_regex {subject_regex!r} has no group; put ( ) around the subject's name")
-    if not (match := pattern.search(path.as_posix())) or not match.group(1):
-        raise UserError(f"{path}: data.subject_regex {subject_regex!r} finds no subject in this path")
-    return as_utf8(match.group(1))
+        raise UserError(f"{shown} has no group; put ( ) around the subject's name")
+    try:
+        found = bounded_regex.first_groups(pattern, [path.as_posix() for path in paths])
+    except bounded_regex.PatternError as error:
+        raise UserError(
+            f"{paths[error.index]}: {shown} {error}; write it without a repeat inside a repeat, such as (a+)+"
+        ) from error
+    for path, subject in zip(paths, found, strict=True):
+        if not subject:
+            raise UserError(f"{path}: {shown} finds no subject in this path")
+    return [as_utf8(subject) for subject in found if subject]
 
 
 def _bids_subject(path: Path) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from ipmedgan_jax.core import cache, links
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import dataset_file, phantom, preparation
-from ipmedgan_jax.data.subjects import subject_of
+from ipmedgan_jax.data.subjects import list_subjects
 from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
@@ -104,7 +104,8 @@ def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence
         return ()
     paths = list_input_files(pattern)
     subjects = set(dataset.subjects["train"])
-    training_paths = [path for path in paths if subject_of(path, config.data.subject_regex) in subjects]
+    owners = list_subjects(paths, config.data.subject_regex)
+    training_paths = [path for path, subject in zip(paths, owners, strict=True) if subject in subjects]
     settings = preparation_settings(config).as_recorded(dataset.settings)
     shapes = [shape for path in training_paths for shape in mask_files.parts(path, settings, at_least=smallest)]
     if not shapes:

@@ -53,7 +53,10 @@ def match(text: str) -> list[Named]:
     if exists(path):
         return [(path, path.parent)]
     start = next(folder for folder in (*path.parents, Path()) if is_folder(folder))
-    rest = [{part, part.replace("[", "[[]")} for part in path.relative_to(start).parts]
+    parts = path.relative_to(start).parts
+    # Several ** in a row match the same as one, but glob goes through all folders again for each.
+    parts = tuple(part for before, part in itertools.pairwise(["", *parts]) if (before, part) != ("**", "**"))
+    rest = [{part, part.replace("[", "[[]")} for part in parts]
     patterns = [str(Path(glob.escape(str(start)), *chosen)) for chosen in itertools.product(*rest)]
     found = {name for pattern in patterns for name in glob.iglob(pattern, recursive=True)}  # noqa: PTH207
     return [(Path(name), start) for name in sorted(found)]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipmedgan_jax.core import bounded_regex
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data.subjects import subject_of, subjects_of
+from ipmedgan_jax.data.subjects import list_subjects, subject_of, subjects_of
 from tests.properties import property_test
 
 PLACES = [
@@ -82,3 +83,39 @@ def test_numbers_after_the_subject_are_refused_with_the_patterns_to_set(place):
 )
 def test_a_bids_subject_is_taken_as_it_is(path, subject):
     assert subjects_of([Path(path)]) == [subject]
+
+
+@pytest.mark.parametrize("pattern", [r"((?:[a-z]+)+)\d$", r"(([a-z]|[a-z])*)!", r"(.*.*.*.*.*.*.*.*.*.*.*.*)!$"])
+def test_a_pattern_that_would_never_end_is_refused_in_one_line(monkeypatch, pattern):
+    monkeypatch.setattr(bounded_regex, "LIMIT_S", 0.5)
+    paths = [Path("in/b1"), Path("in/" + "a" * 60 + ".nii")]
+    with pytest.raises(UserError, match=r"aaaa\.nii: data\.subject_regex .* was still matching after 0\.5 seconds; write it"):
+        list_subjects(paths[1:], pattern)
+    with pytest.raises(UserError, match=r"\.nii: data\.subject_regex .* still matching"):
+        list_subjects([Path("in/ab1!"), *paths[1:]], f"(b)1!|{pattern}")
+
+
+@pytest.mark.parametrize("pattern", ["(" * 2000 + ")" * 2000, "(a{99999999999})", "(a", "(?P<x>a)(?P<x>b)"])
+def test_what_is_no_pattern_is_refused(pattern):
+    with pytest.raises(UserError, match="is not a regular expression"):
+        subject_of(Path("a"), pattern)
+
+
+@given(st.text("ab()[]{}*+?|.\\1^$", max_size=8), st.text("ab1/", min_size=1, max_size=6))
+@property_test
+def test_any_pattern_gives_what_re_gives_or_a_plain_error(pattern, text):
+    path = Path(text)
+    try:
+        expected = (re.search(pattern, path.as_posix()) or [None, None])[1]
+    except (re.error, IndexError, OverflowError):
+        expected = None
+    if expected:
+        assert subject_of(path, pattern) == expected
+    else:
+        with pytest.raises(UserError, match="subject_regex"):
+            subject_of(path, pattern or "(")
+
+
+def test_many_files_are_matched_in_one_process():
+    paths = [Path(f"in/patient{i}é/\udce9.nii") for i in range(2000)]
+    assert list_subjects(paths, r"(patient\d+)") == [f"patient{i}" for i in range(2000)]

@@ -132,3 +132,12 @@ def test_inpaint_takes_lists_too(folder):
         "out/b/sub-3_desc-inpainted_FLAIR.nii.gz",
     ]
     assert not refused
+
+
+def test_stars_in_a_row_are_searched_once(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x.nii").touch()
+    patterns, iglob = [], path_patterns.glob.iglob
+    monkeypatch.setattr(path_patterns.glob, "iglob", lambda name, **more: (patterns.append(name), iglob(name, **more))[1])
+    assert [path.name for path in list_input_files(f"{tmp_path}/**/**/**/**/*.nii")] == ["x.nii"]
+    assert [name.count("**") for name in patterns] == [1] * len(patterns)
