@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import dicom_files, dicom_writing
+from ipmedgan_jax.imaging import dicom_files, dicom_pixels, dicom_writing, geometry
+from ipmedgan_jax.imaging.dicom_parsing import Values, read_dataset
 
 _ROUNDING_MM = 0.1
 """Largest distance of a slice from its place in an even stack.
@@ -25,20 +27,23 @@ slice. A slice that is missing moves its neighbours by at least a third of the s
 _LARGEST_SHARE = 0.25
 """Largest such distance as a share of the spacing, for slices that lie close together."""
 
-_NEEDED = {
-    "SOPClassUID": 1,
-    "SOPInstanceUID": 1,
+_NUMBERS = {
     "ImageOrientationPatient": 6,
     "ImagePositionPatient": 3,
     "PixelSpacing": 2,
-    "BitsAllocated": 1,
-    "BitsStored": 1,
-    "PixelRepresentation": 1,
 }
 """Attributes that every slice must have, and the number of their values."""
 
+_OPTIONAL = ("SliceThickness", "RescaleSlope", "RescaleIntercept")
+
+_TEXTS = ("Modality", "PatientID", "FrameOfReferenceUID", "SeriesDescription", "ImageType", "TimezoneOffsetFromUTC")
+"""Attributes that a slice may have, which `DicomSeries` and the writing of its fill ask for."""
+
 _SAME = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "BitsAllocated", "BitsStored", "PixelRepresentation")
 """Attributes that the slices of a volume share."""
+
+Numbers = Sequence[float] | np.ndarray
+"""The values of an attribute."""
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns DICOM's patient coordinates, which grow to the left and to the back, into those of NIfTI."""
@@ -106,19 +111,20 @@ def read(folder: Path, series: str = "") -> DicomSeries:
       series: the number, UID or description of the series; needed if there are several.
     """
     chosen = dicom_files.choose_one(folder, dicom_files.list_series(folder), series)
-    slices = [(dicom_files.read_dataset(path), path) for path in chosen.files]
-    for dataset, path in slices:
-        _check_slice(dataset, path)
+    memory.check(folder, sum(path.stat().st_size for path in chosen.files), "its files")
+    slices = [(read_dataset(path), path) for path in chosen.files]
+    sizes = [_check_slice(dataset, path) for dataset, path in slices]
     slices = _without_copies(slices)
     normal = np.cross(*np.array(slices[0][0].ImageOrientationPatient, float).reshape(2, 3))
     slices.sort(key=lambda item: float(position(item[0]) @ normal))
     _check_forms_volume(folder, slices)
+    geometry.check_memory(folder, (*sizes[0], len(slices)), 1)
     for dataset, path in slices:
-        _decode(dataset, path)
+        dicom_pixels.decode(dataset, path)
     return DicomSeries(folder, tuple(dataset for dataset, _ in slices), tuple(path for _, path in slices))
 
 
-def plane_affine(orientation: Sequence[float], spacing: Sequence[float], start: Sequence[float]) -> np.ndarray:
+def plane_affine(orientation: Numbers, spacing: Numbers, start: Numbers) -> np.ndarray:
     """Maps [column, row, distance in mm along the normal] of a frame to DICOM's patient coordinates (PS3.3, C.7.6.2.1.1)."""
     along_columns, along_rows = np.array(orientation, float).reshape(2, 3)
     row_mm, column_mm = map(float, spacing)
@@ -133,22 +139,33 @@ def position(dataset: Any) -> np.ndarray:
     return np.array(dataset.ImagePositionPatient, float)
 
 
-def _check_slice(dataset: Any, path: Path) -> None:
+def _check_slice(dataset: Any, path: Path) -> tuple[int, int]:
+    """Returns rows and columns of a slice; UserError if a value that will be asked for is missing or of another kind."""
     if "PixelData" not in dataset:
         raise UserError(f"{path}: is truncated: it ends before or in its pixels; copy the series again")
-    for name, count in _NEEDED.items():
-        value = dataset.get(name)
-        if value is None or value == "" or (count > 1 and len(value) != count):
-            raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
-    if int(dataset.get("NumberOfFrames") or 1) > 1 or int(dataset.get("SamplesPerPixel") or 1) > 1:
+    values = Values(path, dataset)
+    for name, count in _NUMBERS.items():
+        values.numbers(name, count)
+    for name in _OPTIONAL:
+        values.scalar(name, 0.0)
+    for name in _TEXTS:
+        values.text(name)
+    values.integer("SeriesNumber", 0), values.items("ContributingEquipmentSequence")
+    if not (values.text("SOPClassUID") and values.text("SOPInstanceUID")):
+        raise UserError(f"{path}: has no usable SOPClassUID or SOPInstanceUID: not a slice of a volume")
+    if values.integer("NumberOfFrames", 1) > 1 or values.integer("SamplesPerPixel", 1) > 1:
         raise UserError(f"{path}: has several frames or colours; expected one grey-level frame per file")
-    if (kind := dataset.get("PhotometricInterpretation") or "MONOCHROME2") != "MONOCHROME2":
+    if (kind := values.text("PhotometricInterpretation") or "MONOCHROME2") != "MONOCHROME2":
         raise UserError(f"{path}: its PhotometricInterpretation is {kind}; expected MONOCHROME2, bright for high values")
-    if not all(float(value) > 0 for value in dataset.PixelSpacing):
+    if not min(dataset.PixelSpacing) > 0:
         raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
-    expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    _, rows, columns = dicom_pixels.shape(values)
+    if values.integer("BitsAllocated") < 8:
+        raise UserError(f"{path}: its pixels have one bit each: a mask, not a slice of a scan")
+    expected = rows * columns * values.integer("BitsAllocated") // 8
     if not dataset.file_meta.TransferSyntaxUID.is_compressed and len(dataset.PixelData) < expected:
         raise UserError(f"{path}: is truncated: it has {len(dataset.PixelData)} of {expected} bytes of pixels; copy it again")
+    return rows, columns
 
 
 def _without_copies(slices: list[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
@@ -164,7 +181,7 @@ def _without_copies(slices: list[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
 def _check_forms_volume(folder: Path, slices: list[tuple[Any, Path]]) -> None:
     """UserError if sorted slices differ in shape, orientation or pixel format, or are not evenly spaced."""
     for name in _SAME:
-        values = [np.array(dataset[name].value, float) for dataset, _ in slices]
+        values = np.array([dataset[name].value for dataset, _ in slices], float)
         usual = np.median(values, axis=0)
         unlike = [path for value, (_, path) in zip(values, slices, strict=True) if not np.allclose(value, usual, atol=1e-4)]
         if unlike:
@@ -184,25 +201,3 @@ def _check_forms_volume(folder: Path, slices: list[tuple[Any, Path]]) -> None:
             f"{folder}: its slices are {distances.min():.2f} to {distances.max():.2f} mm apart: some are missing, "
             "or they are unevenly spaced"
         )
-
-
-def _decode(dataset: Any, path: Path) -> None:
-    """Decodes the pixels of a slice; UserError if they are damaged, or if no installed package decompresses them."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        _ = dataset.pixel_array  # pydicom keeps it
-    except Exception as error:  # pydicom's decoders raise many kinds
-        if not syntax.is_compressed or _can_decompress(syntax):
-            raise UserError(f"{path}: its pixels are damaged ({error}); copy the series again") from error
-        raise UserError(
-            f"{path}: no installed package decompresses its pixels ({syntax.name}); decompress the series first"
-        ) from error
-
-
-def _can_decompress(syntax: Any) -> bool:
-    from pydicom.pixels import get_decoder
-
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False

@@ -5,15 +5,15 @@ passed over. A file that may be a damaged slice is an error, because a series wi
 """
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.regular_files import open_file
 from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging.dicom_parsing import Values, read_header
 
 MANUFACTURER = "ipmedgan_jax"
 """The manufacturer that our outputs name as contributing equipment."""
@@ -90,7 +90,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do, with or without the 128 bytes of preamble."""
     if path.name.endswith(nifti.SUFFIXES) or not path.is_file():
         return False
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         start = stream.read(132)
     return start[128:] == b"DICM" or _begins_with_element(start)
 
@@ -129,51 +129,20 @@ def dicom_files(folder: Path) -> Iterator[Path]:
             raise UserError(f"{path}: not a readable DICOM file; copy the series again, or take the file out")
 
 
-def read_header(path: Path, tags: Sequence[str] = ()) -> Any:
-    """Reads a DICOM file up to its pixels, or only some tags of it; UserError if that is not possible."""
-    return _read(path, stop_before_pixels=True, specific_tags=list(tags) or None)
-
-
-def read_dataset(path: Path) -> Any:
-    """Reads a DICOM file, and gives a file without a meta header the transfer syntax that it was read with."""
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    dataset = _read(path)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return dataset
-
-
-def _read(path: Path, **options: Any) -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UserError(f"{path}: reading DICOM needs pydicom: pip install 'ipmedgan-jax[dicom]'") from error
-    try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # of truncated files, which are checked for
-            return pydicom.dcmread(path, force=True, **options)  # force: files without preamble
-    except Exception as error:  # pydicom raises many kinds for a damaged file
-        raise UserError(
-            f"{path}: not a readable DICOM file ({error}); copy the series again, or take the file out"
-        ) from error
-
-
 def list_series(folder: Path) -> list[SeriesFiles]:
     """Returns the series of images in a folder and its subfolders, by number.
 
     UserError if a file cannot be read, or is an image that ends before its pixels.
     """
-    found: dict[str, list[tuple[Any, Path]]] = {}
+    found: dict[str, list[Values]] = {}
     for path in dicom_files(folder):
-        header = read_header(path, _TAGS)
-        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-        if kind in _WITHOUT_SLICES or (kind is not None and "Image Storage" not in kind.name and "Rows" not in header):
+        header = Values(path, read_header(path, _TAGS))
+        kind = header.text("SOPClassUID") or Values(path, header.dataset.file_meta).text("MediaStorageSOPClassUID")
+        if kind in _WITHOUT_SLICES or (kind and "Image Storage" not in _class_name(kind) and "Rows" not in header.dataset):
             continue
-        if "Rows" not in header or not header.get("SeriesInstanceUID"):
+        if "Rows" not in header.dataset or not header.text("SeriesInstanceUID"):
             raise UserError(f"{path}: ends before its pixels; copy the series again")
-        found.setdefault(str(header.SeriesInstanceUID), []).append((header, path))
+        found.setdefault(header.text("SeriesInstanceUID"), []).append(header)
     listed = [_describe(uid, images) for uid, images in found.items()]
     return sorted(listed, key=lambda series: (len(series.series_number), series.series_number, series.uid))
 
@@ -214,18 +183,25 @@ def choose_one(folder: Path, listed: Sequence[SeriesFiles], name: str = "") -> S
     return chosen[0]
 
 
-def _describe(uid: str, images: list[tuple[Any, Path]]) -> SeriesFiles:
-    first = images[0][0]
-    equipment = first.get("ContributingEquipmentSequence") or ()
+def _class_name(uid: str) -> str:
+    """Returns the name of a SOP class; of an unknown one, its UID."""
+    from pydicom.uid import UID_dictionary
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else uid
+
+
+def _describe(uid: str, images: list[Values]) -> SeriesFiles:
+    first = images[0]
+    equipment = first.items("ContributingEquipmentSequence")
     return SeriesFiles(
         uid=uid,
-        series_number=str(first.get("SeriesNumber") or ""),
-        description=str(first.get("SeriesDescription") or ""),
-        modality=str(first.get("Modality") or "unknown modality"),
-        frame_of_reference=str(first.get("FrameOfReferenceUID") or ""),
-        files=tuple(path for _, path in images),
-        is_volume=any(header.get("ImagePositionPatient") and header.get("ImageOrientationPatient") for header, _ in images),
-        is_output=any(item.get("Manufacturer") == MANUFACTURER for item in equipment),
+        series_number=first.text("SeriesNumber"),
+        description=first.text("SeriesDescription"),
+        modality=first.text("Modality") or "unknown modality",
+        frame_of_reference=first.text("FrameOfReferenceUID"),
+        files=tuple(image.path for image in images),
+        is_volume=any(image.text("ImagePositionPatient") and image.text("ImageOrientationPatient") for image in images),
+        is_output=any(item.text("Manufacturer") == MANUFACTURER for item in equipment),
     )
 
 
@@ -247,7 +223,7 @@ def _has_name_of_slice(path: Path) -> bool:
 
 
 def _is_text(path: Path) -> bool:
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         start = stream.read(4096)
     return bool(start) and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in start)
 

@@ -13,6 +13,7 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, dicom_files
 from ipmedgan_jax.imaging.dicom_files import MASKS, STRUCTURE_SET
+from ipmedgan_jax.imaging.dicom_parsing import Values, read_dataset, read_header
 from ipmedgan_jax.imaging.dicom_rtstruct import StructureSet
 from ipmedgan_jax.imaging.dicom_seg import Segmentation
 
@@ -59,7 +60,7 @@ def is_mask(path: Path) -> bool:
 def list_masks(path: Path) -> list[MaskReference]:
     """Returns the segmentations and structure sets in a folder and its subfolders, or the given one."""
     paths = dicom_files.dicom_files(path) if path.is_dir() else [path]
-    return [_reference(dicom_files.read_header(path), path) for path in paths if _is_mask_file(path)]
+    return [_reference(Values(path, read_header(path))) for path in paths if _is_mask_file(path)]
 
 
 def choose_mask(masks: Sequence[MaskReference], series: str, frame_of_reference: str) -> Path:
@@ -95,13 +96,13 @@ def read(path: Path, scan: Any, labels: Sequence[int] = ()) -> DicomMask:
     first = scan.datasets[0] if isinstance(scan, dicom.DicomSeries) else None
     if path.is_dir():
         masks = list_masks(path)
-        uids = (first.SeriesInstanceUID, str(first.get("FrameOfReferenceUID") or "")) if first is not None else ("", "")
+        uids = (str(first.SeriesInstanceUID), str(first.get("FrameOfReferenceUID") or "")) if first is not None else ("", "")
         path = masks[0].path if len(masks) == 1 else choose_mask(masks, *uids)
-    dataset = dicom_files.read_dataset(path)
-    notes = _mismatches(path, dataset, first) if first is not None else []
-    place = (path, dataset, scan.affine, scan.stored.shape[:3])
+    values = Values(path, read_dataset(path))
+    notes = _mismatches(values, Values(scan.path, first)) if first is not None else []
+    place = (values, scan.affine, scan.stored.shape[:3])
     mask: Segmentation | StructureSet
-    if dataset.SOPClassUID == STRUCTURE_SET:
+    if values.text("SOPClassUID") == STRUCTURE_SET:
         images = frozenset(str(one.SOPInstanceUID) for one in scan.datasets) if first is not None else frozenset()
         mask = StructureSet(*place, images)
     else:
@@ -126,33 +127,32 @@ def _choose(path: Path, names: dict[int, str], labels: Sequence[int]) -> tuple[l
     return numbers, [f"{path}: has no label {missing}; it holds {listed}"] if missing else []
 
 
-def _mismatches(path: Path, dataset: Any, scan: Any) -> list[str]:
+def _mismatches(mask: Values, scan: Values) -> list[str]:
     """Returns notes if a mask is of another patient, or in another frame of reference, than a slice of the scan."""
     notes = []
-    patients = [str(one.get("PatientID") or "") for one in (dataset, scan)]
+    patients = [one.text("PatientID") for one in (mask, scan)]
     if all(patients) and patients[0] != patients[1]:
-        notes.append(f"{path}: is of the patient {patients[0]}, the series of {patients[1]}")
-    reference, frame = _reference(dataset, path), str(scan.get("FrameOfReferenceUID") or "")
+        notes.append(f"{mask.path}: is of the patient {patients[0]}, the series of {patients[1]}")
+    reference, frame = _reference(mask), scan.text("FrameOfReferenceUID")
     if frame and reference.frames_of_reference and frame not in reference.frames_of_reference:
-        notes.append(f"{path}: has another frame of reference than the series; it may lie elsewhere")
+        notes.append(f"{mask.path}: has another frame of reference than the series; it may lie elsewhere")
     return notes
 
 
 def _is_mask_file(path: Path) -> bool:
-    return dicom_files.read_header(path, ["SOPClassUID"]).get("SOPClassUID") in MASKS
+    return Values(path, read_header(path, ["SOPClassUID"])).text("SOPClassUID") in MASKS
 
 
-def _reference(header: Any, path: Path) -> MaskReference:
+def _reference(header: Values) -> MaskReference:
     """Returns what a segmentation (Common Instance Reference) or a structure set (Structure Set module) refers to."""
-    frames = list(header.get("ReferencedFrameOfReferenceSequence") or ())
-    studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or ()]
-    series = [one for study in studies for one in study.get("RTReferencedSeriesSequence") or ()]
-    series += header.get("ReferencedSeriesSequence") or ()
-    regions = header.get("StructureSetROISequence") or ()
-    places = [header.get("FrameOfReferenceUID"), *(frame.get("FrameOfReferenceUID") for frame in frames)]
-    places += [region.get("ReferencedFrameOfReferenceUID") for region in regions]
-    return MaskReference(path, _uids(one.get("SeriesInstanceUID") for one in series), _uids(places))
+    frames = header.items("ReferencedFrameOfReferenceSequence")
+    studies = [study for frame in frames for study in frame.items("RTReferencedStudySequence")]
+    series = [one for study in studies for one in study.items("RTReferencedSeriesSequence")]
+    series += header.items("ReferencedSeriesSequence")
+    places = [header.text("FrameOfReferenceUID"), *(frame.text("FrameOfReferenceUID") for frame in frames)]
+    places += [region.text("ReferencedFrameOfReferenceUID") for region in header.items("StructureSetROISequence")]
+    return MaskReference(header.path, _uids(one.text("SeriesInstanceUID") for one in series), _uids(places))
 
 
-def _uids(values: Iterable[Any]) -> frozenset[str]:
-    return frozenset(str(value) for value in values if value)
+def _uids(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(filter(None, values))

@@ -5,18 +5,20 @@ grid of the scan. A voxel is inside if its centre lies in or on an odd number of
 another one is a cavity, as planning systems write it. Arrays are `[i, j, k]` in the axes of the scan's file.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 from skimage.measure import points_in_poly
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging.dicom import TO_RAS
+from ipmedgan_jax.imaging.dicom_parsing import Values
 
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
 
@@ -28,6 +30,15 @@ _FLAT_MM = 0.5
 
 _LARGEST_SLAB_MM = 10.0
 """Planes further apart than this are no neighbours; a contour then stands for its own plane only."""
+
+_FARTHEST_MM = 1e6
+"""Largest coordinate of a point."""
+
+_MOST_TESTS = 2**39
+"""Largest number of tests of a voxel against an edge of a contour; an hour's work."""
+
+_BYTES_PER_VOXEL = 160
+"""Memory that the voxels near a contour take, each."""
 
 _ON_CONTOUR_MM = 0.1
 """Distance from a contour within which a voxel's centre lies on it.
@@ -41,19 +52,23 @@ _ON_CONTOUR_SHARE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class StructureSet:
-    """The regions of a structure set; `affine` and `shape` are those of a scan, `images` the UIDs of its slices."""
+    """The regions of a structure set; `scan_affine` and `scan_shape` are of a scan, `images` the UIDs of its slices."""
 
-    path: Path
-    dataset: Any
+    values: Values
     scan_affine: np.ndarray
     scan_shape: tuple[int, ...]
     images: frozenset[str]
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.values.path
+
     @cached_property
     def names(self) -> dict[int, str]:
         """The name of each region that has closed contours, by its ROI number."""
-        listed = self.dataset.get("StructureSetROISequence") or ()
-        names = {int(region.ROINumber): str(region.get("ROIName") or "") for region in listed}
+        listed = self.values.items("StructureSetROISequence")
+        names = {region.integer("ROINumber"): region.text("ROIName") for region in listed}
         return {number: names.get(number, "") for number, contours in sorted(self._contours.items()) if contours}
 
     def select(self, numbers: Collection[int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -76,23 +91,24 @@ class StructureSet:
     def _contours(self) -> dict[int, list[np.ndarray]]:
         """The closed contours `[points, 3]` of each region, in RAS+ millimetres; UserError for one of no whole points."""
         found: dict[int, list[np.ndarray]] = {}
-        for region in self.dataset.get("ROIContourSequence") or ():
-            number = int(region.ReferencedROINumber)
+        for region in self.values.items("ROIContourSequence"):
+            number = region.integer("ReferencedROINumber")
             contours = found.setdefault(number, [])
-            for contour in region.get("ContourSequence") or ():
-                data = np.array(contour.get("ContourData") or (), float)
-                if len(data) % 3 or not np.isfinite(data).all():
+            for contour in region.items("ContourSequence"):
+                data = contour.contour("ContourData")
+                if len(data) % 3 or np.abs(data).max(initial=0) > _FARTHEST_MM:
                     raise UserError(f"{self.path}: a contour of region {number} is damaged; export it again")
-                if len(data) and contour.get("ContourGeometricType") in _CLOSED:
+                if len(data) and contour.text("ContourGeometricType") in _CLOSED:
                     contours.append(nibabel.affines.apply_affine(TO_RAS, data.reshape(-1, 3)))
         return found
 
     def _drawn_on_scan(self, number: int) -> bool:
         """Whether the contours of a region refer to images of the scan, so that each belongs to one of its slices."""
-        for region in self.dataset.ROIContourSequence:
-            if int(region.ReferencedROINumber) == number:
-                images = (image for contour in region.ContourSequence for image in contour.get("ContourImageSequence") or ())
-                return any(str(image.ReferencedSOPInstanceUID) in self.images for image in images)
+        for region in self.values.items("ROIContourSequence"):
+            if region.integer("ReferencedROINumber") == number:
+                contours = region.items("ContourSequence")
+                images = (image for contour in contours for image in contour.items("ContourImageSequence"))
+                return any(image.text("ReferencedSOPInstanceUID") in self.images for image in images)
         return False
 
     def _planes(self, number: int, normal: np.ndarray) -> dict[float, list[np.ndarray]]:
@@ -115,6 +131,8 @@ class StructureSet:
         offsets = centres - plane[0][0]
         near = np.abs(offsets @ normal) <= reach
         indices, flat = indices[near], offsets[near] @ basis
+        if len(indices) * sum(map(len, plane)) > _MOST_TESTS:
+            raise UserError(f"{self.path}: a contour has too many points for this scan; export it again with fewer")
         outlines = [(contour - plane[0][0]) @ basis for contour in plane]
         tolerance = min(_ON_CONTOUR_MM, _ON_CONTOUR_SHARE * nibabel.affines.voxel_sizes(self.scan_affine).min())
         shifts = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)]) * tolerance / np.sqrt(2)
@@ -130,6 +148,8 @@ class StructureSet:
         margin = reach * np.linalg.norm(np.linalg.inv(self.scan_affine[:3, :3]), axis=1) + 1e-3
         low = np.clip(np.floor(at.min(0) - margin), 0, self.scan_shape).astype(int)
         high = np.clip(np.ceil(at.max(0) + margin) + 1, 0, self.scan_shape).astype(int)
+        size = math.prod((high - low).tolist())
+        memory.check(self.path, size * _BYTES_PER_VOXEL, f"a contour, which {size:,} voxels lie near,")
         axes = (np.arange(start, stop) for start, stop in zip(low, high, strict=True))
         indices = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         return indices, nibabel.affines.apply_affine(self.scan_affine, indices)

@@ -9,13 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.imaging import dicom_pixels, geometry
 from ipmedgan_jax.imaging.dicom import TO_RAS, plane_affine
 from ipmedgan_jax.imaging.dicom_files import LABEL_MAP
+from ipmedgan_jax.imaging.dicom_parsing import Values
 
 _SAME_VOXEL = 0.25
 """Largest distance of a frame's corners from those of its slice, in voxels along each axis; positions are often rounded."""
@@ -32,22 +33,28 @@ class _Grid:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A segmentation read from a file; `affine` and `shape` are those of a scan."""
+    """A segmentation read from a file; `scan_affine` and `scan_shape` are those of a scan."""
 
-    path: Path
-    dataset: Any
+    values: Values
     scan_affine: np.ndarray
     scan_shape: tuple[int, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.values.path
 
     @cached_property
     def names(self) -> dict[int, str]:
         """The label of each segment that has voxels, by its number."""
-        labels = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in self.dataset.SegmentSequence}
+        segments = self.values.items("SegmentSequence")
+        labels = {segment.integer("SegmentNumber"): segment.text("SegmentLabel") for segment in segments}
         return {number: labels.get(number, "") for number in self._segments_with_voxels()}
 
     def select(self, numbers: Collection[int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Returns the voxels of some segments, bool, their affine (millimetres, RAS+), and notes for the user."""
         grid = self._grid()
+        geometry.check_memory(self.path, grid.shape, 1)
         selected = np.zeros(grid.shape, bool)
         for frame, segment, k in zip(self._frames, self._frame_segments, grid.slices, strict=True):
             if segment is None:
@@ -59,22 +66,29 @@ class Segmentation:
     @cached_property
     def _frames(self) -> np.ndarray:
         """The frames `[frames, rows, columns]`; UserError if they cannot be read or are no mask."""
-        try:
-            frames = self.dataset.pixel_array
-        except Exception as error:  # pydicom's decoders raise many kinds
-            raise UserError(f"{self.path}: its pixels cannot be read ({error}); copy or export it again") from error
-        largest = int(self.dataset.get("MaximumFractionalValue") or 1)
-        if self.dataset.get("SegmentationType") == "FRACTIONAL" and not np.isin(frames, (0, largest)).all():
+        frames = dicom_pixels.decode(self.values.dataset, self.path)
+        largest = self.values.integer("MaximumFractionalValue", 1)
+        if self.values.text("SegmentationType") == "FRACTIONAL" and not np.isin(frames, (0, largest)).all():
             raise UserError(f"{self.path}: holds fractions of voxels; export it as a binary segmentation")
-        return frames.reshape(-1, int(self.dataset.Rows), int(self.dataset.Columns))
+        return frames.reshape(dicom_pixels.shape(self.values))
+
+    @cached_property
+    def _frame_groups(self) -> list[Values]:
+        """The functional groups of each frame; UserError if their number is another than that of the frames."""
+        groups = self.values.items("PerFrameFunctionalGroupsSequence")
+        if len(groups) != len(self._frames):
+            raise UserError(
+                f"{self.path}: has {len(self._frames)} frames and describes {len(groups)}; copy or export it again"
+            )
+        return groups
 
     @cached_property
     def _frame_segments(self) -> list[int | None]:
         """The segment of each frame; None for a label map, whose pixels are segment numbers."""
-        if self.dataset.SOPClassUID == LABEL_MAP or self.dataset.get("SegmentationType") == "LABELMAP":
+        if self.values.text("SOPClassUID") == LABEL_MAP or self.values.text("SegmentationType") == "LABELMAP":
             return [None] * len(self._frames)
         items = (self._macro(i, "SegmentIdentificationSequence") for i in range(len(self._frames)))
-        return [int(item.ReferencedSegmentNumber) for item in items]
+        return [item.integer("ReferencedSegmentNumber") for item in items]
 
     def _segments_with_voxels(self) -> list[int]:
         if None in self._frame_segments:
@@ -82,23 +96,23 @@ class Segmentation:
         pairs = zip(self._frames, self._frame_segments, strict=True)
         return sorted({segment for frame, segment in pairs if segment is not None and frame.any()})
 
-    def _macro(self, i: int, name: str) -> Any:
+    def _macro(self, i: int, name: str) -> Values:
         """Returns an item of the functional groups of frame `i`, or the one that all frames share; UserError without one."""
-        own = self.dataset.PerFrameFunctionalGroupsSequence[i].get(name)
-        shared = (self.dataset.get("SharedFunctionalGroupsSequence") or [{}])[0].get(name)
-        if not (own or shared):
-            raise UserError(f"{self.path}: frame {i + 1} has no {name}: not a segmentation of a volume")
-        return (own or shared)[0]
+        for groups in (self._frame_groups[i], *self.values.items("SharedFunctionalGroupsSequence")[:1]):
+            if found := groups.items(name):
+                return found[0]
+        raise UserError(f"{self.path}: frame {i + 1} has no {name}: not a segmentation of a volume")
 
     def _grid(self) -> _Grid:
         """Returns where the frames lie, on the scan's grid if they are slices of it; UserError if they form no volume."""
         count = len(self._frames)
-        planes = [self._macro(i, "PlaneOrientationSequence").ImageOrientationPatient for i in range(count)]
+        planes = [self._macro(i, "PlaneOrientationSequence").numbers("ImageOrientationPatient", 6) for i in range(count)]
         measures = [self._macro(i, "PixelMeasuresSequence") for i in range(count)]
-        spacings = [measure.PixelSpacing for measure in measures]
+        spacings = [measure.numbers("PixelSpacing", 2) for measure in measures]
         if not (np.allclose(planes, planes[0], atol=1e-4) and np.allclose(spacings, spacings[0], atol=1e-4)):
             raise UserError(f"{self.path}: its frames differ in orientation or spacing: not a segmentation of one volume")
-        starts = np.array([self._macro(i, "PlanePositionSequence").ImagePositionPatient for i in range(count)], float)
+        starts = np.array([self._macro(i, "PlanePositionSequence").numbers("ImagePositionPatient", 3) for i in range(count)])
+        geometry.find_axes(self.path, plane_affine(planes[0], spacings[0], starts[0]))
         frame = plane_affine(planes[0], spacings[0], starts[0])
         on_scan = self._slices_of_scan(frame, starts)
         if on_scan is not None:
@@ -122,7 +136,7 @@ class Segmentation:
         )
         return slices.astype(int) if lies else None
 
-    def _own_grid(self, frame: np.ndarray, starts: np.ndarray, measures: Any) -> _Grid:
+    def _own_grid(self, frame: np.ndarray, starts: np.ndarray, measures: Values) -> _Grid:
         """Returns the grid of frames that are no slices of the scan; frames may be missing among them."""
         distances = (starts - starts[0]) @ frame[:3, 2]
         first, last = int(distances.argmin()), int(distances.argmax())
@@ -136,11 +150,11 @@ class Segmentation:
             affine[:3, 2] *= self._slice_spacing(distances, measures)
         return _Grid(slices, TO_RAS @ affine, (columns, rows, int(slices[last]) + 1))
 
-    def _slice_spacing(self, distances: np.ndarray, measures: Any) -> float:
+    def _slice_spacing(self, distances: np.ndarray, measures: Values) -> float:
         """Returns the spacing that puts frames at whole slices: as stated, or else the smallest distance of two frames."""
         steps = np.diff(np.unique(np.round(distances, 2)))
         smallest = float(steps.min()) if len(steps) else np.inf
-        stated = (abs(float(measures.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness"))
+        stated = (abs(measures.scalar(name, 0.0)) for name in ("SpacingBetweenSlices", "SliceThickness"))
         for spacing in (*stated, smallest if len(steps) else 1.0):
             if 0 < spacing < 1.5 * smallest:
                 slices = distances / spacing

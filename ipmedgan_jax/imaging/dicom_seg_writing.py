@@ -6,6 +6,7 @@ The file has one binary segment, and a frame for each slice with filled voxels (
 import copy
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.imaging.dicom import position
 from ipmedgan_jax.imaging.dicom_files import MANUFACTURER, SEGMENTATION
-from ipmedgan_jax.imaging.dicom_writing import add_equipment, code, item, series_number, set_creation, source_image
+from ipmedgan_jax.imaging.dicom_writing import (
+    add_equipment,
+    code,
+    item,
+    series_number,
+    set_creation,
+    source_image,
+    writing_errors,
+)
 
 _NUMBER_OFFSET = 9500
 """Added to the number of the source series; another one than that of the filled series."""
@@ -61,8 +70,11 @@ def write(output: Path, datasets: Sequence[Any], where: np.ndarray, description:
     made.PixelData = pack_bits(np.ascontiguousarray(where[..., slices].T, np.uint8))
     made["PixelData"].VR = "OB"
     meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    content = BytesIO()
+    with writing_errors(datasets[0].filename):
+        made.save_as(content, enforce_file_format=True)
     with files.atomic_file(output) as unfinished:
-        made.save_as(unfinished, enforce_file_format=True)
+        unfinished.write_bytes(content.getvalue())
 
 
 def _identity(first: Any, description: str) -> Any:
@@ -70,7 +82,8 @@ def _identity(first: Any, description: str) -> Any:
     from pydicom.uid import generate_uid
 
     made = item(**dict.fromkeys(_MAY_BE_EMPTY, ""))
-    made.update({first[name].tag: copy.deepcopy(first[name]) for name in _OF_PATIENT_AND_STUDY if name in first})
+    with writing_errors(first.filename):
+        made.update({first[name].tag: copy.deepcopy(first[name]) for name in _OF_PATIENT_AND_STUDY if name in first})
     made.update(
         item(
             SOPClassUID=SEGMENTATION,

@@ -7,7 +7,9 @@ What says when and how the patient was imaged stays.
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.imaging.dicom_files import MANUFACTURER
+from ipmedgan_jax.imaging.dicom_parsing import pydicom_errors
 
 _NUMBER_OFFSET = 9000
 """Added to the number of the source series, so that the new one stands apart and its source stays visible."""
@@ -25,6 +28,9 @@ _STALE = (
     *("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID"),
 )
 """Attributes of the old pixels, and signatures that the new ones break. All are optional."""
+
+_DAY = 24 * 60
+"""Minutes."""
 
 _CREATION = ("InstanceCreation", "Series", "Content")
 """The dates and times of a derived image's own creation; those of the study and the acquisition are its source's."""
@@ -57,11 +63,20 @@ def write_derived(
     series, created = generate_uid(), datetime.now().astimezone()
     with files.atomic_folder(output) as unfinished:
         for i, (dataset, name) in enumerate(zip(datasets, names, strict=True)):
-            changed = copy.deepcopy(dataset)
+            with writing_errors(sources[i]):
+                changed = copy.deepcopy(dataset)
             _set_pixels(changed, dataset, where[..., i].T, filled[..., i].T)
             _mark_derived(changed, dataset, description, created)
             changed.SeriesInstanceUID = series
-            dcmwrite(unfinished / name, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
+            content = BytesIO()
+            with writing_errors(sources[i]):
+                dcmwrite(content, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
+            (unfinished / name).write_bytes(content.getvalue())
+
+
+def writing_errors(path: Path | str) -> AbstractContextManager[None]:
+    """Turns errors of pydicom about a slice that could be read and cannot be written into a UserError."""
+    return pydicom_errors(path, "cannot be written as DICOM", "repair or leave out the attribute")
 
 
 def scaling(dataset: Any) -> tuple[float, float]:
@@ -77,8 +92,7 @@ def series_number(source: Any, offset: int = _NUMBER_OFFSET) -> int:
 def set_creation(dataset: Any, created: datetime) -> None:
     """Sets the dates and times of an instance's own creation, in the dataset's time zone if it names one."""
     zone = str(dataset.get("TimezoneOffsetFromUTC") or "")
-    if len(zone) == 5 and zone[1:].isdecimal():
-        minutes = int(zone[1:3]) * 60 + int(zone[3:])
+    if len(zone) == 5 and zone[1:].isdecimal() and (minutes := int(zone[1:3]) * 60 + int(zone[3:])) < _DAY:
         created = created.astimezone(timezone(timedelta(minutes=-minutes if zone[0] == "-" else minutes)))
     for name in _CREATION:
         setattr(dataset, f"{name}Date", created.strftime("%Y%m%d"))
@@ -152,7 +166,9 @@ def _stored_words(dataset: Any) -> np.ndarray:
 
 def _swap_words(changed: Any) -> None:
     """Turns the 16-bit words of overlays and the like to little endian; pydicom keeps their bytes."""
-    for element in changed.iterall():
+    with writing_errors(changed.filename):
+        elements = list(changed.iterall())
+    for element in elements:
         if element.VR == "OW" and element.keyword != "PixelData":
             element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
 

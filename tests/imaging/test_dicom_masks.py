@@ -175,7 +175,7 @@ def cut_pixels(dataset):
     [
         (turn_a_frame, "differ in orientation"),
         (drop_positions, "frame 2 has no PlanePositionSequence"),
-        (cut_pixels, "its pixels cannot be read"),
+        (cut_pixels, "its pixels are damaged"),
     ],
 )
 def test_a_segmentation_that_is_no_volume_is_refused(tmp_path, change, message):
