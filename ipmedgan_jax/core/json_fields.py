@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ipmedgan_jax.core import regular_files
 from ipmedgan_jax.core.spelling import suggestion
 
 SEAL = "fields_sha256"
@@ -58,8 +59,11 @@ def parse(text: str | bytes, *, finite: bool = True) -> Any:
 
 
 def read(path: Path, *, finite: bool = True) -> dict[str, Any]:
-    """Returns the object that a JSON file holds; ValueError as `parse`, or if it holds no object. OSError passes."""
-    content = parse(path.read_bytes(), finite=finite)
+    """Returns the object that a JSON file holds; ValueError as `parse`, or if it holds no object.
+
+    Other errors are those of `regular_files.read_bytes`.
+    """
+    content = parse(regular_files.read_bytes(path), finite=finite)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content

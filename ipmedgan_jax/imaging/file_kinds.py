@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-        return "mask_voxels" in json_fields.parse(read_text(path), finite=False)
-    except (OSError, ValueError, TypeError, UserError):  # a JSON file of another program, or none
+from ipmedgan_jax.core import json_fields
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import nifti
 
 _MASK_WORDS = {
@@ -48,8 +48,8 @@ def is_output(path: Path) -> bool:
 
 def _describes_fill(path: Path) -> bool:
     try:
-        return "mask_voxels" in json_fields.parse(read_text(path), finite=False)
-    except (OSError, ValueError, TypeError, UserError):  # a JSON file of another program, or none
+        return "mask_voxels" in json_fields.read(path, finite=False)
+    except (OSError, ValueError, UserError):  # a JSON file of another program, or none
         return False
 
 

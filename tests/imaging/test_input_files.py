@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging import nifti, path_patterns
 from ipmedgan_jax.imaging.input_files import list_input_files, names_several
 from ipmedgan_jax.inpainting.jobs import find_jobs
 
