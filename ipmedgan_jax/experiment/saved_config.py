@@ -68,14 +68,17 @@ def _with_paths(saved: dict[str, Any], change: Callable[[str], str]) -> dict[str
 
 
 _FIRST_LOSS_KEYS = {
-    *("adversarial", "local", "style", "style_layers", "reconstruction", "l1_region"),
+    *("adversarial", "local", "style", "style_layers", "l1_region"),
     *("perceptual", "perceptual_reduction", "perceptual_layers"),
 }
 
 ADDED_KEYS = {
     "data.assume_axial": False,
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
+    "generator.remat": False,
+    "generator.sees_mask": False,
     "generator.smooth_start": False,
+    "generator.stacked": False,
     "generator.noise": False,
     "generator.opposite": False,
     "data.window": 0,
@@ -92,12 +95,22 @@ ADDED_KEYS = {
     "damage.kinds": [],
     "damage.shares": [],
     "damage.intact": 0.3,
+    "optimiser.discriminator_rate": 0.0,
+    "optimiser.name": "adam",
     "optimiser.rate_batch": 0,
+    "train.discriminators_alone": 0.0,
+    "train.generator_alone": 0.0,
+    "train.images": 0,
+    "train.steps_per_dispatch": 1,
     "train.mirror": False,
     "train.start_from": "",
     "train.target_cache_gib": 0.0,
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
+
+
+_ADDED_KEYS_OF_SYSTEMS = {"unet": {"loss.reconstruction": 1.0}}
+"""Values in place of those of ADDED_KEYS for runs of a system: the L1 of the first U-Nets had no weight."""
 
 
 RENAMED_SYSTEMS = {"ipmedgan_plus": "casnet_plus"}
@@ -112,7 +125,8 @@ def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
     completed = without_home_paths({key: value for key, value in saved.items() if key != provenance.KEY})
     if "noise" not in completed.get("generator", {}) and completed.get("system") in RENAMED_SYSTEMS:
         completed["system"] = RENAMED_SYSTEMS[completed["system"]]
-    for key, value in ADDED_KEYS.items():
+    own = _ADDED_KEYS_OF_SYSTEMS.get(str(completed.get("system")), {})
+    for key, value in (ADDED_KEYS | own).items():
         group, _, name = key.partition(".")
         completed.setdefault(group, {}).setdefault(name, value)
     return completed
