@@ -1,13 +1,14 @@
-"""Files of version 0.1.0 still open and give the same numbers: prepared data, a run, an exported model.
+"""Files of older commits still open and give the same numbers: prepared data, runs, exported models.
 
-The files and the numbers are in tests/data/v0.1.0; make_fixtures.py there made them. Data that are only read must be
-bit-equal. Computed numbers may differ by the rounding of another processor.
+The files and the numbers are in tests/data/old_files; make_fixture.py there made them with each commit's own commands. What is
+only read must be bit-equal. Computed numbers may differ by the rounding of another processor.
 """
 
 import hashlib
 import json
 import shutil
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -15,7 +16,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from ipmedgan_jax.configs import demo
+from ipmedgan_jax.configs import base, demo
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, records
 from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder, saved_config
@@ -23,161 +25,170 @@ from ipmedgan_jax.inpainting import exported, load, load_run, scan
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.training import devices, loop, start
 
-FILES = Path(__file__).parent / "data" / "v0.1.0"
+FILES = Path(__file__).parent / "data" / "old_files"
 
-EXPECTED = json.loads((FILES / "expected.json").read_text())
+EXPECTED = {path.parent.name: json.loads(path.read_text()) for path in sorted(FILES.glob("*/expected.json"))}
+"""What make_fixture.py found, by folder; the oldest is the first."""
+
+RUNS = [(name, system) for name, expected in EXPECTED.items() for system in expected["runs"]]
+
+FILLED = [(name, source) for name, expected in EXPECTED.items() for run in expected["runs"].values() for source in run["filled"]]
 
 ROUNDING = 1e-4
 """Relative tolerance between two processors, or between two numbers of devices."""
 
 
-@pytest.fixture
-def old(tmp_path):
-    """Unpacks a folder with `prepared`, `run`, `model` and `scan`, a copy for each test."""
-    for name in ("prepared", "run", "model", "scan"):
-        with tarfile.open(FILES / f"{name}.tar.gz") as archive:
-            archive.extractall(tmp_path, filter="data")
-    return tmp_path
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """A function (fixture) -> its folder, unpacked once, for reading only."""
+    folders = {}
+
+    def unpack(name):
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            with tarfile.open(FILES / name / "files.tar.xz") as archive:
+                archive.extractall(folders[name], filter="data")
+        return folders[name]
+
+    return unpack
 
 
-def demo_run(folder, steps):
-    """Builds the run's experiment as the command does today, from configs/demo.py and the same --config flags."""
-    config = demo.get_config().unlock()
-    settings = EXPECTED["settings"] | {"data.dir": str(folder / "prepared"), "train.steps": steps}
+def present_name(name, system):
+    """Returns the system's present name."""
+    return saved_config.RENAMED_SYSTEMS.get(system, system) if "generator.noise" not in EXPECTED[name]["keys"] else system
+
+
+def experiment_of_today(name, system, folder, steps):
+    """Builds a run's experiment as the command does today, from configs/demo.py and the same --config flags."""
+    config = demo.get_config(present_name(name, system)).unlock()
+    settings = EXPECTED[name]["settings"] | {"data.dir": str(folder / "prepared"), "train.steps": steps}
     config.update_from_flattened_dict(
         {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     )
     return build.build_experiment(config.lock())
 
 
-def latest(built, workdir):
+def latest(built, run):
     """Returns step, state, input state and validation scores of the latest checkpoint."""
-    with run_folder.open_checkpoints(built.training, workdir, create=False) as checkpoints:
+    with run_folder.open_checkpoints(built.training, run, create=False) as checkpoints:
         step = checkpoints.latest_step()
         state, input_state = checkpoints.restore(step, devices.as_one_like(start.InitialState(built).shapes))
         return step, state, input_state, checkpoints.scores(step)
 
 
-def split_digest(directory, split):
-    """Must equal the function of this name in make_fixtures.py."""
+def named_leaves(state):
+    """Must equal the function of this name in make_fixture.py."""
+    named = {}
+    for path, leaf in jax.tree.leaves_with_path(state):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        named[name] = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    return named
+
+
+def state_digest(named):
+    """Must equal the function of this name in make_fixture.py."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(named.items()):
+        digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
+    return digest.hexdigest()
+
+
+def records_digest(directory, split):
+    """Must equal the function of this name in make_fixture.py."""
     digest = hashlib.sha256()
     for path in records.shard_paths(directory, split):
         for record in records.read_shard(path):
-            fields = [record.subject, record.volume, record.index, record.window, record.scale, record.offset]
-            header = json.dumps([*fields, record.codes.shape])
-            digest.update(header.encode() + record.codes.astype("<u2").tobytes())
+            header = {key: value for key, value in vars(record).items() if key not in ("codes", "head", "avoid")}
+            header["shape"] = record.codes.shape
+            digest.update(json.dumps(header, sort_keys=True).encode() + record.codes.astype("<u2").tobytes())
     return digest.hexdigest()
-
-
-def state_digest(state):
-    """Must equal the function of this name in make_fixtures.py."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def parameter_numbers(state):
-    """Must equal the function of this name in make_fixtures.py."""
-    nets = {"generator": state.generator, "average": state.average, **state.discriminators}
-    numbers = {}
-    for name, net in nets.items():
-        for path, leaf in jax.tree.leaves_with_path(net.params):
-            values = np.asarray(leaf, np.float64)
-            key = "/".join([name, *(entry.key for entry in path)])
-            numbers[key] = [float(values.sum()), float(np.sqrt((values**2).sum()))]
-    return numbers
 
 
 def means(region):
-    """Returns {metric: value} of a region of metrics.json."""
-    return {name: value["mean"] if isinstance(value, dict) else value for name, value in region.items()}
+    """Returns {metric: value} of a region of metrics.json, without the distance by VGG-19's random weights."""
+    return {name: value["mean"] for name, value in region.items() if isinstance(value, dict) and name != "vgg_distance"}
 
 
-def test_old_prepared_data_can_be_read(old):
-    expected = EXPECTED["prepared"]
-    dataset = dataset_file.load_dataset(old / "prepared")
-    assert (dataset.fingerprint, dataset.slices) == (expected["fingerprint"], expected["slices"])
-    assert {split: split_digest(old / "prepared", split) for split in records.SPLITS} == expected["records_sha256"]
+@pytest.mark.parametrize("name", EXPECTED)
+def test_old_prepared_data_can_be_read(unpacked, name):
+    dataset = dataset_file.load_dataset(unpacked(name) / "prepared")
+    assert EXPECTED[name]["fingerprint"] in ("", dataset.fingerprint)  # the first runs had none
+    assert dataset.slices == {"train": 12, "validation": 6, "test": 6}
+    assert {split: records_digest(dataset.directory, split) for split in records.SPLITS} == EXPECTED[name]["records"]
 
 
-def test_an_old_run_is_restored_bit_exactly(old):
-    expected = EXPECTED["run"]
-    built = run_folder.read_experiment(old / "run", str(old / "prepared"))
-    step, state, input_state, scores = latest(built, old / "run")
-    assert (step, input_state, dict(scores)) == (expected["step"], expected["input"], expected["validation"])
-    assert state_digest(state) == expected["state_sha256"]
-
-
-def test_an_old_run_resumes_as_in_the_old_version(old):
-    expected = EXPECTED["resumed"]
-    built = demo_run(old, expected["step"])
-    assert loop.train(built, old / "run") is loop.Outcome.FINISHED
-    step, state, input_state, scores = latest(built, old / "run")
-    assert (step, input_state) == (expected["step"], expected["input"])
-    assert dict(scores) == pytest.approx(expected["validation"], rel=ROUNDING)
-    found = parameter_numbers(state)
-    assert found.keys() == expected["parameters"].keys()
-    for name, (total, norm) in expected["parameters"].items():
-        assert found[name] == pytest.approx([total, norm], abs=ROUNDING * norm), name
-
-
-def test_an_old_run_has_the_same_scores(old):
-    expected = EXPECTED["evaluation"]
-    assert evaluated_runs.read(old / "run").report["region"] == expected  # the old version's metrics.json
-    shutil.rmtree(old / "run" / "evaluation")
-    report = evaluate_run.evaluate_run(run_folder.read_experiment(old / "run", str(old / "prepared")), old / "run")
-    assert report["step"] == EXPECTED["run"]["step"]
-    assert report["region"].keys() == expected.keys()
-    for name, region in expected.items():
-        assert means(report["region"][name]) == pytest.approx(means(region), rel=ROUNDING), name
-
-
-@pytest.mark.parametrize("source", ["workdir", "model"])
-def test_a_scan_is_filled_as_in_the_old_version(old, source):
-    expected = EXPECTED["filled"][source]
-    workdir, model = (str(old / "run"), None) if source == "workdir" else (None, str(old / "model"))
-    work = Job(old / "scan" / "image.nii.gz", old / "scan" / "mask.nii.gz", old / "filled.nii.gz")
-    report = scan.inpaint_file(load.load_filler(workdir, model, None, "best"), work, scan.Filling())
-    assert (report["system"], report["step"]) == ("ipmedgan", EXPECTED["run"]["step"])
-    image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
-    assert str(filled.dtype) == expected["dtype"]
-    np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
-    np.testing.assert_allclose(filled[mask > 0], expected["masked"], rtol=0, atol=1)  # in stored units
-
-
-def as_before_the_renaming(run):
-    """Rewrites a run's config.json as version 0.1.0 wrote it for the system that was named ipmedgan_plus."""
-    saved = json.loads((run / "config.json").read_text())
-    assert saved["system"] == "casnet_plus"
-    for key in saved_config.ADDED_KEYS:
-        group, _, name = key.partition(".")
-        if group in ("augment", "optimiser") or key in ("generator.noise", "generator.opposite", "data.window"):
-            saved[group].pop(name, None)
-    (run / "config.json").write_text(json.dumps(saved | {"system": "ipmedgan_plus"}))
+@pytest.mark.parametrize(("name", "system"), RUNS)
+def test_an_old_run_is_restored_bit_exactly(unpacked, name, system):
+    expected = EXPECTED[name]["runs"][system]
+    run = unpacked(name) / f"run_{system}"
+    built = run_folder.read_experiment(run, str(unpacked(name) / "prepared"))
+    step, state, input_state, scores = latest(built, run)
+    assert (step, input_state, scores and dict(scores)) == (2, expected["input"], expected["validation"])
+    assert state_digest(named_leaves(state)) == expected["state"]
 
 
 @pytest.mark.slow
-def test_a_run_of_the_former_ipmedgan_plus_fills_is_scored_exported_and_resumed_as_casnet_plus(
-    tiny_config, without_vgg19, tmp_path
-):
-    changes = {"loss__content": 0.0, "train__generator_alone": 0.0, "train__best": "ssim", "train__validate_every": 100}
-    run = tmp_path / "run"
-    first, longer = (
-        without_vgg19(build.build_experiment(tiny_config("casnet_plus", train__steps=n, **changes))) for n in (2, 4)
-    )
-    loop.train(first, run)
-    digest = load_run.load_network(run, "latest").generator().weights_sha256
-    as_before_the_renaming(run)
+@pytest.mark.parametrize(("name", "system"), RUNS)
+def test_an_old_run_resumes_as_then(unpacked, tmp_path, name, system):
+    expected = EXPECTED[name]["runs"][system]["resumed"]
+    run = Path(shutil.copytree(unpacked(name) / f"run_{system}", tmp_path / "run"))
+    built = experiment_of_today(name, system, unpacked(name), EXPECTED[name]["steps"])
+    assert loop.train(built, run) is loop.Outcome.FINISHED
+    step, state, _, _ = latest(built, run)
+    assert step == EXPECTED[name]["steps"]
+    found = {leaf: value for leaf, value in named_leaves(state).items() if "/params/" in leaf}
+    assert found.keys() == expected.keys()
+    for leaf, (total, norm) in expected.items():
+        values = found[leaf].astype(np.float64)
+        assert [values.sum(), np.sqrt((values**2).sum())] == pytest.approx([total, norm], abs=ROUNDING * norm), leaf
 
-    network = load_run.load_network(run, "latest")
-    generator = network.generator()
-    assert (generator.name, generator.weights_sha256, generator.trained.inputs) == ("casnet_plus", digest, ())
-    report = evaluate_run.evaluate_run(without_vgg19(run_folder.read_experiment(run)), run)
-    assert (report["system"], report["step"]) == ("casnet_plus", 2)
-    exported.write(tmp_path / "model", generator, network.program, network.weights, "card")
-    assert exported.read(tmp_path / "model").name == "casnet_plus"
-    assert loop.train(longer, run) is loop.Outcome.FINISHED
-    assert json.loads((run / "config.json").read_text())["system"] == "casnet_plus"
+
+@pytest.mark.parametrize(("name", "system"), RUNS)
+def test_an_old_run_has_the_same_scores(unpacked, tmp_path, name, system):
+    expected = EXPECTED[name]["runs"][system]["evaluation"]
+    run = Path(shutil.copytree(unpacked(name) / f"run_{system}", tmp_path / "run"))
+    then = evaluated_runs.read(run).report  # the old commit's metrics.json
+    assert then["system"] == present_name(name, system)
+    assert {region: means(scores) for region, scores in then["region"].items()} == expected
+    shutil.rmtree(run / "evaluation")
+    report = evaluate_run.evaluate_run(run_folder.read_experiment(run, str(unpacked(name) / "prepared")), run)
+    assert report["step"] == 2
+    for region, scores in expected.items():
+        assert means(report["region"][region]) == pytest.approx(scores, rel=ROUNDING), region
+
+
+@pytest.mark.parametrize(("name", "source"), FILLED)
+def test_a_scan_is_filled_as_then(unpacked, tmp_path, name, source):
+    system = source.split("_", 1)[1].removesuffix("_stablehlo").removesuffix("_weights")
+    expected = EXPECTED[name]["runs"][system]["filled"][source]
+    path = str(unpacked(name) / source)
+    workdir, model = (path, None) if source.startswith("run") else (None, path)
+    filled = fill(load.load_filler(workdir, model, None, "best"), unpacked(name) / "scan", tmp_path)
+    np.testing.assert_allclose(filled, expected, rtol=0, atol=1)  # in stored units
+
+
+def fill(filler, folder, output):
+    """Fills the fixture's scan; returns the masked voxels as they are stored."""
+    work = Job(folder / "image.nii.gz", folder / "mask.nii.gz", output / "filled.nii.gz")
+    scan.inpaint_file(filler, work, scan.Filling())
+    image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
+    assert filled.dtype == image.dtype
+    np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])
+    return filled[mask > 0]
+
+
+@pytest.mark.parametrize(("name", "system"), [(name, system) for name, system in RUNS if name == next(iter(EXPECTED))])
+def test_a_run_older_than_inpaint_and_export_is_filled_with_and_exported(unpacked, tmp_path, name, system):
+    run = unpacked(name) / f"run_{system}"
+    network = load_run.load_network(run, "best")
+    exported.write(tmp_path / "model", network.generator(), network.program, network.weights, "card")
+    by_run = fill(load.load_filler(str(run), None, None, "best"), unpacked(name) / "scan", tmp_path)
+    by_model = fill(load.load_filler(None, str(tmp_path / "model"), None, "best"), unpacked(name) / "scan", tmp_path)
+    np.testing.assert_array_equal(by_run, by_model)
+
+
+def test_every_key_since_the_first_runs_has_a_value_for_runs_without_it():
+    """A key of configs/base.py that a run may be too old for belongs in ADDED_KEYS."""
+    first = next(iter(EXPECTED.values()))["keys"]
+    assert saved_config.flattened(base.get_config().to_dict()).keys() - set(first) == saved_config.ADDED_KEYS.keys()

@@ -68,7 +68,10 @@ def read_masks(masks: Sequence[Path], scan: scans.Scan) -> np.ndarray:
     marked = np.zeros(scan.volume.array.shape, bool)
     for path in masks:
         if labels := read_labels(path).present.astype(int).tolist():
-            mask, notes = mask_files.read_mask(path, scan, labels)
+            try:
+                mask, notes = mask_files.read_mask(path, scan, labels)
+            except mask_files.MisplacedMaskError as error:
+                raise UserError(f"{error.problem}; correct its sform, or leave it out of holes.avoid") from error
             marked |= mask
             for note in notes:
                 logging.info("%s", note)

@@ -23,7 +23,7 @@ from ipmedgan_jax.core.command import ShowFlag
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.experiment.saved_config import flattened
+from ipmedgan_jax.experiment.saved_config import check_known, flattened
 
 FOLDER = Path(configs.__file__).parent
 """Folder of the shipped configs."""
@@ -112,6 +112,7 @@ def load(path: Path, *system: str) -> ConfigDict:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}){hint}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config returned {type(config).__name__}, expected a ConfigDict")
+    check_known(config, path)
     return config.lock()
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 
 from ipmedgan_jax.core import files, json_fields, links, provenance
 from ipmedgan_jax.core.errors import UserError, reason
-from ipmedgan_jax.core.user_paths import is_utf8
+from ipmedgan_jax.core.user_paths import is_utf8, user_path
 from ipmedgan_jax.data import training_data
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import folder_lock
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.experiment.saved_config import DATASET, RENAMED_SYSTEMS, differing_keys, from_json, with_added_keys
+from ipmedgan_jax.experiment.saved_config import DATASET, RENAMED_SYSTEMS, completed, differing_keys, from_json
 from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.interface import System, Tree
 from ipmedgan_jax.systems.state import init_generator
@@ -94,13 +95,13 @@ def _check_shared(workdir: Path, holder: str) -> None:
 def read_config(workdir: Path) -> dict[str, Any]:
     """Returns a run's `config.json` as nested dicts, with the keys that it is too old for.
 
-    Raises UserError if the file is missing or damaged.
+    Raises UserError if the file is missing, damaged or of a newer version.
     """
     path = workdir / CONFIG_FILE
     try:
-        return with_added_keys(json_fields.read(path, finite=False))
+        return completed(json_fields.read(path, finite=False), path)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; --workdir must name a run of python -m ipmedgan_jax.main") from error
+        raise UserError(f"{path}: not found; expected the folder of a run of python -m ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({reason(error)})") from error
 
@@ -114,6 +115,8 @@ def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:
         saved = read_config(workdir)
         if data_dir:
             saved["data"]["dir"] = data_dir
+        elif saved["data"]["dir"] and not user_path(saved["data"]["dir"]).is_dir():
+            raise UserError(f"{saved['data']['dir']}: not found; say by --data_dir where the data of {workdir} are now")
         return build_experiment(from_json(saved))
 
 
@@ -138,13 +141,11 @@ def read_training_data(workdir: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _config_errors(workdir: Path) -> Iterator[None]:
-    """Turns errors about a config's keys and values into a UserError: another version of the package wrote the config."""
+    """Turns errors about a config's values into a UserError."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{workdir / CONFIG_FILE}: of another version of ipmedgan_jax ({error}); give --config too"
-        ) from error
+        raise UserError(f"{workdir / CONFIG_FILE}: damaged ({reason(error)})") from error
 
 
 def check_same_run(experiment: Experiment, workdir: Path) -> None:
@@ -153,11 +154,14 @@ def check_same_run(experiment: Experiment, workdir: Path) -> None:
     Keys that may change when a run resumes are not compared.
     """
     saved = read_config(workdir)
+    if DATASET not in saved:
+        logging.warning("%s: is older than fingerprints of data; whether it was trained on these is not known", workdir)
+        saved[DATASET] = experiment.dataset.fingerprint
     if differing := differing_keys(saved, experiment.config):
         if differing == [DATASET]:
             raise UserError(
-                f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir, "
-                "or choose another --workdir"
+                f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir "
+                "(evaluate without --config: --data_dir), or choose another --workdir"
             )
         if RENAMED_SYSTEMS.get(experiment.name) == saved["system"]:
             raise UserError(

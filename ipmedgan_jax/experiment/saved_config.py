@@ -8,7 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import ipmedgan_jax
+from ipmedgan_jax.configs import base
 from ipmedgan_jax.core import provenance
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.systems.building_blocks import LossSettings
@@ -68,14 +72,17 @@ def _with_paths(saved: dict[str, Any], change: Callable[[str], str]) -> dict[str
 
 
 _FIRST_LOSS_KEYS = {
-    *("adversarial", "local", "style", "style_layers", "reconstruction", "l1_region"),
+    *("adversarial", "local", "style", "style_layers", "l1_region"),
     *("perceptual", "perceptual_reduction", "perceptual_layers"),
 }
 
 ADDED_KEYS = {
     "data.assume_axial": False,
     **{f"loss.{field.name}": field.default for field in fields(LossSettings) if field.name not in _FIRST_LOSS_KEYS},
+    "generator.remat": False,
+    "generator.sees_mask": False,
     "generator.smooth_start": False,
+    "generator.stacked": False,
     "generator.noise": False,
     "generator.opposite": False,
     "data.window": 0,
@@ -92,12 +99,22 @@ ADDED_KEYS = {
     "damage.kinds": [],
     "damage.shares": [],
     "damage.intact": 0.3,
+    "optimiser.discriminator_rate": 0.0,
+    "optimiser.name": "adam",
     "optimiser.rate_batch": 0,
+    "train.discriminators_alone": 0.0,
+    "train.generator_alone": 0.0,
+    "train.images": 0,
+    "train.steps_per_dispatch": 1,
     "train.mirror": False,
     "train.start_from": "",
     "train.target_cache_gib": 0.0,
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
+
+
+_ADDED_KEYS_OF_SYSTEMS = {"unet": {"loss.reconstruction": 1.0}}
+"""Values in place of those of ADDED_KEYS for runs of a system: the L1 of the first U-Nets had no weight."""
 
 
 RENAMED_SYSTEMS = {"ipmedgan_plus": "casnet_plus"}
@@ -112,10 +129,61 @@ def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
     completed = without_home_paths({key: value for key, value in saved.items() if key != provenance.KEY})
     if "noise" not in completed.get("generator", {}) and completed.get("system") in RENAMED_SYSTEMS:
         completed["system"] = RENAMED_SYSTEMS[completed["system"]]
-    for key, value in ADDED_KEYS.items():
+    own = _ADDED_KEYS_OF_SYSTEMS.get(str(completed.get("system")), {})
+    for key, value in (ADDED_KEYS | own).items():
         group, _, name = key.partition(".")
         completed.setdefault(group, {}).setdefault(name, value)
     return completed
+
+
+def completed(saved: dict[str, Any], path: PurePath) -> dict[str, Any]:
+    """Returns `with_added_keys` of the config in the file `path`.
+
+    Raises UserError if a newer version wrote it, ValueError if a key is missing or has a value of another kind.
+    """
+    for group, value in saved.items():
+        if isinstance(_DEFAULTS.get(group), dict) and not isinstance(value, dict):
+            raise ValueError(f"{group}: expected an object")
+    config = with_added_keys(saved)
+    found, known = flattened(config), flattened(_DEFAULTS)
+    for key in found:
+        if key not in known and key != DATASET:
+            _refuse_as_newer(path, saved, f"has the setting {key}")
+    for key, default in known.items():
+        if key not in found:
+            raise ValueError(f"no field {key}")
+        if _kind(found[key]) != _kind(default):
+            raise ValueError(f"{key}: expected {_kind(default)}, found {_kind(found[key])}")
+    if (system := config["system"]) not in (_DEFAULTS["system"], *base.SYSTEMS):
+        _refuse_as_newer(path, saved, f"is of the system {system}")
+    return config
+
+
+_DEFAULTS: dict[str, Any] = base.get_config().to_dict()
+
+
+def _refuse_as_newer(path: PurePath, saved: dict[str, Any], what: str) -> None:
+    made = saved.get(provenance.KEY)
+    last = made[-1] if isinstance(made, list) and made and isinstance(made[-1], dict) else {}
+    commit = f" at commit {last['commit']}" if last.get("commit") else ""
+    by = f"ipmedgan_jax {last.get('ipmedgan_jax')}{commit}" if last else "a newer version"
+    raise UserError(
+        f"{path}: {what}, which ipmedgan_jax {ipmedgan_jax.__version__} does not have: written by {by}; update the package"
+    )
+
+
+def _kind(value: Any) -> str:
+    """Returns the kind of a setting's value, in words; whole numbers and others are of one kind."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", tuple: "a list"}
+    return kinds.get(type(value), "another value")
+
+
+def check_known(config: ConfigDict, path: PurePath) -> None:
+    """Raises UserError for a key of a config file that no setting has; suggests the nearest one."""
+    known = flattened(_DEFAULTS)
+    for key in flattened(config.to_dict()):
+        if key not in known:
+            raise UserError(f"{path}: config.{key}: no such key{suggestion(key, known, 'config.')}")
 
 
 KEYS_OF_ONE_PROCESS = ("data.dir", "data.workers", "data.threads", "data.prefetch")

@@ -27,6 +27,14 @@ class EmptyMaskError(UserError):
         self.warnings = tuple(warnings)
 
 
+class MisplacedMaskError(UserError):
+    """A mask does not lie as its scan does. `problem` is the message without the advice, which is for `inpaint`."""
+
+    def __init__(self, problem: str, advice: str):
+        super().__init__(f"{problem}; {advice}")
+        self.problem = problem
+
+
 def read_mask(
     path: Path | str, scan: scans.Scan, labels: Sequence[int] = (), match: str | None = None
 ) -> tuple[np.ndarray, list[str]]:
@@ -92,9 +100,9 @@ def _lay_on_scan(
         if canonical.shape == scan.volume.array.shape:
             return canonical, warnings
         if match is None:
-            raise UserError(
-                f"{file.path}: has shape {canonical.shape}, {name} has {scan.volume.array.shape}: not a mask of that volume; "
-                "--match_mask=position fills it where they overlap"
+            raise MisplacedMaskError(
+                f"{file.path}: has shape {canonical.shape}, {name} has {scan.volume.array.shape}: not a mask of that volume",
+                "--match_mask=position fills it where they overlap",
             )
     elif mask.shape == shape and match is None:
         _refuse_elsewhere(file, scan)
@@ -107,10 +115,10 @@ def _refuse_elsewhere(file: scans.ScanFile | DicomMask, scan: scans.Scan) -> Non
     both = [(one.path, placement.forms_warning(one)) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
     forms = "".join(f" ({path}: {warning})" for path, warning in both if warning)
     distance = placement.distance_mm(file.affine, scan.file.affine, scan.file.stored.shape[:3])
-    raise UserError(
+    raise MisplacedMaskError(
         f"{file.path}: has the shape of {scan.file.path.name}, but its voxels lie up to {distance:.1f} mm away from those of "
-        f"the same index{forms}; give --match_mask=index to go by the index, or "
-        "--match_mask=position to go by the millimetres"
+        f"the same index{forms}",
+        "give --match_mask=index to go by the index, or --match_mask=position to go by the millimetres",
     )
 
 

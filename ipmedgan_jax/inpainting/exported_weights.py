@@ -19,7 +19,7 @@ from ipmedgan_jax.core.provenance import digest_of_bytes
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Inference, build_inference
-from ipmedgan_jax.experiment.saved_config import from_json, with_added_keys, without_folders
+from ipmedgan_jax.experiment.saved_config import completed, from_json, without_folders
 from ipmedgan_jax.inpainting import model_files, shipped
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.model_card import NOT_STATED, Terms
@@ -82,8 +82,9 @@ def read_network(folder: Path) -> Network:
 
 def _build(folder: Path, description: dict[str, Any]) -> Inference:
     """Builds the network's system from the config; UserError for a config of another version, or of a finder."""
+    config = completed(description["config"], folder / shipped.MODEL_FILE)
     try:
-        inference = build_inference(from_json(with_added_keys(description["config"])))
+        inference = build_inference(from_json(config))
     except UserError as error:
         made = description.get("ipmedgan_jax")
         raise UserError(
