@@ -77,7 +77,7 @@ def fill_cohort(
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
     for job in to_fill:
-        check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0)
+        check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0, several=job.output != cohort.output)
     if jobs:
         filler = load()
         if load_finder is not None:
@@ -91,20 +91,27 @@ def fill_cohort(
 
 
 def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> list[str]:
-    """Compares finished outputs with what is asked; returns an error for each whose input cannot be read any more.
+    """Compares finished outputs with what is asked, and with their own digests.
 
-    UserError if some were made otherwise.
+    Returns an error for each that is damaged, and for each whose input cannot be read any more. UserError if some were made
+    otherwise.
     """
     problems, made_otherwise = [], []
     for job in jobs:
         try:
-            lines = sidecar.differences(sidecar.read(job.sidecar), requested(filler, job, filling))
+            saved = sidecar.read(job.sidecar)
+            lines = sidecar.differences(saved, requested(filler, job, filling))
         except UserError as error:
             problems.append(f"{error}; its output {job.output} exists")
             continue
         if lines:
             made_otherwise.append(job)
             logging.error("%s: made otherwise: %s", job.output, "; ".join(lines))
+        elif changed := sidecar.changed_outputs(saved, job.outputs(deviation=filling.samples > 0)):
+            problems.append(
+                f"{changed[0]}: not as it was written, by its SHA-256 in {job.sidecar.name}; move all files of this output "
+                "away to fill it again"
+            )
         else:
             logging.info("%s: exists, skipped", job.output)
     if made_otherwise:

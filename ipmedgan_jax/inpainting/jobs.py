@@ -72,9 +72,13 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether all files are written."""
+        """Whether all files are written; `sidecar.changed_outputs` tells whether they still are as they were written."""
         kept = self.mask_output is None or self.mask_output.exists()
-        return kept and self.output.exists() and self.sidecar.exists() and not self.begun
+        return kept and self.output.exists() and bool(sidecar.read(self.sidecar)) and not self.begun
+
+    def outputs(self, *, deviation: bool) -> list[Path]:
+        """Returns the files and folders that are written beside the sidecar, with or without that of the deviation."""
+        return [path for path in (self.output, self.deviation if deviation else None, self.mask_output) if path]
 
 
 def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
@@ -166,27 +170,41 @@ def _check_outputs_differ(jobs: Sequence[Job]) -> None:
             )
 
 
-def check_output(job: Job, *, overwrite: bool, deviation: bool = False) -> None:
+def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several: bool = False) -> None:
     """Checks a job's outputs before any work; UserError if one would replace an input or another file, or cannot be written.
 
     Args:
       job: the job.
       overwrite: whether existing outputs may be replaced.
       deviation: whether the file of standard deviations is written too.
+      several: whether the job is one of several, whose finished outputs are skipped.
     """
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    written = [job.output, job.sidecar, job.deviation if deviation else None, job.mask_output]
-    for path in filter(None, written):
+    for path in (*job.outputs(deviation=deviation), job.sidecar):
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: would overwrite an input, {path}; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
             raise UserError(f"--output={job.output}: is inside the folder of the series; choose another folder")
         if path.is_dir() or (path.exists() and not (overwrite or job.begun)):
+            if several and job.series == "" and not path.is_dir():
+                raise _incomplete(job)
             hint = "" if path.is_dir() else ", or give --overwrite"
             raise UserError(f"{path}: exists; choose another name{hint}")
     folder = next(parent for parent in job.output.resolve().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{job.output}: cannot be written, {folder} is not a writable folder")
+
+
+def _incomplete(job: Job) -> UserError:
+    """Returns the error for a job of several, of whose outputs some exist, but not all as one fill wrote them."""
+    if not job.sidecar.exists():
+        problem = f"{job.output}: exists without {job.sidecar.name}, which would say how it was made"
+    elif not sidecar.read(job.sidecar):
+        problem = f"{job.sidecar}: damaged, so that nothing says how {job.output.name} was made"
+    else:
+        missing = next((path for path in job.outputs(deviation=False) if not path.exists()), job.output)
+        problem = f"{job.sidecar}: exists, but {missing.name} does not"
+    return UserError(f"{problem}; move all files of this output away to fill it again, or give --overwrite to fill all again")
 
 
 def _find_mask(image: Path, masks: list[Path]) -> Path:

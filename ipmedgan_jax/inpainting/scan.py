@@ -138,7 +138,10 @@ def _write(
     report: dict[str, Any],
     description: str,
 ) -> None:
-    """Writes a job's files; `mask`, `filled` and `spread` are canonical `[X, Y, Z]`. UserError if one cannot be written."""
+    """Writes a job's files, and adds their digests to `report`. UserError if one cannot be written.
+
+    `mask`, `filled` and `spread` are canonical `[X, Y, Z]`.
+    """
     where = scan.in_file_order(mask)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +151,7 @@ def _write(
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
             _write_mask(job.mask_output, scan, where, description)
+        report |= sidecar.digests_of_outputs(job.outputs(deviation=spread is not None))
         files.write_json(job.sidecar, report)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -1,9 +1,10 @@
 """Sidecars: the JSON file beside each output says what made it, so that a rerun can tell whether it asks for the same."""
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.user_paths import without_homes
 
@@ -26,6 +27,9 @@ _NAMES = {
 }
 """Names, for messages, of the entries that determine an output."""
 
+WRITTEN = "written_sha256"
+"""Key of a sidecar that holds the digests of the outputs, by their names; earlier versions did not write it."""
+
 _REPLACED = {"weights_sha256": "run", "mask_sha256": "mask"}
 """Digests that earlier versions did not write, and the entries that stand for them in their sidecars."""
 
@@ -43,10 +47,28 @@ def digest(path: Path | None) -> str | None:
 def read(path: Path) -> dict[str, Any]:
     """Returns the content of a sidecar; empty if it is missing or no sidecar."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json_fields.read(path, finite=False)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def digests_of_outputs(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """Returns the entry of a sidecar that holds the SHA-256 of each file or folder that was written, by its name."""
+    return {WRITTEN: {path.name: digest_of_path(path) for path in paths}}
+
+
+def changed_outputs(saved: dict[str, Any], paths: Iterable[Path]) -> list[Path]:
+    """Returns the outputs that are missing, or have another digest than the sidecar has; one without a digest passes."""
+    recorded = saved.get(WRITTEN)
+    known = recorded if isinstance(recorded, dict) else {}
+    return [path for path in paths if path.name in known and not _has_digest(path, known[path.name])]
+
+
+def _has_digest(path: Path, expected: Any) -> bool:
+    try:
+        return digest_of_path(path) == expected
+    except OSError:
+        return False
 
 
 def differences(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ def fill(tmp_path):
     for seed in (1, 2):
         write_scan(tmp_path / "in", f"sub-{seed}", seed)
 
-    def run(generator=GENERATOR, filling=None, *, overwrite=False, finder=None, image="in"):
+    def run(generator=GENERATOR, filling=None, *, overwrite=False, finder=None, image="in", save_masks=False):
         filling = filling or Filling()
         masked = finder is None and filling.mask.above_hu is None
         cohort = Cohort(
@@ -60,6 +60,7 @@ def fill(tmp_path):
             mask=str(tmp_path / "in") if masked else None,
             output=tmp_path / "out",
             overwrite=overwrite,
+            save_masks=save_masks,
         )
         fill_cohort(cohort, filling, Shard(), lambda: LearnedFiller(generator), (lambda _: finder) if finder else None)
         return contents(tmp_path / "out")
@@ -142,7 +143,16 @@ def test_an_input_that_is_gone_is_named(fill, tmp_path, caplog):
     assert "its output" in caplog.text
 
 
-ADDED = ("weights_sha256", "image_sha256", "mask_sha256", "mask_above_hu", "finder_sha256", "training", "provenance")
+ADDED = (
+    "written_sha256",
+    "weights_sha256",
+    "image_sha256",
+    "mask_sha256",
+    "mask_above_hu",
+    "finder_sha256",
+    "training",
+    "provenance",
+)
 
 
 def make_old(folder):
@@ -192,3 +202,69 @@ def test_what_is_no_sidecar_reads_as_an_empty_one(tmp_path):
         (tmp_path / "x.json").write_text(content, encoding="latin-1")
         assert sidecar.read(tmp_path / "x.json") == {}
     assert sidecar.read(Path("nowhere.json")) == {}
+
+
+# ------------------------------------------------------------------ damaged outputs
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["", "_mask", "_std"])
+@pytest.mark.parametrize(
+    "damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-9]), lambda path: path.write_bytes(b"")]
+)
+def test_a_damaged_output_is_named_and_the_others_stay_finished(fill, tmp_path, caplog, name, damage):
+    options = {"filling": Filling(samples=2, mask=MaskChoice(above_hu=2000.0)), "save_masks": True}
+    fill(**options)
+    path = tmp_path / "out" / f"sub-1_desc-inpainted_ct{name}.nii.gz"
+    damage(path)
+    before = contents(tmp_path / "out")
+    caplog.clear()
+    with pytest.raises(UserError, match="1 image not filled"):
+        fill(**options)
+    assert f"{path}: not as it was written, by its SHA-256 in sub-1_desc-inpainted_ct.json; move all files" in caplog.text
+    assert "sub-2" not in caplog.text
+    assert contents(tmp_path / "out") == before
+    for file in (tmp_path / "out").glob("sub-1*"):
+        file.rename(tmp_path / file.name)
+    assert fill(**options).keys() == before.keys()
+
+
+def test_a_missing_deviation_is_noticed(fill, tmp_path, caplog):
+    fill(filling=Filling(samples=2))
+    (tmp_path / "out" / "sub-1_desc-inpainted_ct_std.nii.gz").unlink()
+    with pytest.raises(UserError, match="1 image not filled"):
+        fill(filling=Filling(samples=2))
+    assert "ct_std.nii.gz: not as it was written" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda path: path.unlink(),
+            r"ct\.nii\.gz: exists without sub-1_desc-inpainted_ct\.json, which would say how it was made",
+        ),
+        (
+            lambda path: path.write_text("{"),
+            r"ct\.json: damaged, so that nothing says how sub-1_desc-inpainted_ct\.nii\.gz was made",
+        ),
+        (
+            lambda path: path.with_suffix(".nii.gz").unlink(),
+            r"ct\.json: exists, but sub-1_desc-inpainted_ct\.nii\.gz does not",
+        ),
+    ],
+)
+def test_an_output_without_its_sidecar_or_the_other_way_round_says_what_to_do(fill, tmp_path, spoil, message):
+    fill()
+    spoil(tmp_path / "out" / "sub-1_desc-inpainted_ct.json")
+    with pytest.raises(
+        UserError, match=message + "; move all files of this output away to fill it again, or give --overwrite"
+    ):
+        fill()
+    assert fill(overwrite=True)
+    assert fill()
