@@ -36,7 +36,10 @@ _NUMBERS = {
 
 _OPTIONAL = ("SliceThickness", "RescaleSlope", "RescaleIntercept")
 
-_TEXTS = ("Modality", "PatientID", "FrameOfReferenceUID", "SeriesDescription", "ImageType", "TimezoneOffsetFromUTC")
+_OPTIONAL_UIDS = ("FrameOfReferenceUID", "StudyInstanceUID")
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", *_OPTIONAL_UIDS)
+
+_TEXTS = ("Modality", "PatientID", "SeriesDescription", "ImageType", "TimezoneOffsetFromUTC")
 """Attributes that a slice may have, which `DicomSeries` and the writing of its fill ask for."""
 
 _SAME = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "BitsAllocated", "BitsStored", "PixelRepresentation")
@@ -151,8 +154,9 @@ def _check_slice(dataset: Any, path: Path) -> tuple[int, int]:
     for name in _TEXTS:
         values.text(name)
     values.integer("SeriesNumber", 0), values.items("ContributingEquipmentSequence")
-    if not (values.text("SOPClassUID") and values.text("SOPInstanceUID")):
-        raise UserError(f"{path}: has no usable SOPClassUID or SOPInstanceUID: not a slice of a volume")
+    for name in _UIDS:
+        if not values.uid(name) and name not in _OPTIONAL_UIDS:
+            raise UserError(f"{path}: has no usable {name}: not a slice of a volume")
     if values.integer("NumberOfFrames", 1) > 1 or values.integer("SamplesPerPixel", 1) > 1:
         raise UserError(f"{path}: has several frames or colours; expected one grey-level frame per file")
     if (kind := values.text("PhotometricInterpretation") or "MONOCHROME2") != "MONOCHROME2":

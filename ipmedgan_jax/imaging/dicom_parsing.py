@@ -41,8 +41,15 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 @contextmanager
 def pydicom_errors(path: Path | str, problem: str = "not a readable DICOM file", advice: str = ADVICE) -> Iterator[None]:
     """Turns every error of pydicom in this block into a UserError, and silences its warnings; see `parser_errors`."""
+    with quiet(), parser_errors(path, problem, advice):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences pydicom's warnings, of which a file can cause hundreds; what matters in a value is checked."""
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # it logs what it warns of
-    with warnings.catch_warnings(action="ignore"), parser_errors(path, problem, advice):
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):
         yield
 
 
@@ -136,6 +143,13 @@ class Values:
         """Returns a value as text; empty if there is none."""
         value = self._value(name)
         return "" if value is None else str(value)
+
+    def uid(self, name: str) -> str:
+        """Returns a UID; empty if there is none."""
+        value = self._value(name)
+        if value is not None and not isinstance(value, str):
+            raise self._unusable(name)
+        return value or ""
 
     def scalar(self, name: str, default: float | None = None) -> float:
         """Returns a finite number; the default, if there is one, for an element that is missing or empty."""

@@ -16,6 +16,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.imaging.dicom import position
 from ipmedgan_jax.imaging.dicom_files import MANUFACTURER, SEGMENTATION
+from ipmedgan_jax.imaging.dicom_parsing import quiet
 from ipmedgan_jax.imaging.dicom_writing import (
     add_equipment,
     code,
@@ -53,6 +54,13 @@ def write(output: Path, datasets: Sequence[Any], where: np.ndarray, description:
       where: the voxels, bool `[columns, rows, slices]`.
       description: text about the fill.
     """
+    with quiet():
+        content = _encode(datasets, where, description)
+    with files.atomic_file(output) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def _encode(datasets: Sequence[Any], where: np.ndarray, description: str) -> bytes:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.pixels import pack_bits
     from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -73,8 +81,7 @@ def write(output: Path, datasets: Sequence[Any], where: np.ndarray, description:
     content = BytesIO()
     with writing_errors(datasets[0].filename):
         made.save_as(content, enforce_file_format=True)
-    with files.atomic_file(output) as unfinished:
-        unfinished.write_bytes(content.getvalue())
+    return content.getvalue()
 
 
 def _identity(first: Any, description: str) -> Any:

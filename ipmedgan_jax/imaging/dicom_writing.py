@@ -18,7 +18,7 @@ import numpy as np
 import ipmedgan_jax
 from ipmedgan_jax.core import files
 from ipmedgan_jax.imaging.dicom_files import MANUFACTURER
-from ipmedgan_jax.imaging.dicom_parsing import pydicom_errors
+from ipmedgan_jax.imaging.dicom_parsing import pydicom_errors, quiet
 
 _NUMBER_OFFSET = 9000
 """Added to the number of the source series, so that the new one stands apart and its source stays visible."""
@@ -61,7 +61,7 @@ def write_derived(
     if len({name.lower() for name in names}) < len(names):
         names = [f"{i:05}.dcm" for i in range(len(names))]
     series, created = generate_uid(), datetime.now().astimezone()
-    with files.atomic_folder(output) as unfinished:
+    with quiet(), files.atomic_folder(output) as unfinished:
         for i, (dataset, name) in enumerate(zip(datasets, names, strict=True)):
             with writing_errors(sources[i]):
                 changed = copy.deepcopy(dataset)
