@@ -5,8 +5,9 @@
 `weights.npz` holds the weights under the names `0`, `1`, ...; `model.json` holds the rest.
 """
 
-import zipfile
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.provenance import digest_of_arrays, digest_of_path
+from ipmedgan_jax.core import archives, memory, regular_files
+from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.provenance import digest_of_arrays, digest_of_bytes, digest_of_path
+from ipmedgan_jax.inpainting import program_check
 from ipmedgan_jax.inpainting.model import Generator, Trained
 from ipmedgan_jax.inpainting.model_card import NOT_STATED, Terms
 from ipmedgan_jax.inpainting.model_files import PROGRAM_FORMAT, model_errors, read_description, write_folder
@@ -45,18 +48,10 @@ def write(
       card: the text of the model card.
       terms: licence and attribution.
     """
-    trained = generator.trained
-    size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
-    batch = [
-        jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32),
-        jax.ShapeDtypeStruct((count, 4), jnp.int32),
-        jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
-    ]
-    batch += [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in _input_shapes(trained)]
     abstract = [jax.ShapeDtypeStruct(weight.shape, weight.dtype) for weight in weights]
 
     def write_content(unfinished: Path) -> dict[str, Any]:
-        written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *batch).serialize()
+        written = jax.export.export(jax.jit(program), platforms=PLATFORMS)(abstract, *_batch(generator.trained)).serialize()
         (unfinished / PROGRAM_FILE).write_bytes(written)
         arrays: dict[str, Any] = {str(i): np.asarray(weight) for i, weight in enumerate(weights)}
         np.savez(unfinished / WEIGHTS_FILE, **arrays)
@@ -66,29 +61,88 @@ def write(
 
 
 def read(folder: Path) -> Generator:
-    """Reads an exported model; UserError if the folder is missing, damaged or of an unknown format."""
+    """Reads an exported model; the program is compiled when it is first used.
+
+    UserError if the folder is missing, damaged or of an unknown format, or if its program is not one that this package
+    exports: see `program_check`.
+    """
     description = read_description(folder)
     with model_errors(folder):
-        for name in (PROGRAM_FILE, WEIGHTS_FILE):
-            if digest_of_path(folder / name) != description["sha256"][name]:
+        content = regular_files.read_bytes(folder / PROGRAM_FILE)
+        regular_files.regular_file(folder / WEIGHTS_FILE)
+        digests = {PROGRAM_FILE: digest_of_bytes(content), WEIGHTS_FILE: digest_of_path(folder / WEIGHTS_FILE)}
+        for name, found_digest in digests.items():
+            if found_digest != description["sha256"][name]:
                 raise UserError(f"{folder / name}: damaged; export the model again")
-        exported = jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes()))
-        weights = _read_weights(folder / WEIGHTS_FILE)
         trained = Trained.from_json(description["trained"])
-        size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
-        shapes: list[tuple[int, ...]] = [(count, size, size, 1), (count, 4), (count, side, side)]
-        shapes += _input_shapes(trained)
-        if [array.shape for array in exported.in_avals[len(weights) :]] != shapes:
-            raise ValueError("the program is for images or holes of other sizes")
+        weights = _read_weights(folder / WEIGHTS_FILE)
+        found = program_check.inspect(folder / PROGRAM_FILE, content)
+        shapes = [(weight.shape, str(weight.dtype)) for weight in weights]
+        shapes += [(array.shape, str(array.dtype)) for array in _batch(trained)]
+        if list(found.inputs) != shapes or found.outputs != (shapes[len(weights)],):
+            raise ValueError("the program is for images, holes or weights of other sizes")
+        if (here := _platform()) not in found.platforms:
+            raise ValueError(f"the program is for {', '.join(found.platforms)[:80]}, not for {here}")
         digest = description.get("weights_sha256") or digest_of_arrays(weights)  # which takes as long as the file's digest
-    program = jax.jit(exported.call)
+    program = _Program(folder, content, weights, trained)
 
     def inpaint(batch: dict[str, Any]) -> np.ndarray:
-        others = [batch[name] for name in trained.inputs]
-        return np.asarray(program(weights, batch["image"].astype(np.float32), batch["hole"], batch["hole_mask"], *others))
+        named = [batch[name] for name in ("image", "hole", "hole_mask", *trained.inputs)]
+        return program.run(*(np.asarray(array, like.dtype) for array, like in zip(named, _batch(trained), strict=True)))
 
     system, step, seen = description["system"], description["step"], description["training_data"]
     return Generator(system, step, str(folder), trained, seen, inpaint, digest)
+
+
+class _Program:
+    """A checked program with its weights, compiled when it first runs."""
+
+    def __init__(self, folder: Path, content: bytes, weights: list[jax.Array], trained: Trained):
+        self._folder, self._content, self._weights, self._trained = folder, content, weights, trained
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        """UserError if the program cannot be compiled, or needs more memory than there is."""
+        with self._errors():
+            exported = jax.export.deserialize(bytearray(self._content))
+            compiled = jax.jit(exported.call).lower(self._weights, *_batch(self._trained)).compile()
+            needed = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
+        if jax.default_backend() == "cpu" and needed > memory.total():
+            gib, has = needed >> 30, memory.total() >> 30
+            raise UserError(f"{self._folder}: its program needs {gib:,} GiB of memory, this machine has {has:,} GiB")
+        return compiled
+
+    def run(self, *batch: np.ndarray) -> np.ndarray:
+        """Returns inpainted images; UserError if the program fails."""
+        compiled = self._compiled
+        with self._errors():
+            return np.asarray(compiled(self._weights, *batch))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns errors of reading, compiling or running the program into a UserError that names the folder."""
+        try:
+            yield
+        except Exception as error:  # JAX raises many types for a program that it cannot compile
+            problem = f"{self._folder}: its program cannot be compiled or run here ({reason(error)})"
+            raise UserError(f"{problem}; export the model again, with --format=weights for other versions of JAX") from error
+
+
+def _batch(trained: Trained) -> list[jax.ShapeDtypeStruct]:
+    """Returns the shapes and types of the program's inputs after the weights."""
+    size, side, count = trained.preparation.image_size, trained.hole_size, trained.batch_size
+    batch = [
+        jax.ShapeDtypeStruct((count, size, size, 1), jnp.float32),
+        jax.ShapeDtypeStruct((count, 4), jnp.int32),
+        jax.ShapeDtypeStruct((count, side, side), jnp.uint8),
+    ]
+    return batch + [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in _input_shapes(trained)]
+
+
+def _platform() -> str:
+    """Returns the platform of this process by its name in programs."""
+    backend = jax.default_backend()
+    return "cuda" if backend == "gpu" else backend
 
 
 def _input_shapes(trained: Trained) -> list[tuple[int, ...]]:
@@ -99,9 +153,9 @@ def _input_shapes(trained: Trained) -> list[tuple[int, ...]]:
 
 
 def _read_weights(path: Path) -> list[jax.Array]:
-    """Returns the weights in order; ValueError for a file that is no archive."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.files))]
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from error
+    """Returns the weights in order; ValueError for a file that is no archive of them."""
+    with archives.Arrays(path) as arrays:
+        if arrays.shapes.keys() != {str(i) for i in range(len(arrays.shapes))}:
+            raise ValueError(f"{WEIGHTS_FILE} has other arrays than the program takes")
+        arrays.check_memory()
+        return [jnp.asarray(arrays[str(i)]) for i in range(len(arrays.shapes))]

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from ipmedgan_jax.core import regular_files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.provenance import digest_of_bytes
 from ipmedgan_jax.core.spelling import counted
@@ -98,7 +99,7 @@ def _build(folder: Path, description: dict[str, Any]) -> Inference:
 def _read_tensors(folder: Path, digest: str) -> dict[str, np.ndarray]:
     """Returns the tensors of the weights file by name; UserError if the file has another digest."""
     path = folder / WEIGHTS_FILE
-    content = path.read_bytes()
+    content = regular_files.read_bytes(path)
     if digest_of_bytes(content) != digest:
         raise UserError(f"{path}: damaged (not the file whose SHA-256 model.json has); {model_files.remedy(folder)}")
     try:
