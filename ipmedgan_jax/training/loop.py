@@ -68,6 +68,18 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         # A file server may show one process an old listing, but all processes must start at the same step.
         processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())
         done = checkpoints.latest_step() or 0
+        # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.
+        signals = stack.enter_context(stop_signals())
+        batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
+
+        # The initial state is traced before the thread starts: two threads would trace it at the same time.
+        initial = InitialState(experiment)
+        updates = Updates(experiment, initial)
+        compiler = stack.enter_context(ThreadPoolExecutor(1))
+        # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
+        compiling = compiler.submit(updates.at, done + per_dispatch) if done < settings.steps else None
+        # A damaged checkpoint is passed over, so `done` may become less; a finished run then trains on.
+        done, state = start_or_resume(experiment, initial, checkpoints, batches)
         if done >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, done)
             return Outcome.ALREADY_DONE
@@ -77,22 +89,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         stack.enter_context(summaries)
         summaries.text(done, provenance.KEY, provenance.one_line(provenance.provenance(jax.devices())))
         progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
-        # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.
-        signals = stack.enter_context(stop_signals())
-        batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
-
-        # The initial state is traced before the thread starts: two threads would trace it at the same time.
-        initial = InitialState(experiment)
-        # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
-        updates = Updates(experiment, initial)
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, done + per_dispatch)
-        state = start_or_resume(experiment, initial, checkpoints, batches)
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
         add_targets = make_add_targets(experiment)
         validate = validation.make_validation(experiment, workdir, summaries)
-        compiling.result()
+        if compiling:
+            compiling.result()
         # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
         runtime.give_back_freed_memory()
 
