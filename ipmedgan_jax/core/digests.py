@@ -19,7 +19,7 @@ THREADS = min(4, os.cpu_count() or 1)
 def of_array(array: np.ndarray) -> str:
     """Returns the digest of an array's type, shape and bytes in row-major order; copies nothing that is contiguous."""
     digest = xxhash.xxh3_128(f"{array.dtype} {array.shape} ".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

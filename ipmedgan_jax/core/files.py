@@ -61,14 +61,14 @@ def create_json(path: Path, content: Any) -> bool:
     try:
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         sync(unfinished)
-        os.link(unfinished, path)  # unlike a rename, this fails if the file exists
-        sync(path.parent)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
+        try:
+            os.link(unfinished, path)  # unlike a rename, this fails if the file exists
+        except FileExistsError:
             return False
-        unfinished.replace(path)
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            unfinished.replace(path)
         sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)

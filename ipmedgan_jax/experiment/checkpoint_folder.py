@@ -4,7 +4,6 @@ Nothing here waits for another process: each process reads the folder by itself,
 """
 
 import contextlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from ipmedgan_jax.core import digests
+from ipmedgan_jax.core import digests, json_fields
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
 from ipmedgan_jax.experiment import checkpoint_digests
 from ipmedgan_jax.experiment.checkpoint_digests import Record
@@ -144,12 +143,11 @@ class StepFolder:
     def _json(self, item: str) -> dict[str, Any]:
         """Returns the content of an item that is a JSON object. DamagedCheckpoint if it is not one, or missing."""
         try:
-            content = json.loads(self._json_path(item).read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise self._damage(item, "missing" if isinstance(error, FileNotFoundError) else reason(error)) from error
-        if not isinstance(content, dict):
-            raise self._damage(item, "not a JSON object")
-        return content
+            return json_fields.read(self._json_path(item), finite=False)
+        except FileNotFoundError as error:
+            raise self._damage(item, "missing") from error
+        except (OSError, ValueError) as error:
+            raise self._damage(item, reason(error)) from error
 
     def _items(self) -> frozenset[str]:
         """Returns the names of the items that Orbax lists; none without its list, as in a folder that it did not write.
@@ -157,10 +155,10 @@ class StepFolder:
         A damaged list counts as one of all items: what is missing then is taken for lost.
         """
         try:
-            return frozenset(json.loads((self.path / LIST_OF_ITEMS).read_bytes())["item_handlers"])
+            return frozenset(json_fields.read(self.path / LIST_OF_ITEMS, finite=False)["item_handlers"])
         except FileNotFoundError:
             return frozenset()
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return frozenset(JSON_FILES)
 
     def _damage(self, item: str, what: str, leaf: str = "") -> DamagedCheckpoint:

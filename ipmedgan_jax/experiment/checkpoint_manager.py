@@ -32,10 +32,14 @@ class SyncedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     """
 
     async def finalize(self) -> None:
-        await asyncio.to_thread(files.sync_tree, Path(self.get()))
-        await super().finalize()  # writes two small files, and renames
-        await asyncio.to_thread(files.sync_tree, Path(self.get_final()))
-        await asyncio.to_thread(files.sync, Path(self.get_final()).parent)
+        unfinished, final = Path(self.get()), Path(self.get_final())
+        if ocp.path.atomicity.TMP_DIR_SUFFIX in final.parent.name:  # an item; it is synced with its checkpoint
+            await super().finalize()
+            return
+        await asyncio.to_thread(files.sync_tree, unfinished)
+        await super().finalize()  # writes small files that name the time of the commit, and renames
+        for path in (*filter(Path.is_file, final.iterdir()), final, final.parent):
+            await asyncio.to_thread(files.sync, path)
 
 
 class _StepPath(ocp.path.step.Metadata):

@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,6 @@ from ipmedgan_jax.experiment.checkpoint_folder import LOST_PROCESS_ERRORS, Damag
 from ipmedgan_jax.experiment.checkpoint_scores import Scores
 
 Tree = Any
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A checkpoint as it was read: its step, and the states of training and of the input."""
-
-    step: int
-    state: Tree
-    input_state: dict[str, Any]
 
 
 class Checkpoints:
@@ -164,8 +154,8 @@ class Checkpoints:
         except DamagedCheckpoint as error:
             raise UserError(f"{error}, when it was read back; {_ELSEWHERE}") from error
 
-    def restore(self, step: int, like: Tree) -> Restored:
-        """Returns the states of a step, bit-equal to the saved ones. Waits for no other process.
+    def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+        """Returns the state and the input state of a step, bit-equal to the saved ones. Waits for no other process.
 
         Args:
           like: the shapes, types and shardings of the state, on devices of this process.
@@ -176,10 +166,10 @@ class Checkpoints:
         """
         folder = self._folder(step)
         record = _digests_of(folder)
-        return Restored(step, folder.state(like, record), folder.input_state(record))
+        return folder.state(like, record), folder.input_state(record)
 
-    def restore_newest(self, like: Tree) -> Restored | None:
-        """Returns the newest checkpoint that is whole in all processes, or None if there is no checkpoint.
+    def restore_newest(self, like: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
+        """Returns step, state and input state of the newest checkpoint that is whole in all processes; None without any.
 
         Newer ones are damaged, and moved to `damaged/`. All processes must call this; all use the same step.
 
@@ -190,9 +180,9 @@ class Checkpoints:
         for step in reversed(processes.gather(self.steps())[0]):
             restored, problem = self._try_restore(step, like)
             problems = {rank: found for rank, found in enumerate(processes.gather(problem)) if found}
-            if not problems:
+            if restored and not problems:
                 self._set_aside(damaged, step)
-                return restored
+                return step, *restored
             del restored  # before the next one is read
             for rank, (message, exit_code) in problems.items():
                 message = f"process {rank}: {message}" if jax.process_count() > 1 else message
@@ -204,7 +194,7 @@ class Checkpoints:
             raise UserError(f"{newest}; no checkpoint of this run is whole, and none was moved; {_ELSEWHERE}")
         return None
 
-    def _try_restore(self, step: int, like: Tree) -> tuple[Restored | None, tuple[str, int | None] | None]:
+    def _try_restore(self, step: int, like: Tree) -> tuple[Any, tuple[str, int | None] | None]:
         """Returns a step's states, or the message of the UserError with its exit code, None if the step is damaged."""
         try:
             return self.restore(step, like), None

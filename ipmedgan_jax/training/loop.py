@@ -55,7 +55,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     """Trains until the run is finished, its minutes are over, or a signal asks it to stop; it then ends on a checkpoint.
 
     Raises:
-      UserError: the folder has a run of another config or cannot be written, a checkpoint is damaged, or a number is not
+      UserError: the folder has a run of another config or cannot be written, no checkpoint is whole, or a number is not
         finite.
     """
     settings, per_dispatch = experiment.training, experiment.training.steps_per_dispatch
@@ -82,7 +82,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         done, state = start_or_resume(experiment, initial, checkpoints, batches)
         if done >= settings.steps:
             logging.info("%s: already trained for %d steps", workdir, done)
-            return Outcome.ALREADY_DONE
+            return outcome_of_all(signals) or Outcome.ALREADY_DONE
 
         is_first = jax.process_index() == 0
         summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
@@ -96,6 +96,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         validate = validation.make_validation(experiment, workdir, summaries)
         if compiling:
             compiling.result()
+        updates.at(done + per_dispatch)  # compiles if `done` became less, and is now in an earlier phase
         # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
         runtime.give_back_freed_memory()
 
@@ -133,8 +134,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 return outcome_of(signals) if signalled else Outcome.OUT_OF_TIME
 
         # A signal during the last step counts too, in all processes alike: the command then does not begin to evaluate.
-        all_signals = [number for numbers in processes.gather(signals) for number in numbers]
-        return outcome_of(all_signals) if all_signals else Outcome.FINISHED
+        return outcome_of_all(signals) or Outcome.FINISHED
 
 
 # ------------------------------------------------------------------ before the first step
@@ -234,3 +234,9 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
 def outcome_of(signals: list[int]) -> Outcome:
     """Returns the outcome of a stop by signals: INTERRUPTED if the first is Ctrl-C; without one, another process had it."""
     return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
+
+
+def outcome_of_all(signals: list[int]) -> Outcome | None:
+    """Returns the outcome of a stop by the signals of all processes, None if there were none; all must call it."""
+    all_signals = [number for numbers in processes.gather(signals) for number in numbers]
+    return outcome_of(all_signals) if all_signals else None

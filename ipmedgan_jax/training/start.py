@@ -46,9 +46,10 @@ def start_or_resume(
         if experiment.training.start_from:
             state = with_generator_of(user_path(experiment.training.start_from), state)
         return 0, devices.replicate(state)
-    batches.set_state(restored.input_state)
-    logging.info("resumed at step %d", restored.step)
-    return restored.step, restored.state
+    step, state, input_state = restored
+    batches.set_state(input_state)
+    logging.info("resumed at step %d", step)
+    return step, state
 
 
 def description(experiment: Experiment, state: TrainState) -> list[str]:
