@@ -64,14 +64,14 @@ class StepFolder:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._damage(checkpoint_digests.ITEM, reason(error)) from error
 
-    def state(self, like: Tree, record: Record | None) -> Tree:
-        """Returns the state, with the structure, types and shardings of `like`. Raises as `part` does."""
+    def read_state(self, like: Tree, record: Record | None) -> Tree:
+        """Returns the state, with the structure, types and shardings of `like`. Raises as `read_part` does."""
         if record:
             self._check_system(like, record, whole=True)
         args = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
         return self._read(ocp.StandardCheckpointHandler(), args, record)
 
-    def part(self, like: Tree, restore_args: Tree, record: Record | None) -> Tree:
+    def read_part(self, like: Tree, restore_args: Tree, record: Record | None) -> Tree:
         """Returns the parts of the state that `like` names, read as `restore_args` say; reads no other part.
 
         Raises:

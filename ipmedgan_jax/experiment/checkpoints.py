@@ -149,7 +149,7 @@ class Checkpoints:
         try:
             if folder.record() != record:
                 raise UserError(f"{folder.path}: the digests were read back with other values")
-            folder.part(state, jax.tree.map(arguments, state), record)
+            folder.read_part(state, jax.tree.map(arguments, state), record)
             folder.input_state(record)
         except DamagedCheckpoint as error:
             raise UserError(f"{error}, when it was read back; {_ELSEWHERE}") from error
@@ -166,7 +166,7 @@ class Checkpoints:
         """
         folder = self._folder(step)
         record = _digests_of(folder)
-        return folder.state(like, record), folder.input_state(record)
+        return folder.read_state(like, record), folder.input_state(record)
 
     def restore_newest(self, like: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
         """Returns step, state and input state of the newest checkpoint that is whole in all processes; None without any.
@@ -237,7 +237,7 @@ class Checkpoints:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
         folder = self._folder(step)
-        return folder.part(abstract, ocp.checkpoint_utils.construct_restore_args(abstract), _digests_of(folder))
+        return folder.read_part(abstract, ocp.checkpoint_utils.construct_restore_args(abstract), _digests_of(folder))
 
     def _is_whole(self, step: int, like: dict[str, Any]) -> bool:
         with contextlib.suppress(UserError):
