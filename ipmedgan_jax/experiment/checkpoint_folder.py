@@ -15,7 +15,7 @@ from etils import epath
 
 from ipmedgan_jax.core import digests, json_fields
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
-from ipmedgan_jax.experiment import checkpoint_digests
+from ipmedgan_jax.experiment import checkpoint_digests, event_loops
 from ipmedgan_jax.experiment.checkpoint_digests import Record
 
 Tree = Any
@@ -87,11 +87,11 @@ class StepFolder:
         """Returns the arrays that a handler reads. Without `record` they are not compared with their digests."""
         try:
             # The handler itself: Orbax's checkpointers would wait for the other processes.
-            with contextlib.closing(handler):
+            with contextlib.closing(handler), event_loops.waiting_for_tasks():
                 found = handler.restore(epath.Path(self._readable / STATE), args=args)
             leaves = checkpoint_digests.of_leaves(found) if record else {}
         except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-            raise self._read_error(error) from error
+            raise self._read_error(error, record) from error
         for name, leaf in leaves.items():
             if record and leaf != record.leaves[name]:
                 raise self._damage(STATE, "not what was saved", name)
@@ -165,16 +165,20 @@ class StepFolder:
         where = f"{item}/{JSON_FILES[item]}" if item in JSON_FILES else f"{item}: {leaf}" if leaf else item
         return DamagedCheckpoint(f"{self.path}: damaged ({where}: {what})")
 
-    def _read_error(self, error: Exception) -> UserError:
+    def _read_error(self, error: Exception, record: Record | None) -> UserError:
         if is_out_of_memory(error):
             return UserError(f"{self.path}: not enough memory to read it ({reason(error)})")
         if isinstance(error, LOST_PROCESS_ERRORS) and jax.process_count() > 1:
             return UserError(f"another process was lost while a checkpoint was read ({reason(error)})", TRY_AGAIN)
-        return DamagedCheckpoint(f"{self.path}: damaged or of another system ({_restore_reason(error)})")
+        kind = "damaged" if record else "damaged or of another system"  # the record names the arrays, which were compared
+        return DamagedCheckpoint(f"{self.path}: {kind} ({_restore_reason(error)})")
 
 
 _ARRAY_ERRORS = ("DATA_LOSS", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE", "Encountered error while reading array")
 """Beginnings of TensorStore's and Orbax's messages about arrays that are missing or cut short."""
+
+_ARRAY_NAME = r"""(?:"([^"/]+)/[^"/]+" in OCDBT|'path': '([^'/]+)/')"""
+"""Where those messages have the name of the array."""
 
 
 def _restore_reason(error: Exception) -> str:
@@ -182,8 +186,9 @@ def _restore_reason(error: Exception) -> str:
     if isinstance(error, KeyError | FileNotFoundError):
         return "state: a part is missing"
     if str(error).startswith(_ARRAY_ERRORS):
-        named = re.search(r"Failed to restore array(?: named)? '?([\w./]+)", str(error))
-        return f"state{': ' + named[1] if named else ''}: an array is missing or incomplete"
+        found = re.search(_ARRAY_NAME, str(error))
+        name = f" {(found[1] or found[2]).replace('.', '/')}:" if found else ""
+        return f"state:{name} an array is missing or incomplete"
     return f"state: {reason(error)}"
 
 
