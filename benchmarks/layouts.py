@@ -148,8 +148,8 @@ from ipmedgan_jax.training.start import InitialState
 workdir = Path(sys.argv[1])
 experiment = run_folder.read_experiment(workdir)
 with Checkpoints(workdir / "checkpoints", keep=1, best=experiment.training.best, create=False) as checkpoints:
-    state, _ = checkpoints.restore(checkpoints.latest_step(), devices.as_one_like(InitialState(experiment).shapes))
-leaves = [several.numbers(x) for x in jax.tree.leaves(devices.own(state))]
+    state, _ = checkpoints.restore(checkpoints.latest_step(), devices.replicated_like(InitialState(experiment).shapes))
+leaves = [several.numbers(x) for x in jax.tree.leaves(state)]
 for i in range(jax.local_device_count()):
     print(layouts.digest(x.addressable_shards[i].data for x in leaves))
 """

@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from ipmedgan_jax.core import ranks, runtime
+from ipmedgan_jax.core import checkpoint_choice, ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
@@ -34,11 +34,14 @@ def main() -> None:
     from ipmedgan_jax.systems.classical import check_name
 
     workdir, config, system = user_path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
-    processes.start({"workdir": str(workdir), "system": system} | (saved_config.shared_settings(config) if config else {}))
+    given = {"workdir": str(workdir), "system": system, "checkpoint": flags.FLAGS.checkpoint}
+    processes.start(given | (saved_config.shared_settings(config) if config else {}))
     if config and flags.FLAGS.data_dir:
         raise UserError("--data_dir changes a run's own config; with --config, give --config.data.dir")
     if system is not None:
         check_name(system)
+    if system is not None and flags.FLAGS.checkpoint is not None:
+        raise UserError("--checkpoint chooses a run's checkpoint; a classical fill (--system) has none")
     if system is not None and config is None:
         raise UserError("--system needs --config, which names the data to score it on")
     built = processes.run_on_all(
@@ -46,7 +49,7 @@ def main() -> None:
     )
     processes.assert_equal(prepared_data=built.dataset.fingerprint)
     if system is None:
-        evaluate_run(built, workdir)
+        evaluate_run(built, workdir, flags.FLAGS.checkpoint)
     else:
         evaluate_classical(built, system, workdir)
 
@@ -65,6 +68,7 @@ def define_flags() -> None:
     config_flag.define("settings; by default the run's own", saved=_read_run_config)
     flags.DEFINE_string("workdir", None, "the run's folder; for a classical fill, the folder for its evaluation")
     flags.DEFINE_string("data_dir", None, "folder of the run's prepared data, if they have moved")
+    checkpoint_choice.define_flag(None, "; by default evaluation.checkpoint")
     flags.DEFINE_string("system", None, "classical fill to score instead of a run, for example telea; the list is above")
 
 

@@ -14,7 +14,7 @@ The folder holds the generator, the intensity and grid settings, and a model car
 
 from absl import flags
 
-from ipmedgan_jax.core import runtime
+from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.user_paths import user_path
@@ -56,9 +56,7 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "the run's folder")
     flags.DEFINE_string("output", None, "folder to write; it must not exist")
     flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "weights"], "a compiled program, or weights for this package")
-    flags.DEFINE_enum(
-        "checkpoint", "best", ["best", "latest"], "checkpoint of the run: the best by validation, or the latest"
-    )
+    checkpoint_choice.define_flag()
     flags.DEFINE_string("licence", "", "licence of the weights, for model.json and the model card")
     flags.DEFINE_list("attribution", [], "text files that name the training data, their authors and their licences")
     flags.DEFINE_string("notes", None, "Markdown file to add to the model card, for example further scores and known limits")

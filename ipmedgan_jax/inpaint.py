@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ipmedgan_jax.core import ranks, runtime
+from ipmedgan_jax.core import checkpoint_choice, ranks, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
@@ -163,9 +163,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "samples", 0, "number of varied fills, 0 or at least 2; their standard deviation goes to OUTPUT_std.nii.gz"
     )
-    flags.DEFINE_enum(
-        "checkpoint", "best", ["best", "latest"], "checkpoint of the run: the best by validation, or the latest"
-    )
+    checkpoint_choice.define_flag()
     flags.DEFINE_boolean("strict", False, "treat warnings as errors")
     flags.DEFINE_boolean("overwrite", False, "replace existing outputs")
 

@@ -72,7 +72,7 @@ def latest(built, run):
     """Returns step, state, input state and validation scores of the latest checkpoint."""
     with run_folder.open_checkpoints(built.training, run, create=False) as checkpoints:
         step = checkpoints.latest_step()
-        state, input_state = checkpoints.restore(step, devices.as_one_like(start.InitialState(built).shapes))
+        state, input_state = checkpoints.restore(step, devices.replicated_like(start.InitialState(built).shapes))
         return step, state, input_state, checkpoints.scores(step)
 
 

@@ -1,5 +1,10 @@
-"""Atomic writes: a file or a folder appears under its name only when complete."""
+"""Atomic writes: a file or a folder appears under its name only when complete and on the disk.
 
+The content is synced to the disk before the rename, and the folder that holds the name after it. So a name that was there
+before a power failure has its content afterwards, as far as the disk tells the truth about what it has written.
+"""
+
+import errno
 import json
 import os
 import shutil
@@ -19,7 +24,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
         yield unfinished
+        sync(unfinished)
         unfinished.replace(path)
+        sync(path.parent)
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -36,7 +43,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         yield unfinished
+        sync_tree(unfinished)
         unfinished.replace(path)
+        sync(path.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -51,13 +60,16 @@ def create_json(path: Path, content: Any) -> bool:
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
     try:
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.link(unfinished, path)  # unlike a rename, this fails if the file exists
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
+        sync(unfinished)
+        try:
+            os.link(unfinished, path)  # unlike a rename, this fails if the file exists
+        except FileExistsError:
             return False
-        unfinished.replace(path)
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            unfinished.replace(path)
+        sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
     return True
@@ -67,3 +79,29 @@ def write_text(path: Path, text: str) -> None:
     """Writes text as UTF-8 atomically; bytes of file names that are not UTF-8 are written as `\\udce9`."""
     with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EACCES)
+"""Errors where a file or a folder cannot be opened for syncing, or synced; it is as safe as its file system makes it."""
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk. OSError if the disk reports an error."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def sync_tree(folder: Path) -> None:
+    """Waits until all files and folders in a folder, and itself, are on the disk. OSError as `sync` raises it."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not (path := Path(parent, name)).is_symlink():
+                sync(path)
+        sync(Path(parent))

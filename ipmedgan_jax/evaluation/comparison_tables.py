@@ -11,7 +11,7 @@ from scipy.stats import wilcoxon
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.latex import latex
-from ipmedgan_jax.experiment.checkpoints import HIGHER_IS_BETTER
+from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
 
 PAPER = {
     "ct": {

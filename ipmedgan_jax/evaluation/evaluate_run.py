@@ -24,16 +24,16 @@ from ipmedgan_jax.systems.classical import FILLS
 from ipmedgan_jax.systems.interface import Tree
 
 
-def evaluate_run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
-    """Evaluates a run's best or latest checkpoint (`evaluation.checkpoint`) and returns the content of metrics.json.
+def evaluate_run(experiment: Experiment, workdir: Path, checkpoint: str | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run, by default `evaluation.checkpoint`, and returns the content of metrics.json.
 
-    Raises UserError if the run has another config or no checkpoint, or if the results cannot be written.
+    Raises UserError if the run has another config or no such whole checkpoint, or if the results cannot be written.
     """
 
     def restore() -> tuple[int, Tree, Tree]:
         run_folder.check_same_run(experiment, workdir)
         with run_folder.open_checkpoints(experiment.training, workdir, create=False) as checkpoints:
-            step = run_folder.chosen_step(checkpoints, experiment.evaluation.checkpoint)
+            step = run_folder.chosen_step(checkpoints, checkpoint or experiment.evaluation.checkpoint)
             size = experiment.dataset.image_size
             return step, *run_folder.restore_generator(
                 experiment.system, size, uses_ema=experiment.uses_ema, checkpoints=checkpoints, step=step

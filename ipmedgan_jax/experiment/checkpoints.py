@@ -1,11 +1,8 @@
 """A run's Orbax checkpoints: each holds the training state, the input state and the validation scores of one step."""
 
 import contextlib
-import json
-import logging as python_logging
 import math
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +13,50 @@ from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
+from ipmedgan_jax.distributed import processes
+from ipmedgan_jax.experiment import checkpoint_digests, checkpoint_folder, checkpoint_manager
+from ipmedgan_jax.experiment.checkpoint_folder import LOST_PROCESS_ERRORS, DamagedCheckpoint, StepFolder
+from ipmedgan_jax.experiment.checkpoint_scores import Scores
 
 Tree = Any
-
-HIGHER_IS_BETTER = frozenset({"ssim", "psnr", "uqi", "uqi_sewar", "dice", "sensitivity", "precision"})
-"""Validation scores of which the highest is the best; the others are errors."""
-
-WRITE_TIMEOUT_S = 600
-"""Seconds that writing a checkpoint may take. If one of several processes cannot write, the others wait no longer."""
-
-LOST_PROCESS_ERRORS = (jax.errors.JaxRuntimeError, TimeoutError)
-"""Exceptions, in a run of several processes, when one of them was lost; the files are not at fault."""
-
-WILDCARDS = frozenset("*?[]\\")
-"""Characters for which Orbax takes the path of a checkpoint for a pattern of paths, and then misses or mixes up its parts."""
 
 
 class Checkpoints:
     """A run's folder `checkpoints/`: keeps the latest `keep`, and the best by the validation score `best`.
 
-    A context manager. Writes are atomic: Orbax writes under a temporary name and renames. The first checkpoint that it
-    writes is read back.
+    A context manager. Writes are atomic and synced: Orbax writes under a temporary name and renames. Each checkpoint has
+    digests, which are compared whenever a part of it is read. The first checkpoint that a process writes is read back.
     """
 
     def __init__(self, directory: Path, *, keep: int, best: str, create: bool = True):
         self.directory = directory.absolute()
         self._best = best
         self._was_read_back = False
+        self._scores = Scores(best, self._folder)
+        self._names = checkpoint_manager.StepNames()
         latest = policies.LatestN(keep)
-        best_one = policies.BestN(get_metric_fn=self._selection_score, n=1, keep_checkpoints_without_metrics=False)
+        best_one = policies.BestN(get_metric_fn=self._scores.selection_score, n=1, keep_checkpoints_without_metrics=False)
+        lost = checkpoint_manager.KeepLost(self._scores.is_lost)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([latest, best_one]),
-            best_fn=self._selection_score,  # without it Orbax does not write the scores
+            preservation_policy=policies.AnyPreservationPolicy([latest, best_one, lost]),
+            best_fn=self._scores.selection_score,  # without it Orbax does not write the scores
             enable_background_delete=False,
-            async_options=ocp.AsyncOptions(timeout_secs=WRITE_TIMEOUT_S),
+            async_options=ocp.AsyncOptions(timeout_secs=checkpoint_manager.WRITE_TIMEOUT_S),
             create=create,
             cleanup_tmp_directories=create,
+            step_name_format=self._names,
+            temporary_path_class=checkpoint_manager.SyncedPath,
         )
         if not create and not self.directory.is_dir():
             raise UserError(f"{self.directory}: not found; --workdir must name a run of python -m ipmedgan_jax.main")
         with contextlib.ExitStack() as stack:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self._plain = stack.enter_context(_plain_path(self.directory))
-                self._manager = ocp.CheckpointManager(self._plain, options=options)
-            except (OSError, ValueError) as error:  # ValueError: Orbax reads every step's scores here
-                if damaged := _damaged_scores(self.directory):
-                    raise UserError(f"{damaged}: damaged; move {damaged.parents[1]} away") from error
+                self._plain = stack.enter_context(checkpoint_manager.plain_path(self.directory))
+                self._manager = checkpoint_manager.Manager(self._plain, options, self.scores)
+            except (OSError, ValueError) as error:
                 raise UserError(f"{self.directory}: cannot be used for checkpoints ({reason(error)})") from error
-            self._unmerged = stack.enter_context(_watch_for_unmerged())
+            self._unmerged = stack.enter_context(checkpoint_manager.watch_for_unmerged())
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Checkpoints":
@@ -80,30 +72,27 @@ class Checkpoints:
             if kind is None:
                 self._check_merged()
 
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, damaged ones too, in order."""
+        return sorted(self._manager.all_steps())
+
     def latest_step(self) -> int | None:
+        """Returns the step of the latest checkpoint, which may be damaged; None without any."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Returns the step with the best validation score, or None if no step has a finite one."""
-        scored = {step: scores for step in self._manager.all_steps() if (scores := self.scores(step))}
-        finite = {step: scores for step, scores in scored.items() if math.isfinite(scores[self._best])}
-        return max(finite, key=lambda step: self._selection_score(finite[step]), default=None)
+        """Returns the step with the best validation score, or None if no step has a finite one.
 
-    def _selection_score(self, scores: Mapping[str, float]) -> float:
-        """Returns the score `best`, negated if it is an error: the highest one selects the best step.
-
-        A score that is not finite becomes the lowest of all: every comparison with NaN is false, so NaN would win or lose by
-        its place in the list.
+        Raises UserError if the scores of a step are lost: that step may be the best.
         """
-        score = scores[self._best]
-        if not math.isfinite(score):
-            return -math.inf
-        return score if self._best in HIGHER_IS_BETTER else -score
+        return self._scores.best_step(self.steps())
 
     def scores(self, step: int) -> Mapping[str, float] | None:
-        """Returns the validation scores saved with a step, or None if there are none."""
-        metrics = self._manager.metrics(step)
-        return metrics if metrics and self._best in metrics else None
+        """Returns the validation scores saved with a step, or None if there are none, or if they are lost."""
+        return self._scores.of(step)
+
+    def _folder(self, step: int) -> StepFolder:
+        return StepFolder(self.directory / str(step), self._plain / str(step))
 
     def save(self, step: int, state: Tree, input_state: Mapping[str, Any], scores: Mapping[str, float] | None) -> None:
         """Starts to save a checkpoint. Copies the arrays before it returns, so that training continues during the write.
@@ -121,14 +110,21 @@ class Checkpoints:
                 "validation  step %d: %s is %s; this checkpoint cannot become the best one", step, self._best, score
             )
             scores = None
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), input=ocp.args.JsonSave(dict(input_state)))
+        scores = dict(scores) if scores else None
+        self._scores.add(step, scores)
+        record = checkpoint_digests.make(step, state, input_state, scores)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            input=ocp.args.JsonSave(dict(input_state)),
+            **{checkpoint_digests.ITEM: ocp.args.JsonSave(record.as_json())},
+        )
         try:
-            self._manager.save(step, args=items, metrics=dict(scores) if scores else None, force=True)
+            self._manager.save(step, args=items, metrics=scores, force=True)
             self._check_merged()
             if not self._was_read_back:
                 self._manager.wait_until_finished()
                 self._check_merged()
-                self._read_back(step, state)
+                processes.run_on_all(lambda: self._read_back(record, state))
                 self._was_read_back = True
         except UserError:
             raise
@@ -141,128 +137,131 @@ class Checkpoints:
             warning = self._unmerged.pop()
             raise UserError(f"{self.directory}: Orbax wrote a checkpoint without its index ({warning}); {_ELSEWHERE}")
 
-    def _read_back(self, step: int, state: Tree) -> None:
-        """Reads the checkpoint of a step into the host's memory. Raises UserError unless it has the bits of `state`."""
+    def _read_back(self, record: checkpoint_digests.Record, state: Tree) -> None:
+        """Reads the checkpoint of the record into the host's memory. Raises UserError unless it has the bits of `state`."""
 
         def arguments(leaf: Any) -> ocp.RestoreArgs:
             if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                return ocp.ArrayRestoreArgs(sharding=leaf.sharding)
+                return ocp.ArrayRestoreArgs(sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))
             return ocp.RestoreArgs(restore_type=np.ndarray)
 
-        read = self._restore_tree(step, state, jax.tree.map(arguments, state))
-        for (path, saved), found in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(read), strict=True):
-            if not _have_same_bits(saved, found):
-                name = jax.tree_util.keystr(path)
-                raise UserError(f"{self.directory / str(step)}: {name} was read back with other values; {_ELSEWHERE}")
+        folder = self._folder(record.step)
+        try:
+            if folder.record() != record:
+                raise UserError(f"{folder.path}: the digests were read back with other values")
+            folder.read_part(state, jax.tree.map(arguments, state), record)
+            folder.input_state(record)
+        except DamagedCheckpoint as error:
+            raise UserError(f"{error}, when it was read back; {_ELSEWHERE}") from error
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        """Returns the state and the input state of a step, bit-equal to the saved ones.
+        """Returns the state and the input state of a step, bit-equal to the saved ones. Waits for no other process.
 
-        The state has the shapes, types and shardings of `like`. Raises UserError if the checkpoint is damaged.
+        Args:
+          like: the shapes, types and shardings of the state, on devices of this process.
+
+        Raises:
+          DamagedCheckpoint: a part of the checkpoint is not the one that was saved.
+          UserError: the state is of another system, there is too little memory, or another process was lost.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), input=ocp.args.JsonRestore())
+        folder = self._folder(step)
+        record = _digests_of(folder)
+        return folder.read_state(like, record), folder.input_state(record)
+
+    def restore_newest(self, like: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
+        """Returns step, state and input state of the newest checkpoint that is whole in all processes; None without any.
+
+        Newer ones are damaged, and moved to `damaged/`. All processes must call this; all use the same step.
+
+        Raises UserError, in all processes, if no checkpoint is whole (nothing is moved then), or for another reason that
+        `restore` names.
+        """
+        damaged: dict[int, str] = {}
+        for step in reversed(processes.gather(self.steps())[0]):
+            restored, problem = self._try_restore(step, like)
+            problems = {rank: found for rank, found in enumerate(processes.gather(problem)) if found}
+            if restored and not problems:
+                self._set_aside(damaged, step)
+                return step, *restored
+            del restored  # before the next one is read
+            for rank, (message, exit_code) in problems.items():
+                message = f"process {rank}: {message}" if jax.process_count() > 1 else message
+                if exit_code is not None:
+                    raise UserError(message, exit_code)
+                damaged.setdefault(step, message)
+        if damaged:
+            newest = next(iter(damaged.values()))
+            raise UserError(f"{newest}; no checkpoint of this run is whole, and none was moved; {_ELSEWHERE}")
+        return None
+
+    def _try_restore(self, step: int, like: Tree) -> tuple[Any, tuple[str, int | None] | None]:
+        """Returns a step's states, or the message of the UserError with its exit code, None if the step is damaged."""
         try:
-            restored = self._manager.restore(step, args=items)
-        except Exception as error:  # Orbax and TensorStore raise many types for a damaged file
-            raise self._restore_error(step, error) from error
-        return restored.state, restored.input
+            return self.restore(step, like), None
+        except DamagedCheckpoint as error:
+            return None, (str(error), None)
+        except UserError as error:
+            return None, (str(error), error.exit_code)
+
+    def _set_aside(self, damaged: Mapping[int, str], step: int) -> None:
+        """Moves damaged checkpoints to `damaged/`, and says so; the run uses `step` instead."""
+        if not damaged:
+            return
+
+        def move() -> None:
+            for other, message in damaged.items():
+                try:
+                    target = self._folder(other).set_aside()
+                except OSError as error:
+                    raise UserError(f"{message}, and cannot be moved away ({reason(error)})") from error
+                logging.warning("%s; moved to %s, step %d is used instead", message, target, step)
+
+        processes.run_on_first(move)
+        # A file server may show a moved folder to another process for a while.
+        self._names.hidden.update(damaged)
+        self._manager.reload()
 
     def restore_part(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
-        """Returns the parts of the state that `like` names, on the first device; reads no other part.
+        """Returns the parts of the state that `like` names, on the first device; reads no other part, and changes nothing.
 
-        Raises UserError if the checkpoint is damaged.
+        Raises UserError if the checkpoint is damaged; it names another one that is whole.
         """
+        try:
+            return self._read_part(step, like)
+        except DamagedCheckpoint as error:
+            whole = next((other for other in reversed(self.steps()) if other != step and self._is_whole(other, like)), None)
+            advice = "no other one of this run is whole" if whole is None else f"--checkpoint={whole} takes a whole one"
+            raise UserError(f"{error}; {advice}") from error
+
+    def _read_part(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-        return self._restore_tree(step, abstract, ocp.checkpoint_utils.construct_restore_args(abstract))
+        folder = self._folder(step)
+        return folder.read_part(abstract, ocp.checkpoint_utils.construct_restore_args(abstract), _digests_of(folder))
 
-    def _restore_tree(self, step: int, like: Tree, restore_args: Tree) -> Tree:
-        """Returns the parts of the state that `like` names, read as `restore_args` say. UserError if that fails."""
-        arguments = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
-        try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-                return checkpointer.restore(self._plain / str(step) / "state", args=arguments)
-        except Exception as error:
-            raise self._restore_error(step, error) from error
+    def _is_whole(self, step: int, like: dict[str, Any]) -> bool:
+        with contextlib.suppress(UserError):
+            self._read_part(step, like)
+            return True
+        return False
 
     def _save_error(self, error: Exception) -> UserError:
-        if isinstance(error, LOST_PROCESS_ERRORS) and jax.process_count() > 1 and not _out_of_memory(error):
+        if (
+            isinstance(error, LOST_PROCESS_ERRORS)
+            and jax.process_count() > 1
+            and not checkpoint_folder.is_out_of_memory(error)
+        ):
             return UserError(f"another process was lost while a checkpoint was written ({reason(error)})", TRY_AGAIN)
         saved = self._manager.latest_step()
         problem = f"{self.directory}: cannot be written ({reason(error)})"
         return UserError(f"{problem}; make room, then start again: step {saved} is the last one saved")
 
-    def _restore_error(self, step: int, error: Exception) -> UserError:
-        if _out_of_memory(error):
-            return UserError(f"{self.directory / str(step)}: not enough memory to read it ({reason(error)})")
-        if isinstance(error, LOST_PROCESS_ERRORS) and jax.process_count() > 1:
-            return UserError(f"another process was lost while a checkpoint was read ({reason(error)})", TRY_AGAIN)
-        problem = f"{self.directory / str(step)}: damaged or of another system ({_restore_reason(error)})"
-        return UserError(f"{problem}; move this folder away to resume from an earlier checkpoint")
-
 
 _ELSEWHERE = "choose another --workdir"
 
-_ARRAY_ERRORS = ("DATA_LOSS", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE", "Encountered error while reading array")
-"""Beginnings of TensorStore's and Orbax's messages about arrays that are missing or cut short."""
 
-
-def _restore_reason(error: Exception) -> str:
-    if isinstance(error, KeyError | FileNotFoundError):
-        return "a part is missing"
-    return "an array is missing or incomplete" if str(error).startswith(_ARRAY_ERRORS) else reason(error)
-
-
-def _damaged_scores(directory: Path) -> Path | None:
-    """Returns the first file of scores in a folder of checkpoints that is not JSON, if there is one."""
-    for path in sorted(directory.glob("*/metrics/metrics")):
-        try:
-            json.loads(path.read_bytes())
-        except ValueError:
-            return path
-    return None
-
-
-@contextlib.contextmanager
-def _plain_path(directory: Path) -> Iterator[Path]:
-    """Yields a path of the folder without `WILDCARDS`: its own, or that of a temporary link to it."""
-    if not WILDCARDS & set(str(directory)):
-        yield directory
-        return
-    with tempfile.TemporaryDirectory(prefix="ipmedgan-") as folder:
-        if WILDCARDS & set(folder):
-            raise UserError(f"{directory}: its name and that of TMPDIR have one of * ? [ ] \\ in them; rename one of them")
-        link = Path(folder) / "checkpoints"
-        link.symlink_to(directory)
-        yield link
-
-
-@contextlib.contextmanager
-def _watch_for_unmerged() -> Iterator[list[str]]:
-    """Yields a list that receives Orbax's warnings that it wrote a checkpoint without the index of its arrays."""
-    found: list[str] = []
-
-    class Watch(python_logging.Handler):
-        def emit(self, record: python_logging.LogRecord) -> None:
-            if "Skipping merge" in str(record.msg):
-                found.append(" ".join(record.getMessage().split()))
-
-    watch = Watch(python_logging.WARNING)
-    logging.get_absl_logger().addHandler(watch)
-    try:
-        yield found
-    finally:
-        logging.get_absl_logger().removeHandler(watch)
-
-
-def _have_same_bits(a: Any, b: Any) -> bool:
-    """Whether two arrays, or two arrays of JAX keys, are equal; NaN equals NaN."""
-    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-        a, b = jax.random.key_data(a), jax.random.key_data(b)
-    a, b = np.asarray(a), np.asarray(b)
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+def _digests_of(folder: StepFolder) -> checkpoint_digests.Record | None:
+    """Returns a checkpoint's digests; says that an older version wrote none. DamagedCheckpoint if they are lost."""
+    if (record := folder.record()) is None:
+        logging.info("%s: of a version that wrote no digests; damage in it may pass unnoticed", folder.path)
+    return record

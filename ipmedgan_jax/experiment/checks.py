@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ipmedgan_jax.core import checkpoint_choice
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.data.damage import KINDS as DAMAGES
@@ -28,6 +29,8 @@ def check_config(config: ConfigDict) -> None:
         if value not in allowed:
             nearest = suggestion(value, allowed)
             raise UserError(f"config.{key} is {value!r}: expected one of {', '.join(allowed)}{nearest}")
+    if not checkpoint_choice.is_choice(chosen := config.evaluation.checkpoint):
+        raise UserError(f"config.evaluation.checkpoint is {chosen!r}: expected best, latest or a step, such as '4000'")
     check_image_size(config)
     key, size = _size_key(config), input_size(config)
     if not 16 <= config.holes.size <= size:
@@ -101,7 +104,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "train.dtype": ("float32", "bfloat16"),
     "train.best": (*VALIDATION_SCORES, *FINDING_SCORES),
     "evaluation.split": ("test", "validation"),
-    "evaluation.checkpoint": ("best", "latest"),
 }
 
 

@@ -177,14 +177,21 @@ def open_checkpoints(settings: TrainingSettings | Inference, workdir: Path, *, c
 
 
 def chosen_step(checkpoints: Checkpoints, choice: str) -> int:
-    """Returns the `best` step by validation score, or the `latest`; the latest too if no step was validated.
+    """Returns the `best` step by validation score, the `latest` or, if it is a number, that step.
 
-    Raises UserError if there is no checkpoint.
+    The latest is the best if no step was validated. Raises UserError if there is no such checkpoint, or if damaged scores
+    leave the best unknown.
     """
-    latest, best = checkpoints.latest_step(), checkpoints.best_step()
-    if latest is None:
+    steps = checkpoints.steps()
+    if not steps:
         raise UserError(f"{checkpoints.directory.parent}: has no checkpoint yet; train it with python -m ipmedgan_jax.main")
-    return latest if choice == "latest" or best is None else best
+    if choice == "best" and (best := checkpoints.best_step()) is not None:
+        return best
+    if choice in ("best", "latest"):
+        return steps[-1]
+    if int(choice) not in steps:
+        raise UserError(f"{checkpoints.directory}: has no step {choice}; it has {', '.join(map(str, steps))}")
+    return int(choice)
 
 
 def restore_generator(
@@ -202,7 +209,7 @@ def restore_generator(
 
 
 def restore_for_inference(inference: Inference, workdir: Path, checkpoint: str) -> tuple[int, Tree, Tree]:
-    """Restores the `best` or `latest` checkpoint of a run; returns its step, and its network's parameters and statistics."""
+    """Restores the `best`, `latest` or a step's checkpoint; returns its step, and its network's parameters and statistics."""
     with open_checkpoints(inference, workdir, create=False) as checkpoints:
         step = chosen_step(checkpoints, checkpoint)
         params, statistics = restore_generator(

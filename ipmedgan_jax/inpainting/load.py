@@ -30,7 +30,7 @@ def load(workdir: str | None, model: str | None, checkpoint: str) -> Generator:
     Args:
       workdir: the run's folder, or None.
       model: the exported folder or the name of a model of the package, or None.
-      checkpoint: `best` or `latest`, of the run.
+      checkpoint: `best`, `latest` or a step, of the run.
     """
     if model is not None:
         return _load_model(shipped.find(model))

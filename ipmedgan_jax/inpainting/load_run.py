@@ -20,12 +20,12 @@ BATCH_SIZE = 8
 
 
 def load(workdir: Path, checkpoint: str) -> Generator:
-    """Loads a run's generator from its `best` checkpoint by validation, or its `latest`. UserError for a finder's run."""
+    """Loads a run's generator from its `best`, `latest` or a step's checkpoint. UserError for a finder's run."""
     return load_network(workdir, checkpoint).generator()
 
 
 def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
-    """Loads a run's finder from its `best` or `latest` checkpoint; UserError for a run that fills holes."""
+    """Loads a run's finder from its `best`, `latest` or a step's checkpoint; UserError for a run that fills holes."""
     inference = run_folder.read_inference(workdir)
     if not inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which finds no damage; --finder takes a run of :finder")
@@ -37,7 +37,7 @@ def load_finder(workdir: Path, checkpoint: str) -> LoadedFinder:
 
 
 def load_network(workdir: Path, checkpoint: str) -> Network:
-    """Loads a run's network that fills, from its `best` or `latest` checkpoint. UserError for a finder's run."""
+    """Loads a run's network that fills, from its `best`, `latest` or a step's checkpoint. UserError for a finder's run."""
     inference = run_folder.read_inference(workdir)
     if inference.is_finder:
         raise UserError(f"{workdir}: is a run of {inference.name}, which fills nothing; inpaint takes it as --finder")

@@ -51,22 +51,6 @@ def as_one(tree: Tree) -> Tree:
     return multihost_utils.host_local_array_to_global_array(tree, _global_mesh(), jax.sharding.PartitionSpec())
 
 
-def as_one_like(shapes: Tree) -> Tree:
-    """Returns the shapes and types of arrays with the sharding that `as_one` gives them."""
-    mesh = _global_mesh() if jax.process_count() > 1 else _replicated_sharding().mesh
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
-
-
-def own(tree: Tree) -> Tree:
-    """Returns this process's replicas of global arrays, the inverse of `as_one`; copies nothing."""
-    if jax.process_count() == 1:
-        return tree
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.global_array_to_host_local_array(tree, _global_mesh(), jax.sharding.PartitionSpec())
-
-
 def _global_mesh() -> jax.sharding.Mesh:
     return jax.sharding.Mesh(jax.devices(), (DATA_AXIS,))
 

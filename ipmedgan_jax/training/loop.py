@@ -55,7 +55,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     """Trains until the run is finished, its minutes are over, or a signal asks it to stop; it then ends on a checkpoint.
 
     Raises:
-      UserError: the folder has a run of another config or cannot be written, a checkpoint is damaged, or a number is not
+      UserError: the folder has a run of another config or cannot be written, no checkpoint is whole, or a number is not
         finite.
     """
     settings, per_dispatch = experiment.training, experiment.training.steps_per_dispatch
@@ -68,31 +68,35 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         # A file server may show one process an old listing, but all processes must start at the same step.
         processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())
         done = checkpoints.latest_step() or 0
-        if done >= settings.steps:
-            logging.info("%s: already trained for %d steps", workdir, done)
-            return Outcome.ALREADY_DONE
-
-        is_first = jax.process_index() == 0
-        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
-        stack.enter_context(summaries)
-        summaries.text(done, provenance.KEY, provenance.one_line(provenance.provenance(jax.devices())))
-        progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
         # From here on, during the rest of the start-up too, a signal ends the run on a checkpoint.
         signals = stack.enter_context(stop_signals())
         batches = stack.enter_context(contextlib.closing(training_batches(experiment)))
 
         # The initial state is traced before the thread starts: two threads would trace it at the same time.
         initial = InitialState(experiment)
-        # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
         updates = Updates(experiment, initial)
-        compiling = stack.enter_context(ThreadPoolExecutor(1)).submit(updates.at, done + per_dispatch)
-        state = start_or_resume(experiment, initial, checkpoints, batches)
+        compiler = stack.enter_context(ThreadPoolExecutor(1))
+        # Compiling takes longest. It starts before the state is restored or drawn, and runs in a thread beside that.
+        compiling = compiler.submit(updates.at, done + per_dispatch) if done < settings.steps else None
+        # A damaged checkpoint is passed over, so `done` may become less; a finished run then trains on.
+        done, state = start_or_resume(experiment, initial, checkpoints, batches)
+        if done >= settings.steps:
+            logging.info("%s: already trained for %d steps", workdir, done)
+            return outcome_of_all(signals) or Outcome.ALREADY_DONE
+
+        is_first = jax.process_index() == 0
+        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
+        stack.enter_context(summaries)
+        summaries.text(done, provenance.KEY, provenance.one_line(provenance.provenance(jax.devices())))
+        progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
         add_targets = make_add_targets(experiment)
         validate = validation.make_validation(experiment, workdir, summaries)
-        compiling.result()
+        if compiling:
+            compiling.result()
+        updates.at(done + per_dispatch)  # compiles if `done` became less, and is now in an earlier phase
         # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
         runtime.give_back_freed_memory()
 
@@ -130,8 +134,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 return outcome_of(signals) if signalled else Outcome.OUT_OF_TIME
 
         # A signal during the last step counts too, in all processes alike: the command then does not begin to evaluate.
-        all_signals = [number for numbers in processes.gather(signals) for number in numbers]
-        return outcome_of(all_signals) if all_signals else Outcome.FINISHED
+        return outcome_of_all(signals) or Outcome.FINISHED
 
 
 # ------------------------------------------------------------------ before the first step
@@ -231,3 +234,9 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
 def outcome_of(signals: list[int]) -> Outcome:
     """Returns the outcome of a stop by signals: INTERRUPTED if the first is Ctrl-C; without one, another process had it."""
     return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
+
+
+def outcome_of_all(signals: list[int]) -> Outcome | None:
+    """Returns the outcome of a stop by the signals of all processes, None if there were none; all must call it."""
+    all_signals = [number for numbers in processes.gather(signals) for number in numbers]
+    return outcome_of(all_signals) if all_signals else None

@@ -34,21 +34,22 @@ class InitialState:
 
 def start_or_resume(
     experiment: Experiment, initial: InitialState, checkpoints: Checkpoints, batches: pipeline.Batches
-) -> TrainState:
-    """Returns the state of step 0 or of the latest checkpoint on every local device, and sets `batches` to its step.
+) -> tuple[int, TrainState]:
+    """Returns step 0 or that of the newest whole checkpoint, and its state on every local device; sets `batches` to it.
 
-    Raises UserError if the run of `train.start_from` cannot be read or has another generator.
+    Raises UserError if checkpoints are there and none is whole, or if the run of `train.start_from` cannot be read or has
+    another generator.
     """
-    latest = checkpoints.latest_step()
-    if latest is None:
+    restored = checkpoints.restore_newest(devices.replicated_like(initial.shapes))
+    if restored is None:
         state = initial.values()
         if experiment.training.start_from:
             state = with_generator_of(user_path(experiment.training.start_from), state)
-        return devices.replicate(state)
-    state, input_state = checkpoints.restore(latest, devices.as_one_like(initial.shapes))
+        return 0, devices.replicate(state)
+    step, state, input_state = restored
     batches.set_state(input_state)
-    logging.info("resumed at step %d", latest)
-    return devices.own(state)
+    logging.info("resumed at step %d", step)
+    return step, state
 
 
 def description(experiment: Experiment, state: TrainState) -> list[str]:

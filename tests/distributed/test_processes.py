@@ -80,8 +80,8 @@ state = devices.replicate({"w": np.arange(3.0, dtype=np.float32)})
 with Checkpoints(Path(sys.argv[4]), keep=1, best="psnr") as checkpoints:
     checkpoints.save(1, devices.as_one(state), {"next_index": 8}, {"psnr": 1.0})
 with Checkpoints(Path(sys.argv[4]), keep=1, best="psnr") as checkpoints:
-    restored, place = checkpoints.restore(1, devices.as_one_like(state))
-    out["restored"] = np.asarray(devices.own(restored)["w"]).tolist()
+    restored, place = checkpoints.restore(1, devices.replicated_like(state))
+    out["restored"] = np.asarray(restored["w"]).tolist()
 out["place"] = place
 print(json.dumps(out))
 """
