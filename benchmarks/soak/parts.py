@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.soak import checkpoints, views
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -16,4 +17,7 @@ class Part:
     full: int
 
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "checkpoints": Part("a fault in the newest of three checkpoints", checkpoints.run, 39, 500),
+    "views": Part("damage that one of two or three processes sees", views.run, 2, 12),
+}

@@ -171,7 +171,20 @@ class StepFolder:
         if isinstance(error, LOST_PROCESS_ERRORS) and jax.process_count() > 1:
             return UserError(f"another process was lost while a checkpoint was read ({reason(error)})", TRY_AGAIN)
         kind = "damaged" if record else "damaged or of another system"  # the record names the arrays, which were compared
-        return DamagedCheckpoint(f"{self.path}: {kind} ({_restore_reason(error)})")
+        return DamagedCheckpoint(f"{self.path}: {kind} ({STATE}{self._where(error)}: {_restore_reason(error)})")
+
+    def _where(self, error: Exception) -> str:
+        """Returns the array or the file that could not be read, if the error or a look at the files tells."""
+        if found := re.search(_ARRAY_NAME, str(error)):
+            return f": {(found[1] or found[2]).replace('.', '/')}"
+        folder = self.path / STATE
+        files = (folder / "_METADATA", *sorted(folder.glob("array_metadatas/*"))) if folder.is_dir() else ()
+        for path in files:
+            try:
+                json_fields.read(path, finite=False)
+            except (OSError, ValueError):
+                return f"/{path.relative_to(folder)}"
+        return ""
 
 
 _ARRAY_ERRORS = ("DATA_LOSS", "FAILED_PRECONDITION", "NOT_FOUND", "OUT_OF_RANGE", "Encountered error while reading array")
@@ -182,14 +195,10 @@ _ARRAY_NAME = r"""(?:"([^"/]+)/[^"/]+" in OCDBT|'path': '([^'/]+)/')"""
 
 
 def _restore_reason(error: Exception) -> str:
-    """Returns why the state could not be read, in plain words, with the name of the array where the error gives it."""
+    """Returns why the state could not be read, in plain words."""
     if isinstance(error, KeyError | FileNotFoundError):
-        return "state: a part is missing"
-    if str(error).startswith(_ARRAY_ERRORS):
-        found = re.search(_ARRAY_NAME, str(error))
-        name = f" {(found[1] or found[2]).replace('.', '/')}:" if found else ""
-        return f"state:{name} an array is missing or incomplete"
-    return f"state: {reason(error)}"
+        return "a part is missing"
+    return "an array is missing or incomplete" if str(error).startswith(_ARRAY_ERRORS) else reason(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

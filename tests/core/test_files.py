@@ -1,7 +1,10 @@
 """A file or a folder appears under its name only when complete."""
 
 import contextlib
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,53 @@ def test_a_folder_appears_when_complete_and_clears_what_was_left(tmp_path):
     with pytest.raises(ValueError, match="spoilt"), files.atomic_folder(tmp_path / "other"):
         raise ValueError("spoilt")
     assert names(tmp_path) == ["model"]
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Records what is synced (a folder by its name), and when a name appears, in order."""
+    found = []
+    sync, replace, link = os.fsync, Path.replace, os.link
+
+    def record(real, word):
+        def function(*paths):
+            path = Path(f"/proc/self/fd/{paths[0]}").readlink() if word == "sync" else paths[-1]
+            found.append((word, "FILE" if word == "sync" and "unfinished" in Path(path).name else Path(path).name))
+            return real(*paths)
+
+        return function
+
+    monkeypatch.setattr(os, "fsync", record(sync, "sync"))
+    monkeypatch.setattr(Path, "replace", record(replace, "name"))
+    monkeypatch.setattr(os, "link", record(link, "name"))
+    return found
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_is_too_before_the_function_returns(tmp_path, events):
+    files.write_text(tmp_path / "x", "text")
+    files.create_json(tmp_path / "y", {})
+    for name, part in (("x", events[:3]), ("y", events[3:])):
+        assert part == [("sync", "FILE"), ("name", name), ("sync", tmp_path.name)]
+
+
+def test_all_files_of_a_folder_are_on_the_disk_before_it_has_its_name(tmp_path, events):
+    with files.atomic_folder(tmp_path / "f") as folder:
+        (folder / "in").mkdir()
+        (folder / "in" / "x").write_text("text")
+    assert events[:3] == [("sync", "FILE"), ("sync", "x"), ("sync", "in")]
+    assert events[3:] == [("name", "f"), ("sync", tmp_path.name)]
+
+
+def test_a_file_system_that_cannot_sync_is_no_error_but_a_disk_that_fails_is(tmp_path, monkeypatch):
+    def failing(number):
+        def function(descriptor):
+            raise OSError(number, os.strerror(number))
+
+        return function
+
+    monkeypatch.setattr(os, "fsync", failing(errno.EINVAL))
+    files.write_text(tmp_path / "x", "text")
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        files.write_text(tmp_path / "x", "other")
+    assert (tmp_path / "x").read_text() == "text"

@@ -3,7 +3,9 @@
 import json
 import logging
 import math
+import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 from orbax.checkpoint._src.serialization import ocdbt_utils
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.evaluation import detection, metrics, reports
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
@@ -101,7 +104,8 @@ def test_a_temporary_folder_with_a_wildcard_is_refused_too(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("damage", "line"), [("not merged", "damaged or of another system"), ("other values", "state: x: not what was saved")]
+    ("damage", "line"),
+    [("not merged", "an array is missing"), ("other values", "state: x: not what was saved")],
 )
 def test_a_first_checkpoint_that_cannot_be_read_back_stops_the_run(damage, line, tmp_path, monkeypatch):
     async def skip(*_, **__):
@@ -218,3 +222,25 @@ def test_too_little_memory_is_not_reported_as_damage(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="1: not enough memory to read it"):
             checkpoints.restore_newest(STATE)
     assert steps_in(tmp_path) == [1]
+
+
+def test_every_file_of_a_checkpoint_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    synced, at_rename, sync, rename = set(), {}, files.sync, os.rename
+
+    def record_sync(path):
+        synced.add(str(path))
+        sync(path)
+
+    def record_rename(source, target, **options):
+        if str(target) == str(tmp_path / "1"):
+            at_rename.update({str(path): str(path) in synced for path in Path(source).rglob("*")})
+        rename(source, target, **options)
+
+    monkeypatch.setattr(files, "sync", record_sync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        checkpoints.save(1, STATE, {}, None)
+    late = {path for path, was_synced in at_rename.items() if not was_synced}
+    assert {Path(path).name for path in late} == {"commit_success.txt"}  # Orbax writes it just before the rename
+    assert at_rename.keys() - late
+    assert {str(tmp_path / "1" / "commit_success.txt"), str(tmp_path / "1"), str(tmp_path)} <= synced

@@ -89,10 +89,16 @@ FAULTS = {
         lambda folder: change(folder / "3" / "digests" / "metadata", "float32", "float23"),
         "digests/metadata: not",
     ),
-    "no manifest": (lambda folder: (folder / "3" / "state" / "manifest.ocdbt").unlink(), "an array is missing"),
+    "no manifest": (lambda folder: (folder / "3" / "state" / "manifest.ocdbt").unlink(), "state: .*: an array is missing"),
     "an empty manifest": (lambda folder: os.truncate(folder / "3" / "state" / "manifest.ocdbt", 0), "an array is missing"),
-    "tree not JSON": (lambda folder: os.truncate(folder / "3" / "state" / "_METADATA", 9), "incomplete or not JSON"),
-    "tree not text": (lambda folder: (folder / "3" / "state" / "_METADATA").write_bytes(b"\xff"), "not text"),
+    "tree not JSON": (
+        lambda folder: os.truncate(folder / "3" / "state" / "_METADATA", 9),
+        "state/_METADATA: incomplete",
+    ),
+    "tree not text": (
+        lambda folder: (folder / "3" / "state" / "_METADATA").write_bytes(b"\xff"),
+        "state/_METADATA: not",
+    ),
     "an empty folder": (lambda folder: (folder / "4").mkdir(), "damaged or of another system .*a part is missing"),
 }
 

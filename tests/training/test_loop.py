@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 
@@ -368,10 +369,23 @@ def test_the_error_for_a_damaged_checkpoint_names_it_and_says_what_to_do(tiny_co
     for path in (tmp_path / "checkpoints" / "1" / "state").rglob("*"):
         if path.is_file() and path.stat().st_size > 200:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"checkpoints/1: damaged or of another system .* move this folder away"):
+    with pytest.raises(UserError, match=r"checkpoints/1: damaged \(state.*; no checkpoint of this run is whole"):
         loop.train(built, tmp_path)
-    with pytest.raises(UserError, match="damaged or of another system"):
+    with pytest.raises(UserError, match=r"checkpoints/1: damaged \(state.*; no other one of this run is whole"):
         evaluate_run(built, tmp_path)
+
+
+def test_a_finished_run_whose_last_checkpoint_is_damaged_ends_on_the_same_bits_again(tiny_config, tmp_path, caplog):
+    built = build.build_experiment(tiny_config("unet", train__steps=3, train__checkpoint_every=1))
+    assert loop.train(built, tmp_path) is Outcome.FINISHED
+    state, input_state = final_state(built, tmp_path)
+    (tmp_path / "checkpoints" / "3" / "input" / "metadata").write_text('{"next_index": 0}')
+    assert loop.train(built, tmp_path) is Outcome.FINISHED
+    assert re.search(r"/3: damaged \(input/metadata: .*\); moved to .*/damaged/3, step 2 is used instead", caplog.text)
+    again, again_input = final_state(built, tmp_path)
+    assert_same_bits(again, state)
+    assert again_input == input_state
+    assert loop.train(built, tmp_path) is Outcome.ALREADY_DONE
 
 
 def test_a_run_without_checkpoint_cannot_be_evaluated(tiny_config, tmp_path):
