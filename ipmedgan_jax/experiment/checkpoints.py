@@ -48,7 +48,7 @@ class Checkpoints:
             temporary_path_class=checkpoint_manager.SyncedPath,
         )
         if not create and not self.directory.is_dir():
-            raise UserError(f"{self.directory}: not found; --workdir must name a run of python -m ipmedgan_jax.main")
+            raise UserError(f"{self.directory}: not found; expected the folder of a run of python -m ipmedgan_jax.main")
         with contextlib.ExitStack() as stack:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
