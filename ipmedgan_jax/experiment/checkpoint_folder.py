@@ -15,7 +15,7 @@ from etils import epath
 
 from ipmedgan_jax.core import digests, json_fields
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
-from ipmedgan_jax.experiment import checkpoint_digests, event_loops
+from ipmedgan_jax.experiment import checkpoint_digests, event_loops, first_checkpoints
 from ipmedgan_jax.experiment.checkpoint_digests import Record
 
 Tree = Any
@@ -107,9 +107,10 @@ class StepFolder:
     def _read_first(self, like: Tree) -> Tree:
         """Returns what `like` names of a checkpoint of the first days."""
         try:
-            return first_checkpoints.read(self._readable / STATE, like)
+            with event_loops.waiting_for_tasks():
+                return first_checkpoints.read(self._readable / STATE, like)
         except Exception as error:  # as in `_read`
-            raise self._read_error(error) from error
+            raise self._read_error(error, None) from error
 
     def input_state(self, record: Record | None) -> dict[str, Any]:
         """Returns the input state. DamagedCheckpoint if it is not the one that was saved."""

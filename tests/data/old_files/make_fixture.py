@@ -129,7 +129,12 @@ def main() -> None:
             package.remove()
         output.mkdir(exist_ok=True)
         pack(output / "files.tar.xz", Path(folder))
-    about = {"commit": _git("rev-parse", name).strip(), "date": date, "jax": version("jax"), "orbax": version("orbax-checkpoint")}
+    about = {
+        "commit": _git("rev-parse", name).strip(),
+        "date": date,
+        "jax": version("jax"),
+        "orbax": version("orbax-checkpoint"),
+    }
     (output / "expected.json").write_text(as_text(about | expected))
 
 
