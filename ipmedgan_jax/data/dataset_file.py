@@ -166,7 +166,10 @@ def load_dataset(directory: Path | str) -> Dataset:
         fields = json_fields.read(path)
         version = fields.get("format_version")
         if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-            raise UserError(f"{path}: expected a format of 1 to {FORMAT_VERSION}, got {version!r}: prepare the data again")
+            advice = "prepare the data again"
+            if type(version) is int and version > FORMAT_VERSION:
+                advice = "written by a newer version; update the package"
+            raise UserError(f"{path}: expected a format of 1 to {FORMAT_VERSION}, got {version!r}: {advice}")
         json_fields.check_seal(fields, required=version >= _FIRST_SEALED)
         return _dataset(Path(directory), json_fields.build(_Content, fields))
     except (OSError, ValueError, UserError) as error:

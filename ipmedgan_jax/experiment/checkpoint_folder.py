@@ -15,7 +15,7 @@ from etils import epath
 
 from ipmedgan_jax.core import digests, json_fields
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
-from ipmedgan_jax.experiment import checkpoint_digests, event_loops
+from ipmedgan_jax.experiment import checkpoint_digests, event_loops, first_checkpoints
 from ipmedgan_jax.experiment.checkpoint_digests import Record
 
 Tree = Any
@@ -68,6 +68,8 @@ class StepFolder:
         """Returns the state, with the structure, types and shardings of `like`. Raises as `read_part` does."""
         if record:
             self._check_system(like, record, whole=True)
+        if self._is_first(record):
+            return self._read_first(like)
         args = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
         return self._read(ocp.StandardCheckpointHandler(), args, record)
 
@@ -80,6 +82,8 @@ class StepFolder:
         """
         if record:
             self._check_system(like, record, whole=False)
+        if self._is_first(record):
+            return self._read_first(like)
         args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
         return self._read(ocp.PyTreeCheckpointHandler(), args, record)
 
@@ -96,6 +100,17 @@ class StepFolder:
             if record and leaf != record.leaves[name]:
                 raise self._damage(STATE, "not what was saved", name)
         return found
+
+    def _is_first(self, record: Record | None) -> bool:
+        return record is None and first_checkpoints.is_one(self._readable / STATE)
+
+    def _read_first(self, like: Tree) -> Tree:
+        """Returns what `like` names of a checkpoint of the first days."""
+        try:
+            with event_loops.waiting_for_tasks():
+                return first_checkpoints.read(self._readable / STATE, like)
+        except Exception as error:  # as in `_read`
+            raise self._read_error(error, None) from error
 
     def input_state(self, record: Record | None) -> dict[str, Any]:
         """Returns the input state. DamagedCheckpoint if it is not the one that was saved."""

@@ -21,6 +21,14 @@ from ipmedgan_jax.experiment.checkpoint_scores import Scores
 Tree = Any
 
 
+class DamagedChoice(UserError):
+    """The chosen checkpoint is damaged. `problem` is the message without its advice, for commands without --checkpoint."""
+
+    def __init__(self, problem: str, advice: str):
+        super().__init__(f"{problem}; {advice}")
+        self.problem = problem
+
+
 class Checkpoints:
     """A run's folder `checkpoints/`: keeps the latest `keep`, and the best by the validation score `best`.
 
@@ -48,7 +56,7 @@ class Checkpoints:
             temporary_path_class=checkpoint_manager.SyncedPath,
         )
         if not create and not self.directory.is_dir():
-            raise UserError(f"{self.directory}: not found; --workdir must name a run of python -m ipmedgan_jax.main")
+            raise UserError(f"{self.directory}: not found; expected the folder of a run of python -m ipmedgan_jax.main")
         with contextlib.ExitStack() as stack:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -231,7 +239,7 @@ class Checkpoints:
         except DamagedCheckpoint as error:
             whole = next((other for other in reversed(self.steps()) if other != step and self._is_whole(other, like)), None)
             advice = "no other one of this run is whole" if whole is None else f"--checkpoint={whole} takes a whole one"
-            raise UserError(f"{error}; {advice}") from error
+            raise DamagedChoice(str(error), advice) from error
 
     def _read_part(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -54,9 +54,13 @@ def _load_model(folder: Path) -> Generator:
 
 def load_finder(workdir: str, filler: Filler) -> LoadedFinder:
     """Loads a run's finder; UserError if it was trained on another modality than a generator."""
+    from ipmedgan_jax.experiment.checkpoints import DamagedChoice
     from ipmedgan_jax.inpainting import load_run
 
-    finder = load_run.load_finder(user_path(workdir), "best")
+    try:
+        finder = load_run.load_finder(user_path(workdir), "best")
+    except DamagedChoice as error:
+        raise UserError(f"--finder={workdir}: {error.problem}; move that checkpoint away to use another") from error
     modality = finder.preparation.modality
     if filler.modality not in (None, modality):
         raise UserError(f"--finder={workdir}: was trained on {modality}, the generator on {filler.modality}")

@@ -111,7 +111,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         if type(version) is not int or version not in FORMATS:
             raise UserError(
                 f"{folder}: has format {version!r}, of ipmedgan_jax {description.get('ipmedgan_jax')}; this version, "
-                f"{ipmedgan_jax.__version__}, reads formats 1 to {FORMATS[-1]}"
+                f"{ipmedgan_jax.__version__}, reads formats 1 to {FORMATS[-1]}; update the package"
             )
         json_fields.check_seal(description)
         if version == 1:

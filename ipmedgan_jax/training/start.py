@@ -13,7 +13,7 @@ from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
-from ipmedgan_jax.experiment.checkpoints import Checkpoints
+from ipmedgan_jax.experiment.checkpoints import Checkpoints, DamagedChoice
 from ipmedgan_jax.systems.state import Average, TrainState, init_state
 from ipmedgan_jax.training import devices
 
@@ -86,7 +86,11 @@ def with_generator_of(workdir: Path, state: TrainState) -> TrainState:
     Raises UserError if the run cannot be read, or if its generator's arrays have other names or shapes.
     """
     inference = run_folder.read_inference(workdir)
-    step, params, statistics = run_folder.restore_for_inference(inference, workdir, "best")
+    try:
+        step, params, statistics = run_folder.restore_for_inference(inference, workdir, "best")
+    except DamagedChoice as error:
+        problem = f"config.train.start_from: {error.problem}"
+        raise UserError(f"{problem}; move that checkpoint away to start from another") from error
     own = jax.tree.map(jnp.shape, (state.generator.params, state.generator.statistics))
     if jax.tree.map(jnp.shape, (params, statistics)) != own:
         raise UserError(f"config.train.start_from: the generator of {workdir} has other networks or widths than the config's")

@@ -69,3 +69,13 @@ def test_the_digest_is_of_the_contents(tmp_path):
     assert digest([]) == ""
     with pytest.raises(UserError, match=r"3.nii: cannot be read"):
         digest([tmp_path / "3.nii"])
+
+
+def test_a_mask_that_lies_elsewhere_is_refused_with_advice_that_prepare_can_follow(tmp_path):
+    scan = scans.read_scan(save(tmp_path / "scan.nii", np.arange(256, dtype=np.float32).reshape(8, 8, 4)))
+    moved, larger = np.eye(4), np.ones((9, 8, 4), np.uint8)
+    moved[:3, 3] = 3
+    for mask in (save(tmp_path / "m.nii", np.ones((8, 8, 4), np.uint8), moved), save(tmp_path / "l.nii", larger)):
+        with pytest.raises(UserError, match=r"; correct its sform, or leave it out of holes.avoid$") as error:
+            read_masks([mask], scan)
+        assert "--" not in str(error.value)

@@ -180,7 +180,7 @@ def test_a_run_whose_scores_are_all_not_finite_has_no_best_step(tmp_path):
 
 def test_a_folder_that_is_missing_or_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"none: not found; --workdir must name a run"):
+    with pytest.raises(UserError, match=r"none: not found; expected the folder of a run"):
         Checkpoints(tmp_path / "none", keep=1, best="psnr", create=False)
     with pytest.raises(UserError, match="file/c: cannot be used for checkpoints"):
         Checkpoints(tmp_path / "file" / "c", keep=1, best="psnr")

@@ -14,7 +14,9 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import checkpoint_digests, run_folder
 from ipmedgan_jax.experiment.checkpoint_folder import StepFolder
-from ipmedgan_jax.experiment.checkpoints import Checkpoints
+from ipmedgan_jax.experiment.checkpoints import Checkpoints, DamagedChoice
+from ipmedgan_jax.inpainting import load, load_run
+from ipmedgan_jax.training import start
 
 PART = {"generator": {"w": jax.ShapeDtypeStruct((2000,), jnp.float32)}}
 
@@ -230,3 +232,20 @@ def test_every_bit_of_a_small_record_is_covered_by_its_digest():
         content[bit // 8] ^= 1 << bit % 8
         with contextlib.suppress(ValueError, UnicodeDecodeError):
             assert checkpoint_digests.from_json(json.loads(bytes(content)), 1) == record  # a blank may become another one
+
+
+def test_only_a_command_with_the_flag_is_told_to_choose_another_checkpoint(tmp_path, monkeypatch):
+    """`inpaint --finder` and `train.start_from` take the best one."""
+
+    def damaged(*_):
+        raise DamagedChoice("run/checkpoints/3: damaged (state)", "--checkpoint=2 takes a whole one")
+
+    monkeypatch.setattr(run_folder, "read_inference", lambda _: None)
+    monkeypatch.setattr(run_folder, "restore_for_inference", damaged)
+    monkeypatch.setattr(load_run, "load_finder", damaged)
+    for read, name in (
+        (lambda: start.with_generator_of(tmp_path, None), "config.train.start_from"),
+        (lambda: load.load_finder("run", None), "--finder=run"),
+    ):
+        with pytest.raises(UserError, match=rf"^{name}: run/checkpoints/3: damaged \(state\); move that checkpoint away"):
+            read()
