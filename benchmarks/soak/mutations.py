@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 
 import nibabel
 import numpy as np
@@ -48,7 +49,10 @@ def damage_nifti(content: bytes, rng: np.random.Generator) -> bytes:
         return _damage_gzip(content, rng)
     if rng.random() < 0.25:
         return damage_bytes(content, rng)
-    kind = next(kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header) if kind.may_contain_header(content[:540]))
+    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    kind = next((kind for kind in kinds if kind.may_contain_header(content[:540])), None)
+    if kind is None or len(content) < kind.sizeof_hdr:
+        return damage_bytes(content, rng)
     header = kind(content[: kind.sizeof_hdr], check=False)
     fields = header.structarr.dtype.fields
     for _ in range(rng.integers(1, 3)):
@@ -73,7 +77,10 @@ def _extreme(dtype: np.dtype, rng: np.random.Generator):
 
 
 def _damage_gzip(content: bytes, rng: np.random.Generator) -> bytes:
-    plain = gzip.decompress(content)
+    try:
+        plain = gzip.decompress(content)
+    except (EOFError, OSError, zlib.error):
+        return damage_bytes(content, rng)
     match int(rng.integers(0, 6)):
         case 0:
             return content[: int(rng.integers(2, len(content)))]

@@ -144,9 +144,9 @@ def position(dataset: Any) -> np.ndarray:
 
 def _check_slice(dataset: Any, path: Path) -> tuple[int, int]:
     """Returns rows and columns of a slice; UserError if a value that will be asked for is missing or of another kind."""
-    if "PixelData" not in dataset:
-        raise UserError(f"{path}: is truncated: it ends before or in its pixels; copy the series again")
     values = Values(path, dataset)
+    if not values.content("PixelData"):
+        raise UserError(f"{path}: is truncated: it ends before or in its pixels; copy the series again")
     for name, count in _NUMBERS.items():
         values.numbers(name, count)
     for name in _OPTIONAL:

@@ -64,13 +64,16 @@ def read_dataset(path: Path) -> Any:
     from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     meta = dataset.file_meta
-    if not Values(path, meta).text("TransferSyntaxUID"):
+    known = Values(path, meta).text("TransferSyntaxUID")
+    if not known:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        known = ImplicitVRLittleEndian if implicit else explicit
     with pydicom_errors(path, "its transfer syntax is not known"):
-        meta.TransferSyntaxUID = UID(meta.TransferSyntaxUID)
-        _ = meta.TransferSyntaxUID.is_compressed  # an error for a UID that is none of a transfer syntax
+        syntax = UID(known)
+        _ = syntax.is_compressed  # an error for a UID that is none of a transfer syntax
+        meta.pop("TransferSyntaxUID", None)  # with the value representation that the file gives it
+        meta.TransferSyntaxUID = syntax
     return dataset
 
 
@@ -82,7 +85,7 @@ def _parse(path: Path, **options: Any) -> Any:
     with pydicom_errors(path), _File(path) as file:
         dataset = pydicom.dcmread(file, force=True, **options)  # force: files without preamble
         pixels = sum(len(dataset.get_item(name).value or b"") for name in _PIXELS if name in dataset)
-        file.check_sequences(file.tell() - pixels)
+        file.check_sequences(pixels)
     return dataset
 
 
@@ -108,15 +111,14 @@ class _File(BufferedReader):
             return content
         return super().read(max(0, min(size, self._size - self.tell())))  # a file may promise gigabytes
 
-    def check_sequences(self, length: int) -> None:
-        """UserError if elements of `length` bytes in all could take more memory than `memory.limit` when they are parsed."""
-        if length > _LONGEST:
-            end = self.tell()
+    def check_sequences(self, pixels: int) -> None:
+        """UserError if what was read, but for bytes of pixels, takes more memory than `memory.limit` once it is parsed."""
+        end = min(self.tell(), self._size)  # pydicom may have gone beyond the end
+        if (length := end - pixels) > _LONGEST:
             self.seek(0)
             content = super().read(end)
             items = sum(map(content.count, _ITEMS))
             memory.check(self._path, length * _BYTES_PER_BYTE + items * _BYTES_PER_ITEM, f"its {items:,} items of sequences")
-            self.seek(end)
 
 
 def _inflated(content: bytes) -> int:
@@ -150,6 +152,14 @@ class Values:
         if value is not None and not isinstance(value, str):
             raise self._unusable(name)
         return value or ""
+
+    def content(self, name: str) -> bytes:
+        """Returns the bytes of an element, however many; none if it is missing."""
+        with pydicom_errors(self.path):
+            value = self.dataset.get(name)
+        if value is not None and not isinstance(value, bytes):
+            raise self._unusable(name)
+        return value or b""
 
     def scalar(self, name: str, default: float | None = None) -> float:
         """Returns a finite number; the default, if there is one, for an element that is missing or empty."""

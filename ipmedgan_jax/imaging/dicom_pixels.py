@@ -41,13 +41,14 @@ def decode(dataset: Any, path: Path) -> np.ndarray:
     values = Values(path, dataset)
     size = shape(values)
     geometry.check_memory(path, size, 1)
+    content = values.content("PixelData")
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed and not syntax.is_deflated:
         if not _can_decompress(syntax):
             raise UserError(
                 f"{path}: no installed package decompresses its pixels ({syntax.name}); decompress the series first"
             )
-        _check_frames(dataset, path, size)
+        _check_frames(content, path, size)
     with pydicom_errors(path, "its pixels are damaged", _ADVICE):
         pixels = dataset.pixel_array
     if pixels.size != math.prod(size):
@@ -64,12 +65,12 @@ def _can_decompress(syntax: Any) -> bool:
         return False
 
 
-def _check_frames(dataset: Any, path: Path, size: tuple[int, int, int]) -> None:
+def _check_frames(content: bytes, path: Path, size: tuple[int, int, int]) -> None:
     """UserError if a compressed frame gives itself another size than the data set does."""
     from pydicom.encaps import generate_frames
 
     with pydicom_errors(path, "its pixels are damaged", _ADVICE):
-        for frame in generate_frames(dataset.PixelData, number_of_frames=size[0]):
+        for frame in generate_frames(content, number_of_frames=size[0]):
             for rows, columns in _sizes(frame):
                 if (rows, columns) != size[1:]:
                     raise UserError(f"{path}: its pixels are damaged (a frame of {rows} x {columns}); {_ADVICE}")

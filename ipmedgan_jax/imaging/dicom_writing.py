@@ -67,7 +67,7 @@ def write_derived(
                 changed = copy.deepcopy(dataset)
             _set_pixels(changed, dataset, where[..., i].T, filled[..., i].T)
             _mark_derived(changed, dataset, description, created)
-            changed.SeriesInstanceUID = series
+            changed.update(item(SeriesInstanceUID=series))
             content = BytesIO()
             with writing_errors(sources[i]):
                 dcmwrite(content, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
@@ -95,8 +95,8 @@ def set_creation(dataset: Any, created: datetime) -> None:
     if len(zone) == 5 and zone[1:].isdecimal() and (minutes := int(zone[1:3]) * 60 + int(zone[3:])) < _DAY:
         created = created.astimezone(timezone(timedelta(minutes=-minutes if zone[0] == "-" else minutes)))
     for name in _CREATION:
-        setattr(dataset, f"{name}Date", created.strftime("%Y%m%d"))
-        setattr(dataset, f"{name}Time", created.strftime("%H%M%S"))
+        date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
+        dataset.update(item(**{f"{name}Date": date, f"{name}Time": time}))
 
 
 def add_equipment(dataset: Any, description: str, created: datetime) -> None:
@@ -109,7 +109,8 @@ def add_equipment(dataset: Any, description: str, created: datetime) -> None:
         ContributionDateTime=created.strftime("%Y%m%d%H%M%S%z"),
         ContributionDescription=description[:1024],
     )
-    dataset.ContributingEquipmentSequence = [*(dataset.get("ContributingEquipmentSequence") or ()), equipment]
+    earlier = dataset.get("ContributingEquipmentSequence") or ()
+    dataset.update(item(ContributingEquipmentSequence=[*earlier, equipment]))
 
 
 def source_image(source: Any) -> Any:
@@ -178,20 +179,28 @@ def _mark_derived(changed: Any, source: Any, description: str, created: datetime
     from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, generate_uid
 
     for name in _STALE:
-        if name in changed:
-            delattr(changed, name)
-    changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    changed.file_meta.MediaStorageSOPClassUID = source.SOPClassUID
-    changed.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
+        changed.pop(name, None)
     for name in ("ImplementationVersionName", "SourceApplicationEntityTitle"):
-        if name in changed.file_meta:
-            delattr(changed.file_meta, name)
-    changed.SeriesNumber = series_number(source)
-    changed.SeriesDescription = f"{source.get('SeriesDescription') or ''} inpainted".strip()[:64]
-    changed.ImageType = ["DERIVED", "SECONDARY", *_image_type(source)[2:]]
-    changed.DerivationDescription = description[:1024]
-    changed.DerivationCodeSequence = [code("INPAINT", "99IPMEDGAN", "Inpainting")]
-    changed.SourceImageSequence = [source_image(source)]
+        changed.file_meta.pop(name, None)
+    uid = generate_uid()
+    changed.file_meta.update(
+        item(
+            MediaStorageSOPClassUID=source.SOPClassUID,
+            MediaStorageSOPInstanceUID=uid,
+            ImplementationClassUID=PYDICOM_IMPLEMENTATION_UID,
+        )
+    )
+    changed.update(  # not by attribute, which would keep the value representations of the file
+        item(
+            SOPInstanceUID=uid,
+            SeriesNumber=series_number(source),
+            SeriesDescription=f"{source.get('SeriesDescription') or ''} inpainted".strip()[:64],
+            ImageType=["DERIVED", "SECONDARY", *_image_type(source)[2:]],
+            DerivationDescription=description[:1024],
+            DerivationCodeSequence=[code("INPAINT", "99IPMEDGAN", "Inpainting")],
+            SourceImageSequence=[source_image(source)],
+        )
+    )
     set_creation(changed, created)
     add_equipment(changed, description, created)
 
@@ -199,4 +208,4 @@ def _mark_derived(changed: Any, source: Any, description: str, created: datetime
 def _image_type(source: Any) -> list[str]:
     """Returns the values of ImageType; pydicom gives a single one as text."""
     kind = source.get("ImageType") or []
-    return [kind] if isinstance(kind, str) else list(kind)
+    return [kind] if isinstance(kind, str) else [value for value in kind if isinstance(value, str)]

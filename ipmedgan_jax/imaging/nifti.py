@@ -86,7 +86,8 @@ class NiftiFile:
     @property
     def affine(self) -> np.ndarray:
         """Maps voxel indices to millimetres; a guess if the file is not `placed`."""
-        return self.header.get_best_affine()
+        with np.errstate(all="ignore"):
+            return self.header.get_best_affine()
 
     @property
     def placed(self) -> bool:
