@@ -8,6 +8,7 @@ import contextlib
 import io
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -43,7 +44,7 @@ def reading_errors() -> Iterator[None]:
         raise
     except (
         *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, MemoryError),
-        *(ArithmeticError, LookupError, TypeError, SyntaxError),
+        *(ArithmeticError, LookupError, TypeError, SyntaxError, tokenize.TokenError),
     ) as error:
         raise ValueError(reason(error)) from error
 
@@ -152,6 +153,12 @@ class Arrays:
                 raise ValueError(f"{name[:80]}: is cut short")
         array = np.frombuffer(content, self.dtypes[name]).reshape(self.shapes[name], order=self._orders[name])
         if array.dtype.kind == "U":
-            for text in array.ravel().tolist():  # ValueError for what is no character
-                text.encode()
+            _check_characters(array)
         return array
+
+
+def _check_characters(array: np.ndarray) -> None:
+    """ValueError unless an array of texts holds characters; Python fails in several ways on numbers that are none."""
+    codes = array.ravel().view(array.dtype.str.replace(f"U{array.dtype.itemsize // 4}", "u4"))
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+        raise ValueError("holds a text with numbers that are no characters")
