@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.soak import models, records
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -16,4 +17,7 @@ class Part:
     full: int
 
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "records": Part("single faults in prepared data", records.run, 60, 300),
+    "models": Part("single faults in exported models", models.run, 60, 300),
+}
