@@ -42,19 +42,12 @@ def parse(text: str | bytes, *, finite: bool = True) -> Any:
     Args:
       finite: also refuse numbers that are not finite. Python writes them as NaN and Infinity.
     """
-    number = functools.partial(_number, finite=finite)
+    decoder = _FINITE if finite else _ANY
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        content = json.loads(
-            decoded, object_pairs_hook=_object, parse_int=_whole_number, parse_float=number, parse_constant=number
-        )
+        content = decoder.decode(text.decode("utf-8") if isinstance(text, bytes) else text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
-    level = [content]
-    for _ in range(_DEEPEST):
-        level = [inner for item in level for inner in _items(item)]
-    if level:
-        raise ValueError("nested too deep")
+    _check_depth(content)
     return content
 
 
@@ -67,6 +60,14 @@ def read(path: Path, *, finite: bool = True) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content
+
+
+def _check_depth(content: Any) -> None:
+    level, depth = [content], 0
+    while level:
+        if depth >= _DEEPEST:
+            raise ValueError("nested too deep")
+        level, depth = [inner for item in level for inner in _items(item)], depth + 1
 
 
 def _items(value: Any) -> Collection[Any]:
@@ -97,6 +98,14 @@ def _number(text: str, *, finite: bool) -> float:
     return value
 
 
+def _decoder(*, finite: bool) -> json.JSONDecoder:
+    number = functools.partial(_number, finite=finite)
+    return json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole_number, parse_float=number, parse_constant=number)
+
+
+_FINITE, _ANY = _decoder(finite=True), _decoder(finite=False)
+
+
 # ------------------------------------------------------------------ fields
 
 
@@ -122,20 +131,26 @@ def build(cls: type[T], fields: Any, where: str = "") -> T:
     Args:
       where: the field that holds the object, with a dot at its end, for messages.
     """
-    types_of_fields = typing.get_type_hints(cls)
+    types_of_fields, required, optional = _fields_of(cls)  # type: ignore[arg-type]
     if not isinstance(fields, dict):
         raise ValueError(f"{where.rstrip('.') or 'content'}: expected an object, found {_short(fields)}")
-    members = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
-    optional = [field.name for field in members if not _is_required(field)]
-    check_names(fields, [field.name for field in members if _is_required(field)], optional, where)
+    check_names(fields, required, optional, where)
     return cls(**{name: convert(types_of_fields[name], value, where + name) for name, value in fields.items()})
+
+
+@functools.cache
+def _fields_of(cls: Any) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Returns the types of a dataclass's fields, and the names of those that must and of those that may be given."""
+    members = [field for field in dataclasses.fields(cls) if field.init]
+    required = tuple(field.name for field in members if _is_required(field))
+    return typing.get_type_hints(cls), required, tuple(field.name for field in members if field.name not in required)
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
     """Returns a value of JSON as the type `kind`, one of those that `build` takes; ValueError if it is another."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
+    if kind is Any or type(value) is kind:
         return value
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return build(kind, value, f"{where}.")
     if origin in (types.UnionType, typing.Union):

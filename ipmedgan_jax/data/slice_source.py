@@ -62,11 +62,16 @@ class SliceSource:
             record = records.decode(self._source[int(index)])
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: damaged ({error}): prepare the data again") from error
-        if record.volume != path.stem:
-            raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
-        if record.records_sha256 != self._digests[shard]:
-            raise UserError(f"{path}: is of another preparation than {dataset_file.DATASET_FILE}: prepare the data again")
+        _check_belongs(record, path, self._digests[shard])
         return record
+
+
+def _check_belongs(record: records.SliceRecord, path: Path, digest: str) -> None:
+    """UserError unless a record of the shard is of the volume that its name says, and of the records with this digest."""
+    if record.volume != path.stem:
+        raise UserError(f"{path}: holds slices of {record.volume}: prepare the data again")
+    if record.records_sha256 != digest:
+        raise UserError(f"{path}: is of another preparation than {dataset_file.DATASET_FILE}: prepare the data again")
 
 
 def _open(paths: Sequence[Path]) -> Any:

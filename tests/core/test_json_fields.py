@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import reason
+from tests.properties import property_test
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,14 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@property_test
 @given(st.dictionaries(st.sampled_from([*GOOD, "step", "free", "siz"]), JSON))
 def test_any_json_is_built_or_refused(change):
     with contextlib.suppress(ValueError):
         json_fields.build(Thing, json_fields.parse(json.dumps(GOOD | change)))
 
 
+@property_test
 @given(st.binary(max_size=40))
 def test_any_bytes_are_parsed_or_refused(text):
     with contextlib.suppress(ValueError):

@@ -5,9 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, records
+from tests.properties import property_test
 
 SETTINGS = {"modality": "mri", "image_size": 256, "fit": "scale"}
 
@@ -149,3 +152,50 @@ def test_a_missing_damaged_or_newer_dataset_is_refused(tmp_path, text, message):
         (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match=message):
         dataset_file.load_dataset(tmp_path)
+
+
+GOOD = records.encode(dataclasses.replace(record_of(hounsfield((4, 6)), integer=True), head=np.ones((4, 6), bool)))
+
+
+@given(data=st.data())
+@property_test
+def test_any_damaged_record_is_read_or_refused_by_a_value_error(data):
+    content = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = records.decode(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    except ValueError:
+        return
+    assert found.codes.ndim == 2
+
+
+HEADER = {"subject": "s", "volume": "v", "index": 1, "window": [0, 1], "scale": 1, "offset": 0, "shape": [4, 6]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [-4, -6]}, "shape"),
+        ({"shape": [10**12, 10**12]}, "not a record"),
+        ({"shape": [4, 6, 1]}, "shape: expected 2 values, found 3"),
+        ({"masks": ["codes"]}, "masks"),
+        ({"masks": ["head", "head"]}, "masks"),
+        ({"colour": 1}, "unknown field colour"),
+        ({"scale": "1"}, "scale: expected a number, found 1"),
+        ({"index": 1.5}, "index: expected a whole number"),
+    ],
+)
+def test_a_record_with_a_wrong_header_is_refused(change, message):
+    text = json.dumps(HEADER | change).encode()
+    with pytest.raises(ValueError, match=f"not a record: .*{message}|{message}"):
+        records.decode(len(text).to_bytes(4, "little") + text + bytes(4 * 6 * 2))
+
+
+def test_the_digest_is_of_content_and_order_and_each_record_names_it():
+    slices = [record_of(hounsfield() + i, integer=True, index=i) for i in range(3)]
+    marked = records.with_digest(slices)
+    assert {record.records_sha256 for record in marked} == {records.digest(slices)} == {records.digest(marked)}
+    assert records.digest(reversed(slices)) != records.digest(slices)
+    assert records.digest([*slices[:2], dataclasses.replace(slices[2], index=7)]) != records.digest(slices)
+    assert records.decode(records.encode(marked[0])).records_sha256 == records.digest(slices)
