@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.soak import kills, long_run
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -16,4 +17,7 @@ class Part:
     full: int
 
 
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "kills": Part("kills of a training, restarted", kills.run, 6, 50),
+    "long_run": Part("steps of one run", long_run.run, 3000, 20_000),
+}
