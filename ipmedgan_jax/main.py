@@ -22,7 +22,8 @@ from ipmedgan_jax.experiment import config_flag
 
 
 def main() -> None:
-    runtime.set_up(config_flag.computation_type(flags.FLAGS.config))
+    config = flags.FLAGS.config
+    runtime.set_up(config_flag.computation_type(config), deterministic=config_flag.is_deterministic(config))
     from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config

@@ -32,7 +32,7 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     given = SimpleNamespace(config=demo.get_config(), workdir="x", dry_run=False)
     monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=given))
     monkeypatch.setattr(processes, "start", lambda settings: None)
-    monkeypatch.setattr(main.runtime, "set_up", lambda dtype: None)  # would change this process's malloc
+    monkeypatch.setattr(main.runtime, "set_up", lambda dtype, deterministic: None)  # would change this process's malloc
     built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
     monkeypatch.setattr(build, "build_experiment", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)
@@ -63,3 +63,17 @@ def test_what_ends_a_command_decides_its_exit_code(raised, code):
 def test_a_run_without_workdir_is_named_after_its_config(monkeypatch, file, folder):
     monkeypatch.setattr(main.config_flag, "given", lambda: file)
     assert main.default_workdir() == folder
+
+
+def test_the_config_s_determinism_is_set_up_before_anything_else(monkeypatch):
+    config = demo.get_config().unlock()
+    config.train.deterministic = True
+    monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=SimpleNamespace(config=config)))
+
+    def set_up(dtype, *, deterministic):
+        raise Stopped(int(deterministic))
+
+    monkeypatch.setattr(main.runtime, "set_up", set_up)
+    with pytest.raises(Stopped) as caught:
+        main.main()
+    assert caught.value.exit_code == 1

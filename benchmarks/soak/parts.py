@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.soak import checkpoints, models, records, views
+from benchmarks.soak import checkpoints, kills, long_run, models, records, views
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -18,8 +18,10 @@ class Part:
 
 
 PARTS: dict[str, Part] = {
+    "kills": Part("kills of a training, restarted", kills.run, 6, 50),
     "checkpoints": Part("a fault in the newest of three checkpoints", checkpoints.run, 39, 500),
     "records": Part("single faults in prepared data", records.run, 60, 300),
     "models": Part("single faults in exported models", models.run, 60, 300),
     "views": Part("damage that one of two or three processes sees", views.run, 2, 12),
+    "long_run": Part("steps of one run", long_run.run, 3000, 20_000),
 }

@@ -6,11 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Plan:
-    """What a part gets: an empty folder of its own, the number of faults (or seconds, or steps), and the seed."""
+    """What a part gets: an empty folder of its own, the number of faults (or seconds, or steps), and the seed.
+
+    A part that draws a picture writes it to the folder `pictures`; None: it draws none.
+    """
 
     folder: Path
     count: int
     seed: int
+    pictures: Path | None = None
 
 
 @dataclass

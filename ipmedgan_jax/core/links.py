@@ -35,6 +35,4 @@ def open_own_file(path: Path) -> IO[str]:
 
 
 def _refusal(path: Path) -> str:
-    return (
-        f"{path}: a link to {path.readlink()}, where nothing may be written; put what it links to in its place, or remove it"
-    )
+    return f"{path}: a link to {path.readlink()}, where nothing may be written; replace it by what it links to, or remove it"

@@ -17,6 +17,9 @@ ONEDNN_FLAGS = ("--xla_cpu_use_onednn=true", "--xla_cpu_experimental_onednn_cust
 FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 """XLA's flag for the kinds of operations that it hands to the library YNNPACK on CPUs."""
 
+DETERMINISTIC_FLAG = "xla_gpu_deterministic_ops"
+"""XLA's flag against GPU kernels whose sums depend on the order in which threads end, and a choice of kernels by time."""
+
 RIGHT_FUSIONS = {"0.10.2": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 """Versions of jaxlib whose default is wrong, and the kinds that are right there."""
 
@@ -69,6 +72,14 @@ def avoid_wrong_fusions() -> None:
     """
     if right := RIGHT_FUSIONS.get(metadata.version("jaxlib")):
         _add_unless_given(FUSION_FLAG, f"{FUSION_FLAG}={right}")
+
+
+def request_determinism() -> None:
+    """Tells XLA to use only kernels on GPUs that give the same bits every time, unless the user has set the flag.
+
+    Call it before JAX starts. On a CPU the flag is known and changes nothing.
+    """
+    _add_unless_given(DETERMINISTIC_FLAG, f"--{DETERMINISTIC_FLAG}=true")
 
 
 def _add_unless_given(name: str, *xla_flags: str) -> None:

@@ -21,13 +21,16 @@ _HUGE_PAGE = 2**21
 _MADV_HUGEPAGE = 14
 
 
-def set_up(dtype: str = "float32") -> None:
+def set_up(dtype: str = "float32", *, deterministic: bool = False) -> None:
     """Sets up the process; must be called before JAX is imported and threads start.
 
     Results do not change, but for the rounding of networks in bfloat16 (`dtype`): they use oneDNN where the processor has
-    bfloat16 instructions, and compute in float32 on other CPUs.
+    bfloat16 instructions, and compute in float32 on other CPUs. With `deterministic`, GPUs use only kernels that give the
+    same bits every time.
     """
     processor.avoid_wrong_fusions()
+    if deterministic:
+        processor.request_determinism()
     keep_freed_memory()
     if dtype == "bfloat16" and processor.request_onednn():
         # JAX warns whenever it cannot store a program with oneDNN's convolutions in its cache, which is known.

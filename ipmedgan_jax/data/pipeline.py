@@ -155,10 +155,14 @@ def training_batches(
             example["noise"] = rng.standard_normal(example["image"].shape[:2], np.float32)
         return example
 
-    source = SliceSource(directory, "train")
-    slices = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(example)[process::processes]
+    slices = slices_in_order(directory, seed).random_map(example)[process::processes]
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
     return Batches(iter(slices.to_iter_dataset(options).batch(batch_size, drop_remainder=True)), processes)
+
+
+def slices_in_order(directory: Path | str, seed: int) -> grain.MapDataset[records.SliceRecord]:
+    """The training slices in the endless order in which a run of this seed takes them, from its first step on."""
+    return grain.MapDataset.source(SliceSource(directory, "train")).seed(seed).shuffle().repeat()
 
 
 def _shown(

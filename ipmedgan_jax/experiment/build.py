@@ -228,6 +228,7 @@ def make_update(config: ConfigDict, system: System, steps: int = 0) -> Update:
         train.generator_updates,
         train.accumulate,
         train.ema,
+        skip_nonfinite=train.on_nonfinite == "skip",
     )
 
 

@@ -102,6 +102,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "loss.perceptual_reduction": ("sum", "mean"),
     "loss.l1_region": ("hole", "image"),
     "train.dtype": ("float32", "bfloat16"),
+    "train.on_nonfinite": ("stop", "skip"),
     "train.best": (*VALIDATION_SCORES, *FINDING_SCORES),
     "evaluation.split": ("test", "validation"),
 }

@@ -55,6 +55,11 @@ def computation_type(config: ConfigDict) -> str:
     return str(config.train.dtype)
 
 
+def is_deterministic(config: ConfigDict) -> bool:
+    """Returns `train.deterministic`, which a command needs before it imports JAX."""
+    return bool(config.train.deterministic)
+
+
 def given() -> str:
     """Returns the flag's value as the user typed it."""
     return config_flags.get_config_filename(flags.FLAGS["config"])

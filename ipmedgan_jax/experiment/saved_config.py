@@ -25,7 +25,7 @@ KEYS_FREE_ON_RESUME = (
     *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
-    *("data.foreground", "holes.avoid"),
+    *("data.foreground", "holes.avoid", "train.on_nonfinite", "train.deterministic"),
 )
 """Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
 
@@ -108,6 +108,8 @@ ADDED_KEYS = {
     "train.steps_per_dispatch": 1,
     "train.mirror": False,
     "train.start_from": "",
+    "train.on_nonfinite": "stop",
+    "train.deterministic": False,
     "train.target_cache_gib": 0.0,
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""

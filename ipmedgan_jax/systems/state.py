@@ -51,6 +51,7 @@ class Update:
     average_decay: float = 0.0  # of the generator's moving average, at most; 0 keeps no average
     generator_learns: bool = True
     discriminators_learn: bool = True
+    skip_nonfinite: bool = False  # whether a step with a number that is not finite or too large leaves the state as it was
 
 
 def init_state(update: Update, key: Array, image_size: int) -> TrainState:

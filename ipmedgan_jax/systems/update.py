@@ -24,6 +24,7 @@ from ipmedgan_jax.networks.layers import DATA_AXIS, mean_over_devices
 from ipmedgan_jax.systems import losses
 from ipmedgan_jax.systems.accumulation import mean_over_micro_batches
 from ipmedgan_jax.systems.interface import Batch, HasDiscriminatorLoss, Metrics, System, Tree, weighted_values
+from ipmedgan_jax.systems.soundness import kept_if_unsound
 from ipmedgan_jax.systems.state import Average, NetState, TrainState, Update
 
 
@@ -162,15 +163,18 @@ def train_step(update: Update, state: TrainState, frozen: Tree, batch: Batch) ->
 
     With `accumulate` > 1 the batch is split into that many micro-batches. With `generator_updates` > 1 the generator takes
     further steps on this batch. Both need new generator forwards, because the micro-batch or the parameters have changed.
+    With `skip_nonfinite` a step after which the state is not sound changes nothing but the step's number.
     """
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), lax.axis_index(DATA_AXIS))
     step = _step_on_batch if update.accumulate == 1 else _step_on_micro_batches
+    before = state
     state, metrics = step(update, state, frozen, batch, key)
     for i in range(1, update.generator_updates if update.generator_learns else 1):
         gradients, statistics, terms = _generator_gradients(update, state, frozen, batch, jax.random.fold_in(key, i))
         state, norm = step_generator(update, state, gradients, statistics)
         metrics |= terms | norm
-    return state.replace(step=state.step + 1), mean_over_devices(metrics)
+    state, metrics = state.replace(step=state.step + 1), mean_over_devices(metrics)
+    return kept_if_unsound(before, state, metrics) if update.skip_nonfinite else (state, metrics)
 
 
 def _step_on_batch(update: Update, state: TrainState, frozen: Tree, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:

@@ -30,6 +30,7 @@ from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps
 from ipmedgan_jax.training import devices, target_cache, validation
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
+from ipmedgan_jax.training.nonfinite import NonFiniteSteps
 from ipmedgan_jax.training.signals import stop_signals
 from ipmedgan_jax.training.start import InitialState, check_first_run, description, start_or_resume
 from ipmedgan_jax.training.summaries import Progress, Summaries
@@ -97,11 +98,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
         if compiling:
             compiling.result()
         updates.at(done + per_dispatch)  # compiles if `done` became less, and is now in an earlier phase
+        nonfinite = NonFiniteSteps(experiment, workdir, checkpoints.latest_step)
+        nonfinite.check_first(done, state)
         # Start-up needed other blocks of memory than the steps will. The heap is trimmed when all of it is done.
         runtime.give_back_freed_memory()
 
         # The clocks start last: neither the rate nor `train.minutes` includes the start-up.
-        watch, highest_reason = MetricsWatch(), devices.DelayedMax()
+        watch, highest_reason = MetricsWatch(nonfinite), devices.DelayedMax()
         progress.start()
         deadline = time.monotonic() + 60 * settings.minutes if settings.minutes else math.inf
 
@@ -124,6 +127,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             if validating or step % settings.checkpoint_every == 0 or signalled:
                 start = time.monotonic()
                 watch.check()  # before saving: no checkpoint may hold a number that is not finite
+                nonfinite.check_state(step, state)
                 progress.pause()
                 scores = validate(step, state) if validating else None
                 checkpoints.save(step, devices.as_one(state), batches.get_state(), scores)

@@ -133,3 +133,33 @@ def test_a_whole_update_and_a_fill_do_not_depend_on_the_fusions(tmp_path):
     assert len(own) > 5
     for key, expected in own.items():
         np.testing.assert_allclose(ours[key], expected, rtol=2e-4, atol=2e-5, err_msg=key)
+
+
+STEP = """
+import os
+from ipmedgan_jax.core import runtime
+runtime.set_up(deterministic={})
+import jax
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+print("xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", ""))
+image, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(4, 3, 32, 32), (8, 3, 3, 3)]))
+gradient = jax.jit(jax.grad(lambda kernel: (jax.lax.conv(image, kernel, (1, 1), "SAME") ** 2).mean()))(kernel)
+print(jax.device_get(gradient).tobytes().hex())
+"""
+
+
+def test_determinism_is_asked_of_xla_before_it_starts_and_two_processes_agree_to_the_bit(tmp_path):
+    first, second, without = (
+        run(STEP.format(wanted), XDG_CACHE_HOME=str(tmp_path / str(i))).stdout.split()
+        for i, wanted in enumerate([True, True, False])
+    )
+    assert first == second
+    assert (first[0], without[0]) == ("True", "False")
+    assert first[1] == without[1]  # a CPU is deterministic without it
+
+
+def test_a_user_s_own_choice_about_determinism_stands(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=false")
+    processor.request_determinism()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=false"

@@ -199,7 +199,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         read.clear()  # the lines above read keys too
         build.build_experiment(config)
         unused -= {names[access] for access in read if access in names}
-    assert unused == {"holes.avoid"}  # the command `prepare` reads it
+    assert unused == {"holes.avoid", "train.deterministic"}  # the commands `prepare` and `main` read them
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ TESTED_ELSEWHERE = {
     "data.window",
     *("phantom.subjects", "phantom.slices", "phantom.seed", "holes.lesions", "holes.avoid"),
     *("train.epochs", "train.images", "train.generator_alone", "train.discriminators_alone"),
-    *("loss.perceptual_scale_by_size", "generator.smooth_start"),
+    *("loss.perceptual_scale_by_size", "generator.smooth_start", "train.on_nonfinite", "train.deterministic"),
 }
 
 

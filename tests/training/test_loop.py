@@ -260,7 +260,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_term(tiny_
     monkeypatch.setattr(loop, "compile_update", poisoned)
     built = build.build_experiment(tiny_config("unet"))
     with pytest.raises(
-        UserError, match=r"step 3: loss/generator/poisoned is nan; .* start again in another --workdir"
+        UserError, match=r"step 3: loss/generator/poisoned is nan, its slices are in .*step_0000003.json; step 2 is saved"
     ) as caught:
         loop.train(built, tmp_path)
     assert caught.value.exit_code == NOT_FINITE
