@@ -16,7 +16,7 @@ def is_choice(text: str) -> bool:
 def define_flag(default: str | None = "best", note: str = "") -> None:
     """Defines --checkpoint; `note` ends its help."""
     text = "checkpoint of the run: the best by validation, the latest, or that of a step, a number" + note
-    flags.DEFINE(_Parser(), "checkpoint", default, text)
+    flags.DEFINE_flag(_CheckpointFlag("checkpoint", default, text))
 
 
 class _Parser(flags.ArgumentParser):
@@ -29,3 +29,8 @@ class _Parser(flags.ArgumentParser):
 
     def flag_type(self) -> str:
         return "checkpoint"
+
+
+class _CheckpointFlag(flags.Flag):
+    def __init__(self, name: str, default: str | None, text: str):
+        super().__init__(_Parser(), flags.ArgumentSerializer(), name, default, text)
