@@ -93,12 +93,13 @@ class _File(BufferedReader):
     """A file as pydicom reads it; UserError before a read takes more memory than `memory.limit`."""
 
     def __init__(self, path: Path):
-        super().__init__(open_file(path).detach())
+        with open_file(path) as file:
+            self._size = os.fstat(file.fileno()).st_size
+            memory.check(path, self._size, "the file")
+            super().__init__(file.detach())
         self._path = path
-        self._size = os.fstat(self.fileno()).st_size
         self._reads = 0
         self._most_reads = memory.limit() // _BYTES_PER_READ
-        memory.check(path, self._size, "the file")
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads as a file does. Reads of all that is left are those of deflated content."""
