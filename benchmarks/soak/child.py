@@ -30,7 +30,7 @@ _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.sym
 
 
 class Watch:
-    """Notes what is done inside it and must not be: to start a program, connect, run code of a file, or change other files."""
+    """Notes what is done inside it and must not be: programs, connections, code run from a file, changes to other files."""
 
     def __init__(self, folder: Path):
         self.folder = str(folder.resolve())

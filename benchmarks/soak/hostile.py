@@ -19,8 +19,8 @@ def run(plan: Plan, readers: Mapping[str, Reader] = READERS) -> Tally:
     """Injects `plan.count` files, in equal shares for all readers.
 
     A file is noticed if the package refuses it by a UserError, and harmless if its reader returns a usable result. It is
-    silent if it causes another exception or warning, a crash, a hang, more memory than the bound, a program or a connection to
-    be started, code to be run, or another file to be changed.
+    silent if it causes another exception or warning, a crash, a hang, more memory than the bound, a program or a connection,
+    code to be run, or another file to be changed.
     """
     tally = Tally()
     names = list(readers)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.soak import checkpoints, kills, long_run, models, records, views
+from benchmarks.soak import checkpoints, fuzz, hostile, kills, long_run, models, records, views
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -22,6 +22,8 @@ PARTS: dict[str, Part] = {
     "checkpoints": Part("a fault in the newest of three checkpoints", checkpoints.run, 39, 500),
     "records": Part("single faults in prepared data", records.run, 60, 300),
     "models": Part("single faults in exported models", models.run, 60, 300),
+    "hostile": Part("damaged files through each reader", hostile.run, 40, 300),
+    "fuzz": Part("seconds of fuzzing each reader's share", fuzz.run, 10, 600),
     "views": Part("damage that one of two or three processes sees", views.run, 2, 12),
     "long_run": Part("steps of one run", long_run.run, 3000, 20_000),
 }

@@ -39,7 +39,7 @@ def read_nifti(content: bytes, folder: Path) -> None:
 
 def read_series(content: bytes, folder: Path) -> None:
     """Takes that way with a DICOM series of which one slice is damaged."""
-    _write_series(folder / "series", content)
+    write_series(folder / "series", content)
     _use_scan(folder / "series", folder / "filled")
 
 
@@ -51,11 +51,12 @@ def read_nifti_mask(content: bytes, folder: Path) -> None:
 
 def read_dicom_mask(content: bytes, folder: Path) -> None:
     """Reads a DICOM segmentation or structure set for a DICOM series."""
-    _write_series(folder / "series", samples.slice_files()[0])
+    write_series(folder / "series", samples.slice_files()[0])
     _use_mask(content, folder / "mask.dcm", folder / "series")
 
 
-def _write_series(folder: Path, first: bytes) -> None:
+def write_series(folder: Path, first: bytes) -> None:
+    """Writes a DICOM series whose first slice has the given content to a new folder."""
     folder.mkdir()
     for k, content in enumerate((first, *_other_slices(samples.JPEG in first))):
         (folder / f"{k}.dcm").write_bytes(content)

@@ -83,6 +83,7 @@ def _parse(path: Path, **options: Any) -> Any:
     except ImportError as error:
         raise UserError(f"{path}: reading DICOM needs pydicom: pip install 'ipmedgan-jax[dicom]'") from error
     with pydicom_errors(path), _File(path) as file:
+        file.check_size()
         dataset = pydicom.dcmread(file, force=True, **options)  # force: files without preamble
         pixels = sum(len(dataset.get_item(name).value or b"") for name in _PIXELS if name in dataset)
         file.check_sequences(pixels)
@@ -94,11 +95,14 @@ class _File(BufferedReader):
 
     def __init__(self, path: Path):
         super().__init__(open_file(path).detach())
-        self._path = path
         self._size = os.fstat(self.fileno()).st_size
+        self._path = path
         self._reads = 0
         self._most_reads = memory.limit() // _BYTES_PER_READ
-        memory.check(path, self._size, "the file")
+
+    def check_size(self) -> None:
+        """UserError if the file itself is larger than `memory.limit`."""
+        memory.check(self._path, self._size, "the file")
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads as a file does. Reads of all that is left are those of deflated content."""

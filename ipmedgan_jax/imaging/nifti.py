@@ -219,8 +219,12 @@ def _check_fields(path: Path, header: nibabel.Nifti1Header) -> None:
     offset = float(header["vox_offset"])
     if not math.isfinite(offset):
         raise ValueError(f"its voxels begin at byte {offset:g}")
-    dimensions = min(int(header["dim"][0]), 3)
-    spacing = [float(value) for value in header["pixdim"][1 : dimensions + 1]]
+    if np.isinf(header["scl_slope"]):  # NaN and 0 stand for none
+        raise ValueError("its scl_slope is infinite")
+    dimensions = int(header["dim"][0])
+    if not 1 <= dimensions <= 7:
+        raise ValueError(f"its header gives {dimensions} dimensions")
+    spacing = [float(value) for value in header["pixdim"][1 : min(dimensions, 3) + 1]]
     if not all(np.isfinite(value) and value > 0 for value in spacing):
         raise UserError(f"{path}: the spacing in its header is {spacing}; set pixdim to positive numbers")
 
