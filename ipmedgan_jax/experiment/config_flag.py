@@ -23,7 +23,6 @@ from ipmedgan_jax.core.command import ShowFlag
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.experiment.saved_config import check_known, flattened
 
 FOLDER = Path(configs.__file__).parent
 """Folder of the shipped configs."""
@@ -44,6 +43,8 @@ def define(what: str = "the settings, and the system", saved: Callable[[], dict[
     flags.FLAGS["config"].parser = _Parser()
 
     def text() -> str:
+        from ipmedgan_jax.experiment.saved_config import flattened  # here, as in `load`
+
         found = flattened(flags.FLAGS.config.to_dict() if flags.FLAGS.config else saved())
         return "\n".join(f"{key} = {value!r}" for key, value in found.items())
 
@@ -105,6 +106,9 @@ def load(path: Path, *system: str) -> ConfigDict:
 
     Raises UserError if the file cannot be run or does not return a ConfigDict.
     """
+    # Imported here, because it takes long: a command handles signals only once its own module is imported.
+    from ipmedgan_jax.experiment.saved_config import check_known
+
     loader = importlib.machinery.SourceFileLoader("ipmedgan_config", str(path))
     module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=str(path)))
     try:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ipmedgan_jax.core import interruption
+from ipmedgan_jax.core import interruption, program
 
 PROGRAM = """
 import os, signal, sys, time
@@ -36,8 +36,8 @@ AGAIN = "files that were written are complete; run the same command again"
     ],
 )
 def test_a_signal_ends_a_command_with_one_line_and_its_code(number, code, word, main, flags, note):
-    program = PROGRAM.format(main=main.format(number), flags=flags.format(number))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    text = PROGRAM.format(main=main.format(number), flags=flags.format(number))
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{word}: {note}\n")
 
 
@@ -50,7 +50,7 @@ def restored_handler():
 
 FORK = """
 import os, signal
-from ipmedgan_jax.core import interruption
+from ipmedgan_jax.core import interruption, program
 interruption.raise_on_sigterm()
 child = os.fork()
 os.kill(os.getpid(), 0 if child else signal.SIGTERM)
@@ -74,3 +74,41 @@ def test_a_thread_leaves_the_signals_alone(restored_handler):
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+AT_IMPORT = """
+import os, runpy, signal, sys
+def hook(event, arguments):
+    if event == "import" and arguments[0] == {library!r}:
+        os.kill(os.getpid(), signal.SIGTERM)
+sys.addaudithook(hook)
+sys.argv = ["x", *{arguments!r}]
+runpy.run_module("ipmedgan_jax.{module}", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "arguments"),
+    [
+        ("main", "jax", ["--config=demo", "--workdir={folder}/run"]),
+        ("evaluate", "jax", ["--workdir={folder}/run"]),
+        ("evaluate", "grain", ["--workdir={folder}/run"]),
+        ("inpaint", "jax", ["--workdir={folder}/run", "--image=a.nii", "--mask=b.nii", "--output=c.nii"]),
+        ("export", "jax", ["--workdir={folder}/run", "--output={folder}/model"]),
+        ("prepare", "nibabel", ["--config=demo", "--input={folder}/*.nii", "--output={folder}/data"]),
+        ("compare", "PIL", ["{folder}/run", "--output={folder}/tables"]),
+    ],
+)
+def test_a_signal_while_a_command_imports_its_libraries_ends_it_with_one_line(tmp_path, module, library, arguments):
+    filled = [argument.format(folder=tmp_path) for argument in arguments]
+    text = AT_IMPORT.format(module=module, library=library, arguments=filled)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (143, f"terminated: {AGAIN}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_imports_jax_before_it_handles_signals():
+    names = ", ".join(f"ipmedgan_jax.{module}" for module in program.MODULES.values())
+    lines = f"import sys, {names}; print({{'jax', 'flax', 'scipy', 'grain'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
