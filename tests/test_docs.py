@@ -120,7 +120,9 @@ def test_flags_and_settings_named_in_the_text_exist(page):
     sources = [*(ROOT / "ipmedgan_jax").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "launch").glob("*.sh")]
     code = "".join(path.read_text() for path in sources)
     known = (
-        set(re.findall(r'DEFINE_\w+\(\s*(?:\w+\()?"(\w+)"', code)) | set(re.findall(r"--(\w+)=\*\)", code)) | FLAGS_OF_OTHERS
+        set(re.findall(r'DEFINE\w*\(\s*(?:\w+\((?:\), )?)?"(\w+)"', code))
+        | set(re.findall(r"--(\w+)=\*\)", code))
+        | FLAGS_OF_OTHERS
     )
     config = base.get_config()
     for span in re.findall(r"`([^`\n]+)`", prose(page).replace("NAME", "")):

@@ -77,6 +77,9 @@ class _Estimate:
     ci95: tuple[float, float] | None
 
 
+_DERIVED = {"psnr_of_mean_mse"}
+"""Entries of a region that are plain numbers, made of the estimates."""
+
 _KINDS: dict[str, dict[str, Any]] = {
     "": {
         "system": str,
@@ -117,7 +120,8 @@ def read(folder: Path) -> Run:
                 json_fields.convert(kind, (report[group] if group else report)[name], f"{group}.{name}".lstrip("."))
         for region, metrics in report["region"].items():
             for metric, found in metrics.items():
-                json_fields.convert(_Estimate | float, found, f"region.{region}.{metric}")
+                kind = float if metric in _DERIVED else _Estimate
+                json_fields.convert(kind, found, f"region.{region}.{metric}")
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
         _check_finite(scores, directory)

@@ -13,6 +13,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, metrics, reports, saved_fills
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.experiment import build
+from tests.changed_json import OTHERS, REMOVED, changed, places
 
 
 @pytest.fixture(scope="module")
@@ -353,3 +354,27 @@ def test_a_perfect_fill_has_a_kid_of_zero():
     features = np.random.default_rng(0).normal(0, 1, (12, 1, 8)).repeat(2, axis=1)
     value, interval = metrics.kernel_inception_distance(features, list("aabbccddeeff"))
     assert (value, *interval) == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+def test_any_value_in_a_report_is_read_or_refused(folders, tmp_path):
+    run = shutil.copytree(folders / "ipmedgan", tmp_path / "run")
+    path, refused = run / "evaluation" / "metrics.json", 0
+    report = json.loads(path.read_text())
+    for i, place in enumerate(places(report)):
+        for value in (REMOVED, OTHERS[1 + i % (len(OTHERS) - 1)], [0, 1]):
+            path.write_text(changed(report, place, value))
+            try:
+                found = [*runs_of(folders, "telea"), evaluated_runs.read(run)]
+            except UserError:
+                refused += 1
+                continue
+            comparison_tables.hole_table(found)
+            comparison_tables.difference_table(found, found[0])
+    assert refused > 60
+
+
+def test_a_report_of_nested_json_is_refused_in_one_line(folders, tmp_path):
+    run = shutil.copytree(folders / "ipmedgan", tmp_path / "run")
+    (run / "evaluation" / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deep"):
+        evaluated_runs.read(run)
