@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _warn_of_other_preparation(config: ConfigDict, dataset: dataset_file.Dataset
 
 
 def _phantom_dataset(config: ConfigDict) -> dataset_file.Dataset:
-    """Returns the phantom of these settings from the cache; makes it first if it is not there.
+    """Returns the phantom of these settings from the cache; makes it first if it is not there, or damaged.
 
     The phantoms are written as NIfTI files and prepared like a user's scans.
     """
@@ -78,7 +79,8 @@ def _phantom_dataset(config: ConfigDict) -> dataset_file.Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         with links.open_own_file(folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of runs that start at once, one makes the phantoms and the others wait
-            if not (folder / "prepared" / dataset_file.DATASET_FILE).exists():
+            if not _is_readable(folder / "prepared"):
+                shutil.rmtree(folder / "prepared", ignore_errors=True)  # damaged, or of an interrupted process
                 paths = phantom.write_phantoms(
                     folder / "nifti", config.modality, subjects=made.subjects, slices=made.slices, seed=made.seed
                 )
@@ -87,6 +89,14 @@ def _phantom_dataset(config: ConfigDict) -> dataset_file.Dataset:
         advice = "set XDG_CACHE_HOME to a folder that can be written"
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}): {advice}") from error
     return dataset_file.load_dataset(folder / "prepared")
+
+
+def _is_readable(directory: Path) -> bool:
+    try:
+        dataset_file.load_dataset(directory)
+        return True
+    except UserError:
+        return False
 
 
 def masks_to_avoid(config: ConfigDict) -> list[Path]:

@@ -385,3 +385,12 @@ def test_a_config_older_than_a_key_has_the_value_that_changes_nothing(tiny_confi
         del old[group][name]
     assert saved_config.with_added_keys(old) == saved
     assert old != saved  # the argument is not changed
+
+
+def test_a_damaged_phantom_is_made_again(tiny_config, monkeypatch):
+    config = tiny_config(data__dir="", phantom__subjects=4, phantom__slices=2)
+    first = datasets.find_dataset(config)
+    (first.directory / "dataset.json").write_text("{")
+    (first.directory / "train" / "stray.arrayrecord").touch()
+    assert datasets.find_dataset(config) == first
+    assert not (first.directory / "train" / "stray.arrayrecord").exists()
