@@ -17,6 +17,7 @@ from absl import flags
 from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.regular_files import read_text
 from ipmedgan_jax.core.user_paths import user_path
 
 
@@ -47,7 +48,7 @@ def main() -> None:
 def _text(flag: str, path: str) -> str:
     """Returns the content of a text file that a flag names; UserError if it cannot be read."""
     try:
-        return user_path(path).read_text(encoding="utf-8")
+        return read_text(user_path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--{flag}={path}: expected a text file ({reason(error)})") from error
 

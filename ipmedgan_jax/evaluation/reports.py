@@ -18,6 +18,7 @@ import numpy as np
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.regular_files import read_text
 from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP
 
 REGIONS = ("hole", "image")
@@ -179,8 +180,7 @@ def read_slices(path: Path) -> list[SliceScore]:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Reads the rows of a CSV file with a heading."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:

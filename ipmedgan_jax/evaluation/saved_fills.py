@@ -9,6 +9,7 @@ import numpy as np
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.regular_files import regular_file
 from ipmedgan_jax.evaluation.reports import SliceScore
 
 FILE = "fills.npz"
@@ -82,7 +83,7 @@ class Writer:
 def read(path: Path) -> Fills:
     """Reads `fills.npz`. Raises UserError if it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(regular_file(path), allow_pickle=False) as arrays:
             return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; evaluate the run again") from error

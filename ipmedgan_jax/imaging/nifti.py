@@ -19,7 +19,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from ipmedgan_jax.core import files, memory
 from ipmedgan_jax.core.errors import UserError, parser_errors, reason
-from ipmedgan_jax.core.regular_files import open_file
+from ipmedgan_jax.core.regular_files import open_file, regular_file
 from ipmedgan_jax.imaging import geometry
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -136,7 +136,7 @@ def read(path: Path | str) -> NiftiFile:
     path = Path(path)
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path}: a link to {path.readlink()}, which is not there; fetch the file, or leave the link out")
-    if not path.is_file():
+    if not regular_file(path).exists():
         raise UserError(f"{path}: not found; give a NIfTI file (.nii or .nii.gz)")
     try:
         with open_file(path) as stream:

@@ -5,11 +5,15 @@ from functools import cached_property
 
 import numpy as np
 
+from ipmedgan_jax.core import memory
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.foreground import Foreground, find_foreground
 from ipmedgan_jax.imaging.grids import PLANES, Corner, SliceGrid
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.model import Trained
+
+_BYTES_PER_PIXEL = 16 * 4 * 4
+"""Memory that a slice's pixels take while it is filled, each: a batch of slices, in float32, with a few copies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,8 @@ class MaskedVolume:
     def _make_plane(self, name: str) -> MaskedPlane:
         masks = PLANES[name](self.mask)
         grid = SliceGrid.of(self.trained.preparation, name, masks, self.volume.spacing_mm)
+        rows, columns = grid.pixel_shape
+        memory.check(self.volume.path, rows * columns * _BYTES_PER_PIXEL, f"each {name} slice of {rows} x {columns} pixels")
         is_fixed = not self.trained.preparation.keeps_whole_slices
         input_corner = grid.window_corner(PLANES[name](self.foreground.head)) if is_fixed else None
         indices = np.flatnonzero(masks.any((1, 2)))

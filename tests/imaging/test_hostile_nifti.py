@@ -1,6 +1,7 @@
 """NIfTI files of any content: each is refused by one line, or read to finite voxels."""
 
 import gzip
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,7 +17,8 @@ from benchmarks.soak.child import judge
 from benchmarks.soak.readers import READERS
 from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import mask_files, nifti, scans
+from ipmedgan_jax.core.provenance import digest_of_path
+from ipmedgan_jax.imaging import file_kinds, labels, mask_files, nifti, scans
 from tests.properties import property_test
 
 NUMBERS = [0, -0.0, 1, -1, 2, 7, 348, 32767, -32768, 2**31 - 1, 1e-45, 1e-30, 1e10, 1e38, -3e38, np.nan, np.inf, -np.inf]
@@ -79,6 +81,15 @@ def test_a_promise_takes_no_memory(tmp_path, monkeypatch, name):
     with pytest.raises(UserError, match="more than the file can hold"):
         nifti.read(tmp_path / name)
     assert max(asked) < 1000
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    os.mkfifo(tmp_path / "scan.json")
+    for read in (scans.read_volume, labels.read_labels, digest_of_path):
+        with pytest.raises(UserError, match="is a pipe; expected a file"):
+            read(tmp_path / "pipe.nii")
+    assert not file_kinds.is_output(tmp_path / "scan.nii")
 
 
 @pytest.mark.parametrize("high", [1e300, 1e38])

@@ -1,7 +1,10 @@
 """Values derived from a scan and its mask are computed once."""
 
 import numpy as np
+import pytest
 
+from ipmedgan_jax.core import memory
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import tiles
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
@@ -28,3 +31,13 @@ def test_window_and_tiles_of_a_scan_are_computed_once_for_warnings_fill_and_samp
     expected = sum(int(square().any(axes).sum()) for axes in ((0, 1), (0, 2), (1, 2)))
     assert report["slices"] == expected
     assert calls == {"windows": 1, "tilings": expected}
+
+
+def test_slices_of_more_pixels_than_the_bound_are_refused(tmp_path, monkeypatch):
+    """Five slices of 30 x 26 voxels, in a header's spacing of 100 mm."""
+    write(tmp_path / "scan.nii.gz", ramp(), spacing=(100.0, 100.0, 100.0))
+    write(tmp_path / "mask.nii.gz", square().astype(float), spacing=(100.0, 100.0, 100.0), dtype=np.uint8)
+    monkeypatch.setenv(memory.VARIABLE, "1")
+    resampling = generator(constant(0.0), resample_mm=1.0)
+    with pytest.raises(UserError, match=r"each axial slice of 2600 x 3000 pixels takes 1\.9 GiB"):
+        inpaint_file(LearnedFiller(resampling), job(tmp_path), Filling())

@@ -420,7 +420,7 @@ def bomb(tmp_path):
         (lambda p: write(p / "scan.nii.gz", np.full((30, 26, 5), np.nan), dtype=np.float32), "NaN or infinite"),
         (truncated, "not a readable NIfTI file"),
         (of_another_size, r"it ends after \d+ bytes, its header promises"),
-        (enormous, "more than this machine's memory"),
+        (enormous, "GiB of memory to read"),
         (bomb, "holds more than the"),
         (inside_the_header, "begin at byte 0, inside its header"),
         (without_number, "mask.nii.gz: not a readable NIfTI file"),
