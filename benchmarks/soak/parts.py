@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.soak import checkpoints, fuzz, hostile, kills, long_run, models, records, views
+from benchmarks.soak import checkpoints, fuzz, hostile, hostile_programs, kills, long_run, models, records, views
 from benchmarks.soak.tally import Plan, Tally
 
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Part] = {
     "models": Part("single faults in exported models", models.run, 60, 300),
     "hostile": Part("damaged files through each reader", hostile.run, 40, 300),
     "fuzz": Part("seconds of fuzzing each reader's share", fuzz.run, 10, 600),
+    "programs": Part("altered compiled programs in signed models", hostile_programs.run, 10, 300),
     "views": Part("damage that one of two or three processes sees", views.run, 2, 12),
     "long_run": Part("steps of one run", long_run.run, 3000, 20_000),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.soak import mutations, samples
+from benchmarks.soak import mutations, samples, weight_samples
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,32 @@ def read_dicom_mask(content: bytes, folder: Path) -> None:
     """Reads a DICOM segmentation or structure set for a DICOM series."""
     write_series(folder / "series", samples.slice_files()[0])
     _use_mask(content, folder / "mask.dcm", folder / "series")
+
+
+def read_weights(content: bytes, folder: Path) -> None:
+    """Reads VGG-19's weights in any format."""
+    from ipmedgan_jax.pretrained import weight_files
+
+    (path := folder / "weights").write_bytes(content)
+    weight_files.read_weights(path)
+
+
+def read_run(content: bytes, folder: Path) -> None:
+    """Builds the network of a run's config."""
+    from ipmedgan_jax.experiment import run_folder
+
+    (folder / "config.json").write_bytes(content)
+    inference = run_folder.read_inference(folder)
+    run_folder.generator_shapes(inference.system, inference.preparation.image_size)
+
+
+def _configs() -> Sequence[bytes]:
+    import json
+
+    from ipmedgan_jax.configs import demo
+    from ipmedgan_jax.experiment import saved_config
+
+    return tuple(json.dumps(saved_config.as_json(demo.get_config(name))).encode() for name in ("", "casnet_plus", "unet"))
 
 
 def write_series(folder: Path, first: bytes) -> None:
@@ -121,4 +147,6 @@ READERS: dict[str, Reader] = {
     "dicom": Reader(samples.slice_files, mutations.damage_dicom, read_series, _DICOM),
     "segmentation": Reader(samples.segmentation_files, mutations.damage_dicom, read_dicom_mask, _DICOM),
     "structures": Reader(samples.structure_files, mutations.damage_dicom, read_dicom_mask, _DICOM),
+    "weights": Reader(weight_samples.files, mutations.damage_bytes, read_weights, ("ipmedgan_jax.pretrained",)),
+    "config": Reader(_configs, mutations.damage_bytes, read_run, ("ipmedgan_jax.experiment",)),
 }

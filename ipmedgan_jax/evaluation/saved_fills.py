@@ -1,18 +1,23 @@
 """A system's fills, saved beside its scores as `fills.npz`, for figures and for other people's metrics."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ipmedgan_jax.core import files
-from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.regular_files import regular_file
+from ipmedgan_jax.core import archives, files
+from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.evaluation.reports import SliceScore
 
 FILE = "fills.npz"
+
+_FORMS = {
+    **dict.fromkeys(("subject", "volume"), (1, "U")),
+    **dict.fromkeys(("index", "shown"), (1, "iu")),
+    "hole": (2, "iu"),
+    **dict.fromkeys(("fill", "image"), (3, "f")),
+}
+"""Axes of each array, and the kinds of its type."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +37,14 @@ class Fills:
     image: np.ndarray
 
     def __post_init__(self) -> None:
-        """Raises ValueError for arrays that do not belong together."""
+        """Raises ValueError for arrays that do not belong together, or are of other kinds."""
+        for name, (rank, kinds) in _FORMS.items():
+            if (array := getattr(self, name)).ndim != rank or array.dtype.kind not in kinds:
+                raise ValueError(f"{name}: expected {rank} axes, found {array.ndim} of {array.dtype}")
         lengths = {len(array) for array in (self.subject, self.volume, self.index, self.hole, self.fill)}
-        if len(lengths) != 1 or len(self.shown) != len(self.image) or any(self.shown >= len(self.fill)):
+        if len(lengths) != 1 or len(self.shown) != len(self.image) or any((self.shown < 0) | (self.shown >= len(self.fill))):
             raise ValueError("arrays of different lengths")
-        if any((hole[2], hole[3]) != self.fill.shape[1:] for hole in self.hole):
+        if self.hole.shape[1:] != (4,) or any((hole[2], hole[3]) != self.fill.shape[1:] for hole in self.hole):
             raise ValueError("holes and fills of different sizes")
 
     def inpainted(self, example: int, fill: np.ndarray | None = None) -> np.ndarray:
@@ -83,9 +91,10 @@ class Writer:
 def read(path: Path) -> Fills:
     """Reads `fills.npz`. Raises UserError if it is missing or damaged."""
     try:
-        with np.load(regular_file(path), allow_pickle=False) as arrays:
+        with archives.Arrays(path) as arrays:
+            arrays.check_memory()
             return Fills(**{name: arrays[name] for name in Fills.__dataclass_fields__})
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; evaluate the run again") from error
-    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged ({error}); evaluate the run again") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({reason(error)}); evaluate the run again") from error

@@ -16,6 +16,9 @@ from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.networks.vgg19 import FEATURES
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 
+LARGEST_IMAGE = 8192
+"""Side in pixels of the largest images that a network may be built for."""
+
 FINDING_SCORES = ("dice", "sensitivity", "precision")
 
 
@@ -44,6 +47,9 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"config.train.best is {best!r}, which {config.system} does not report; choose one of {choices}")
     if not 1 <= holes.smallest <= holes.size:
         raise UserError(f"config.holes.smallest is {holes.smallest}: expected 1 to holes.size, {holes.size}")
+    for key in _AT_LEAST_ONE:
+        if type(_value_at(config, key)) is not int:
+            raise UserError(f"config.{key} is {_value_at(config, key)!r}: expected a whole number")
     for key, (low, high) in _RANGES.items():
         if not low <= _value_at(config, key) <= high:
             expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
@@ -117,6 +123,11 @@ _AT_LEAST_ONE = (
 
 
 _RANGES: dict[str, tuple[float, float]] = dict.fromkeys(_AT_LEAST_ONE, (1.0, math.inf)) | {
+    # Networks are built from configs of others, too: within these bounds that takes seconds.
+    "generator.blocks": (1, 100),
+    "generator.width": (1, 4096),
+    "discriminator.layers": (1, 16),
+    "discriminator.width": (1, 4096),
     "seed": (0, 2**32 - 1),
     "holes.fill": (-1, 1),
     "holes.min_foreground": (0, 1),
@@ -163,8 +174,10 @@ def _value_at(config: ConfigDict, key: str) -> Any:
 def check_image_size(config: ConfigDict) -> None:
     """Raises UserError unless the networks take images of the config's size."""
     size = input_size(config)
-    if size < 32 or size & (size - 1):
-        raise UserError(f"config.{_size_key(config)} is {size}: expected a power of two of at least 32")
+    if not 32 <= size <= LARGEST_IMAGE or size & (size - 1):
+        raise UserError(
+            f"config.{_size_key(config)} is {size}: expected a power of two of at least 32, and at most {LARGEST_IMAGE}"
+        )
 
 
 def _size_key(config: ConfigDict) -> str:

@@ -144,7 +144,7 @@ def _config_errors(workdir: Path) -> Iterator[None]:
     """Turns errors about a config's values into a UserError."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{workdir / CONFIG_FILE}: damaged ({reason(error)})") from error
 
 

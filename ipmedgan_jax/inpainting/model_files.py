@@ -139,7 +139,7 @@ def model_errors(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{error.filename}: not found; --model must name a folder of python -m ipmedgan_jax.export"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (ArithmeticError, AttributeError, EOFError, LookupError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: damaged or of another version ({reason(error)}); {remedy(folder)}") from error
 
 

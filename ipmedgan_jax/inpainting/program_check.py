@@ -91,6 +91,11 @@ def inspect(path: Path, content: bytes) -> Contents:
     return contents
 
 
+def _main_command() -> list[str]:
+    """Returns the command of the second process, which finds modules where this one does and not in the working directory."""
+    return [sys.executable, "-P", "-m", __name__]
+
+
 _ADVICE = "export the model again, and use compiled models of people you trust only"
 
 

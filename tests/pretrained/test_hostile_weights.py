@@ -1,7 +1,6 @@
 """Weight files of others: whatever is in them, the answer is weights or the package's own error, within a bound of memory."""
 
 import contextlib
-import functools
 import io
 import pickle
 import tracemalloc
@@ -9,13 +8,14 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
-import safetensors.numpy
+from hostile import altered
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import property_test
 from test_vgg19 import TINY, legacy_file, zip_file
 
 from benchmarks.soak.hostile_weights import BOMB, CRAFTED
+from benchmarks.soak.weight_samples import MAKERS
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.pretrained import keras_file, pickle_reader, torch_file, weight_files
 
@@ -42,63 +42,12 @@ def test_a_crafted_file_is_refused_within_little_memory_and_runs_nothing(tmp_pat
 # ------------------------------------------------------------------ altered files
 
 
-@functools.cache
-def small_npz():
-    stream = io.BytesIO()
-    texts = {"format": weight_files.FORMAT, "preprocessing": "caffe", "source": "x"}
-    np.savez_compressed(stream, **texts, **{"conv1_1/bias": np.ones(64)})
-    return stream.getvalue()
-
-
-@functools.cache
-def small_hdf5():
-    stream = io.BytesIO()
-    with h5py.File(stream, "w") as file:
-        kernel = np.arange(1728, dtype=np.float32).reshape(3, 3, 3, 64)
-        file.create_dataset("block1_conv1/a/kernel", data=kernel, chunks=(3, 2, 3, 40), compression="gzip", shuffle=True)
-        file["block1_conv1/a/bias"] = np.ones(64, np.float32)
-    return stream.getvalue()
-
-
-@functools.cache
-def small_safetensors():
-    return safetensors.numpy.save({"features.0.bias": np.ones(64, np.float32), "features.2.bias": np.ones(64, np.float32)})
-
-
-VALID = {
-    "npz": small_npz,
-    "hdf5": small_hdf5,
-    "safetensors": small_safetensors,
-    "legacy": lambda: legacy_file(TINY),
-    "zip": lambda: zip_file(TINY),
-}
-
-
-@st.composite
-def altered(draw, content):
-    """Changes bytes, cuts, or copies a piece of a file to another place of it."""
-    found = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(found) - 1))
-        kind = draw(st.sampled_from(["byte", "word", "cut", "copy"]))
-        if kind == "cut":
-            found = found[: max(place, 1)]
-        elif kind == "copy":
-            start = draw(st.integers(0, len(found) - 1))
-            piece = found[start : start + draw(st.integers(1, 64))]
-            found[place : place + len(piece)] = piece
-        else:
-            replacement = draw(st.binary(min_size=1, max_size=1 if kind == "byte" else 8))
-            found[place : place + len(replacement)] = replacement
-    return bytes(found)
-
-
-@pytest.mark.parametrize("kind", VALID)
+@pytest.mark.parametrize("kind", MAKERS)
 @property_test
 @given(data=st.data())
 def test_an_altered_weight_file_is_read_or_refused(kind, data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / f"altered-{kind}"
-    path.write_bytes(data.draw(altered(VALID[kind]())))
+    path.write_bytes(data.draw(altered(MAKERS[kind]())))
     with pytest.raises(UserError):  # whole or not: all of them lack most of VGG-19's layers
         weight_files.read_weights(path)
 
@@ -134,6 +83,13 @@ def _integers(value):
     if isinstance(value, dict):
         return [number for item in value.items() for number in _integers(item)]
     return [value] if isinstance(value, int) else []
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_whole_files_are_read_as_far_as_they_go(kind, tmp_path):
+    (tmp_path / "weights").write_bytes(MAKERS[kind]())
+    with pytest.raises(UserError, match=r"layer conv1_[12] has no (kernel|bias)"):
+        weight_files.read_weights(tmp_path / "weights")
 
 
 # ------------------------------------------------------------------ what must still be read
