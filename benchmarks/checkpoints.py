@@ -6,13 +6,15 @@ The state has the config's shapes, with Adam's moments, and random values; nothi
 and restores twice; their order changes from round to round. Printed are the median seconds:
 
   save       from the call until the checkpoint counts as saved; `blocking` until the call returns and training continues
-  restore    until the arrays are in place. The files are in the page cache, where digests weigh most
+  restore    until the arrays are in place, from files in the page cache, where digests weigh most
+  cold       the same from files that are not in the page cache, as after a restart of the machine
   digests    the computation of the digests alone, as a share of a save and of a restore
 
 Saves and restores vary by more than the digests cost; the last line does not.
 """
 
 import contextlib
+import os
 import shutil
 import statistics
 import time
@@ -65,8 +67,9 @@ def measure(config: ConfigDict, output: Path, rounds: int) -> Iterator[str]:
             step += 1
             save(output / "checkpoints", step, state, way, times)
             _timed(times, "digests alone", lambda: checkpoint_digests.of_leaves(state))
-        for way in (DIGESTS, PLAIN) if i % 2 else (PLAIN, DIGESTS):
-            restore(output / "checkpoints", step, state, way, times)
+        for kind in ("restore", "cold"):
+            for way in (DIGESTS, PLAIN) if i % 2 else (PLAIN, DIGESTS):
+                restore(output / "checkpoints", step, state, kind, way, times)
     medians = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         kind = name.split(", ")[0]
@@ -74,7 +77,7 @@ def measure(config: ConfigDict, output: Path, rounds: int) -> Iterator[str]:
         spread = " ".join(f"{seconds:.2f}" for seconds in found)
         yield f"{name:32} {medians[name]:8.2f} s  ratio {ratio:.3f}  ({spread})"
     alone = medians["digests alone"]
-    shares = " and ".join(f"{100 * alone / medians[f'{kind}, {PLAIN}']:.1f} % of a {kind}" for kind in ("save", "restore"))
+    shares = ", ".join(f"{100 * alone / medians[f'{kind}, {PLAIN}']:.1f} % of {kind}" for kind in ("save", "restore", "cold"))
     yield f"digests     {alone:.2f} s, {size / alone:.1f} GiB/s: {shares}"
 
 
@@ -115,17 +118,21 @@ def save(folder: Path, step: int, state: Any, way: str, times: Times) -> None:
             times[f"save, {way}"].append(time.perf_counter() - start)
 
 
-def restore(folder: Path, step: int, state: Any, way: str, times: Times) -> None:
-    """Restores the checkpoint once, with and without comparing digests."""
+def restore(folder: Path, step: int, state: Any, kind: str, way: str, times: Times) -> None:
+    """Restores the checkpoint once, with or without comparing digests; `cold` from the disk."""
     from ipmedgan_jax.experiment import checkpoint_folder
     from ipmedgan_jax.experiment.checkpoints import Checkpoints
     from ipmedgan_jax.training import devices
 
+    if kind == "cold":
+        for path in filter(Path.is_file, folder.rglob("*")):
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     unchecked = mock.patch.object(checkpoint_folder.StepFolder, "record", return_value=None)
     with unchecked if way == PLAIN else contextlib.nullcontext():
         with Checkpoints(folder, keep=1, best="psnr", create=False) as checkpoints:
             like = devices.replicated_like(state)
-            _timed(times, f"restore, {way}", lambda: checkpoints.restore(step, like))
+            _timed(times, f"{kind}, {way}", lambda: checkpoints.restore(step, like))
 
 
 @contextlib.contextmanager

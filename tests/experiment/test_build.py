@@ -220,7 +220,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"data__image_size": 100}, "config.data.image_size is 100: expected a power of two"),
         ({"holes__size": 8}, "config.holes.size is 8: expected 16 to data.image_size, 32"),
         ({"loss__l1_region": "brain"}, "config.loss.l1_region is 'brain': expected one of hole, image"),
-        ({"evaluation__checkpoint": "first"}, "config.evaluation.checkpoint is 'first': expected one of best, latest"),
+        ({"evaluation__checkpoint": "first"}, "config.evaluation.checkpoint is 'first': expected best, latest or a step"),
         ({"holes__size": 64}, "config.holes.size is 64: expected 16 to data.image_size, 32"),
         ({"holes__fill": -1000.0}, "config.holes.fill is -1000.0: expected -1 to 1"),
         ({"holes__kinds": ("square", "star")}, r"config.holes.kinds is .*: expected some of square, .*, lesion"),

@@ -220,6 +220,7 @@ def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkey
     loop.train(built, tmp_path)
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 6]
     assert evaluate_run(built, tmp_path)["step"] == 2
+    assert evaluate_run(built, tmp_path, "6")["step"] == 6
     latest = build.build_experiment(tiny_config("unet", train__steps=6, evaluation__checkpoint="latest", train__keep=1))
     assert evaluate_run(latest, tmp_path)["step"] == 6
 
