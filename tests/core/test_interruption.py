@@ -13,6 +13,8 @@ PROGRAM = """
 import os, signal, sys, time
 from ipmedgan_jax.core import command, interruption
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
 def stopped(number):
     os.kill(os.getpid(), number)
     time.sleep(30)

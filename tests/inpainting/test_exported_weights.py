@@ -220,11 +220,11 @@ def test_a_description_that_does_not_fit_is_refused(folder, change, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("system", "unheard_of", r"of another version, ipmedgan_jax .*'unheard_of': expected one of"),
+        ("system", "unheard_of", r"is of the system unheard_of, which ipmedgan_jax .* does not have"),
         ("holes.size", 17, "for images or holes of other sizes"),
         ("generator.width", 4, "expected shape"),
         ("generator.noise", True, "for other inputs"),
-        ("loss.unheard_of", 1.0, "damaged or of another version"),
+        ("loss.unheard_of", 1.0, r"has the setting loss.unheard_of, which ipmedgan_jax .* does not have"),
     ],
 )
 def test_a_config_of_another_network_or_version_is_refused(folder, key, value, message):

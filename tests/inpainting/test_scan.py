@@ -529,6 +529,7 @@ def command(monkeypatch, **given):
         ),
     )
     monkeypatch.setattr(inpaint.ranks, "flags", inpaint.flags)
+    monkeypatch.setattr(flags, "DEFINE_flag", inpaint.flags.DEFINE_flag)  # of --checkpoint
     inpaint.define_flags()
     values.mark_as_parsed()
     for name, value in given.items():
