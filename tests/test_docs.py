@@ -23,7 +23,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 LONGEST = 130
 """Lines of the front page."""
 
-FLAGS_OF_OTHERS = {"array", "check", "signal", "gpus-per-task", "shm-size", "help", "version"}
+FLAGS_OF_OTHERS = {"array", "check", "signal", "gpus-per-task", "shm-size", "help", "version", "xla_gpu_deterministic_ops"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
