@@ -4,6 +4,7 @@ A small file can ask for a large array: by the shape in its header, or by compre
 header what it will allocate, and calls `check` first.
 """
 
+import functools
 import math
 import os
 from contextlib import suppress
@@ -24,7 +25,7 @@ def limit() -> int:
     """Returns the bound in bytes; UserError if `VARIABLE` is set to anything but a number above 0."""
     given = os.environ.get(VARIABLE, "").strip()
     if not given:
-        return int(SHARE * total())
+        return _default()
     try:
         gib = float(given)
     except ValueError:
@@ -32,6 +33,11 @@ def limit() -> int:
     if not 0 < gib * 2**30 < math.inf:
         raise UserError(f"{VARIABLE}={given}: expected a number of GiB above 0")
     return int(gib * 2**30)
+
+
+@functools.cache
+def _default() -> int:
+    return int(SHARE * total())
 
 
 def check(path: Path | str, needed: int, what: str) -> None:

@@ -48,7 +48,9 @@ def pydicom_errors(path: Path | str, problem: str = "not a readable DICOM file",
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences pydicom's warnings, of which a file can cause hundreds; what matters in a value is checked."""
-    logging.getLogger("pydicom").setLevel(logging.ERROR)  # it logs what it warns of
+    log = logging.getLogger("pydicom")  # it logs what it warns of
+    if log.level != logging.ERROR:  # to set a level takes long
+        log.setLevel(logging.ERROR)
     with warnings.catch_warnings(category=UserWarning, action="ignore"):
         yield
 

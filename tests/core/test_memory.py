@@ -9,6 +9,7 @@ from ipmedgan_jax.core.errors import UserError
 def test_the_bound_is_a_share_of_what_the_process_can_have(monkeypatch):
     monkeypatch.delenv(memory.VARIABLE, raising=False)
     monkeypatch.setattr(memory, "total", lambda: 2**34)
+    monkeypatch.setattr(memory, "_default", memory._default.__wrapped__)
     assert memory.limit() == 0.75 * 2**34
     memory.check("scan.nii", 12 * 2**30, "its shape")
     with pytest.raises(UserError, match=r"^scan.nii: its shape takes 16 GiB .* 12 GiB are allowed .* set IPMEDGAN_MEM"):
