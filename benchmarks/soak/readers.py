@@ -56,11 +56,16 @@ def read_dicom_mask(content: bytes, folder: Path) -> None:
 
 
 def read_weights(content: bytes, folder: Path) -> None:
-    """Reads VGG-19's weights in any format."""
+    """Reads VGG-19's weights in any format; the samples lack most layers, so one that is named as missing is no refusal."""
+    from ipmedgan_jax.core.errors import UserError
     from ipmedgan_jax.pretrained import weight_files
 
     (path := folder / "weights").write_bytes(content)
-    weight_files.read_weights(path)
+    try:
+        weight_files.read_weights(path)
+    except UserError as error:
+        if "VGG-19 layer conv1_" not in str(error) or " has no " not in str(error):
+            raise
 
 
 def read_run(content: bytes, folder: Path) -> None:
