@@ -117,7 +117,7 @@ def test_scripts_exist_and_take_their_options(page):
 @pages
 def test_flags_and_settings_named_in_the_text_exist(page):
     """Code spans that begin with `--`, and those that are a dotted key of the config."""
-    sources = [*(ROOT / "ipmedgan_jax").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "launch").glob("*.sh")]
+    sources = [*(ROOT / "ipmedgan_jax").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "launch").glob("*.sh")]
     code = "".join(path.read_text() for path in sources)
     known = (
         set(re.findall(r'DEFINE\w*\(\s*(?:\w+\((?:\), )?)?"(\w+)"', code))
