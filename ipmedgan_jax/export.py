@@ -35,7 +35,10 @@ def main() -> None:
     network = load_run.load_network(workdir, given.checkpoint)
     generator = network.generator()
     evaluated = (workdir / "evaluation" / "metrics.json").exists()
-    scores = evaluated_runs.read(workdir).report if evaluated else None
+    try:
+        scores = evaluated_runs.read(workdir).report if evaluated else None
+    except UserError as error:
+        raise UserError(f"{error}, or move {workdir / 'evaluation'} away to export without scores") from error
     text = card(generator, scores, terms, notes)
     if given.format == "weights":
         exported_weights.write(output, network, run_folder.read_config(workdir), text, terms)

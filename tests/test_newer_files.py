@@ -20,9 +20,9 @@ FILES = Path(__file__).parent / "data" / "old_files"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The files of the newest commit in tests/data/old_files: `prepared`, a run and its models."""
+    """The files of a commit in tests/data/old_files: `prepared`, a run and its models."""
     folder = tmp_path_factory.mktemp("files")
-    with tarfile.open(sorted(FILES.glob("*/files.tar.xz"))[-1]) as archive:
+    with tarfile.open(FILES / "2026-11-26_70e477f" / "files.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
