@@ -13,6 +13,7 @@ from pathlib import Path
 import grain
 import numpy as np
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import records, windows
 from ipmedgan_jax.data.augmentation import AugmentationSettings, augment, spot_opposite
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
@@ -21,6 +22,9 @@ from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
 from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
 from ipmedgan_jax.data.slice_source import SliceSource
 from ipmedgan_jax.data.symmetry import opposite
+
+_MOST_SLICES = 2**62
+"""Bound of the number of slices that a run has taken."""
 
 UNKNOWN_OPPOSITE = 0.1
 """Share of the training slices whose mirrored half is not shown, as in planes in which a head has no other half."""
@@ -43,8 +47,11 @@ class Batches:
         return {"next_index": self._iterator.get_state()["next_index"] * self._processes}
 
     def set_state(self, state: Mapping[str, int]) -> None:
-        """Continues from a state that `get_state` returned, with any number of processes."""
-        self._iterator.set_state({"next_index": state["next_index"] // self._processes})
+        """Continues from a state that `get_state` returned, with any number of processes. UserError for another content."""
+        taken = state.get("next_index")
+        if type(taken) is not int or not 0 <= taken < _MOST_SLICES:
+            raise UserError(f"the checkpoint's place in the input is {str(dict(state))[:80]}; expected next_index, a number")
+        self._iterator.set_state({"next_index": taken // self._processes})
 
     def close(self) -> None:
         """Stops the threads that read ahead."""

@@ -67,7 +67,7 @@ def inspect(path: Path, content: bytes) -> Contents:
     anything but arithmetic.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-P", "-m", __name__]
+    command = _main_command()
     try:
         # Ten times the processor time, because a busy machine gives less of it.
         done = subprocess.run(command, input=content, capture_output=True, env=environment, check=False, timeout=10 * SECONDS)

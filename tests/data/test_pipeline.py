@@ -285,3 +285,9 @@ def test_a_hole_lies_on_the_head_and_not_on_what_is_bright(phantom_data, tmp_pat
     slices = list(pipeline.evaluation_slices(folder, "test", replace(HOLES, evaluation_min_foreground=1.0)))
     assert slices
     assert all(item.hole[1] == 16 and item.foreground == 1 for item in slices)
+
+
+@pytest.mark.parametrize("state", [{}, {"next_index": "4"}, {"next_index": True}, {"next_index": -1}, {"next_index": 2**63}])
+def test_a_place_that_no_run_has_is_refused_in_one_line(phantom_data, state):
+    with batches(phantom_data) as iterator, pytest.raises(UserError, match="expected next_index, a number"):
+        iterator.set_state(state)
