@@ -5,5 +5,9 @@
 #   bash launch/soak.sh --full               # as docs/reliability.md reports, hours
 source "$(dirname "$0")/environment.sh"
 make_environment test
+if ! python -c 'import atheris' 2>/dev/null; then
+  python -m pip install --quiet --disable-pip-version-check --only-binary=atheris --editable '.[fuzz]' ||
+    echo "atheris does not install here: the part fuzz damages files by the seed alone, not guided by coverage" >&2
+fi
 
 python -m benchmarks.soak "$@"

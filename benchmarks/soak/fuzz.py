@@ -1,6 +1,7 @@
 """Fuzzing of all readers for a number of seconds: guided by branches with atheris, or else by seeded damage alone."""
 
 import importlib
+import importlib.util
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -21,6 +22,8 @@ def run(plan: Plan, module: str = "benchmarks.soak.readers") -> Tally:
     Of silent failures that end in the same line of code, one is kept.
     """
     tally = Tally()
+    guided = importlib.util.find_spec("atheris") is not None
+    print("fuzz: guided by branches (atheris)" if guided else "fuzz: by the seed alone, atheris is not installed", flush=True)
     readers = importlib.import_module(module).READERS
     for name in readers:
         _fuzz(module, name, plan, plan.count / len(readers), tally)
