@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from properties import property_test
 from test_vgg19 import TINY, legacy_file, zip_file
 
-from benchmarks.soak.hostile_weights import BOMB, CRAFTED
+from benchmarks.soak.crafted import BOMB, CRAFTED
 from benchmarks.soak.weight_samples import MAKERS
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.pretrained import keras_file, pickle_reader, torch_file, weight_files
