@@ -140,14 +140,15 @@ def arrays(workdir: Path, step: int, part: str = "") -> "list[np.ndarray]":
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
+    from etils import epath
 
-    folder = (workdir / "checkpoints" / str(step) / "state").absolute()
+    folder = epath.Path((workdir / "checkpoints" / str(step) / "state").absolute())
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        saved = checkpointer.metadata(folder).item_metadata.tree
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        saved = handler.metadata(folder).tree
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), saved)
         arguments = ocp.args.PyTreeRestore(item=like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
-        state = checkpointer.restore(folder, args=arguments)
+        state = handler.restore(folder, args=arguments)
     return [np.asarray(numbers(x)) for path, x in jax.tree.leaves_with_path(state) if part in jax.tree_util.keystr(path)]
 
 
