@@ -65,7 +65,7 @@ def _lock_run(experiment: Experiment, workdir: Path, holder: str, stack: context
         if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         history = _add_to_history(workdir)
-        files.write_json(workdir / CONFIG_FILE, experiment.config | {provenance.KEY: history})
+        files.write_json(workdir / CONFIG_FILE, json_fields.sealed(experiment.config | {provenance.KEY: history}))
         files.write_json(workdir / DATA_FILE, json_fields.sealed(experiment.dataset.training_data()))
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
@@ -95,15 +95,24 @@ def _check_shared(workdir: Path, holder: str) -> None:
 def read_config(workdir: Path) -> dict[str, Any]:
     """Returns a run's `config.json` as nested dicts, with the keys that it is too old for.
 
-    Raises UserError if the file is missing, damaged or of a newer version.
+    Raises UserError if the file is missing, damaged, of a newer version, or changed since the run wrote it.
     """
     path = workdir / CONFIG_FILE
     try:
-        return completed(json_fields.read(path, finite=False), path)
+        saved = json_fields.read(path, finite=False)
+        config = completed(saved, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found; expected the folder of a run of python -m ipmedgan_jax.main") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({reason(error)})") from error
+    try:
+        json_fields.check_seal(saved)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: was changed since the run wrote it, so it does not say any more how the run was trained; restore it, and "
+            "give what may change as flags"
+        ) from error
+    return config
 
 
 def read_experiment(workdir: Path, data_dir: str | None = None) -> Experiment:

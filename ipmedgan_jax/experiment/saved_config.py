@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import ipmedgan_jax
 from ipmedgan_jax.configs import base
-from ipmedgan_jax.core import provenance
+from ipmedgan_jax.core import json_fields, provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import without_homes
@@ -128,7 +128,8 @@ def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
 
     A system that has been renamed since has its present name.
     """
-    completed = without_home_paths({key: value for key, value in saved.items() if key != provenance.KEY})
+    beside = (provenance.KEY, json_fields.SEAL)
+    completed = without_home_paths({key: value for key, value in saved.items() if key not in beside})
     if "noise" not in completed.get("generator", {}) and completed.get("system") in RENAMED_SYSTEMS:
         completed["system"] = RENAMED_SYSTEMS[completed["system"]]
     own = _ADDED_KEYS_OF_SYSTEMS.get(str(completed.get("system")), {})

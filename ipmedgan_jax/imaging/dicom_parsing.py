@@ -150,7 +150,12 @@ class Values:
     def text(self, name: str) -> str:
         """Returns a value as text; empty if there is none."""
         value = self._value(name)
-        return "" if value is None else str(value)
+        with pydicom_errors(self.path):
+            from pydicom.sequence import Sequence as Items
+
+            if not isinstance(value, Items):
+                return "" if value is None else str(value)
+        raise self._unusable(name)
 
     def uid(self, name: str) -> str:
         """Returns a UID; empty if there is none."""

@@ -76,11 +76,14 @@ class NiftiFile:
     def values(self) -> np.ndarray:
         """Returns the voxels in the image's unit and the stored shape, as float32, or as float64 if their type needs it.
 
-        Values beyond the type's range become infinite.
+        Values beyond the type's range become infinite. UserError if the header's scaling goes beyond every type.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             slope, intercept = (np.float32(value) for value in self.scaling)
-            scaled = apply_read_scaling(self.stored, slope, intercept)
+            try:
+                scaled = apply_read_scaling(self.stored, slope, intercept)
+            except ValueError as error:
+                raise UserError(f"{self.path}: its scaling makes its values too large ({error}); rescale them") from error
             return scaled.astype(np.promote_types(scaled.dtype, np.float32))
 
     @property

@@ -7,7 +7,7 @@ import pytest
 from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file
-from ipmedgan_jax.experiment import run_folder
+from ipmedgan_jax.experiment import run_folder, saved_config
 from tests.changed_json import OTHERS, REMOVED, changed, places
 
 
@@ -25,6 +25,21 @@ def test_every_changed_field_of_data_json_is_noticed(described, tmp_path):
             (tmp_path / "data.json").write_text(changed(sealed, place, value))
             with pytest.raises(UserError, match=r"data.json: damaged .*; move it away to continue without it"):
                 run_folder.read_training_data(tmp_path)
+
+
+def test_every_changed_setting_of_config_json_is_noticed(tiny_config, tmp_path):
+    config = saved_config.as_json(tiny_config("unet"))
+    sealed = json_fields.sealed(config)
+    (tmp_path / "config.json").write_text(json.dumps(sealed))
+    assert run_folder.read_config(tmp_path) == config
+    for place in places(config):
+        for value in (REMOVED, "other", 77, 0.5, True):
+            if (text := changed(sealed, place, value)) != json.dumps(sealed):
+                (tmp_path / "config.json").write_text(text)
+                with pytest.raises(
+                    UserError, match=r"config.json: (was changed since|damaged|is of the system|has the setting)"
+                ):
+                    run_folder.read_config(tmp_path)
 
 
 def test_an_older_data_json_is_read_or_refused_whatever_it_holds(described, tmp_path):

@@ -43,6 +43,10 @@ EXPECTED = {
     "dicom-2-1030": "",
     "dicom-2-1420": "ends before or in its pixels",
     "dicom-2-1446": "",
+    "nifti-fuzz-2": "its scaling makes its values too large",
+    "dicom-fuzz-2": "has no usable MediaStorageSOPClassUID",
+    "segmentation-fuzz-2": "has no usable SOPClassUID",
+    "structures-fuzz-2": "has no usable SOPClassUID",
 }
 """A part of the message for each file; empty for a file that can be used although it is damaged."""
 
