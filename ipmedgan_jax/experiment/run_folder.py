@@ -109,8 +109,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
         json_fields.check_seal(saved)
     except ValueError as error:
         raise UserError(
-            f"{path}: was changed since the run wrote it, and says no more how the run was trained; restore it, and give what "
-            "may change as flags"
+            f"{path}: was changed since the run wrote it, and says no more how the run was trained; restore it, and give "
+            "what may change as flags"
         ) from error
     return config
 

@@ -5,7 +5,6 @@ for the thread without end.
 """
 
 import os
-import socket
 import struct
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ class EventFile:
 
     def __init__(self, directory: Path, first: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        path = directory / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         self._size = 0
         restart = Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START))
