@@ -1,7 +1,7 @@
 """Injects faults and prints, for each part, how many were noticed and how many passed silently.
 
   python -m benchmarks.soak                            # a few faults of each kind, within minutes
-  python -m benchmarks.soak --full                     # the counts of docs/reliability.md, within hours
+  python -m benchmarks.soak --full                     # the counts of docs/reliability.md, 25 minutes
   python -m benchmarks.soak --parts=kills,records      # some parts
   python -m benchmarks.soak --parts=records --count=20 --seed=7
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_bool("full", False, "as many faults as docs/reliability.md reports; hours")
+    flags.DEFINE_bool("full", False, "as many faults as docs/reliability.md reports")
     flags.DEFINE_list("parts", None, f"parts to run, of {', '.join(PARTS)}; all by default")
     flags.DEFINE_integer("count", None, "faults (or seconds, or steps) of each part, not its own number", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "seed of the faults")
