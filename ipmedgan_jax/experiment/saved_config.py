@@ -16,6 +16,7 @@ from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.systems.building_blocks import LossSettings
+from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 
 LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
 """Keys of a run's length. They may change when a run resumes, unless shares of its length decide what a step does."""
@@ -157,7 +158,7 @@ def completed(saved: dict[str, Any], path: PurePath) -> dict[str, Any]:
             raise ValueError(f"no field {key}")
         if _kind(found[key]) != _kind(default):
             raise ValueError(f"{key}: expected {_kind(default)}, found {_kind(found[key])}")
-    if (system := config["system"]) not in (_DEFAULTS["system"], *base.SYSTEMS):
+    if (system := config["system"]) not in (*SYSTEMS, *FINDERS):
         _refuse_as_newer(path, saved, f"is of the system {system}")
     return config
 
