@@ -116,8 +116,9 @@ def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Sca
     file = read_file(path, series)
     data = without_trailing_axes(file.values())
     _check_shape(path, data.shape)
-    integer = bool(np.array_equal(data, np.rint(data)))
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite
+    # What is beyond float32 becomes infinite. A signalling NaN is a NaN like others, and `_check_values` names it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        integer = bool(np.array_equal(data, np.rint(data)))
         data = data.astype(np.float32, copy=False)
     _check_values(path, data, finite)
     axes = find_axes(path, file.affine)

@@ -44,6 +44,7 @@ EXPECTED = {
     "dicom-2-1420": "ends before or in its pixels",
     "dicom-2-1446": "",
     "nifti-fuzz-2": "its scaling makes its values too large",
+    "nifti-fuzz-3": "voxels are NaN or infinite",
     "dicom-fuzz-2": "has no usable MediaStorageSOPClassUID",
     "segmentation-fuzz-2": "has no usable SOPClassUID",
     "structures-fuzz-2": "has no usable SOPClassUID",
