@@ -31,7 +31,7 @@ EXPECTED = {
     "dicom-vast": "is truncated: it has 144 of 8589672450 bytes of pixels",
     "dicom-vast-jpeg": "a frame of 65535 x 65535",
     "dicom-items": "",
-    "dicom-nested": "maximum recursion depth exceeded",
+    "dicom-nested": "not a readable DICOM file",  # the reason depends on the version of Python
     "dicom-zone": "",
     "dicom-1-12": "",
     "dicom-1-271": "",
