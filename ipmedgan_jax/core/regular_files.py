@@ -5,6 +5,7 @@ To open a pipe waits for its writer, and a device such as /dev/zero has no end.
 
 import os
 import stat
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -56,6 +57,39 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """Reads a whole file as UTF-8; UnicodeDecodeError, and errors as `read_bytes`."""
     return read_bytes(path).decode("utf-8")
+
+
+def check_tree(folder: Path) -> None:
+    """UserError, without opening it, for anything in a folder that is neither a file nor a folder; follows links.
+
+    A folder that does not exist has no such entry.
+    """
+    for path in _entries(folder, set()):
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({reason(error)})") from error
+        if not stat.S_ISDIR(status.st_mode):
+            _refuse_other(path, status)
+
+
+def _entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yields the paths in a folder and in those below, each of which is entered once, whatever links lead to it."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            found = [(entry.is_dir(), Path(entry.path)) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({reason(error)})") from error
+    for is_folder, path in sorted(found):
+        yield path
+        if is_folder:
+            yield from _entries(path, seen)
 
 
 def _refuse_other(path: Path, status: os.stat_result) -> None:

@@ -143,8 +143,9 @@ def _read_settings(settings: PreparationSettings, partial: Path) -> dict[str, An
         return earlier
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        _set_aside(settings, partial, f"{partial}: damaged ({reason(error)})")
+    except (ValueError, UserError) as error:  # UserError: no regular file
+        problem = reason(error).removeprefix(f"{partial}: ")
+        _set_aside(settings, partial, f"{partial}: damaged ({problem})")
         return None
 
 
@@ -194,12 +195,12 @@ def _volume_of(path: Path) -> PreparedVolume | None:
     """Returns the content of a receipt; None if it is missing or damaged."""
     try:
         return parse_receipt(path)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, UserError):
         return None
 
 
 def parse_receipt(path: Path) -> PreparedVolume:
-    """Reads a receipt; ValueError if it is damaged. Those of earlier versions have no digests."""
+    """Reads a receipt; ValueError if it is damaged, UserError if it is no file. Those of earlier versions have no digests."""
     fields = json_fields.read(path)
     json_fields.check_seal(fields, required="records_sha256" in fields)
     fields.pop(json_fields.SEAL, None)

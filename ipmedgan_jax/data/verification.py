@@ -53,8 +53,9 @@ def _problems_of_volume(directory: Path, name: str, volume: PreparedVolume) -> l
             found.append(f"{receipt}: says otherwise than {dataset_file.DATASET_FILE}")
     except FileNotFoundError:
         pass  # it serves an interrupted preparation alone
-    except (OSError, ValueError) as error:
-        found.append(f"{receipt}: damaged ({reason(error)})")
+    except (OSError, ValueError, UserError) as error:  # UserError: no regular file
+        problem = reason(error).removeprefix(f"{receipt}: ")
+        found.append(f"{receipt}: damaged ({problem})")
     return found
 
 
@@ -67,7 +68,7 @@ def shard_problem(shard: Path, name: str, volume: PreparedVolume) -> str:
     if not volume.slices:
         return "is not expected, its volume has no slices" if shard.exists() else ""
     if not shard.is_file():
-        return "missing"
+        return "is no file" if shard.exists() else "missing"
     seen: list[tuple[str, str]] = []
 
     def noted() -> Iterator[records.SliceRecord]:

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from ipmedgan_jax.core import digests, json_fields
+from ipmedgan_jax.core import digests, json_fields, regular_files
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
 from ipmedgan_jax.experiment import checkpoint_digests, event_loops, first_checkpoints
 from ipmedgan_jax.experiment.checkpoint_digests import Record
@@ -66,6 +66,7 @@ class StepFolder:
 
     def read_state(self, like: Tree, record: Record | None) -> Tree:
         """Returns the state, with the structure, types and shardings of `like`. Raises as `read_part` does."""
+        self._check_entries()
         if record:
             self._check_system(like, record, whole=True)
         if self._is_first(record):
@@ -80,6 +81,7 @@ class StepFolder:
           DamagedCheckpoint: an array cannot be read, or is not the one that was saved.
           UserError: the state is of another system, there is too little memory, or another process was lost.
         """
+        self._check_entries()
         if record:
             self._check_system(like, record, whole=False)
         if self._is_first(record):
@@ -143,6 +145,13 @@ class StepFolder:
         self.path.rename(target)
         return target
 
+    def _check_entries(self) -> None:
+        """DamagedCheckpoint for a pipe, a device or a socket: Orbax would wait for its writer, or read without end."""
+        try:
+            regular_files.check_tree(self.path)
+        except UserError as error:
+            raise DamagedCheckpoint(f"{self.path}: damaged ({str(error).removeprefix(f'{self.path}/')})") from error
+
     def _check_system(self, like: Tree, record: Record, *, whole: bool) -> None:
         """UserError unless the recorded state has the arrays of `like`, and, if it is the whole state, no other."""
         expected = checkpoint_digests.kinds(like)
@@ -161,8 +170,8 @@ class StepFolder:
             return json_fields.read(self._json_path(item), finite=False)
         except FileNotFoundError as error:
             raise self._damage(item, "missing") from error
-        except (OSError, ValueError) as error:
-            raise self._damage(item, reason(error)) from error
+        except (OSError, ValueError, UserError) as error:  # UserError: no regular file, or a huge one
+            raise self._damage(item, reason(error).removeprefix(f"{self._json_path(item)}: ")) from error
 
     def _items(self) -> frozenset[str]:
         """Returns the names of the items that Orbax lists; none without its list, as in a folder that it did not write.
@@ -173,7 +182,7 @@ class StepFolder:
             return frozenset(json_fields.read(self.path / LIST_OF_ITEMS, finite=False)["item_handlers"])
         except FileNotFoundError:
             return frozenset()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             return frozenset(JSON_FILES)
 
     def _damage(self, item: str, what: str, leaf: str = "") -> DamagedCheckpoint:
@@ -197,7 +206,7 @@ class StepFolder:
         for path in files:
             try:
                 json_fields.read(path, finite=False)
-            except (OSError, ValueError):
+            except (OSError, ValueError, UserError):
                 return f"/{path.relative_to(folder)}"
         return ""
 

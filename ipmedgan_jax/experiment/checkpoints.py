@@ -173,8 +173,10 @@ class Checkpoints:
           UserError: the state is of another system, there is too little memory, or another process was lost.
         """
         folder = self._folder(step)
-        record = _digests_of(folder)
-        return folder.read_state(like, record), folder.input_state(record)
+        record = folder.record()
+        restored = folder.read_state(like, record), folder.input_state(record)
+        _say_without_digests(folder, record)
+        return restored
 
     def restore_newest(self, like: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
         """Returns step, state and input state of the newest checkpoint that is whole in all processes; None without any.
@@ -245,7 +247,10 @@ class Checkpoints:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
         folder = self._folder(step)
-        return folder.read_part(abstract, ocp.checkpoint_utils.construct_restore_args(abstract), _digests_of(folder))
+        record = folder.record()
+        found = folder.read_part(abstract, ocp.checkpoint_utils.construct_restore_args(abstract), record)
+        _say_without_digests(folder, record)
+        return found
 
     def _is_whole(self, step: int, like: dict[str, Any]) -> bool:
         with contextlib.suppress(UserError):
@@ -268,8 +273,7 @@ class Checkpoints:
 _ELSEWHERE = "choose another --workdir"
 
 
-def _digests_of(folder: StepFolder) -> checkpoint_digests.Record | None:
-    """Returns a checkpoint's digests; says that an older version wrote none. DamagedCheckpoint if they are lost."""
-    if (record := folder.record()) is None:
+def _say_without_digests(folder: StepFolder, record: checkpoint_digests.Record | None) -> None:
+    """Says of a checkpoint, which was read, that the version that wrote it wrote no digests."""
+    if record is None:
         logging.info("%s: of a version that wrote no digests; damage in it may pass unnoticed", folder.path)
-    return record

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from ipmedgan_jax.core import json_fields
+from ipmedgan_jax.core.errors import UserError
 
 Tree = Any
 
@@ -30,7 +31,7 @@ def is_one(folder: Path) -> bool:
         entries = json_fields.read(folder / _NAMES_FILE, finite=False)["tree_metadata"].values()
         paths = [[part["key"] for part in entry["key_metadata"]] for entry in entries]
         return any("Conv_0" in path or (path[0] == "average" and path[1] not in ("params", "statistics")) for path in paths)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, UserError):
         return False
 
 

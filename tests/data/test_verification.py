@@ -1,6 +1,7 @@
 """Damage of prepared data is noticed: changed fields and foreign shards at the start, and every record by `verify`."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -201,3 +202,18 @@ def test_settings_of_a_sealed_dataset_are_those_of_the_volumes(folder):
     with pytest.raises(UserError, match=r"volume sub-1_FLAIR was prepared with other settings"):
         dataset_file.load_dataset(folder)
     assert PreparationSettings("mri", 16, percentiles=(0, 100)) == SMALL
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("suffix", [".json", ".arrayrecord"])
+def test_a_pipe_or_a_device_is_listed_and_made_again(suffix, make, folder, source_paths):
+    shard = one_train_shard(folder)
+    path = shard.with_suffix(suffix)
+    path.unlink()
+    make(path)
+    (problem,) = verification.verify(folder).problems
+    assert problem.startswith(f"{path}: {'damaged (is a ' if suffix == '.json' else 'is no file'}")
+    prepare(SMALL, source_paths, folder, progress=False)
+    assert not path.is_symlink()
+    assert path.is_file()
+    assert not verification.verify(folder).problems
