@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import logging as python_logging
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,16 +72,16 @@ class StepNames(ocp.path.step.NameFormat):
         return _StepPath(step, path)
 
 
-class KeepLost:
-    """Preserves the steps whose scores are damaged: one of them may be the best."""
+class Keep:
+    """Preserves the steps for which `keep` is true."""
 
-    def __init__(self, lost: Callable[[int], bool]):
-        self._lost = lost
+    def __init__(self, keep: Callable[[int], bool]):
+        self._keep = keep
 
     def should_preserve(
         self, checkpoints: Sequence[Any], *, context: policies.preservation_policy.PreservationContext
     ) -> Sequence[bool]:
-        return [self._lost(checkpoint.step) for checkpoint in checkpoints]
+        return [self._keep(checkpoint.step) for checkpoint in checkpoints]
 
 
 class Manager(ocp.CheckpointManager):
@@ -106,6 +107,21 @@ def plain_path(directory: Path) -> Iterator[Path]:
         link = Path(folder) / "checkpoints"
         link.symlink_to(directory)
         yield link
+
+
+@contextlib.contextmanager
+def without_orbax_tracebacks() -> Iterator[None]:
+    """Keeps Orbax from printing the exceptions of a write; it raises them too, and they are reported once."""
+
+    def is_other(record: python_logging.LogRecord) -> bool:
+        return not (record.exc_info and f"{os.sep}orbax{os.sep}" in record.pathname)
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 @contextlib.contextmanager

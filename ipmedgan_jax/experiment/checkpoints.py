@@ -14,7 +14,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError, reason
 from ipmedgan_jax.distributed import processes
-from ipmedgan_jax.experiment import checkpoint_digests, checkpoint_folder, checkpoint_manager
+from ipmedgan_jax.experiment import checkpoint_digests, checkpoint_folder, checkpoint_manager, event_loops
 from ipmedgan_jax.experiment.checkpoint_folder import LOST_PROCESS_ERRORS, DamagedCheckpoint, StepFolder
 from ipmedgan_jax.experiment.checkpoint_scores import Scores
 
@@ -44,9 +44,10 @@ class Checkpoints:
         self._names = checkpoint_manager.StepNames()
         latest = policies.LatestN(keep)
         best_one = policies.BestN(get_metric_fn=self._scores.selection_score, n=1, keep_checkpoints_without_metrics=False)
-        lost = checkpoint_manager.KeepLost(self._scores.is_lost)
+        lost = checkpoint_manager.Keep(self._scores.is_lost)  # one of them may be the best
+        linked = checkpoint_manager.Keep(lambda step: (self.directory / str(step)).is_symlink())  # not ours to delete
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([latest, best_one, lost]),
+            preservation_policy=policies.AnyPreservationPolicy([latest, best_one, lost, linked]),
             best_fn=self._scores.selection_score,  # without it Orbax does not write the scores
             enable_background_delete=False,
             async_options=ocp.AsyncOptions(timeout_secs=checkpoint_manager.WRITE_TIMEOUT_S),
@@ -61,6 +62,8 @@ class Checkpoints:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._plain = stack.enter_context(checkpoint_manager.plain_path(self.directory))
+                stack.enter_context(event_loops.waiting_for_tasks())
+                stack.enter_context(checkpoint_manager.without_orbax_tracebacks())
                 self._manager = checkpoint_manager.Manager(self._plain, options, self.scores)
             except (OSError, ValueError) as error:
                 raise UserError(f"{self.directory}: cannot be used for checkpoints ({reason(error)})") from error
@@ -267,8 +270,13 @@ class Checkpoints:
             return UserError(f"another process was lost while a checkpoint was written ({reason(error)})", TRY_AGAIN)
         saved = self._manager.latest_step()
         problem = f"{self.directory}: cannot be written ({reason(error)})"
-        return UserError(f"{problem}; make room, then start again: step {saved} is the last one saved")
+        advice = "make room" if any(word in str(error) for word in _NO_ROOM) else "mend that"
+        last = "nothing was saved yet" if saved is None else f"step {saved} is the last one saved"
+        return UserError(f"{problem}; {advice}, then start again: {last}")
 
+
+_NO_ROOM = ("No space left", "Disk quota")
+"""What the system says of a full disk; TensorStore's messages hold it too."""
 
 _ELSEWHERE = "choose another --workdir"
 

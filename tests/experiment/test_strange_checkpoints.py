@@ -8,6 +8,7 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import run_folder
+from ipmedgan_jax.experiment.checkpoints import Checkpoints
 from tests.experiment.test_damaged_checkpoints import PART, folder, opened, same, saved, state_of
 
 __all__ = ["folder", "saved"]  # fixtures
@@ -92,3 +93,23 @@ def test_an_empty_folder_is_not_said_to_be_of_an_older_version(folder, caplog):
         with pytest.raises(UserError, match=r"/20: damaged or of another system"):
             checkpoints.restore_part(step, PART)
     assert "no digests" not in caplog.text
+
+
+def test_a_link_to_a_checkpoint_is_read_and_never_deleted(folder, tmp_path):
+    shutil.move(folder / "1", tmp_path / "one")
+    (folder / "1").symlink_to(tmp_path / "one")
+    with Checkpoints(folder, keep=1, best="psnr") as checkpoints:
+        assert same(checkpoints.restore(1, state_of(0))[0], 1)
+        for step in (4, 5):
+            checkpoints.save(step, state_of(step), {}, None)
+    assert sorted(int(path.name) for path in folder.iterdir()) == [1, 2, 5]  # 2 is the best
+    assert (tmp_path / "one" / "state").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [(OSError(28, "No space left on device"), "make room"), (OSError(5, "Input/output error"), "mend that")],
+)
+def test_the_advice_after_a_failed_write_fits_its_reason(error, advice, tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="psnr") as checkpoints:
+        assert f"; {advice}, then start again: nothing was saved yet" in str(checkpoints._save_error(error))
