@@ -3,6 +3,7 @@
 # prints how many faults were injected, noticed and silent; exit code 1 if any is silent. Arguments go to benchmarks/soak:
 #   bash launch/soak.sh                      # a few of each, minutes
 #   bash launch/soak.sh --full               # as docs/reliability.md reports, hours
+if [[ ${1-} == --help || ${1-} == -h ]]; then sed -n '2,/^[^#]/{/^#/p}' "$0"; exit; fi
 source "$(dirname "$0")/environment.sh"
 make_environment test
 if ! python -c 'import atheris' 2>/dev/null; then

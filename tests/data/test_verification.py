@@ -164,7 +164,7 @@ def test_a_damaged_shard_is_named_and_only_it_is_made_again(folder, other, sourc
 def test_a_shard_of_no_volume_is_named(folder):
     stray = folder / "test" / "sub-9.arrayrecord"
     shutil.copy(one_train_shard(folder), stray)
-    assert verification.verify(folder).problems == (f"{stray}: belongs to no volume of dataset.json",)
+    assert verification.verify(folder).problems == (f"{stray}: belongs to no volume of dataset.json; delete this file",)
 
 
 @pytest.mark.parametrize("version", [1, 2])
