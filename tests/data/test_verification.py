@@ -190,6 +190,9 @@ def test_the_command_verifies_and_names_each_damaged_file(command, folder):
     assert done.returncode == 2
     assert sorted(line.partition(": ")[0] for line in done.stdout.splitlines()) == sorted(map(str, shards))
     assert "2 damaged files; prepare the data again" in done.stderr
+    done = command("prepare", "--verify", f"--output={folder / 'nowhere'}")
+    assert done.returncode == 2
+    assert "nowhere/dataset.json: not found; --output must name a folder" in done.stderr
     done = command("prepare", "--verify")
     assert (done.returncode, done.stderr.strip()) == (2, "error: --verify needs --output, the folder to check")
 
