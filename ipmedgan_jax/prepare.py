@@ -52,18 +52,22 @@ def main() -> None:
 
 def _verified() -> str:
     """Checks the folder of --output in full and returns what was read; UserError if a file is damaged, after naming each."""
-    from ipmedgan_jax.data import verification
+    from ipmedgan_jax.data import dataset_file, verification
 
     if flags.FLAGS.output is None:
         raise UserError("--verify needs --output, the folder to check")
     output = user_path(flags.FLAGS.output)
+    if not (output / dataset_file.DATASET_FILE).is_file():
+        raise UserError(
+            f"{output / dataset_file.DATASET_FILE}: not found; --output must name a folder that ipmedgan_jax.prepare finished"
+        )
     found = verification.verify(output)
     for problem in found.problems:
         print(problem)
     if found.problems:
         raise UserError(
             f"{output}: {counted(len(found.problems), 'damaged file')}; prepare the data again with the same command and "
-            "folder, which makes these files anew and leaves the others"
+            "folder, which makes these files anew and leaves the others; delete files that belong to no volume"
         )
     without = found.volumes - found.with_digests
     older = f"; {counted(without, 'volume')} of an earlier version without digests" if without else ", all as written"

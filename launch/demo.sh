@@ -2,6 +2,7 @@
 # Makes the environment, trains and scores an ip-MedGAN on the built-in head phantom, and scores three classical fills on the
 # same holes; prints a table and makes a picture. Takes about ten minutes on two cores. If interrupted, run the same command
 # again to continue. It writes to .venv, runs/demo and the user's cache folder.
+if [[ ${1-} == --help || ${1-} == -h ]]; then sed -n '2,/^[^#]/{/^#/p}' "$0"; exit; fi
 source "$(dirname "$0")/environment.sh"
 make_environment ""
 

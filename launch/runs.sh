@@ -11,6 +11,7 @@ begin() {
   local argument asked
   for argument in "$@"; do
     case $argument in
+      --help | -h) sed -n '2,/^[^#]/{/^#/p}' "$0"; exit ;;
       --config=*) config=${argument#*=} ;;
       --data=*) data=${argument#*=} ;;
       --output=*) output=${argument#*=} ;;

@@ -4,6 +4,7 @@
 #   bash launch/soak.sh                      # a few of each, minutes
 #   bash launch/soak.sh --full               # as docs/reliability.md reports, 25 minutes
 #   bash launch/soak.sh --parts=kills,records --seed=7
+if [[ ${1-} == --help || ${1-} == -h ]]; then sed -n '2,/^[^#]/{/^#/p}' "$0"; exit; fi
 source "$(dirname "$0")/environment.sh"
 make_environment test
 if ! python -c 'import atheris' 2>/dev/null; then

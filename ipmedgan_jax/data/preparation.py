@@ -76,7 +76,9 @@ def prepare_shard(
         if len(complete) == len(sources):
             prepared_folder.finish(settings, sources, complete, directory)
     except OSError as error:
-        raise UserError(f"{error.filename or directory}: cannot be written ({error.strerror or error})") from error
+        path = error.filename2 or error.filename or directory  # a file that is renamed has two names
+        advice = "; move it away" if isinstance(error, (FileExistsError, IsADirectoryError)) else ""
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}){advice}") from error
     return len(sources) - len(complete)
 
 

@@ -60,7 +60,7 @@ def list_subjects(paths: Sequence[Path], subject_regex: str = "") -> list[str]:
 
 def _matched_subjects(paths: Sequence[Path], subject_regex: str) -> list[str]:
     """Returns the first group of the pattern in each path; UserError if it is none, matches nothing or takes too long."""
-    shown = f"data.subject_regex {subject_regex!r}"
+    shown = f"data.subject_regex '{subject_regex}'"
     try:
         pattern = re.compile(subject_regex)
     except (re.error, OverflowError, RecursionError) as error:

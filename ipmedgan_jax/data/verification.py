@@ -31,7 +31,7 @@ def verify(directory: Path) -> Verification:
         found = list(pool.map(lambda item: _problems_of_volume(directory, *item), dataset.volumes.items()))
     known = {_shard_of(directory, name, volume) for name, volume in dataset.volumes.items()}
     strays = [
-        f"{path}: belongs to no volume of {dataset_file.DATASET_FILE}"
+        f"{path}: belongs to no volume of {dataset_file.DATASET_FILE}; delete this file"
         for split in records.SPLITS
         for path in sorted((directory / split).glob(f"*{records.SHARD_SUFFIX}"))
         if path not in known

@@ -161,18 +161,23 @@ def _check_sums(
     """Raises UserError unless the slices' scores give the subjects' means, and those the report's."""
     if report["slices"] != len(scores) or report["subjects"] != len(subjects):
         raise UserError(f"{directory}: metrics.json counts other slices or subjects than the tables; evaluate the run again")
+    if {row["subject"] for row in subjects} != {score.subject for score in scores}:
+        raise UserError(f"{directory}: subjects.csv and slices.csv have other subjects; evaluate the run again")
     for region in reports.REGIONS:
         means = reports.subject_means(scores, region)
         for row in subjects:
             for metric, mean in means[row["subject"]].items():
                 if not math.isclose(float(row[f"{region}_{metric}"]), mean, rel_tol=1e-6, abs_tol=1e-9):
                     raise UserError(
-                        f"{directory}: subjects.csv and slices.csv differ in {row['subject']}'s {metric} ({region})"
+                        f"{directory}: subjects.csv and slices.csv differ in {row['subject']}'s {metric} ({region}); "
+                        "evaluate the run again"
                     )
         for metric in next(iter(means.values())):
             mean = float(np.mean([values[metric] for values in means.values()]))
             if not math.isclose(report["region"][region][metric]["mean"], mean, rel_tol=1e-6, abs_tol=1e-9):
-                raise UserError(f"{directory}: metrics.json and slices.csv differ in {metric} ({region})")
+                raise UserError(
+                    f"{directory}: metrics.json and slices.csv differ in {metric} ({region}); evaluate the run again"
+                )
 
 
 def _check_same(first: Run, run: Run) -> None:

@@ -174,13 +174,26 @@ def write_tables(directory: Path, report: dict[str, Any], **tables: Sequence[dic
 
 
 def read_slices(path: Path) -> list[SliceScore]:
-    """Reads `slices.csv`. Raises KeyError or ValueError if it is incomplete."""
-    return [_parse_slice_row(row) for row in read_rows(path)]
+    """Reads `slices.csv`. Raises KeyError or ValueError if it is incomplete, or has no slice or no score."""
+    scores = [_parse_slice_row(row) for row in read_rows(path)]
+    if not scores:
+        raise ValueError(f"{path.name} has no slice")
+    if missing := [region for region in REGIONS if not scores[0].region(region)]:
+        raise ValueError(f"{path.name} has no score of {' and '.join(missing)}")
+    return scores
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Reads the rows of a CSV file with a heading."""
-    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    """Reads the rows of a CSV file with a heading. Raises ValueError unless the columns differ and every row has them all."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    columns = list(reader.fieldnames or ())
+    if repeated := next((name for name in columns if columns.count(name) > 1), None):
+        raise ValueError(f"{path.name} has two columns {repeated}")
+    rows = list(reader)
+    for row in rows:
+        if None in row or None in row.values():  # the reader's marks of a row that is too long or too short
+            raise ValueError(f"{path.name}: a row has other columns than the heading")
+    return rows
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:

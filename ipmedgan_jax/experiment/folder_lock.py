@@ -46,6 +46,23 @@ def lock(workdir: Path, holder: str, wait_s: float) -> IO[str]:
     return file
 
 
+def check_place(file: IO[str], workdir: Path, saved: int | None) -> None:
+    """Raises UserError unless the folder's lock is still the file that this process holds.
+
+    Another one, or none, means that the folder was moved or deleted: what is written under its name would be another run.
+
+    Args:
+      saved: step of the last checkpoint, for the message.
+    """
+    held = os.fstat(file.fileno())
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = (workdir / LOCK_FILE).lstat()
+        if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino):
+            return
+    last = "nothing was saved" if saved is None else f"step {saved} is the last one saved, in the folder that was moved"
+    raise UserError(f"{workdir}: was moved or deleted, or its file {LOCK_FILE} was, while it was trained; {last}")
+
+
 def _acquire(file: IO[str], workdir: Path, deadline: float) -> None:
     try:
         while True:

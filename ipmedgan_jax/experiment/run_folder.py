@@ -2,9 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 from absl import logging
@@ -36,8 +36,11 @@ STALE_VIEW_S = 60
 
 
 @contextlib.contextmanager
-def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
+def lock_run(experiment: Experiment, workdir: Path) -> Iterator[Callable[[int | None], None]]:
     """Locks the folder against other runs, checks that a run in it has this config, and writes its JSON files.
+
+    Yields a function for all processes to call before they save. It takes the step of the last checkpoint, and raises
+    UserError if the folder is no longer in its place (`folder_lock.check_place`).
 
     `config.json` and `data.json` are written. A folder without a checkpoint has nothing to lose, so it accepts any config.
     Raises UserError, in all processes, if another run holds the lock, if the folder has a run of another config or cannot
@@ -45,28 +48,32 @@ def lock_run(experiment: Experiment, workdir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         holder = processes.gather(folder_lock.new_holder())[0]
-        processes.run_on_first(lambda: _lock_run(experiment, workdir, holder, stack))
+        held: list[IO[str]] = []  # only in the first process
+        processes.run_on_first(lambda: held.append(_lock_run(experiment, workdir, holder, stack)))
         processes.run_on_all(lambda: _check_shared(workdir, holder))
-        yield
+        yield lambda saved: processes.run_on_first(lambda: folder_lock.check_place(held[0], workdir, saved))
 
 
-def _lock_run(experiment: Experiment, workdir: Path, holder: str, stack: contextlib.ExitStack) -> None:
-    """Does the first process's part of `lock_run`: locks until `stack` is closed, and writes `holder` to the lock file.
+def _lock_run(experiment: Experiment, workdir: Path, holder: str, stack: contextlib.ExitStack) -> IO[str]:
+    """Does the first process's part of `lock_run`: locks until `stack` is closed, returns the lock file.
 
-    Its token tells the other processes that they see the same folder.
+    It holds `holder`, whose token tells the other processes that they see the same folder.
     """
     if not is_utf8(workdir):
         raise UserError(f"{workdir}: its name is not UTF-8, as the checkpoints' library needs; choose another --workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         links.refuse_links(workdir, WRITTEN)
+        if (checkpoints := workdir / "checkpoints").exists() and not checkpoints.is_dir():
+            raise UserError(f"{checkpoints}: not a folder, so it cannot be used for checkpoints; move it away")
         wait_s = LEASE_S if jax.process_count() > 1 else 0
-        stack.enter_context(folder_lock.lock(workdir, holder, wait_s))
+        file = stack.enter_context(folder_lock.lock(workdir, holder, wait_s))
         if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
             check_same_run(experiment, workdir)
         history = _add_to_history(workdir)
         files.write_json(workdir / CONFIG_FILE, json_fields.sealed(experiment.config | {provenance.KEY: history}))
         files.write_json(workdir / DATA_FILE, json_fields.sealed(experiment.dataset.training_data()))
+        return file
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}): choose another --workdir") from error
 

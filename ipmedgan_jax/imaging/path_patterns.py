@@ -89,4 +89,6 @@ def find_in_list(text: str, find: Callable[[str], Collection[Found]]) -> tuple[l
 def no_match(text: str) -> UserError:
     """Returns the error for a text that names no file."""
     hint = "; put quotes around a pattern with **" if "*" in text else ""
+    if text.strip() and user_path(text.strip()).is_dir():
+        return UserError(f"{text!r}: neither a NIfTI file (.nii or .nii.gz) nor a readable DICOM file was found there")
     return UserError(f"no NIfTI file (.nii or .nii.gz) matches {text!r}{hint}")

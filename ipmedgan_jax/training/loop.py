@@ -64,7 +64,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
     check_first_run(experiment, workdir)
     with contextlib.ExitStack() as stack:
         # The lock comes before anything in the folder is read: another run may be training there.
-        stack.enter_context(run_folder.lock_run(experiment, workdir))
+        check_place = stack.enter_context(run_folder.lock_run(experiment, workdir))
         checkpoints = stack.enter_context(run_folder.open_checkpoints(settings, workdir))
         # A file server may show one process an old listing, but all processes must start at the same step.
         processes.assert_equal(TRY_AGAIN, latest_checkpoint=checkpoints.latest_step())
@@ -126,8 +126,11 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
             if validating or step % settings.checkpoint_every == 0 or signalled:
                 start = time.monotonic()
+                check_place(checkpoints.latest_step())  # before anything is written there
                 watch.check()  # before saving: no checkpoint may hold a number that is not finite
                 nonfinite.check_state(step, state)
+                if last or signalled or out_of_time:
+                    nonfinite.end(step - done, finished=last)
                 progress.pause()
                 scores = validate(step, state) if validating else None
                 checkpoints.save(step, devices.as_one(state), batches.get_state(), scores)

@@ -58,6 +58,17 @@ class NonFiniteSteps:
         if jax.process_index() == 0:
             logging.warning("%s; skipped, %s since the start", described, counted(self.skipped, "step"))
 
+    def end(self, steps: int, *, finished: bool) -> None:
+        """Says how many of this process's steps were skipped. UserError if all were, and the run would be finished."""
+        if not self.skipped:
+            return
+        if finished and self.skipped == steps:
+            raise UserError(
+                f"all {counted(steps, 'step')} were skipped, so nothing was trained; {self._advice()}", NOT_FINITE
+            )
+        if jax.process_index() == 0:
+            logging.warning("%d of %s were skipped", self.skipped, counted(steps, "step"))
+
     def _described(self, step: int, problem: str) -> str:
         return f"step {step}: {problem}, {self._write(step, problem)}"
 

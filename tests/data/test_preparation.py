@@ -279,6 +279,12 @@ def test_a_folder_that_cannot_be_made_is_named(scan_paths, tmp_path):
         prepare(SMALL, scan_paths, tmp_path / "file" / "out", progress=False)
 
 
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(scan_paths, tmp_path):
+    (tmp_path / "dataset.json").mkdir()
+    with pytest.raises(UserError, match=r"/dataset\.json: cannot be written .*; move it away"):
+        prepare(SMALL, scan_paths, tmp_path, progress=False)
+
+
 def test_too_little_foreground_everywhere_is_refused(scan_paths, tmp_path):
     with pytest.raises(UserError, match=r"no slice of the train split has data.min_foreground \(0.9\)"):
         prepare(dataclasses.replace(SMALL, min_foreground=0.9), scan_paths, tmp_path / "out", progress=False)

@@ -165,7 +165,7 @@ def test_a_damaged_shard_is_named_and_only_it_is_made_again(folder, other, sourc
 def test_a_shard_of_no_volume_is_named(folder):
     stray = folder / "test" / "sub-9.arrayrecord"
     shutil.copy(one_train_shard(folder), stray)
-    assert verification.verify(folder).problems == (f"{stray}: belongs to no volume of dataset.json",)
+    assert verification.verify(folder).problems == (f"{stray}: belongs to no volume of dataset.json; delete this file",)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -191,6 +191,9 @@ def test_the_command_verifies_and_names_each_damaged_file(command, folder):
     assert done.returncode == 2
     assert sorted(line.partition(": ")[0] for line in done.stdout.splitlines()) == sorted(map(str, shards))
     assert "2 damaged files; prepare the data again" in done.stderr
+    done = command("prepare", "--verify", f"--output={folder / 'nowhere'}")
+    assert done.returncode == 2
+    assert "nowhere/dataset.json: not found; --output must name a folder" in done.stderr
     done = command("prepare", "--verify")
     assert (done.returncode, done.stderr.strip()) == (2, "error: --verify needs --output, the folder to check")
 

@@ -219,9 +219,36 @@ def fewer_slices(directory):
     (directory / "slices.csv").write_text("\n".join(lines[:-1]) + "\n")
 
 
+def foreign_slices(text):
+    """Returns an edit that replaces slices.csv; `{head}` is its heading, `{row}` that and its first row."""
+
+    def edit(directory):
+        lines = (directory / "slices.csv").read_text().splitlines()
+        (directory / "slices.csv").write_text(text.format(head=lines[0], row="\n".join(lines[:2])))
+
+    return edit
+
+
+def repeated_subject(directory):
+    lines = (directory / "subjects.csv").read_text().splitlines()
+    (directory / "subjects.csv").write_text("\n".join([*lines[:-1], lines[1]]) + "\n")
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
+        (foreign_slices("a,b"), r"damaged or of another version \(slices\.csv has no slice\)"),
+        (foreign_slices(""), r"slices\.csv has no slice"),
+        (foreign_slices("{head}\n"), r"slices\.csv has no slice"),
+        (foreign_slices("a,b\n1,2\n"), r"damaged or of another version"),
+        (foreign_slices("{head}\na,b\n"), r"a row has other columns"),
+        (foreign_slices("{row},1\n"), r"a row has other columns"),
+        (foreign_slices("{head},subject\n"), r"slices\.csv has two columns subject"),
+        (
+            foreign_slices("subject,volume,slice,row,column,height,width,foreground\ns0,v,0,0,0,4,4,1\n"),
+            r"slices\.csv has no score of hole and image",
+        ),
+        (repeated_subject, r"subjects\.csv and slices\.csv have other subjects"),
         (better_mean, r"metrics\.json and slices\.csv differ in ssim \(hole\)"),
         (better_subject, r"subjects\.csv and slices\.csv differ in s0's ssim"),
         (score_that_is_nan, r"subject s0, .*: expected a finite psnr, got nan .*evaluate the run again"),

@@ -53,6 +53,12 @@ def test_files_folders_patterns_and_lists_are_sorted_each_file_once(folder, text
             listed(folder, text)
 
 
+def test_a_folder_without_readable_files_says_that_dicom_was_looked_for_too(tmp_path):
+    (tmp_path / "x.dcm").write_text("no DICOM")
+    with pytest.raises(UserError, match=r"neither a NIfTI file .* nor a readable DICOM file was found there"):
+        list_input_files(str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", " , ", "{}/none.nii", "{}/b/notes.txt", "{}/.trash/*.txt"])
 def test_what_names_no_volume_is_an_error(folder, text, monkeypatch):
     monkeypatch.chdir(folder)

@@ -330,6 +330,40 @@ def test_two_processes_do_not_train_in_one_folder(tiny_config, tmp_path):
             loop.train(built, tmp_path)
 
 
+def test_a_file_in_the_place_of_the_checkpoints_is_to_be_moved_away(tiny_config, tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(UserError, match=r"checkpoints: not a folder, .*; move it away"):
+        with run_folder.lock_run(build.build_experiment(tiny_config("unet")), tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_is_moved_while_it_is_trained_is_not_made_again(tiny_config, tmp_path, replaced):
+    run = tmp_path / "run"
+    with run_folder.lock_run(build.build_experiment(tiny_config("unet")), run) as check_place:
+        check_place(4)
+        run.rename(tmp_path / "moved")
+        if replaced:
+            run.mkdir()
+            (run / "lock").write_text("of another run")
+        with pytest.raises(UserError, match=r"run: was moved or deleted, .*step 4 is the last one saved"):
+            check_place(4)
+    assert run.exists() == replaced
+
+
+def test_nothing_is_written_where_a_folder_was_moved_away(tiny_config, tmp_path, monkeypatch):
+    save = loop.run_folder.Checkpoints.save
+
+    def save_and_move(checkpoints, step, *rest):
+        save(checkpoints, step, *rest)
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    monkeypatch.setattr(loop.run_folder.Checkpoints, "save", save_and_move)
+    with pytest.raises(UserError, match="run: was moved or deleted"):
+        loop.train(build.build_experiment(tiny_config("unet", train__steps=2, train__checkpoint_every=1)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_is_not_shared_by_all_processes_is_refused(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "STALE_VIEW_S", 0)
     (tmp_path / "lock").write_text("of an earlier run")

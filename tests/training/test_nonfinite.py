@@ -93,6 +93,15 @@ def test_a_run_stops_before_it_saves_and_says_where_and_how_to_go_on(tiny_config
     assert loop.train(skipping, tmp_path / "run") is Outcome.FINISHED
 
 
+def test_a_run_whose_steps_are_all_skipped_is_not_finished(tiny_config, tmp_path, poison):
+    built = build.build_experiment(tiny_config("unet", train__steps=2, train__on_nonfinite="skip"))
+    poison(built, [1, 2])
+    for _ in range(2):  # the same command again does not take it for finished either
+        with pytest.raises(UserError, match="all 2 steps were skipped, so nothing was trained; nothing is saved") as caught:
+            loop.train(built, tmp_path)
+        assert caught.value.exit_code == NOT_FINITE
+
+
 def test_no_checkpoint_holds_the_huge_parameters_of_a_step_with_finite_losses(tiny_config, tmp_path):
     config = tiny_config("unet", optimiser__learning_rate=1e29, train__checkpoint_every=1)
     with pytest.raises(UserError, match=r"^step 1: generator.params has a number of 1e\+29, .*; nothing is saved"):
@@ -118,6 +127,7 @@ def test_a_skipped_step_changes_nothing_and_is_counted_and_resumes_exactly(tiny_
         assert loop.train(built, tmp_path / "straight") is Outcome.FINISHED
     assert "step 4: loss/" in caplog.text
     assert "skipped, 2 steps since the start" in caplog.text
+    assert "2 of 5 steps were skipped" in caplog.text
     events = b"".join(path.read_bytes() for path in (tmp_path / "straight" / "tensorboard").iterdir())
     assert b"skipped_steps" in events
     before, after, later = (state_of(built, tmp_path / "straight", step) for step in (1, 2, 3))
