@@ -139,7 +139,7 @@ def read_damaged(reader: Reader, folder: Path, seed: int, indices: Sequence[int]
     samples, watch = prepare(reader, folder / "files")
     for i in indices:
         content = reader.damage(samples[i % len(samples)], np.random.default_rng([seed, i]))
-        (folder / "content").write_bytes(content)  # what a crash or a hang leaves behind
+        (folder / f"content-{i}").write_bytes(content)  # the parent removes it; a crash or a hang leaves it behind
         outcomes.send((i, "begun", ""))
         outcomes.send((i, *judge(reader, content, folder / "files", watch)))
     outcomes.close()

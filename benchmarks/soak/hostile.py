@@ -52,7 +52,7 @@ def _run_child(name: str, reader: Reader, plan: Plan, indices: list[int], tally:
                 begun = i
                 continue
             done.add(i)
-            _add(tally, f"{name} {i}", kind, text, folder)
+            _add(tally, f"{name} {i}", kind, text, folder / f"content-{i}")
     except EOFError:
         child.join()
         why = f"its process ended with {child.exitcode}"
@@ -63,16 +63,18 @@ def _run_child(name: str, reader: Reader, plan: Plan, indices: list[int], tally:
         if begun is None or begun in done:
             raise RuntimeError(f"the reader {name} cannot be tested: {why}")
         done.add(begun)
-        _add(tally, f"{name} {begun}", "silent", why, folder)
+        _add(tally, f"{name} {begun}", "silent", why, folder / f"content-{begun}")
     return [i for i in indices if i not in done]
 
 
-def _add(tally: Tally, file: str, kind: str, text: str, folder: Path) -> None:
+def _add(tally: Tally, file: str, kind: str, text: str, content: Path) -> None:
+    """Counts the outcome of a file, and keeps its content if it was silent."""
     if kind == "silent":
         tally.silent.append(f"{file}: {text}")
         KEPT.mkdir(exist_ok=True)
-        (KEPT / file.replace(" ", "-")).write_bytes((folder / "content").read_bytes())
+        (KEPT / file.replace(" ", "-")).write_bytes(content.read_bytes())
     elif kind == "noticed":
         tally.noticed += 1
     else:
         tally.harmless += 1
+    content.unlink()
