@@ -10,7 +10,6 @@ import shutil
 import tarfile
 from pathlib import Path
 
-import jax
 import nibabel
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported, load, load_run, scan
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.training import devices, loop, start
+from tests.data.old_files.make_fixture import named_leaves, state_digest
 
 FILES = Path(__file__).parent / "data" / "old_files"
 
@@ -78,26 +78,8 @@ def latest(built, run):
         return step, state, input_state, checkpoints.scores(step)
 
 
-def named_leaves(state):
-    """Must equal the function of this name in make_fixture.py."""
-    named = {}
-    for path, leaf in jax.tree.leaves_with_path(state):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        name = jax.tree_util.keystr(path, simple=True, separator="/").replace("/Conv_0/", "/")
-        named[name] = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-    return named
-
-
-def state_digest(named):
-    """Must equal the function of this name in make_fixture.py."""
-    digest = hashlib.sha256()
-    for name, leaf in sorted(named.items()):
-        digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
-    return digest.hexdigest()
-
-
 def records_digest(directory, split):
-    """Must equal the function of this name in make_fixture.py."""
+    """Reads with the package what the function of this name in make_fixture.py reads with ArrayRecord alone."""
     digest = hashlib.sha256()
     for path in records.shard_paths(directory, split):
         for record in records.read_shard(path):

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from absl import logging
 
+from benchmarks.soak import file_faults
 from benchmarks.soak.tally import Plan, Tally
 from ipmedgan_jax.configs import demo
 from ipmedgan_jax.core.errors import UserError
@@ -212,14 +213,12 @@ class _Choice:
         return files[rng.integers(len(files))]
 
 
-def _flip(choice: _Choice) -> Fault:
+def _struck(choice: _Choice, of_a_file: Fault) -> Fault:
+    """Returns a fault of one file that `choice` draws."""
+
     def fault(folder: Path, rng: np.random.Generator) -> str:
         path = choice(folder, rng)
-        content = bytearray(path.read_bytes())
-        bit = int(rng.integers(8 * len(content)))
-        content[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(content)
-        return f"bit {bit} of {path.relative_to(folder)}"
+        return f"{of_a_file(path, rng)}, {path.relative_to(folder)}"
 
     return fault
 
@@ -233,22 +232,10 @@ def _write(change: Callable[[bytes, np.random.Generator], bytes]) -> Fault:
     return fault
 
 
-def _delete(folder: Path, rng: np.random.Generator) -> str:
-    path = _Choice()(folder, rng)
-    path.unlink()
-    return str(path.relative_to(folder))
-
-
 def _delete_folder(folder: Path, rng: np.random.Generator) -> str:
     folders = sorted(path for path in (folder / str(NEWEST)).rglob("*") if path.is_dir())
     path = folders[rng.integers(len(folders))]
     shutil.rmtree(path)
-    return str(path.relative_to(folder))
-
-
-def _rename(folder: Path, rng: np.random.Generator) -> str:
-    path = _Choice()(folder, rng)
-    path.rename(path.with_name(path.name + "~"))
     return str(path.relative_to(folder))
 
 
@@ -277,19 +264,19 @@ def _swap_items(folder: Path, rng: np.random.Generator) -> str:
 
 
 FAULTS: dict[str, Fault] = {
-    "a bit of the values": _flip(_Choice(values=True)),
-    "another bit of the values": _flip(_Choice(values=True)),
-    "a bit of the text": _flip(_Choice(text=True)),
-    "a bit of any file": _flip(_Choice()),
-    "cut short": _write(lambda content, rng: content[: rng.integers(len(content))]),
+    "a bit of the values": _struck(_Choice(values=True), file_faults.flip_bit),
+    "another bit of the values": _struck(_Choice(values=True), file_faults.flip_bit),
+    "a bit of the text": _struck(_Choice(text=True), file_faults.flip_bit),
+    "a bit of any file": _struck(_Choice(), file_faults.flip_bit),
+    "cut short": _struck(_Choice(), file_faults.cut),
     "emptied": _write(lambda content, rng: b""),
-    "garbage at the end": _write(lambda content, rng: content + rng.bytes(int(rng.integers(1, 100)))),
+    "garbage at the end": _struck(_Choice(), file_faults.append),
     "zeros in the middle": _write(
         lambda content, rng: content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
     ),
-    "deleted": _delete,
+    "deleted": _struck(_Choice(), file_faults.delete),
     "a folder deleted": _delete_folder,
-    "renamed": _rename,
+    "renamed": _struck(_Choice(), file_faults.rename),
     "swapped files": _swap,
     "swapped items": _swap_items,
 }

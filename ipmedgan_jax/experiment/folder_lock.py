@@ -13,7 +13,7 @@ from typing import IO
 
 from absl import logging
 
-from ipmedgan_jax.core import links
+from ipmedgan_jax.core import json_fields, links
 from ipmedgan_jax.core.errors import UserError
 
 LOCK_FILE = "lock"
@@ -85,7 +85,7 @@ def _acquire(file: IO[str], workdir: Path, deadline: float) -> None:
 
 def _described(file: IO[str]) -> str:
     """Returns ` (process 7 on HOST, since TIME)`; nothing if the file does not say, as that of an older version."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        holder = json.loads(file.read(4096))
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        holder = json_fields.parse(file.read(4096))
         return f" (process {holder['process']} on {holder['host']}, since {holder['started']})"
     return ""

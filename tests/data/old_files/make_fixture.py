@@ -257,7 +257,7 @@ def validation_scores(checkpoint: Path) -> dict[str, float] | None:
 
 
 def named_leaves(state: Any) -> dict[str, np.ndarray]:
-    """Must equal the function of this name in test_old_files.py."""
+    """Returns the arrays of a state by name; tests/test_old_files.py names those of the package so too."""
     named = {}
     for path, leaf in jax.tree.leaves_with_path(state):
         is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -268,7 +268,7 @@ def named_leaves(state: Any) -> dict[str, np.ndarray]:
 
 
 def state_digest(named: dict[str, np.ndarray]) -> str:
-    """Must equal the function of this name in test_old_files.py."""
+    """Returns the SHA-256 of arrays, with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, leaf in sorted(named.items()):
         digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
