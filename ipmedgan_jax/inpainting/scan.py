@@ -1,7 +1,8 @@
 """Filling one scan, and writing it with a JSON file that describes the fill."""
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import ipmedgan_jax
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.data.holes import context_image
 from ipmedgan_jax.imaging import dicom, dicom_files, dicom_seg_writing, mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import find_damage, mask_names, sidecar
+from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan, ignore
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
@@ -62,11 +63,25 @@ class Filling:
     mask: MaskChoice = field(default_factory=MaskChoice)
 
 
-def inpaint_file(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
+def inpaint_file(
+    filler: Filler,
+    job: Job,
+    filling: Filling,
+    *,
+    progress: Progress | None = None,
+    finished: Callable[[FilledScan, dict[str, Any]], object] = ignore,
+) -> dict[str, Any]:
     """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled.
 
     If the mask is empty and `filling.empty_mask` is not `error`, the content's `empty_mask` says why it is; the output is a
     copy, or nothing is written.
+
+    Args:
+      filler: what fills.
+      job: the files.
+      filling: the options.
+      progress: see `filled_scan.Progress`; None for a bar on the terminal.
+      finished: is called with the fill and the content of the JSON file once all files are written; not for an empty mask.
     """
     scan = scans.read_scan(job.image, series=job.series, finite=False)
     warnings = _file_warnings(scan, job)
@@ -75,21 +90,30 @@ def inpaint_file(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
     except EmptyMaskError as empty:
         return _leave_unfilled(filler, job, filling, scan, empty, warnings)
     warnings += more
-    array, known = scan.volume.array, scan.volume.array[~mask]
-    scans.check_finite(job.image, known)
-    volume = replace(scan.volume, array=context_image(array, mask, float(known.min())))
-    fill = filler.open(replace(scan, volume=volume), mask, filling.planes)
-    try:
-        warnings += fill.warnings()
-    except UserError as error:
-        raise UserError(f"{job.image}: {error}") from error
-    _warn(job, filling, warnings)
-    with tqdm(total=fill.slice_count * (1 + filling.samples), unit="slice", disable=None, leave=False) as bar:
-        filled = fill.filled(bar.update)
-        spread = fill.deviation(filling.samples, bar.update) if filling.samples else None
-    report = _report(filler, job, filling, scan, mask) | {"slices": fill.slice_count, "warnings": warnings}
-    _write(job, scan, mask, filled, spread, report, description(filler, report))
+
+    def fill(progress: Progress) -> FilledScan:
+        def check(found: list[str]) -> None:
+            _warn(job, filling, warnings + found)
+
+        return fill_scan(filler, scan, mask, planes=filling.planes, samples=filling.samples, check=check, progress=progress)
+
+    result = fill(progress) if progress is not None else _with_bar(fill)
+    report = _report(filler, job, filling, scan, mask)
+    report |= {"slices": result.slices, "warnings": warnings + result.warnings}
+    _write(job, scan, mask, result.filled, result.deviation, report, description(filler, report))
+    finished(result, report)
     return report
+
+
+def _with_bar(fill: Callable[[Progress], FilledScan]) -> FilledScan:
+    """Returns the fill that a function makes, with a progress bar on the terminal."""
+    with tqdm(unit="slice", disable=None, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return fill(show)
 
 
 def _file_warnings(scan: Scan, job: Job) -> list[str]:
