@@ -17,12 +17,13 @@ MODULES = sorted(
 
 FLOORS = [
     {"core"},
-    {"imaging", "networks", "distributed"},
+    {"imaging", "networks", "distributed", "pages"},
     {"data", "pretrained"},
     {"systems"},
     {"experiment"},
     {"evaluation"},
     {"training", "inpainting"},
+    {"viewing"},
     {"commands"},
 ]
 """A package imports from itself and from lower floors only. The commands are the modules at the top level."""

@@ -56,7 +56,12 @@ def test_the_wheel_holds_the_package_its_configs_models_and_licences_and_no_more
     configs = {f"ipmedgan_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     inside = {name for name in names if ".dist-info/" not in name}
     models = {f"ipmedgan_jax/models/{name}/{file}" for name in (*shipped.names(), "planted") for file in MODEL_FILES}
-    assert inside == sources | configs | models | {"ipmedgan_jax/py.typed"}
+    assets = {
+        f"ipmedgan_jax/{path.relative_to(ROOT / 'ipmedgan_jax')}"
+        for path in (ROOT / "ipmedgan_jax").glob("*/assets/**/*")
+        if path.is_file()
+    }
+    assert inside == sources | configs | models | assets | {"ipmedgan_jax/py.typed"}
     info = f"ipmedgan_jax-{ipmedgan_jax.__version__}.dist-info"
     licences = {f"{info}/licenses/licenses/{path.name}" for path in (ROOT / "licenses").iterdir()}
     assert names >= licences | {f"{info}/licenses/LICENSE"}
