@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages: the machine's own, driven by Playwright; without one, tests skip with the reason."""
+"""A headless Chromium for tests of pages: the machine's own, driven by Playwright; tests skip without one."""
 
 import contextlib
 import shutil
