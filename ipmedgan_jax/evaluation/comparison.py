@@ -1,4 +1,4 @@
-"""Writes a comparison of evaluated runs: tables, a figure of fills, and a plot of the subjects' scores.
+"""Writes a comparison of evaluated runs: tables, a figure of fills, a plot of the subjects' scores, and a page of them all.
 
 All means are over subjects, except KID, which averages pairs of slices. `evaluated_runs` reads the runs and checks that they
 can be compared.
@@ -10,20 +10,20 @@ from typing import Any
 
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.evaluation import latex, reports
+from ipmedgan_jax.evaluation import comparison_page, latex, reports
 from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
 from ipmedgan_jax.evaluation.comparison_tables import difference_table, group_table, hole_table, image_table, paper_table
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
 
 def write(runs: Sequence[Run], output: Path, *, reference: Run, cases: int, caption: str) -> None:
-    """Writes tables, figures (each as .png and .pdf) and provenance.json into the folder `output`.
+    """Writes tables, figures (each as .png and .pdf), provenance.json and the page report.html into the folder `output`.
 
     Args:
       runs: the runs, in the order of the rows.
       reference: the run from which paired differences are taken.
-      cases: number of rows of figure.png.
-      caption: text behind the heading of table.md.
+      cases: number of rows of figure.png, and of slices in the page's figure.
+      caption: text behind the heading of table.md and of the page.
     """
     output.mkdir(parents=True, exist_ok=True)
     tables = [hole_table(runs)]
@@ -40,6 +40,8 @@ def write(runs: Sequence[Run], output: Path, *, reference: Run, cases: int, capt
     files.write_text(output / "table.csv", reports.csv_text(_csv_rows(runs)))
     figure(runs, output, cases=cases)
     scatter(runs, output)
+    header = _header(runs, caption)
+    comparison_page.write(runs, tables, output, reference=reference, cases=cases, header=header, made=line)
     files.write_json(output / "provenance.json", made | {"runs": [_origin(run) for run in runs]})
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
 
-from ipmedgan_jax.evaluation import reports
+from ipmedgan_jax.evaluation import paired_tests, reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.latex import latex
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
@@ -46,15 +45,28 @@ RESAMPLES = 2000
 """Bootstrap samples of an interval."""
 
 
+SUPPORTED_BEST = (
+    "the best mean of its column, where it differs from every other row: Wilcoxon's signed-rank test over subjects between "
+    "all pairs of rows, p < .05 after Holm's correction"
+)
+"""What the cells mean that `_supported_means` and `group_table` name."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table of text: title, note on how to read it, heading and rows; (row, column) of the best cells."""
+    """A table of text: title, note on how to read it, heading and rows.
+
+    `best` has the (row, column) of the best means. `supported` has the cells that a test supports, `meaning` says what that
+    means.
+    """
 
     title: str
     note: str
     heading: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[tuple[int, int]] = frozenset()
+    supported: frozenset[tuple[int, int]] = frozenset()
+    meaning: str = ""
 
     def markdown(self) -> str:
         return f"{reports.markdown_table([self.heading, *self.rows])}\n"
@@ -91,6 +103,29 @@ def _best_means(
     return best_cells([(i, metric, [mean(run, metric) for run in runs]) for i, (_, metric, _) in enumerate(columns, 1)])
 
 
+def _supported_means(
+    runs: Sequence[Run], columns: Sequence[tuple[str, str, int]], region: str = "hole"
+) -> frozenset[tuple[int, int]]:
+    """Returns the best cells that the paired test supports, of a table with these columns behind the names."""
+    return supported_cells(
+        [(i, metric, [run.per_subject(metric, region) for run in runs]) for i, (_, metric, _) in enumerate(columns, 1)]
+    )
+
+
+def supported_cells(columns: Sequence[tuple[int, str, Sequence[np.ndarray]]]) -> frozenset[tuple[int, int]]:
+    """Returns (row, column) of the best cell of each column where the paired test supports it.
+
+    Args:
+      columns: a column's number, its metric, and each row's values `[subjects]`.
+    """
+    found = set()
+    for column, metric, values in columns:
+        row = paired_tests.supported_best(values, higher_is_better=metric in HIGHER_IS_BETTER)
+        if row is not None:
+            found.add((row, column))
+    return frozenset(found)
+
+
 def hole_table(runs: Sequence[Run]) -> Table:
     """Returns the scores in the hole, with each run's training length, parameters and seconds a slice."""
     heading = ("system", *(title for title, _, _ in reports.COLUMNS), "trained on", "parameters", "s/slice")
@@ -108,6 +143,8 @@ def hole_table(runs: Sequence[Run]) -> Table:
             for run in runs
         ),
         _best_means(runs, reports.COLUMNS),
+        _supported_means(runs, reports.COLUMNS),
+        SUPPORTED_BEST,
     )
 
 
@@ -129,6 +166,8 @@ def image_table(runs: Sequence[Run]) -> Table:
             for run in runs
         ),
         _best_means(runs, columns, "image"),
+        _supported_means(runs, columns, "image"),
+        SUPPORTED_BEST,
     )
 
 
@@ -162,11 +201,13 @@ def difference_table(runs: Sequence[Run], reference: Run) -> Table:
     """Returns each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
     others = [run for run in runs if run is not reference]
     columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED_COLUMNS}
-    rows = []
+    rows, supported = [], set()
     for i, run in enumerate(others):
         cells = [run.label]
-        for _, metric, decimals in PAIRED_COLUMNS:
+        for column, (_, metric, decimals) in enumerate(PAIRED_COLUMNS, 1):
             estimate, p = columns[metric][i]
+            if p is not None and p < paired_tests.LEVEL:
+                supported.add((i, column))
             cells.append(f"{reports.cell(estimate, decimals, signed=True)}{'' if p is None else f', p {_p_text(p)}'}")
         rows.append(tuple(cells))
     return Table(
@@ -175,6 +216,8 @@ def difference_table(runs: Sequence[Run], reference: Run) -> Table:
         "signed-rank test over subjects, with Holm's correction over the rows of a column.",
         ("system", *(title for title, _, _ in PAIRED_COLUMNS)),
         tuple(rows),
+        supported=frozenset(supported),
+        meaning="a difference with p < .05",
     )
 
 
@@ -187,17 +230,8 @@ def _differences(others: Sequence[Run], reference: Run, metric: str) -> list[tup
     ]
     if not differences or len(differences[0]) < 2:
         return [(estimate, None) for estimate in estimates]
-    p_values = [float(wilcoxon(paired).pvalue) if np.any(paired) else 1.0 for paired in differences]
-    return list(zip(estimates, holm(p_values), strict=True))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns a family's p values after Holm's correction (1979); each is valid for the whole family."""
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
+    p_values = paired_tests.holm([paired_tests.signed_rank_p(paired) for paired in differences])
+    return list(zip(estimates, p_values, strict=True))
 
 
 def group_table(runs: Sequence[Run]) -> Table:
@@ -205,7 +239,8 @@ def group_table(runs: Sequence[Run]) -> Table:
     columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
     counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
-    cells = [[_group_estimate(run, low, high, metric) for low, high, _, metric, _ in columns] for run in runs]
+    values = [[_group_values(run, low, high, metric) for low, high, _, metric, _ in columns] for run in runs]
+    cells = [[_estimate(subjects) for subjects in row] for row in values]
     means = [[estimate["mean"] if estimate else None for estimate in row] for row in cells]
     return Table(
         "By the hole's share of foreground",
@@ -215,17 +250,25 @@ def group_table(runs: Sequence[Run]) -> Table:
             (run.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
             for run, row in zip(runs, cells, strict=True)
         ),
-        best_cells([(i + 1, column[3], [row[i] for row in means]) for i, column in enumerate(columns)]),
+        best_cells([(i, column[3], [row[i - 1] for row in means]) for i, column in enumerate(columns, 1)]),
+        supported_cells([(i, column[3], [np.array(row[i - 1]) for row in values]) for i, column in enumerate(columns, 1)]),
+        SUPPORTED_BEST,
     )
 
 
-def _group_estimate(run: Run, low: float, high: float, metric: str) -> dict[str, Any] | None:
-    """Returns {"mean", "ci95"} over the holes with a share of foreground in [low, high), or None without such holes."""
+def _group_values(run: Run, low: float, high: float, metric: str) -> list[float]:
+    """Returns the means of the subjects over the holes with a share of foreground in [low, high), those without left out."""
     chosen = [score for score in run.scores if low <= score.foreground < high]
     if not chosen or metric not in chosen[0].hole_scores:
+        return []
+    return [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
+
+
+def _estimate(values: Sequence[float]) -> dict[str, Any] | None:
+    """Returns {"mean", "ci95"} of subjects' values, None without any."""
+    if not values:
         return None
-    means = [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
-    return {"mean": float(np.mean(means)), "ci95": reports.bootstrap_interval(means, resamples=RESAMPLES)}
+    return {"mean": float(np.mean(values)), "ci95": reports.bootstrap_interval(values, resamples=RESAMPLES)}
 
 
 def _group_name(low: float, high: float) -> str:

@@ -12,6 +12,7 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import Inpaint
 from ipmedgan_jax.data.pipeline import EvaluationSlice
+from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import figures, metrics, reports, saved_fills, scoring
 from ipmedgan_jax.evaluation.figures import Row
 from ipmedgan_jax.evaluation.reports import SliceScore
@@ -24,7 +25,8 @@ from ipmedgan_jax.systems.inference import LearnedInpaint
 class FilledSlice:
     """The result of one slice: its scores, fill `[h, w]` and features `[2, 512]`.
 
-    Slices that are shown also keep their image `[H, W]` and their row of the figure; for the others both are None.
+    Slices that are shown also keep their image `[H, W]` and their row of the figure; for the others both are None. One slice
+    in `saved_fills.KEEP_EVERY` keeps its image's grey levels, uint8 `[H, W]`.
     """
 
     score: SliceScore
@@ -33,6 +35,7 @@ class FilledSlice:
     fill: np.ndarray
     image: np.ndarray | None
     row: Row | None
+    grey: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class HoleFilling:
                 fill=filled.fill,
                 image=filled.slice.image if shown else None,
                 row=_example_row(filled, experiment.fill) if shown else None,
+                grey=figures.grey_levels(filled.slice.image) if _is_kept(i) else None,
             )
 
     def subject_scores(self, results: Iterable[FilledSlice]) -> dict[str, dict[str, float]]:
@@ -105,7 +109,7 @@ class HoleFilling:
     def write(self, directory: Path, report: dict[str, Any], results: Sequence[FilledSlice]) -> None:
         fills = saved_fills.Writer()
         for result in results:
-            fills.add(result.score, result.fill, image=result.image)
+            fills.add(result.score, result.fill, image=result.image, grey=result.grey)
         fills.write(directory / saved_fills.FILE)
         reports.write_report(directory, report, [result.score for result in results])
 
@@ -113,6 +117,11 @@ class HoleFilling:
         split = self.experiment.evaluation.split
         holes, subjects = counted(report["slices"], "hole"), counted(report["subjects"], f"{split} subject")
         return f"{reports.table([report])}\n{holes} of {subjects}"
+
+
+def _is_kept(i: int) -> bool:
+    """Whether the i-th slice of this process's share keeps its grey levels: the same slices for any number of processes."""
+    return processes.global_index(i) % saved_fills.KEEP_EVERY == saved_fills.KEEP_EVERY // 2
 
 
 def _example_row(filled: ScoredSlice, fill_value: float) -> Row:

@@ -65,10 +65,17 @@ def _draw_pair(page: Image.Image, row: Row, column: int, corner: tuple[int, int]
 def enlarged(pixels: np.ndarray, hole: tuple[int, int, int, int]) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """Cuts a square with the hole and `AROUND` of its side around it, within the image; returns it and the hole in it."""
     row, column, height, width = hole
-    side = min(round(max(height, width) * (1 + 2 * AROUND)), *pixels.shape[:2])
-    top = int(np.clip(row + (height - side) // 2, 0, pixels.shape[0] - side))
-    left = int(np.clip(column + (width - side) // 2, 0, pixels.shape[1] - side))
+    top, left, side = square_around(hole, pixels.shape[:2])
     return pixels[top : top + side, left : left + side], (row - top, column - left, height, width)
+
+
+def square_around(hole: tuple[int, int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Returns row, column and side of that square in an image of `shape` [H, W]."""
+    row, column, height, width = hole
+    side = min(round(max(height, width) * (1 + 2 * AROUND)), *shape)
+    top = int(np.clip(row + (height - side) // 2, 0, shape[0] - side))
+    left = int(np.clip(column + (width - side) // 2, 0, shape[1] - side))
+    return top, left, side
 
 
 def write_pdf(page: Image.Image, path: Path) -> None:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, metrics, reports, saved_fills
+from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, metrics, paired_tests, reports, saved_fills
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.experiment import build
 from tests.changed_json import OTHERS, REMOVED, changed, places
+from tests.evaluation.made_up_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -23,36 +24,6 @@ def folders(tmp_path_factory):
     for system, error in (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0)):
         make_run(root / system, system, error)
     return root
-
-
-def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3, **data):
-    rng = np.random.default_rng(len(system))
-    scores, writer = [], saved_fills.Writer()
-    for subject in range(subjects):
-        for index in range(2):
-            mse = error * (1 + subject) + rng.uniform(0, 0.1)
-            scored = {"ssim": 1 / (1 + mse), "psnr": 40 - mse / 10, "mse": mse, "uqi": 0.5, "uqi_sewar": 0.9, "mae": 3.0}
-            hole = {**scored, "vgg_distance": mse / 100}
-            foreground = (0.5, 0.8, 1.0)[subject % 3]
-            score = reports.SliceScore(f"s{subject}", "v", index, (corner, 4, 16, 16), foreground, hole, scored)
-            scores.append(score)
-            image = rng.uniform(-1, 1, (32, 32)).astype(np.float32)
-            writer.add(score, image[corner : corner + 16, 4:20], image=image if subject < 3 and index == 0 else None)
-    report = reports.report(
-        scores,
-        system=system,
-        step=10,
-        data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32, "split": "test", **data},
-        holes={"size": 16},
-        seconds_per_slice=0.5,
-        resamples=100,
-        kid=(0.2, (0.1, 0.3)),
-        parameters=6_000_000 if system != "telea" else 0,
-        images_seen=400 if system != "telea" else 0,
-    )
-    reports.write_report(folder / "evaluation", report, scores)
-    writer.write(folder / "evaluation" / saved_fills.FILE)
-    return folder
 
 
 def runs_of(folders, *names):
@@ -115,8 +86,8 @@ def test_differences_are_paired_and_tested_over_subjects(folders):
 
 
 def test_holm_s_correction_by_hand():
-    assert comparison_tables.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert comparison_tables.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert paired_tests.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired_tests.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_each_hole_is_in_one_group_by_foreground(folders):
