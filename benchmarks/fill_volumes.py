@@ -43,9 +43,10 @@ def main(folders: list[str]) -> None:
 
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
+    from ipmedgan_jax.inpainting.filling_options import Filling
     from ipmedgan_jax.inpainting.jobs import Job
     from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-    from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+    from ipmedgan_jax.inpainting.scan import inpaint_file
 
     given = flags.FLAGS
     if len(folders) != 1:

@@ -20,6 +20,7 @@ from ipmedgan_jax.data import dataset_file, records
 from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported, load, load_run, scan
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.training import devices, loop, start
 from tests.data.old_files.make_fixture import named_leaves, state_digest
@@ -166,7 +167,7 @@ def test_a_scan_is_filled_as_then(unpacked, tmp_path, name, source):
 def fill(filler, folder, output):
     """Fills the fixture's scan; returns the masked voxels as they are stored."""
     work = Job(folder / "image.nii.gz", folder / "mask.nii.gz", output / "filled.nii.gz")
-    scan.inpaint_file(filler, work, scan.Filling())
+    scan.inpaint_file(filler, work, Filling())
     image, mask, filled = (np.asarray(nibabel.load(path).dataobj) for path in (work.image, work.mask, work.output))
     assert filled.dtype == image.dtype
     np.testing.assert_array_equal(filled[mask == 0], image[mask == 0])

@@ -83,11 +83,12 @@ def time_batches(context: Context, dtype: str) -> None:
 def fill_head(context: Context, dtype: str, scan: Path, mask: Path, began: float) -> None:
     """Seconds to fill a head with a hole in every slice: the first time in a process, which compiles, and then again."""
     from ipmedgan_jax.experiment.settings import preparation_settings
+    from ipmedgan_jax.inpainting.filling_options import Filling
     from ipmedgan_jax.inpainting.jobs import Job
     from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
     from ipmedgan_jax.inpainting.load_run import BATCH_SIZE
     from ipmedgan_jax.inpainting.model import Generator, Trained
-    from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+    from ipmedgan_jax.inpainting.scan import inpaint_file
 
     config = full_config(context, train__dtype=dtype)
     inpaint, _, _ = _bound(config)

@@ -23,6 +23,10 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+class FillWarning(UserWarning):
+    """What to read before a fill is trusted; `fill` and its like in Python give it by `warnings.warn`."""
+
+
 def reason(error: BaseException) -> str:
     """Returns why something failed, in one line of plain words, for the brackets of a message."""
     if isinstance(error, json.JSONDecodeError):

@@ -74,6 +74,16 @@ def avoid_wrong_fusions() -> None:
         _add_unless_given(FUSION_FLAG, f"{FUSION_FLAG}={right}")
 
 
+def compiler_options() -> dict[str, str]:
+    """Returns options for `jax.jit` that keep one program from wrong fusions, for a process in which JAX may have started.
+
+    They are empty where `avoid_wrong_fusions`, or the user, has set the flag for the whole process.
+    """
+    right = RIGHT_FUSIONS.get(metadata.version("jaxlib"))
+    given = FUSION_FLAG in os.environ.get("XLA_FLAGS", "")
+    return {FUSION_FLAG.removeprefix("--"): right} if right and not given else {}
+
+
 def request_determinism() -> None:
     """Tells XLA to use only kernels on GPUs that give the same bits every time, unless the user has set the flag.
 

@@ -56,7 +56,12 @@ def read_labels(path: Path | str) -> LabelMap:
     """
     if Path(path).is_dir() and not dicom_files.holds_dicom_anywhere(Path(path)):
         raise UserError(f"{path}: is a folder; expected one mask: a NIfTI file (.nii or .nii.gz), or DICOM")
-    file = scans.read_file(Path(path))
+    return labels_of(scans.read_file(Path(path)))
+
+
+def labels_of(file: scans.ScanFile) -> LabelMap:
+    """Returns the labels that a file holds, which may have been made in memory; see `read_labels`."""
+    path = file.path
     values = geometry.without_trailing_axes(file.values())
     if values.ndim != 3:
         raise UserError(f"{path}: has shape {values.shape}; a mask is 3-D, as its volume")

@@ -48,17 +48,22 @@ def read_mask(
     EmptyMaskError if the mask has no such voxel. UserError if it lies wholly outside the scan, has several labels and no
     `labels` are given, is not a label map, or does not fit the scan.
     """
-    file: scans.ScanFile | DicomMask
-    if dicom_masks.is_mask(Path(path)):
-        file = dicom_masks.read(Path(path), scan.file, labels)
-        selected, warnings = file.selected, list(file.warnings)
-        if not selected.any():
-            raise EmptyMaskError(f"{warnings[-1]}; there is nothing to fill", warnings)
-    else:
-        found = read_labels(path)
-        file = found.file
-        selected, warnings = _select(found, labels)
-    mask, more = _lay_on_scan(selected, file, scan, match)
+    if not dicom_masks.is_mask(Path(path)):
+        return mask_of(read_labels(path), scan, labels, match)
+    file = dicom_masks.read(Path(path), scan.file, labels)
+    warnings = list(file.warnings)
+    if not file.selected.any():
+        raise EmptyMaskError(f"{warnings[-1]}; there is nothing to fill", warnings)
+    mask, more = _lay_on_scan(file.selected, file, scan, match)
+    return mask, warnings + more
+
+
+def mask_of(
+    found: LabelMap, scan: scans.Scan, labels: Sequence[int] = (), match: str | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Returns the voxels of a label map that are to be filled in a scan, with warnings; see `read_mask`."""
+    selected, warnings = _select(found, labels)
+    mask, more = _lay_on_scan(selected, found.file, scan, match)
     return mask, warnings + more
 
 
@@ -173,7 +178,7 @@ def above(volume: scans.Volume, level: float) -> np.ndarray:
 
 
 def dilate(mask: np.ndarray, mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Returns the mask with all voxels within `mm` millimetres of it."""
+    """Returns the mask, bool `[X, Y, Z]` with at least one voxel, with all voxels within `mm` millimetres of it."""
     if mm <= 0:
         return mask
     grown = mask.copy()

@@ -103,13 +103,16 @@ class NiftiFile:
         return ""
 
     def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the file atomically with new values at some voxels. UserError if a value is not finite.
+        """Writes `filled_content` atomically; `description` is not used, because the header stays as it is."""
+        write(output, self.filled_content(where, values))
+
+    def filled_content(self, where: np.ndarray, values: np.ndarray) -> bytearray:
+        """Returns the file's content with new values at some voxels. UserError if a value is not finite.
 
         Args:
           where: the voxels that change, bool, of the stored shape.
           values: their new values `[where.sum()]` in the image's unit, in C order of `where`; an integer type rounds and
             clips them to its range.
-          description: not used, because the header stays as it is.
         """
         if not np.isfinite(values).all():
             raise UserError(f"{self.path}: its intensities are too small or too large to be filled; rescale them first")
@@ -121,7 +124,7 @@ class NiftiFile:
             limits = np.iinfo(voxels.dtype)
             new = np.clip(np.rint(new), float(limits.min), float(limits.max))
         voxels[where] = new.astype(voxels.dtype)
-        write(output, content)
+        return content
 
 
 def _voxels(content: bytearray, header: nibabel.Nifti1Header) -> np.ndarray:
@@ -147,6 +150,17 @@ def read(path: Path | str) -> NiftiFile:
     except (OSError, EOFError, zlib.error, ValueError) as error:  # of a damaged gzip stream, or of the header
         raise UserError(f"{path}: not a readable NIfTI file ({reason(error)}); copy or convert it again") from error
     return NiftiFile(path, header, content)
+
+
+def parse(path: Path, content: bytes) -> NiftiFile:
+    """Returns the file with a content, uncompressed; UserError if it is unusable. `path` names it in messages."""
+    try:
+        header = _read_header(path, content[:_HEADER_BYTES])
+        if len(content) < (expected := _expected_bytes(path, header)):
+            raise ValueError(f"it ends after {len(content)} bytes, its header promises {expected}")
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable NIfTI image ({reason(error)}); make it again") from error
+    return NiftiFile(path, header, bytearray(content))
 
 
 def _read(path: Path, file: BufferedReader) -> tuple[nibabel.Nifti1Header, bytearray]:
@@ -178,9 +192,14 @@ def write(path: Path, content: bytes | bytearray) -> None:
 
 def write_array(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Writes an array and its affine, in millimetres, as a new NIfTI-1 image of the array's type."""
-    image = nibabel.Nifti1Image(array, affine)
+    write(path, content_of_array(array, affine))
+
+
+def content_of_array(array: np.ndarray, affine: np.ndarray) -> bytes:
+    """Returns the content of the file that `write_array` writes."""
+    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
-    write(path, image.to_bytes())
+    return image.to_bytes()
 
 
 def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:

@@ -112,8 +112,12 @@ def read_scan(path: Path | str, *, series: str = "", finite: bool = True) -> Sca
       series: the number, UID or description of the series, for a folder that holds several.
       finite: whether NaN and infinite voxels are an error; if False they are accepted.
     """
-    path = Path(path)
-    file = read_file(path, series)
+    return scan_of(read_file(Path(path), series), finite=finite)
+
+
+def scan_of(file: ScanFile, *, finite: bool = True) -> Scan:
+    """Returns the scan that a file holds, which may have been made in memory; see `read_scan`."""
+    path = file.path
     data = without_trailing_axes(file.values())
     _check_shape(path, data.shape)
     # What is beyond float32 becomes infinite. A signalling NaN is a NaN like others, and `_check_values` names it.

@@ -15,9 +15,10 @@ from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.filler import Filler
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file, requested
+from ipmedgan_jax.inpainting.scan import inpaint_file, requested
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from ipmedgan_jax.core import archives, memory, regular_files
+from ipmedgan_jax.core import archives, memory, processor, regular_files
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.provenance import digest_of_arrays, digest_of_bytes, digest_of_path
 from ipmedgan_jax.inpainting import program_check
@@ -105,7 +105,11 @@ class _Program:
         """UserError if the program cannot be compiled, or needs more memory than there is."""
         with self._errors():
             exported = jax.export.deserialize(bytearray(self._content))
-            compiled = jax.jit(exported.call).lower(self._weights, *_batch(self._trained)).compile()
+            compiled = (
+                jax.jit(exported.call, compiler_options=processor.compiler_options())
+                .lower(self._weights, *_batch(self._trained))
+                .compile()
+            )
             needed = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
         if jax.default_backend() == "cpu" and needed > memory.total():
             gib, has = needed >> 30, memory.total() >> 30

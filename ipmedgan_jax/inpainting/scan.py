@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +20,8 @@ from ipmedgan_jax.imaging.scans import Scan
 from ipmedgan_jax.inpainting import find_damage, mask_names, sidecar
 from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan, ignore
 from ipmedgan_jax.inpainting.filler import Filler
-from ipmedgan_jax.inpainting.find_damage import LoadedFinder
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskChoice:
-    """How the voxels to be filled are selected: by a mask file, an intensity threshold or a finder.
-
-    Attributes:
-      labels: labels of the mask file to fill; empty for all that are not 0.
-      match: `position` or `index`, for a mask that has the scan's shape but lies elsewhere; None refuses such a mask.
-      above_hu: fill voxels above this intensity, in HU; CT only.
-      finder: fill the voxels that this network takes for damage.
-      dilate_mm: fill the voxels within this distance of the mask too, in millimetres.
-    """
-
-    labels: tuple[int, ...] = ()
-    match: str | None = None
-    above_hu: float | None = None
-    finder: LoadedFinder | None = None
-    dilate_mm: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filling:
-    """The options of a fill.
-
-    Attributes:
-      planes: the planes along which slices are filled; the fills of several are averaged.
-      samples: number of varied fills whose standard deviation is written; 0 for none.
-      strict: whether warnings are errors.
-      empty_mask: what is done with a scan whose mask is empty: `error`, `copy` (an unchanged copy as output) or `skip`.
-      mask: how the voxels to be filled are selected.
-    """
-
-    planes: tuple[str, ...] = ("axial",)
-    samples: int = 0
-    strict: bool = False
-    empty_mask: str = "error"
-    mask: MaskChoice = field(default_factory=MaskChoice)
 
 
 def inpaint_file(
@@ -70,6 +31,7 @@ def inpaint_file(
     *,
     progress: Progress | None = None,
     finished: Callable[[FilledScan, dict[str, Any]], object] = ignore,
+    warn: Callable[[str], object] = logging.warning,
 ) -> dict[str, Any]:
     """Fills one scan, writes it with its JSON file, and returns that file's content. UserError if it cannot be filled.
 
@@ -82,30 +44,31 @@ def inpaint_file(
       filling: the options.
       progress: see `filled_scan.Progress`; None for a bar on the terminal.
       finished: is called with the fill and the content of the JSON file once all files are written; not for an empty mask.
+      warn: is called with each warning, before anything is filled.
     """
     scan = scans.read_scan(job.image, series=job.series, finite=False)
-    warnings = _file_warnings(scan, job)
+    warnings = file_warnings(scan, job.mask)
     try:
         mask, more = _select_voxels(scan, job, filling.mask, filler)
     except EmptyMaskError as empty:
-        return _leave_unfilled(filler, job, filling, scan, empty, warnings)
+        return _leave_unfilled(filler, job, filling, scan, empty, warnings, warn)
     warnings += more
 
     def fill(progress: Progress) -> FilledScan:
         def check(found: list[str]) -> None:
-            _warn(job, filling, warnings + found)
+            tell(job.image, filling, warnings + found, warn)
 
         return fill_scan(filler, scan, mask, planes=filling.planes, samples=filling.samples, check=check, progress=progress)
 
-    result = fill(progress) if progress is not None else _with_bar(fill)
-    report = _report(filler, job, filling, scan, mask)
+    result = fill(progress) if progress is not None else with_bar(fill)
+    report = report_of(filler, job, filling, scan, mask)
     report |= {"slices": result.slices, "warnings": warnings + result.warnings}
     _write(job, scan, mask, result.filled, result.deviation, report, description(filler, report))
     finished(result, report)
     return report
 
 
-def _with_bar(fill: Callable[[Progress], FilledScan]) -> FilledScan:
+def with_bar(fill: Callable[[Progress], FilledScan]) -> FilledScan:
     """Returns the fill that a function makes, with a progress bar on the terminal."""
     with tqdm(unit="slice", disable=None, leave=False) as bar:
 
@@ -116,28 +79,34 @@ def _with_bar(fill: Callable[[Progress], FilledScan]) -> FilledScan:
         return fill(show)
 
 
-def _file_warnings(scan: Scan, job: Job) -> list[str]:
+def file_warnings(scan: Scan, mask: Path | None) -> list[str]:
     """Returns warnings about the position that the scan's header gives, and about the names of scan and mask."""
     warnings = []
     if not scan.file.placed:
         warnings.append(scans.UNPLACED)
     if isinstance(scan.file, nifti.NiftiFile):
         warnings.append(placement.forms_warning(scan.file))
-    if job.mask is not None and not job.series:  # names in a DICOM export tell nothing
-        warnings.append(mask_names.subject_warning(job.image, job.mask))
+    if mask is not None and not isinstance(scan.file, dicom.DicomSeries):  # names in a DICOM export tell nothing
+        warnings.append(mask_names.subject_warning(scan.file.path, mask))
     return [warning for warning in warnings if warning]
 
 
 def _leave_unfilled(
-    filler: Filler, job: Job, filling: Filling, scan: Scan, empty: EmptyMaskError, warnings: list[str]
+    filler: Filler,
+    job: Job,
+    filling: Filling,
+    scan: Scan,
+    empty: EmptyMaskError,
+    warnings: list[str],
+    warn: Callable[[str], object],
 ) -> dict[str, Any]:
     """Copies or skips a scan whose mask is empty; returns its report."""
     if filling.empty_mask == "error":
         raise UserError(f"{empty} (--empty_mask=copy or --empty_mask=skip goes on)") from empty
     warnings = [*warnings, *empty.warnings]
-    _warn(job, filling, warnings)
+    tell(job.image, filling, warnings, warn)
     nothing = np.zeros(scan.volume.array.shape, bool)
-    report = _report(filler, job, filling, scan, nothing)
+    report = report_of(filler, job, filling, scan, nothing)
     report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
     if filling.empty_mask == "copy":
         spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
@@ -145,12 +114,12 @@ def _leave_unfilled(
     return report
 
 
-def _warn(job: Job, filling: Filling, warnings: list[str]) -> None:
-    """Logs warnings about a job; UserError for the first if the fill is strict."""
+def tell(image: Path, filling: Filling, warnings: list[str], warn: Callable[[str], object]) -> None:
+    """Calls `warn` with each warning about an image; UserError for the first if the fill is strict."""
     for warning in warnings:
         if filling.strict:
-            raise UserError(f"{job.image}: {warning} (--strict)")
-        logging.warning("%s: %s", job.image, warning)
+            raise UserError(f"{image}: {warning} (--strict)")
+        warn(f"{image}: {warning}")
 
 
 def _write(
@@ -191,13 +160,14 @@ def _write_mask(path: Path, scan: Scan, where: np.ndarray, text: str) -> None:
         nifti.write_array(path, where.astype(np.uint8), scan.file.affine)
 
 
-def requested(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
+def requested(filler: Filler, job: Job | None, filling: Filling) -> dict[str, Any]:
     """Returns the first entries of the sidecar: all that determines the output. UserError if an input cannot be read.
 
-    Outputs with equal entries need not be made again; see `sidecar.differences`.
+    Outputs with equal entries need not be made again; see `sidecar.differences`. Without a job, for a scan in memory, the
+    entries of image and mask are null.
     """
     try:
-        image, mask = sidecar.digest(job.image), sidecar.digest(job.mask)
+        image, mask = (sidecar.digest(job.image), sidecar.digest(job.mask)) if job else (None, None)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     choice = filling.mask
@@ -207,10 +177,10 @@ def requested(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
         "step": filler.step,
         "run": without_homes(filler.source) if filler.source is not None else None,
         "weights_sha256": filler.weights_sha256,
-        "image": sidecar.portable(job.image),
+        "image": sidecar.portable(job.image) if job else None,
         "image_sha256": image,
-        "series": job.series,
-        "mask": sidecar.portable(job.mask) if job.mask else _describe_choice(choice),
+        "series": job.series if job else "",
+        "mask": sidecar.portable(job.mask) if job and job.mask else _describe_choice(choice),
         "mask_sha256": mask,
         "mask_labels": list(choice.labels),
         "match_mask": choice.match,
@@ -223,7 +193,7 @@ def requested(filler: Filler, job: Job, filling: Filling) -> dict[str, Any]:
     }
 
 
-def _report(filler: Filler, job: Job, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
+def report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
     """Returns the content of the JSON file, but for slices and warnings."""
     voxels = int(np.count_nonzero(mask))
     return requested(filler, job, filling) | {
@@ -234,10 +204,10 @@ def _report(filler: Filler, job: Job, filling: Filling, scan: Scan, mask: np.nda
     }
 
 
-def _describe_choice(choice: MaskChoice) -> str:
+def _describe_choice(choice: MaskChoice) -> str | None:
     if choice.finder is not None:
         return f"found by {choice.finder.name}, step {choice.finder.step}, of {without_homes(choice.finder.source)}"
-    return f"above {choice.above_hu:g} HU"
+    return f"above {choice.above_hu:g} HU" if choice.above_hu is not None else None
 
 
 def description(filler: Filler, report: dict[str, Any]) -> str:
@@ -263,7 +233,12 @@ def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, filler: Filler) -> 
         mask = mask_files.above(scan.volume, choice.above_hu)
     else:
         raise UserError(f"{job.image}: expected one of --mask, --mask_above_hu and --finder")
+    return dilated(mask, choice, scan, job.mask or job.image), warnings
+
+
+def dilated(mask: np.ndarray, choice: MaskChoice, scan: Scan, name: Path) -> np.ndarray:
+    """Returns the mask of a scan with what lies within `choice.dilate_mm`; UserError if every voxel is masked."""
     mask = mask_files.dilate(mask, choice.dilate_mm, scan.volume.spacing_mm)
     if mask.all():
-        raise UserError(f"{job.mask or job.image}: every voxel is masked; there is nothing to fill from")
-    return mask, warnings
+        raise UserError(f"{name}: every voxel is masked; there is nothing to fill from")
+    return mask

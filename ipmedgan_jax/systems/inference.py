@@ -1,10 +1,12 @@
 """A trained network as a function of NumPy arrays: one that fills holes, one that finds damage."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from ipmedgan_jax.core import processor
 from ipmedgan_jax.data.batches import Find, Inpaint
 from ipmedgan_jax.systems.interface import Batch, System, Tree
 
@@ -13,7 +15,7 @@ class LearnedInpaint:
     """A system's generator as an `Inpaint` function, compiled once for any weights."""
 
     def __init__(self, system: System):
-        @jax.jit
+        @partial(jax.jit, compiler_options=processor.compiler_options())
         def inpainted(params: Tree, statistics: Tree, batch: Batch) -> jax.Array:
             variables = {"params": params, "batch_stats": statistics}
             output: Any = system.generator.apply(variables, system.generator_input(batch), train=False)
@@ -30,7 +32,7 @@ class LearnedFind:
     """A finder's network as a `Find` function, compiled once for any weights."""
 
     def __init__(self, system: System):
-        @jax.jit
+        @partial(jax.jit, compiler_options=processor.compiler_options())
         def likelihood(params: Tree, statistics: Tree, images: jax.Array) -> jax.Array:
             logits: Any = system.generator.apply({"params": params, "batch_stats": statistics}, images, train=False)
             return jax.nn.sigmoid(logits)

@@ -77,6 +77,15 @@ def test_sums_of_products_are_right_for_any_number_of_rows(tmp_path):
     assert max(errors) < 1e-5
 
 
+def test_one_program_is_right_without_flags_for_the_process(tmp_path):
+    """As in a Python process of the user's, in which JAX has started already."""
+    program = SUMS.replace("runtime.set_up()", "from ipmedgan_jax.core import processor").replace(
+        "** 2)))(rows)", "** 2)), compiler_options=processor.compiler_options())(rows)"
+    )
+    errors = [float(line) for line in run(program, XDG_CACHE_HOME=str(tmp_path)).stdout.split()]
+    assert max(errors) < 1e-5
+
+
 def test_fusions_that_the_user_has_chosen_stay(monkeypatch):
     monkeypatch.setattr(processor, "RIGHT_FUSIONS", {metadata.version("jaxlib"): "RIGHT"})
     for given, expected in (
@@ -85,8 +94,11 @@ def test_fusions_that_the_user_has_chosen_stay(monkeypatch):
         (f"{processor.FUSION_FLAG}=", f"{processor.FUSION_FLAG}="),
     ):
         monkeypatch.setenv("XLA_FLAGS", given)
+        own = {processor.FUSION_FLAG.removeprefix("--"): "RIGHT"}
+        assert processor.compiler_options() == ({} if processor.FUSION_FLAG in given else own)
         processor.avoid_wrong_fusions()
         assert os.environ["XLA_FLAGS"] == expected
+        assert processor.compiler_options() == {}
 
 
 UPDATE_AND_FILL = """

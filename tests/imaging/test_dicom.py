@@ -8,9 +8,10 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import dicom, scans
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import check_output
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from tests.inpainting.test_scan import generator, ramp, square, write
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")

@@ -12,7 +12,8 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import grids, scans
 from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems.classical import FILLS, FULL_RANGE_FILLS
 from tests.inpainting.test_scan import command, finder, job, ramp, square, write, written_subjects
 

@@ -11,8 +11,8 @@ from ipmedgan_jax.imaging import mask_files, scans
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling
 from tests.inpainting.test_scan import generator, ramp, square
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")

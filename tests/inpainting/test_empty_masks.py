@@ -10,9 +10,10 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.inpainting import load
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import check_output
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from tests.inpainting.test_scan import command, fill_file, finder, generator, job, ramp, square, write
 
 NOTHING = np.zeros_like(ramp())

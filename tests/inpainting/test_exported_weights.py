@@ -15,6 +15,7 @@ from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported_weights, load, model_card, scan
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.model import Trained
 from ipmedgan_jax.inpainting.network import Network
@@ -141,7 +142,7 @@ def test_it_fills_a_scan_without_a_connection_and_without_vgg_19(folder, tmp_pat
     for name, array in (("image", values), ("mask", mask)):
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
     work = Job(tmp_path / "image.nii", tmp_path / "mask.nii", tmp_path / "filled.nii")
-    report = scan.inpaint_file(load.load_filler(None, str(folder), None, "best"), work, scan.Filling())
+    report = scan.inpaint_file(load.load_filler(None, str(folder), None, "best"), work, Filling())
     filled = np.asarray(nibabel.load(work.output).dataobj)
     np.testing.assert_array_equal(filled[mask == 0], values[mask == 0])
     assert (filled != values)[mask > 0].any()

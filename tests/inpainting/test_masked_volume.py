@@ -7,8 +7,9 @@ from ipmedgan_jax.core import memory
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import tiles
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from tests.inpainting.test_scan import constant, generator, job, ramp, square, write
 
 

@@ -28,12 +28,13 @@ from ipmedgan_jax.imaging import grids, mask_files, nifti, scans
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, find_damage, load, load_run, model_card
 from ipmedgan_jax.inpainting.fill import Variation, inpaint_volume
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.load import load_finder
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 from ipmedgan_jax.inpainting.model import Generator, Trained
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems.classical import FILLS
 from ipmedgan_jax.training import loop
 

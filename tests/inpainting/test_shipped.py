@@ -12,6 +12,7 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import phantom
 from ipmedgan_jax.inpainting import load, scan, shipped
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 
@@ -107,7 +108,7 @@ def test_a_shipped_model_fills_a_head_phantom(name, tmp_path):
     mask[row - 6 : row + 6, column - 9 : column + 4, 1] = 1
     nibabel.save(nibabel.Nifti1Image(mask, image.affine), tmp_path / "mask.nii.gz")
     work = Job(path, tmp_path / "mask.nii.gz", tmp_path / "filled.nii.gz")
-    report = scan.inpaint_file(LearnedFiller(generator), work, scan.Filling())
+    report = scan.inpaint_file(LearnedFiller(generator), work, Filling())
     assert report["run"] == f"ipmedgan_jax/models/{name}"
     filled = np.asarray(nibabel.load(work.output).dataobj)
     np.testing.assert_array_equal(filled[mask == 0], stored[mask == 0])

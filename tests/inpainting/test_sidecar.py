@@ -14,10 +14,10 @@ from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import sidecar
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.model import Generator, Trained
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice
 
 SETTINGS = PreparationSettings("ct", image_size=32, resample_mm=0.0)
 TRAINING = {"lowest_spacing_mm": [0.1] * 3, "highest_spacing_mm": [99.0] * 3, "phantom": False, "slices_seen": 5000}

@@ -11,9 +11,10 @@ import pytest
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build
 from ipmedgan_jax.inpainting import exported, load_run, model_card
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.training import loop
 from tests.inpainting.test_scan import write
 

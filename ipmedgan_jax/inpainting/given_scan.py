@@ -1,0 +1,111 @@
+"""A scan and a mask as a caller in Python gives them, an image, a path or an array, and results of the same kind."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import ArrayLike
+
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
+from ipmedgan_jax.imaging import dicom_files, geometry, mask_files, nifti, nifti_image
+from ipmedgan_jax.imaging.labels import labels_of
+from ipmedgan_jax.imaging.nifti import NiftiFile
+from ipmedgan_jax.imaging.scans import Scan
+from ipmedgan_jax.inpainting import sidecar
+
+
+@dataclass(frozen=True, eq=False)
+class GivenScan:
+    """A scan as it was given.
+
+    Attributes:
+      file: the scan as a file.
+      path: the file that it was read from; None if it is in memory.
+      given: the array or image whose kind the result has; None if the result is the image of the file's content.
+    """
+
+    file: NiftiFile
+    path: Path | None
+    given: Any
+
+    def filled(self, where: np.ndarray, values: np.ndarray) -> Any:
+        """Returns the scan with new values at some voxels; both in the order of the file."""
+        content = self.file.filled_content(where, values)
+        if self.given is None:
+            return nifti_image.exact_image(content)
+        new = nifti.parse(self.file.path, bytes(content)).stored
+        if isinstance(self.given, SpatialImage):
+            return nifti_image.with_voxels(self.given, new.copy())
+        filled = self.given.copy()
+        filled[where] = new[where].astype(filled.dtype)
+        return filled
+
+    def beside(self, array: np.ndarray) -> Any:
+        """Returns an array on the scan's grid as the kind of the scan."""
+        if isinstance(self.given, np.ndarray):
+            return array
+        made = array.astype(np.uint8) if array.dtype == bool else array
+        return nifti_image.exact_image(nifti.content_of_array(made, self.file.affine))
+
+
+def given_scan(image: Any, affine: ArrayLike | None) -> GivenScan:
+    """Returns the scan as a file; UserError for anything but an image, a path or an array with an affine."""
+    if isinstance(image, SpatialImage | str | os.PathLike):
+        if affine is not None:
+            raise UserError("affine: only for an array; an image and a file have their own")
+        if isinstance(image, SpatialImage):
+            file, exact = nifti_image.file_of_image(image, nifti_image.IMAGE)
+            return GivenScan(file, nifti_image.path_of(image), None if exact else image)
+        path = user_path(os.fspath(image))
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; for a DICOM series call ipmedgan_jax.fill_file, which writes a series")
+        dicom_files.refuse_file(path)
+        return GivenScan(nifti.read(path), path, None)
+    if affine is None:
+        raise UserError("affine: needed for an array: 4 x 4, from voxel indices to millimetres, as nibabel's image.affine")
+    array, matrix = np.asarray(image), np.asarray(affine, float)
+    if matrix.shape != (4, 4):
+        raise UserError(f"affine: has shape {matrix.shape}, expected (4, 4)")
+    if array.dtype == bool:
+        raise UserError("image: its voxels are true or false; expected a scan's intensities")
+    return GivenScan(nifti_image.file_of_array(array, matrix, nifti_image.IMAGE), None, array)
+
+
+def given_mask(mask: Any, scan: Scan, labels: Sequence[int], match: str | None) -> tuple[np.ndarray, Path | None, list[str]]:
+    """Returns the masked voxels, canonical `[X, Y, Z]`, the mask's file if it has one, and warnings. See `read_mask`."""
+    path: Path | None = None
+    if isinstance(mask, str | os.PathLike):
+        path = user_path(os.fspath(mask))
+        voxels, lines = mask_files.read_mask(path, scan, labels, match)
+    else:
+        if isinstance(mask, SpatialImage):
+            file, _ = nifti_image.file_of_image(mask, nifti_image.MASK)
+            path = nifti_image.path_of(mask)
+        else:
+            if match is not None:
+                raise UserError(f"match_mask={match!r}: only for a mask with an affine; an array lies on the scan's grid")
+            file, match = _mask_on_grid(mask, scan), "index"
+        voxels, lines = mask_files.mask_of(labels_of(file), scan, labels, match)
+    return voxels, path, lines
+
+
+def _mask_on_grid(mask: ArrayLike, scan: Scan) -> NiftiFile:
+    """Returns an array on the scan's grid as a file; UserError for another shape."""
+    array = geometry.without_trailing_axes(np.asarray(mask))
+    expected = scan.file.stored.shape[:3]
+    if array.shape != expected:
+        raise UserError(f"mask: has shape {array.shape}, the scan {expected}: an array lies on the scan's grid")
+    return nifti_image.file_of_array(array, scan.file.affine, nifti_image.MASK)
+
+
+def describe_files(image: Path | None, mask: Path | None) -> dict[str, Any]:
+    """Returns the entries of the report about files that were given."""
+    given = {name: path for name, path in (("image", image), ("mask", mask)) if path is not None and path.exists()}
+    return {name: sidecar.portable(path) for name, path in given.items()} | {
+        f"{name}_sha256": sidecar.digest(path) for name, path in given.items()
+    }
