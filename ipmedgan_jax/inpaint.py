@@ -12,7 +12,7 @@ type, scaling and header. A JSON file beside it records the filled voxels, the g
 
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
 of each image is the one file with its BIDS entities or its name, or the one that a template gives for it:
---mask='{folder}/{case}-seg.nii.gz'.
+--mask='{folder}/{case}-seg.nii.gz'. The outputs for a BIDS data set are a BIDS derivative.
 
 With --system, nothing needs to be trained: a classical fill, one of surround_mean, telea, navier_stokes, biharmonic, laplace,
 rbf and shift_map, fills the scan's own slices in its own unit.
@@ -72,6 +72,8 @@ def fill() -> None:
         mask_output=user_path(given.mask_output) if given.mask_output else None,
         save_masks=given.save_masks,
         overwrite=given.overwrite,
+        bids=given.bids,
+        skull_stripped=given.skull_stripped,
     )
     filling = Filling(
         planes=tuple(given.planes),
@@ -164,6 +166,12 @@ def define_flags() -> None:
         "samples", 0, "number of varied fills, 0 or at least 2; their standard deviation goes to OUTPUT_std.nii.gz"
     )
     checkpoint_choice.define_flag()
+    flags.DEFINE_boolean(
+        "bids", True, "write a BIDS derivative for images of a BIDS data set; --nobids keeps the names of other folders"
+    )
+    flags.DEFINE_boolean(
+        "skull_stripped", None, "what the BIDS derivative says of its scans; by default found from their JSON files or voxels"
+    )
     flags.DEFINE_boolean("strict", False, "treat warnings as errors")
     flags.DEFINE_boolean("overwrite", False, "replace existing outputs")
 
