@@ -24,7 +24,6 @@ Several processes can divide the images without a connection: --shard=3/8 fills 
 Not for diagnosis.
 """
 
-import math
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -47,21 +46,14 @@ def main() -> None:
 def fill() -> None:
     """Fills this process's share of the images that the flags name; UserError for flags that do not fit together."""
     from ipmedgan_jax.imaging import dicom_files, nifti
-    from ipmedgan_jax.imaging.grids import PLANES
-    from ipmedgan_jax.inpainting.classical_filler import no_variants
+    from ipmedgan_jax.inpainting import option_checks
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
     from ipmedgan_jax.inpainting.load import load_filler, load_finder
     from ipmedgan_jax.inpainting.scan import Filling
 
     given = flags.FLAGS
-    if not given.planes or len(set(given.planes) & PLANES.keys()) < len(given.planes):
-        raise UserError(f"--planes={','.join(given.planes)}: expected some of {', '.join(PLANES)}, each once")
     if sum(source is not None for source in (given.mask, given.mask_above_hu, given.finder)) != 1:
         raise UserError("expected one of --mask, --mask_above_hu and --finder")
-    if given.samples == 1 or given.samples < 0:
-        raise UserError(f"--samples={given.samples}: expected 0, or at least 2 for a standard deviation")
-    if given.samples and given.system is not None:
-        raise no_variants(given.system, given.samples)
     if given.mask_output is not None and not given.mask_output.endswith((*nifti.SUFFIXES, dicom_files.SUFFIX)):
         raise UserError(f"--mask_output={given.mask_output}: expected a .nii, .nii.gz or .dcm file, for a single image")
     cohort = Cohort(
@@ -82,6 +74,7 @@ def fill() -> None:
         empty_mask=given.empty_mask,
         mask=_mask_choice(),
     )
+    option_checks.check(filling, given.system)
     fill_cohort(
         cohort,
         filling,
@@ -101,8 +94,6 @@ def _mask_choice() -> "MaskChoice":
             raise UserError(f"--{name} needs a --mask")
     if not all(label.isdecimal() and int(label) for label in given.mask_labels):
         raise UserError(f"--mask_labels={','.join(given.mask_labels)}: expected whole numbers above 0, for example 1,4")
-    if not 0 <= given.dilate_mm < math.inf:
-        raise UserError(f"--dilate_mm={given.dilate_mm:g}: expected millimetres, 0 or more")
     return MaskChoice(
         labels=tuple(map(int, given.mask_labels)),
         match=given.match_mask,

@@ -161,8 +161,8 @@ def prepare(
     if earlier := [job for job in jobs if job.output != job.earlier_output and job.earlier_output.exists()]:
         raise UserError(
             f"--output={output}: holds {counted(len(earlier), 'output')} of these images under names of earlier versions, "
-            f"for example {earlier[0].earlier_output.name}; choose a new folder for a BIDS derivative, or give --nobids "
-            "to go on under those names"
+            f"for example {earlier[0].earlier_output.name}; choose a new folder for a BIDS derivative, or give "
+            "--nobids to inpaint to go on under those names"
         )
     description = bids_dataset.read_description(output) if (output / DESCRIPTION).exists() else None
     if description is not None and description.get("DatasetType") != "derivative":
