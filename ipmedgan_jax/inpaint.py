@@ -12,7 +12,7 @@ type, scaling and header. A JSON file beside it records the filled voxels, the g
 
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
 of each image is the one file with its BIDS entities or its name, or the one that a template gives for it:
---mask='{folder}/{case}-seg.nii.gz'.
+--mask='{folder}/{case}-seg.nii.gz'. The outputs for a BIDS data set are a BIDS derivative.
 
 With --system, nothing needs to be trained: a classical fill, one of surround_mean, telea, navier_stokes, biharmonic, laplace,
 rbf and shift_map, fills the scan's own slices in its own unit.
@@ -46,7 +46,7 @@ def main() -> None:
 def fill() -> None:
     """Fills this process's share of the images that the flags name; UserError for flags that do not fit together."""
     from ipmedgan_jax.imaging import dicom_files, nifti
-    from ipmedgan_jax.inpainting.classical_filler import no_variants
+    from ipmedgan_jax.inpainting.classical_filler import check_samples
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
     from ipmedgan_jax.inpainting.filling_options import Filling
     from ipmedgan_jax.inpainting.load import load_filler, load_finder
@@ -54,8 +54,7 @@ def fill() -> None:
     given = flags.FLAGS
     if sum(source is not None for source in (given.mask, given.mask_above_hu, given.finder)) != 1:
         raise UserError("expected one of --mask, --mask_above_hu and --finder")
-    if given.samples and given.system is not None:
-        raise no_variants(given.system, given.samples)
+    check_samples(given.system, given.samples)
     if given.mask_output is not None and not given.mask_output.endswith((*nifti.SUFFIXES, dicom_files.SUFFIX)):
         raise UserError(f"--mask_output={given.mask_output}: expected a .nii, .nii.gz or .dcm file, for a single image")
     cohort = Cohort(
@@ -66,6 +65,8 @@ def fill() -> None:
         mask_output=user_path(given.mask_output) if given.mask_output else None,
         save_masks=given.save_masks,
         overwrite=given.overwrite,
+        bids=given.bids,
+        skull_stripped=given.skull_stripped,
     )
     filling = Filling(
         planes=tuple(given.planes),
@@ -156,6 +157,12 @@ def define_flags() -> None:
         "samples", 0, "number of varied fills, 0 or at least 2; their standard deviation goes to OUTPUT_std.nii.gz"
     )
     checkpoint_choice.define_flag()
+    flags.DEFINE_boolean(
+        "bids", True, "write a BIDS derivative for images of a BIDS data set; --nobids keeps the names of other folders"
+    )
+    flags.DEFINE_boolean(
+        "skull_stripped", None, "what the BIDS derivative says of its scans; by default found from their JSON files or voxels"
+    )
     flags.DEFINE_boolean("strict", False, "treat warnings as errors")
     flags.DEFINE_boolean("overwrite", False, "replace existing outputs")
 

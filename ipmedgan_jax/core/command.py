@@ -51,11 +51,16 @@ def run_command(
       arguments: for a command with positional arguments, their name in messages, with its verb. `main` gets them as a list
         that is not empty. Without it, a positional argument is a UserError.
     """
+    run_to_exit(lambda: _run(main, define_flags, required, arguments))
+
+
+def run_to_exit(body: Callable[[], object]) -> NoReturn:
+    """Calls the body of a command and exits, as `run_command` does; for a command that parses its own arguments."""
     _print_any_name()
     _log_plainly()
     try:
         interruption.raise_on_sigterm()
-        _run(main, define_flags, required, arguments)
+        body()
     except UserError as error:
         _fail(error)
     except Stopped as stopped:

@@ -11,6 +11,7 @@ MODULES = {
     "compare": "compare",
     "export": "export",
     "vgg19": "vgg19",
+    "bids": "bids",
 }
 """The words of the console command, in the order of a project, and the modules that they run."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging import bids_names, nifti
 
 _MASK_WORDS = {
     *("mask", "masks", "seg", "dseg", "probseg", "aseg", "segmentation", "segmentations", "label", "labels", "labelmap"),
@@ -36,7 +36,7 @@ def is_mask(path: Path) -> bool:
 
 def is_named_output(path: Path) -> bool:
     """Whether a file has the name that `inpaint` gives to its outputs."""
-    return "desc-inpainted" in nifti.stem(path)
+    return "desc-inpainted" in nifti.stem(path) or bool(bids_names.FILLED_MASK.search(nifti.stem(path)))
 
 
 def is_output(path: Path) -> bool:

@@ -24,21 +24,25 @@ def list_input_files(text: str) -> list[Path]:
       text: a file; a folder, which is searched at any depth; a pattern, where `**` matches folders at any depth; or a
         comma-separated list of these. Brackets and commas may be part of a name: see `path_patterns`.
     """
-    found, missing = path_patterns.find_in_list(text, _find_files)
-    if missing or not found:
-        dicom_folders.refuse_dicom(missing[0] if missing else text)
-        raise path_patterns.no_match(missing[0] if missing else text)
-    return sorted({path for path, _ in found})
+    return sorted({path for path, _ in _find_all(text)})
 
 
 def named_folder(text: str) -> Path:
     """Returns the folder that a flag names, in full: one above all files of `list_input_files`, however many match.
 
     A folder names itself, a pattern the folders before its first wildcard, a file the folder it lies in, and a list the
-    folder that holds those of all its parts.
+    folder that holds those of all its parts. UserError as `list_input_files`.
     """
-    found, _ = path_patterns.find_in_list(text, _find_files)
-    return Path(os.path.commonpath([folder.absolute() for _, folder in found]))
+    return Path(os.path.commonpath([folder.absolute() for _, folder in _find_all(text)]))
+
+
+def _find_all(text: str) -> list[Named]:
+    """Returns the NIfTI files that a flag names; UserError if there are none, or if an element of a list matches none."""
+    found, missing = path_patterns.find_in_list(text, _find_files)
+    if missing or not found:
+        dicom_folders.refuse_dicom(missing[0] if missing else text)
+        raise path_patterns.no_match(missing[0] if missing else text)
+    return found
 
 
 def names_several(text: str) -> bool:

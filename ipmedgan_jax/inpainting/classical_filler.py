@@ -146,11 +146,16 @@ class ClassicalFill:
         return filled
 
     def deviation(self, samples: int, done: Callable[[int], object]) -> np.ndarray:
-        raise no_variants(self.name, samples)
+        raise _no_variants(self.name, samples)
 
 
-def no_variants(name: str, samples: int) -> UserError:
-    """Returns the error for `samples` varied fills, of which a classical fill has none."""
+def check_samples(system: str | None, samples: int) -> None:
+    """UserError for varied fills of a classical fill, which has none; `system` is its name, or None for a generator."""
+    if samples and system is not None:
+        raise _no_variants(system, samples)
+
+
+def _no_variants(name: str, samples: int) -> UserError:
     return UserError(
         f"--samples={samples}: {name} is a classical fill, which has no variants; leave --samples out, or give a trained "
         "--workdir or --model"

@@ -10,9 +10,11 @@ from absl import logging
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.imaging import dicom_files
+from ipmedgan_jax.imaging import bids_dataset, dicom_files
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
-from ipmedgan_jax.inpainting import sidecar
+from ipmedgan_jax.imaging.input_files import named_folder, names_several
+from ipmedgan_jax.inpainting import bids_derivative, mask_names, sidecar
+from ipmedgan_jax.inpainting.bids_derivative import Derivative
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
@@ -33,6 +35,8 @@ class Cohort:
       mask_output: the file for the filled voxels of a single image; None for the default.
       save_masks: whether the filled voxels of each image are written beside its output.
       overwrite: whether existing outputs are replaced.
+      bids: whether the outputs for several images of a BIDS data set are a BIDS derivative.
+      skull_stripped: what that derivative says of its scans; None if they have to tell.
     """
 
     image: str
@@ -42,6 +46,8 @@ class Cohort:
     mask_output: Path | None = None
     save_masks: bool = False
     overwrite: bool = False
+    bids: bool = True
+    skull_stripped: bool | None = None
 
 
 def fill_cohort(
@@ -61,10 +67,7 @@ def fill_cohort(
     UserError if an image of this shard cannot be filled; all others are filled first. An image without a mask is reported
     by the first shard.
     """
-    if cohort.series or list_dicom_folders(cohort.image):
-        jobs, problems = find_series_jobs(cohort.image, cohort.series, cohort.mask, cohort.output)
-    else:
-        jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output)
+    jobs, problems, derivative = _find(cohort)
     several = len(jobs) + len(problems) > 1
     if several and cohort.mask_output is not None:
         raise UserError(
@@ -74,6 +77,7 @@ def fill_cohort(
     if as_segmentation and not all(job.series for job in jobs):
         raise UserError(f"--mask_output={cohort.mask_output}: a DICOM segmentation needs a DICOM series as --image")
     problems = problems if shard.index == 0 else []
+    all_jobs = jobs
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
@@ -84,11 +88,31 @@ def fill_cohort(
         if load_finder is not None:
             filling = replace(filling, mask=replace(filling.mask, finder=load_finder(filler)))
         problems += _check_done(filler, done, filling)
+        if derivative is not None and to_fill:
+            derivative.write(all_jobs)
         problems += _fill_all(filler, to_fill, filling, several=several)
     for problem in problems:
         logging.error("%s", problem)
     if problems:
         raise UserError(f"{counted(len(problems), 'image')} not filled; see the errors above")
+
+
+def _find(cohort: Cohort) -> tuple[list[Job], list[str], Derivative | None]:
+    """Returns all jobs, an error for each image without a unique mask, and the BIDS derivative that the outputs belong to."""
+    if cohort.series or list_dicom_folders(cohort.image):
+        jobs, problems = find_series_jobs(cohort.image, cohort.series, cohort.mask, cohort.output)
+        dataset = None
+    else:
+        dataset = bids_dataset.find(named_folder(cohort.image)) if cohort.bids and names_several(cohort.image) else None
+        jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output, dataset)
+    if dataset is None:
+        if cohort.skull_stripped is not None:
+            raise UserError(f"--skull_stripped: is for the scans of a BIDS data set; --image={cohort.image} names none")
+        return jobs, problems, None
+    by_template = cohort.mask is None or mask_names.is_template(cohort.mask)
+    masks = None if by_template else named_folder(str(cohort.mask))
+    derivative, jobs = bids_derivative.prepare(jobs, dataset, masks, cohort.output, cohort.skull_stripped)
+    return jobs, problems, derivative
 
 
 def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> list[str]:
@@ -126,7 +150,8 @@ def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> list[s
 def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
     """Sets where the mask is written: to the given file, or beside the output."""
     beside = job.segmentation if job.series and cohort.save_masks else job.beside
-    return replace(job, mask_output=cohort.mask_output or (beside if finding or cohort.save_masks else None))
+    own = cohort.mask_output or job.mask_output
+    return replace(job, mask_output=own or (beside if finding or cohort.save_masks else None))
 
 
 def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:

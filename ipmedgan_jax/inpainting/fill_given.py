@@ -7,8 +7,9 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from ipmedgan_jax.imaging import nifti_image, scans
+from ipmedgan_jax.inpainting import classical_filler
 from ipmedgan_jax.inpainting import scan as scan_files
-from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller, no_variants
+from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan, ignore
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
@@ -68,5 +69,4 @@ def fill_given(
 
 def check_samples(filler: Filler, filling: Filling) -> None:
     """UserError if varied fills are asked of what has none."""
-    if filling.samples and isinstance(filler, ClassicalFiller):
-        raise no_variants(filler.name, filling.samples)
+    classical_filler.check_samples(filler.name if isinstance(filler, ClassicalFiller) else None, filling.samples)

@@ -29,6 +29,8 @@ class MaskChoice:
     def __post_init__(self) -> None:
         if not 0 <= self.dilate_mm < math.inf:
             raise UserError(f"--dilate_mm={self.dilate_mm:g}: expected millimetres, 0 or more")
+        if not all(label > 0 for label in self.labels):
+            raise UserError(f"--mask_labels={','.join(map(str, self.labels))}: expected whole numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from absl import logging
+
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging import bids_names, nifti
+from ipmedgan_jax.imaging.bids_dataset import BidsDataset
 from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_mask, is_named_output, is_output
 from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names, sidecar
+from ipmedgan_jax.inpainting.bids_entries import BidsEntries
 
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
 _DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
@@ -37,6 +41,7 @@ class Job:
       series: SeriesInstanceUID of the DICOM series; empty for a NIfTI file.
       output: the file or folder to write.
       mask_output: the file for the filled voxels; None for no such file.
+      bids: what the JSON files of a BIDS derivative say too; None for an output elsewhere.
     """
 
     image: Path
@@ -44,6 +49,7 @@ class Job:
     output: Path
     mask_output: Path | None = None
     series: str = ""
+    bids: BidsEntries | None = None
 
     @property
     def deviation(self) -> Path:
@@ -66,6 +72,16 @@ class Job:
         return self.output.with_name(stem(self.output) + ".json")
 
     @property
+    def mask_sidecar(self) -> Path | None:
+        """JSON file that describes the mask, in a BIDS derivative."""
+        return self.mask_output.with_name(stem(self.mask_output) + ".json") if self.bids and self.mask_output else None
+
+    @property
+    def earlier_output(self) -> Path:
+        """The output's name outside of BIDS derivatives, which is also that of earlier versions."""
+        return self.output.with_name(_output_name(self.image).name)
+
+    @property
     def begun(self) -> bool:
         """Whether an interrupted `inpaint` wrote some of the files, so that they may be replaced."""
         return bool(sidecar.read(self.sidecar).get(UNFINISHED))
@@ -81,7 +97,7 @@ class Job:
         return [path for path in (self.output, self.deviation if deviation else None, self.mask_output) if path]
 
 
-def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
+def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset | None = None) -> tuple[list[Job], list[str]]:
     """Returns the jobs for all images that a flag names, and an error message for each image without a unique mask.
 
     Masks and earlier outputs among the images are skipped. UserError if no image matches, if two outputs would have the same
@@ -91,6 +107,7 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
       image: a file, a folder, a pattern or a comma-separated list of NIfTI files.
       mask: a file, a folder, a pattern, a list or a template; None if masks are found in the images.
       output: a file or, for several images, a folder.
+      dataset: the BIDS data set of several images, whose outputs get names of a BIDS derivative; None for other names.
     """
     if not names_several(image):
         path = user_path(image)
@@ -101,14 +118,42 @@ def find_jobs(image: str, mask: str | None, output: Path) -> tuple[list[Job], li
         return [Job(path, _mask_of_one(path, mask) if mask else None, output)], []
     if output.name.endswith(nifti.SUFFIXES):
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
-    images = [path for path in list_input_files(image) if not is_mask(path) and not is_output(path)]
+    named = named_folder(image)
+    images = _scans_of(list_input_files(image), dataset, named)
     pairs, refused = _pair_with_masks(images, mask)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    named = named_folder(image)
-    found = [Job(path, own_mask, output / _output_name(_place_in_tree(path, named))) for path, own_mask in pairs]
+    found = [_job_of(path, own_mask, output / _place_in_tree(path, named), dataset) for path, own_mask in pairs]
     _check_outputs_differ(found)
     return found, refused
+
+
+def _scans_of(paths: Sequence[Path], dataset: BidsDataset | None, named: Path) -> list[Path]:
+    """Returns the scans among files: not masks, outputs, or what a BIDS data set keeps apart from its own scans."""
+    scans = [path for path in paths if not is_mask(path) and not is_output(path)]
+    if dataset is None:
+        return scans
+    own = dataset.own_files(scans, named)
+    if len(own) < len(scans):
+        logging.info("%d images in derivatives, sourcedata and code of %s left out", len(scans) - len(own), dataset.root)
+    return own
+
+
+def _job_of(image: Path, mask: Path | None, place: Path, dataset: BidsDataset | None) -> Job:
+    """Returns the job of one of several images.
+
+    Args:
+      image: the image.
+      mask: its mask, if it has one.
+      place: where a file with the image's own name would be written.
+      dataset: the image's BIDS data set, or None.
+    """
+    name, ending = bids_names.parse(image), image.name.removeprefix(stem(image))
+    if dataset is None or name is None:
+        return Job(image, mask, _output_name(place))
+    own_mask = bids_names.mask_name(name, with_suffix=bids_names.has_other_contrasts(image))
+    filled = place.with_name(bids_names.filled_name(name).text + ending)
+    return Job(image, mask, filled, mask_output=place.with_name(f"{own_mask.text}.nii.gz"))
 
 
 def _mask_of_one(image: Path, mask: str) -> Path:
@@ -161,8 +206,9 @@ def _place_in_tree(image: Path, named: Path) -> Path:
 def _check_outputs_differ(jobs: Sequence[Job]) -> None:
     """UserError if two jobs would write the same file."""
     first: dict[Path, Job] = {}
-    for job in jobs:
-        other = first.setdefault(job.sidecar, job)
+    written = [(path, job) for job in jobs for path in (job.sidecar, job.mask_output) if path]
+    for path, job in written:
+        other = first.setdefault(path, job)
         if other is not job:
             raise UserError(
                 f"{other.image} and {job.image} would both be written to {job.output} or beside it; "
@@ -180,7 +226,8 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several:
       several: whether the job is one of several, whose finished outputs are skipped.
     """
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    for path in (*job.outputs(deviation=deviation), job.sidecar):
+    beside = [job.mask_sidecar] if job.mask_sidecar else []
+    for path in (*job.outputs(deviation=deviation), *beside, job.sidecar):
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: would overwrite an input, {path}; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:

@@ -144,6 +144,8 @@ def _write(
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
             _write_mask(job.mask_output, scan, where, description)
+        if job.bids is not None and job.mask_sidecar is not None:
+            files.write_json(job.mask_sidecar, job.bids.of_mask())
         report |= sidecar.digests_of_outputs(job.outputs(deviation=spread is not None))
         files.write_json(job.sidecar, report)
     except OSError as error:
@@ -196,12 +198,18 @@ def requested(filler: Filler, job: Job | None, filling: Filling) -> dict[str, An
 def report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
     """Returns the content of the JSON file, but for slices and warnings."""
     voxels = int(np.count_nonzero(mask))
-    return requested(filler, job, filling) | {
-        "mask_voxels": voxels,
-        "mask_ml": float(voxels * abs(np.linalg.det(scan.affine[:3, :3])) / 1000),
-        "training": filler.training(),
-        provenance.KEY: provenance.provenance(jax.devices()),
-    }
+    voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    of_bids = job.bids.of_scan(scan.volume.array, voxel_ml) if job is not None and job.bids is not None else {}
+    return (
+        requested(filler, job, filling)
+        | of_bids
+        | {
+            "mask_voxels": voxels,
+            "mask_ml": float(voxels * voxel_ml),
+            "training": filler.training(),
+            provenance.KEY: provenance.provenance(jax.devices()),
+        }
+    )
 
 
 def _describe_choice(choice: MaskChoice) -> str | None:
