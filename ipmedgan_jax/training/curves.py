@@ -22,7 +22,6 @@ UNITS = {"psnr": "dB", "mse": "squared grey levels, 0..255", "mae": "grey levels
 
 CHARTS = (
     ("loss/generator_weighted/", "Generator loss, weighted", "weight x term: what the generator lowers", True),
-    ("loss/generator/", "Generator loss, terms", "each term before its weight", True),
     ("loss/discriminator/", "Discriminator loss", "near 0: it tells fakes from real images without error", False),
     ("logit/", "Discriminator logits", "mean over patches; above 0: judged real", False),
     ("gradient_norm/", "Gradient norms", "norm of each network's gradient", True),
@@ -33,25 +32,28 @@ CHARTS = (
         "steps left out for a number that is not finite, since the process started",
         False,
     ),
+    ("loss/generator/", "Generator loss, terms", "each term before its weight", True),
 )
 """Beginning of the scalars' names, title, note, and whether the scale is logarithmic at first."""
 
 
 def charts(scalars: Mapping[str, Points], best_score: str) -> list[dict[str, Any]]:
-    """Returns the charts in order, as the page's script reads them: validation scores first, the one that chooses leading."""
+    """Returns the charts, as the page's script reads them: the score that chooses first, the other scores last."""
     scores = sorted(name for name in scalars if name.startswith(VALIDATION))
-    scores.sort(key=lambda name: name != VALIDATION + best_score)
-    found = [_score_chart(name.removeprefix(VALIDATION), scalars[name], name == VALIDATION + best_score) for name in scores]
+    score_charts = {name: _score_chart(name.removeprefix(VALIDATION), scalars[name], best_score) for name in scores}
+    leading = score_charts.pop(VALIDATION + best_score, None)
+    found = [leading] if leading else []
     left = {name: points for name, points in sorted(scalars.items()) if name not in scores}
     for beginning, title, note, logarithmic in CHARTS:
         series = {name: left.pop(name) for name in list(left) if name.startswith(beginning)}
         found += [_chart(title, note, series, beginning, logarithmic=logarithmic)] if series else []
-    return found + ([_chart("Other", "", left, "")] if left else [])
+    return [*found, *score_charts.values(), *([_chart("Other", "", left, "")] if left else [])]
 
 
-def _score_chart(name: str, points: Points, chooses: bool) -> dict[str, Any]:
+def _score_chart(name: str, points: Points, best_score: str) -> dict[str, Any]:
     direction = "higher is better" if name in HIGHER_IS_BETTER else "lower is better"
     unit = f" ({UNITS[name]})" if name in UNITS else ""
+    chooses = name == best_score
     note = f"{direction}{unit}{'; chooses the best checkpoint' if chooses else ''}"
     chart = _chart(f"Validation: {name}", note, {name: points}, "")
     return chart | {"best": best_step(points, name), "chooses": chooses}

@@ -38,9 +38,9 @@ class Points:
 
     def remove_from(self, first: int) -> None:
         """Removes the values of the step `first` and later ones."""
-        kept = int(np.searchsorted(np.array(self.steps, np.int64), first))
-        for column in (self.steps, self.values, self.times):
-            del column[kept:]
+        kept = np.array(self.steps, np.int64) < first
+        for name, column in vars(self).items():
+            setattr(self, name, array(column.typecode, np.array(column)[kept].tobytes()))
 
 
 class EventReader:

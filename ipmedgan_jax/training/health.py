@@ -13,8 +13,9 @@ from ipmedgan_jax.training.metrics_watch import LOSS
 RECENT = 0.2
 """Share of a curve's points, at its end, that counts as now."""
 
-WEAK_LOSS = 0.05
-"""A discriminator whose mean loss is lower now tells fakes almost without error."""
+WEAK_LOSS, OFTEN = 0.05, 0.25
+"""A discriminator with a lower loss than the first tells fakes almost without error; if so in a larger share of the latest
+reports than the second, the generator learns little from it."""
 
 SPIKE = 20.0
 """A gradient norm of so many times the median is a spike."""
@@ -59,11 +60,12 @@ def _validation(scalars: Mapping[str, Points], best_score: str) -> list[Finding]
         return bad
     since = int((steps > best).sum())
     value = f"{best_score} {values[steps == best][-1]:.4g}"
+    first = f" (the first: {values[0]:.4g})" if len(steps) > 1 and best != steps[0] else ""
     if len(steps) == 1:
         return [*bad, Finding(f"One validation so far: {value}.")]
     if since == 0:
-        return [*bad, Finding(f"The last of {len(steps)} validations is the best: {value} at step {best:,}.")]
-    text = f"Best validation: {value} at step {best:,}; {counted(since, 'later validation')} brought no better one."
+        return [*bad, Finding(f"The last of {len(steps)} validations is the best: {value} at step {best:,}{first}.")]
+    text = f"Best validation: {value} at step {best:,}{first}; {counted(since, 'later validation')} brought no better one."
     return [*bad, Finding(text, since >= PATIENCE)]
 
 
@@ -74,9 +76,11 @@ def _discriminators(scalars: Mapping[str, Points]) -> list[Finding]:
         if not name.startswith(LOSS) or not len(recent):
             continue
         network, loss = name.removeprefix(LOSS), recent.mean()
-        if loss < WEAK_LOSS:
-            text = f"Discriminator {network} tells fakes almost without error (loss {loss:.2g}):"
-            found.append(Finding(f"{text} the generator learns little from it.", True))
+        won = (recent < WEAK_LOSS).mean()
+        if won > OFTEN:
+            when = f"a loss below {WEAK_LOSS:g} in {won:.0%} of the latest reports"
+            text = f"Discriminator {network} tells fakes almost without error ({when}): the generator learns little from it."
+            found.append(Finding(text, True))
         else:
             found.append(Finding(f"Discriminator {network} still errs (loss {loss:.2g}): the generator can learn from it."))
     return found

@@ -139,8 +139,8 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 progress.pause()
                 scores = validate(step, state) if validating else None
                 checkpoints.save(step, devices.as_one(state), batches.get_state(), scores)
-                progress.exclude(time.monotonic() - start)
                 page.write(step)
+                progress.exclude(time.monotonic() - start)
 
             if (signalled or out_of_time) and not last:
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)

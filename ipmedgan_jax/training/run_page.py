@@ -16,7 +16,9 @@ STATES = {"running": "running", "finished": "finished", "stopped": "stopped", "f
 
 HOW_TO_READ = "For values, point at a chart, or move to it with Tab and use the arrow keys."
 
-REFERENCE = "Numbers are means over the steps since the report before. A dashed vertical line is a resumed process."
+REFERENCE = (
+    "Numbers are means over the steps since the report before. Dashed vertical lines: a process resumed, or a phase began."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Content:
     charts: Sequence[Mapping[str, Any]]
     marks: Sequence[Mapping[str, Any]]
     examples: Sequence[tuple[int, str]]
+    tiles: Sequence[str]
     settings: Sequence[Setting]
     published: str
     data: Sequence[Row]
@@ -63,6 +66,7 @@ def page(content: Content) -> str:
         "steps": content.steps,
         "charts": content.charts,
         "marks": content.marks,
+        "tiles": content.tiles,
         "examples": [{"step": step, "file": file} for step, file in content.examples],
     }
     return document.document(
@@ -77,11 +81,13 @@ def page(content: Content) -> str:
 def _header(content: Content) -> str:
     share = 100 * content.step / max(content.steps, 1)
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in content.facts)
+    warnings = sum(finding.is_warning for finding in content.findings)
+    look = f' <a class="state stopped" href="#the-health">{counted(warnings, "thing")} to look at</a>' if warnings else ""
     detail = f'<p class="warning">{escape(content.detail)}</p>' if content.detail else ""
     state = f'<span id="state" class="state {content.state}">{STATES[content.state]}</span>'
     age = '<span id="age">written at the last save</span>'
     return (
-        f"<header><h1>{escape(content.name)} {state}</h1>"
+        f"<header><h1>{escape(content.name)} {state}{look}</h1>"
         f'<div class="bar"><div style="width:{share:.2f}%"></div></div>'
         f"<p>Step {content.step:,} of {content.steps:,} ({share:.0f} %) &middot; {age}</p>"
         f'<p id="silent" class="warning" hidden></p>{detail}<dl class="facts">{facts}</dl></header>'

@@ -42,7 +42,8 @@ class RunReport:
         self._experiment, self._workdir, self._progress, self._shown = experiment, workdir, progress, shown
         self._reader = EventReader(workdir / "tensorboard")
         self._messages = messages.Messages(workdir, summaries)
-        self._step, self._was_warned = first, False
+        self._first = self._step = first
+        self._was_warned = False
         if shown:
             write_texts(experiment, workdir, summaries, first)
 
@@ -77,9 +78,11 @@ class RunReport:
             self._write("running")
 
     def _write(self, state: str, detail: str = "") -> None:
-        settings, step_seconds = self._experiment.training, self._progress.mean_step_seconds()
-        due = min(settings.validate_every, settings.checkpoint_every) * step_seconds if step_seconds else FIRST_DUE
-        left = (settings.steps - self._step) * step_seconds if state == "running" and step_seconds else None
+        settings, due, left = self._experiment.training, FIRST_DUE, None
+        if self._step > self._first:
+            step_seconds = self._progress.mean_step_seconds(self._step)
+            due = min(settings.validate_every, settings.checkpoint_every) * step_seconds
+            left = (settings.steps - self._step) * step_seconds if state == "running" else None
         try:
             _write_page(self._experiment, self._workdir, self._reader, self._step, state, detail=detail, due=due, left=left)
         except Exception as error:  # a report is no reason to end a run, whatever a file beside it holds
@@ -139,6 +142,7 @@ def _write_page(
         charts=curves.charts(reader.scalars, best),
         marks=_marks(experiment, reader),
         examples=_examples(workdir, step),
+        tiles=("damaged", "damage", "found") if experiment.is_finder else ("image", "context", "filled"),
         settings=published.beside_published(experiment.config),
         published=published.published_name(experiment.config),
         data=run_facts.data_rows(experiment),
@@ -178,7 +182,9 @@ def _marks(experiment: Experiment, reader: EventReader) -> list[dict[str, object
     """Returns the steps that charts mark: resumed processes, and beginnings of phases after the first one."""
     marks: list[dict[str, object]] = [{"step": start, "text": "resumed"} for start in reader.starts if start > 1]
     phases = experiment.phases
-    return marks + [{"step": before.last, "text": f"then {phase.name}"} for before, phase in itertools.pairwise(phases)]
+    return marks + [
+        {"step": before.last, "text": phase.name.removeprefix("the ")} for before, phase in itertools.pairwise(phases)
+    ]
 
 
 def _examples(workdir: Path, step: int) -> list[tuple[int, str]]:

@@ -112,15 +112,14 @@ class Progress:
         now = time.monotonic()
         step_seconds = (now - self._last_time) / max(step - self._last_step, 1)
         self._last_step, self._last_time = step, now
-        left = duration(self.mean_step_seconds() * (self._steps - step))
+        left = duration(self.mean_step_seconds(step) * (self._steps - step))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._show(f"step {step}/{self._steps}  {left} left  {step_seconds:.3g} s/step  {shown}")
         return 1 / step_seconds
 
-    def mean_step_seconds(self) -> float:
-        """Returns the mean time of a step up to the last report, validation included; 0 before the first report."""
-        steps = self._last_step - self._first_step
-        return (self._last_time - self._first_time) / steps if steps else 0.0
+    def mean_step_seconds(self, step: int) -> float:
+        """Returns the mean time of the steps up to this one, validation and saving included."""
+        return (time.monotonic() - self._first_time) / max(step - self._first_step, 1)
 
     def _show(self, line: str) -> None:
         if not self._shown:

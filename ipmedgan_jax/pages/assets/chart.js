@@ -153,8 +153,7 @@ class LineChart {
     const values = this.chart.series.flatMap((series) => series.values).filter((value) => value !== null && (!this.log || value > 0));
     this.plot.replaceChildren();
     const svg = drawn(this.plot, "svg", { viewBox: `0 0 ${width} ${height}`, height, "aria-hidden": "true" });
-    this.frame = { left: 56, top: 10, width: width - 68, height: height - 46, low: this.steps[0], high: this.steps[this.steps.length - 1] };
-    if (this.frame.low === this.frame.high) { this.frame.low = 0; }
+    this.frame = { left: 56, top: 10, width: width - 68, height: height - 46, low: 0, high: this.options.last };
     this.setScale(values);
     this.drawAxes(svg);
     this.drawMarks(svg);
@@ -183,7 +182,7 @@ class LineChart {
       drawn(svg, "line", { class: "grid", x1: left, x2: left + width, y1: y, y2: y });
       drawn(svg, "text", { x: left - 6, y: y + 4, "text-anchor": "end" }, shown(tick));
     }
-    for (const tick of roundTicks(low, high, Math.max(2, Math.floor(width / 90)))) {
+    for (const tick of roundTicks(low, high, Math.max(2, Math.floor(width / 70)))) {
       drawn(svg, "text", { x: this.x(tick), y: top + height + 16, "text-anchor": "middle" }, tick.toLocaleString("en"));
     }
     drawn(svg, "text", { x: left + width, y: top + height + 32, "text-anchor": "end" }, "step");
@@ -195,6 +194,7 @@ class LineChart {
       const x = this.x(mark.step);
       const line = drawn(svg, "line", { class: "mark", x1: x, x2: x, y1: this.frame.top, y2: this.frame.top + this.frame.height });
       drawn(line, "title", {}, `step ${mark.step}: ${mark.text}`);
+      if (this.chart.best === undefined) drawn(svg, "text", { class: "mark-text", x: x + 3, y: this.frame.top + 8 }, mark.text);
     }
   }
 

@@ -3,7 +3,6 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const COLUMNS = 3, GAP = 2;
-const NAMES = ["image", "hole cut out", "filled"];
 
 function ago(seconds) {
   const units = [[86400, "day"], [3600, "hour"], [60, "minute"]];
@@ -32,7 +31,7 @@ function showCharts() {
   const parent = document.getElementById("charts");
   if (!parent) return;
   const smooth = document.getElementById("smooth");
-  const options = { smooth: () => smooth.checked, marks: DATA.marks };
+  const options = { smooth: () => smooth.checked, marks: DATA.marks, last: Math.max(...DATA.charts.flatMap((chart) => chart.series.flatMap((series) => series.steps))) };
   const charts = DATA.charts.map((chart) => new LineChart(parent, chart, options));
   smooth.addEventListener("change", () => charts.forEach((chart) => chart.draw()));
 }
@@ -93,7 +92,7 @@ class Examples {
       for (const column of columns) {
         const size = isGrid ? [side, side] : [picture.naturalWidth, picture.naturalHeight];
         const figure = element(this.tiles, "figure");
-        const label = isGrid ? `slice ${row + 1}: ${NAMES[column]}` : "validation slices";
+        const label = isGrid ? `slice ${row + 1}: ${DATA.tiles[column]}` : "validation slices";
         const canvas = element(figure, "canvas", { width: size[0], height: size[1], role: "img", "aria-label": `${label}, step ${step}` });
         canvas.getContext("2d").drawImage(picture, column * (side + GAP), row * (side + GAP), ...size, 0, 0, ...size);
         if (row === 0 || this.alone.checked) element(figure, "figcaption", {}, label);
