@@ -6,11 +6,15 @@ from pathlib import Path
 
 from absl import logging
 
+import ipmedgan_jax
 from ipmedgan_jax.training.run_facts import shareable
 from ipmedgan_jax.training.summaries import Summaries
 
 TAG = "messages"
 """Name of the text in TensorBoard that has the warnings of a step, one a line."""
+
+PACKAGE = Path(ipmedgan_jax.__file__).parent
+"""Only warnings from here are kept: libraries that log through the same logger warn of what no user can mend."""
 
 MOST_AT_ONCE = 20
 """Warnings that are written for one step; further ones are counted."""
@@ -33,6 +37,8 @@ class Messages(standard_logging.Handler):
         logging.get_absl_logger().removeHandler(self)
 
     def emit(self, record: standard_logging.LogRecord) -> None:
+        if PACKAGE not in Path(record.pathname).parents:
+            return
         text = shareable(record.getMessage(), self._workdir)
         with self._guard:
             self._waiting.append(" ".join(text.split()))
