@@ -89,6 +89,7 @@ def test_gaps_scales_and_tables(browser, report):
         assert tab.locator("path.curve").count() > before
         thinned = tab.locator(".chart", has_text="Gradient norms")
         thinned.locator("summary").click()
+        thinned.locator("table").wait_for()
         assert "drawn points" in thinned.locator("details").inner_text()
 
 
