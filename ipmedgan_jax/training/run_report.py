@@ -6,7 +6,7 @@ appended since the last page is read, not all of it again.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,12 @@ class RunReport:
         self._reader = EventReader(workdir / "tensorboard")
         self._messages = messages.Messages(workdir, summaries)
         self._first = self._step = first
-        self._was_warned = False
-        if shown:
-            write_texts(experiment, workdir, summaries, first)
+        self._summaries, self._was_warned = summaries, False
 
     def __enter__(self) -> "RunReport":
         if self._shown:
             self._messages.__enter__()
+            self._try(lambda: write_texts(self._experiment, self._workdir, self._summaries, self._first))
             self._write("running")
         return self
 
@@ -83,8 +82,12 @@ class RunReport:
             step_seconds = self._progress.mean_step_seconds(self._step)
             due = min(settings.validate_every, settings.checkpoint_every) * step_seconds
             left = (settings.steps - self._step) * step_seconds if state == "running" else None
+        about = (self._experiment, self._workdir, self._reader, self._step, state)
+        self._try(lambda: _write_page(*about, detail=detail, due=due, left=left))
+
+    def _try(self, write: Callable[[], None]) -> None:
         try:
-            _write_page(self._experiment, self._workdir, self._reader, self._step, state, detail=detail, due=due, left=left)
+            write()
         except Exception as error:  # a report is no reason to end a run, whatever a file beside it holds
             if not self._was_warned:
                 logging.warning("%s: cannot be written (%s); the run goes on", self._workdir / REPORT_FILE, reason(error))
