@@ -35,10 +35,14 @@ class Finding:
     is_warning: bool = False
 
 
-def findings(scalars: Mapping[str, Points], best_score: str) -> list[Finding]:
-    """Returns what the curves of a run say: validation, discriminators, gradients, skipped steps and speed."""
+def findings(scalars: Mapping[str, Points], best_score: str, phase_start: int = 0) -> list[Finding]:
+    """Returns what the curves of a run say: validation, discriminators, gradients, skipped steps and speed.
+
+    Args:
+      phase_start: the last step before the present phase; an earlier phase, without discriminators, has another speed.
+    """
     found = [*_validation(scalars, best_score), *_discriminators(scalars), *_gradients(scalars)]
-    return [*found, *_skipped(scalars), *_speed(scalars)]
+    return [*found, *_skipped(scalars), *_speed(scalars, phase_start)]
 
 
 def _recent(points: Points) -> np.ndarray:
@@ -105,11 +109,12 @@ def _skipped(scalars: Mapping[str, Points]) -> list[Finding]:
     return [Finding(f"{counted(int(points.values[-1]), 'step')} skipped: a number was not finite (see Messages).", True)]
 
 
-def _speed(scalars: Mapping[str, Points]) -> list[Finding]:
-    points = scalars.get("images_per_second")
-    if points is None or len(points.values) < 10:
+def _speed(scalars: Mapping[str, Points], phase_start: int) -> list[Finding]:
+    steps, values = scalars.get("images_per_second", Points()).arrays()
+    values = values[(steps > phase_start) & np.isfinite(values)]
+    if len(values) < 10:
         return []
-    now, usual = np.median(_recent(points)), np.median(points.arrays()[1])
+    now, usual = np.median(values[-round(RECENT * len(values)) :]), np.median(values)
     if now < SLOWER * usual:
-        return [Finding(f"Slower than usual: {now:.3g} images a second lately, {usual:.3g} over the run.", True)]
+        return [Finding(f"Slower than usual: {now:.3g} images a second lately, {usual:.3g} over this phase.", True)]
     return [Finding(f"Speed is steady: {now:.3g} images a second.")]

@@ -141,7 +141,7 @@ def _write_page(
         written=time.time(),
         due=due,
         facts=_facts(experiment, reader, left),
-        findings=health.findings(reader.scalars, best),
+        findings=health.findings(reader.scalars, best, _phase_start(experiment, step)),
         charts=curves.charts(reader.scalars, best),
         marks=_marks(experiment, reader),
         examples=_examples(workdir, step),
@@ -179,6 +179,11 @@ def _seconds(steps: np.ndarray, times: np.ndarray, starts: Sequence[int]) -> flo
     """Returns the seconds between the reports of each process, validation included; not those between two processes."""
     process = np.searchsorted(np.array(sorted(starts)), steps, side="right")
     return float(np.diff(times)[np.diff(process) == 0].sum())
+
+
+def _phase_start(experiment: Experiment, step: int) -> int:
+    """Returns the last step before the phase of a step; 0 in the first one."""
+    return max((phase.last for phase in experiment.phases if phase.last < step), default=0)
 
 
 def _marks(experiment: Experiment, reader: EventReader) -> list[dict[str, object]]:

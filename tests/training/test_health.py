@@ -42,5 +42,11 @@ def test_what_a_practised_reader_would_look_at_is_a_warning(name, values, says):
     assert says in warning
 
 
+def test_an_earlier_phase_has_a_speed_of_its_own():
+    scalars = {"images_per_second": points([30.0] * 50 + [10.0] * 30)}
+    assert [finding.is_warning for finding in findings(scalars, "mae", phase_start=50)] == [False, False]
+    assert [finding.is_warning for finding in findings(scalars, "mae")] == [False, True]
+
+
 def test_a_run_without_a_curve_has_no_warning():
     assert warnings_of() == []

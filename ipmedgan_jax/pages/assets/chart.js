@@ -183,7 +183,8 @@ class LineChart {
       drawn(svg, "text", { x: left - 6, y: y + 4, "text-anchor": "end" }, shown(tick));
     }
     for (const tick of roundTicks(low, high, Math.max(2, Math.floor(width / 70)))) {
-      drawn(svg, "text", { x: this.x(tick), y: top + height + 16, "text-anchor": "middle" }, tick.toLocaleString("en"));
+      const anchor = this.x(tick) > left + width - 14 ? "end" : "middle";
+      drawn(svg, "text", { x: this.x(tick), y: top + height + 16, "text-anchor": anchor }, tick.toLocaleString("en"));
     }
     drawn(svg, "text", { x: left + width, y: top + height + 32, "text-anchor": "end" }, "step");
   }
@@ -220,14 +221,15 @@ class LineChart {
     if (path) drawn(svg, "path", { d: path, ...attributes });
   }
 
+  bestValue() {
+    const step = this.chart.best;
+    return step === null || step === undefined ? undefined : this.valueAt(this.chart.series[0], step);
+  }
+
   drawBest(svg) {
-    const step = this.chart.best, value = step === null || step === undefined ? undefined : this.valueAt(this.chart.series[0], step);
+    const step = this.chart.best, value = this.bestValue();
     if (value === undefined || !this.fits(value)) return;
-    const x = this.x(step), right = x > this.frame.left + this.frame.width * 0.6;
-    const low = this.y(value) > this.frame.top + this.frame.height / 2;
-    drawn(svg, "circle", { class: "best", cx: x, cy: this.y(value), r: 5 });
-    const text = `${this.chart.chooses ? "best checkpoint" : "best"} ${shown(value)}`;
-    drawn(svg, "text", { class: "best-text", x: x + (right ? -9 : 9), y: this.y(value) + (low ? -9 : 17), "text-anchor": right ? "end" : "start" }, text);
+    drawn(svg, "circle", { class: "best", cx: this.x(step), cy: this.y(value), r: 5 });
   }
 
   drawCursor() {
@@ -239,6 +241,7 @@ class LineChart {
     }
     this.legend.replaceChildren();
     this.chart.series.forEach((series, i) => this.drawKey(series, i, step));
+    if (this.bestValue() !== undefined) this.drawBestKey();
   }
 
   drawKey(series, index, step) {
@@ -250,6 +253,14 @@ class LineChart {
     drawn(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": DASHES[Math.floor(index / 6) % DASHES.length || index % DASHES.length] });
     const last = series.values[series.values.length - 1];
     item.append(` ${series.name} ${step === null ? shown(last) : value === undefined ? "" : shown(value)}`);
+  }
+
+  drawBestKey() {
+    const item = element(this.legend, "li", { class: "best-key" });
+    const key = drawn(item, "svg", { viewBox: "0 0 14 14", "aria-hidden": "true" });
+    drawn(key, "circle", { class: "best", cx: 7, cy: 7, r: 5 });
+    const name = this.chart.chooses ? "best checkpoint" : "best";
+    item.append(` ${name} ${shown(this.bestValue())} at step ${this.chart.best.toLocaleString("en")}`);
   }
 
   makeTable(parent) {
