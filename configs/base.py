@@ -140,6 +140,7 @@ def get_config(system: str = "") -> ConfigDict:
     train.validation_slices = 256  # at most; spread evenly over the validation subjects' slices
     train.checkpoint_every = 2000  # steps between checkpoints
     train.keep = 2  # number of latest checkpoints to keep, beside the best
+    train.wandb_project = ""  # project at Weights & Biases that gets curves and pictures too; empty: nothing is sent anywhere
     train.best = "vgg_distance"  # score of the best checkpoint: ssim psnr mse mae uqi uqi_sewar vgg_distance; finder: dice
 
     config.evaluation = evaluation = ConfigDict()

@@ -8,6 +8,7 @@ Writes to WORKDIR/evaluation:
   subjects.csv, slices.csv  scores of each subject and of each slice
   fills.npz                 the filled holes
   examples.png              some of the slices
+For a run, WORKDIR/report.html gets the scores too.
 
 Every system is scored on the same holes. Without --system, the run in --workdir is scored, with its own config.json unless
 --config is given; --data_dir names the new folder of data that have moved. --system scores a classical fill: surround_mean,
@@ -32,6 +33,7 @@ def main() -> None:
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
     from ipmedgan_jax.experiment import build, run_folder, saved_config
     from ipmedgan_jax.systems.classical import check_name
+    from ipmedgan_jax.training import run_report
 
     workdir, config, system = user_path(flags.FLAGS.workdir), flags.FLAGS.config, flags.FLAGS.system
     given = {"workdir": str(workdir), "system": system, "checkpoint": flags.FLAGS.checkpoint}
@@ -50,6 +52,7 @@ def main() -> None:
     processes.assert_equal(prepared_data=built.dataset.fingerprint)
     if system is None:
         evaluate_run(built, workdir, flags.FLAGS.checkpoint)
+        processes.run_on_first(lambda: run_report.refresh(built, workdir))
     else:
         evaluate_classical(built, system, workdir)
 

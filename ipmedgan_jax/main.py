@@ -27,7 +27,7 @@ def main() -> None:
     from ipmedgan_jax.distributed import processes
     from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
     from ipmedgan_jax.experiment import build, saved_config
-    from ipmedgan_jax.training import dry_run, loop
+    from ipmedgan_jax.training import dry_run, loop, run_report
 
     workdir = user_path(flags.FLAGS.workdir or default_workdir())
     if flags.FLAGS.dry_run:
@@ -46,6 +46,7 @@ def main() -> None:
     scoring = f"the run is trained and saved; python -m ipmedgan_jax.evaluate --workdir={workdir} scores it"
     with interruption.if_interrupted(scoring):
         evaluate_run(built, workdir)
+        processes.run_on_first(lambda: run_report.refresh(built, workdir))
 
 
 def default_workdir() -> str:

@@ -13,7 +13,7 @@ from typing import IO
 
 from absl import logging
 
-from ipmedgan_jax.core import json_fields, links
+from ipmedgan_jax.core import json_fields, links, regular_files
 from ipmedgan_jax.core.errors import UserError
 
 LOCK_FILE = "lock"
@@ -89,3 +89,13 @@ def _described(file: IO[str]) -> str:
         holder = json_fields.parse(file.read(4096))
         return f" (process {holder['process']} on {holder['host']}, since {holder['started']})"
     return ""
+
+
+def is_held(workdir: Path) -> bool:
+    """Whether a process holds the lock of a folder; False where there are no locks, or no such file."""
+    with suppress(OSError, UserError), regular_files.open_file(workdir / LOCK_FILE) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -25,7 +25,7 @@ from ipmedgan_jax.systems.state import init_generator
 CONFIG_FILE = "config.json"
 DATA_FILE = "data.json"
 
-WRITTEN = ("checkpoints", "tensorboard", "examples", "evaluation", "nonfinite")
+WRITTEN = ("checkpoints", "tensorboard", "examples", "evaluation", "nonfinite", "wandb")
 """Folders of a run's folder that are written to. A link in the place of one is refused; files are replaced, link or not."""
 
 LEASE_S = 150

@@ -26,7 +26,7 @@ KEYS_FREE_ON_RESUME = (
     *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
-    *("data.foreground", "holes.avoid", "train.on_nonfinite", "train.deterministic"),
+    *("data.foreground", "holes.avoid", "train.on_nonfinite", "train.deterministic", "train.wandb_project"),
 )
 """Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
 
@@ -112,6 +112,7 @@ ADDED_KEYS = {
     "train.on_nonfinite": "stop",
     "train.deterministic": False,
     "train.target_cache_gib": 0.0,
+    "train.wandb_project": "",
 }
 """Keys that were added after the first runs, with the value that stands for how runs without them behaved."""
 

@@ -42,6 +42,7 @@ class TrainingSettings:
     keep: int
     best: str
     start_from: str
+    wandb_project: str
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
         keep=train.keep,
         best=train.best,
         start_from=train.start_from,
+        wandb_project=train.wandb_project,
     )
 
 

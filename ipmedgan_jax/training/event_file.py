@@ -57,10 +57,10 @@ class EventFile:
 def _record(content: bytes) -> bytes:
     """Returns a TFRecord: length, the length's checksum, content, the content's checksum."""
     length = struct.pack("<Q", len(content))
-    return length + _checksum(length) + content + _checksum(content)
+    return length + checksum(length) + content + checksum(content)
 
 
-def _checksum(content: bytes) -> bytes:
+def checksum(content: bytes) -> bytes:
     """Returns the CRC-32C, masked as TFRecord has it."""
     checksum = crc32c(content)
     return struct.pack("<I", ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF)

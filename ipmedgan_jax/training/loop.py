@@ -28,9 +28,10 @@ from ipmedgan_jax.experiment.build import Experiment, Phase
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps
-from ipmedgan_jax.training import devices, target_cache, validation
+from ipmedgan_jax.training import devices, target_cache, validation, wandb_run
 from ipmedgan_jax.training.metrics_watch import MetricsWatch
 from ipmedgan_jax.training.nonfinite import NonFiniteSteps
+from ipmedgan_jax.training.run_report import RunReport
 from ipmedgan_jax.training.signals import stop_signals
 from ipmedgan_jax.training.start import InitialState, check_first_run, description, start_or_resume
 from ipmedgan_jax.training.summaries import Progress, Summaries
@@ -86,10 +87,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             return outcome_of_all(signals) or Outcome.ALREADY_DONE
 
         is_first = jax.process_index() == 0
-        summaries = processes.run_on_all(lambda: Summaries(workdir / "tensorboard" if is_first else None, first=done + 1))
+        twin = wandb_run.start(settings.wandb_project, workdir, experiment.config) if is_first else None
+        events = workdir / "tensorboard" if is_first else None
+        summaries = processes.run_on_all(lambda: Summaries(events, first=done + 1, twin=twin))
         stack.enter_context(summaries)
         summaries.text(done, provenance.KEY, provenance.one_line(provenance.provenance(jax.devices())))
         progress = stack.enter_context(Progress(done, settings.steps, shown=is_first))
+        page = stack.enter_context(RunReport(experiment, workdir, summaries, progress, done, shown=is_first))
         frozen = devices.replicate(experiment.features.params)
         for line in description(experiment, initial.shapes):
             logging.info("%s", line)
@@ -121,6 +125,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
             early = 0 <= step - done - EARLY_STEPS < per_dispatch
             if step % settings.log_every == 0 or early or last:
                 report(step, watch.means(), progress, summaries, settings.batch_size)
+                page.note(step)
 
             # A signal skips the validation, so that the checkpoint is saved at once.
             validating = last or (not signalled and (step % settings.validate_every == 0 or out_of_time))
@@ -134,6 +139,7 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 progress.pause()
                 scores = validate(step, state) if validating else None
                 checkpoints.save(step, devices.as_one(state), batches.get_state(), scores)
+                page.write(step)
                 progress.exclude(time.monotonic() - start)
 
             if (signalled or out_of_time) and not last:

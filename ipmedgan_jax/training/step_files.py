@@ -9,8 +9,13 @@ def path_of(folder: Path, step: int, suffix: str) -> Path:
     return folder / f"step_{step:07d}{suffix}"
 
 
+def steps_in(folder: Path, suffix: str) -> list[int]:
+    """Returns the steps whose files are in a folder, in order."""
+    names = (re.fullmatch(rf"step_(\d{{7,}}){re.escape(suffix)}", path.name) for path in folder.iterdir())
+    return sorted(int(name[1]) for name in names if name)
+
+
 def remove_old(folder: Path, suffix: str, *, newest: int) -> None:
     """Removes the files of steps between the first and the `newest` last ones; other names stay."""
-    names = (re.fullmatch(rf"step_(\d{{7,}}){re.escape(suffix)}", path.name) for path in folder.iterdir())
-    for step in sorted(int(name[1]) for name in names if name)[1:-newest]:
+    for step in steps_in(folder, suffix)[1:-newest]:
         path_of(folder, step, suffix).unlink(missing_ok=True)

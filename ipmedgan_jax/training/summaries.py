@@ -14,18 +14,21 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.training.event_file import EventFile
+from ipmedgan_jax.training.wandb_run import WandbRun
 
 
 class Summaries:
     """A run's TensorBoard files in `directory`; without a directory nothing is written. A context manager.
+
+    Scalars and images go to `twin` too, the run at Weights & Biases if there is one.
 
     TensorBoard hides what an earlier process wrote there for the step `first` and later ones: a run that was killed repeats
     its steps since the last checkpoint. Raises UserError if the directory cannot be written. Later, a disk that is full costs
     one warning, and what is written until there is room again.
     """
 
-    def __init__(self, directory: Path | None, *, first: int = 1):
-        self._directory, self._file = directory, None
+    def __init__(self, directory: Path | None, *, first: int = 1, twin: WandbRun | None = None):
+        self._directory, self._file, self._twin = directory, None, twin
         self._was_warned = False
         if directory is not None:
             try:
@@ -37,13 +40,18 @@ class Summaries:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._twin is not None:
+            self._twin.close()
         if self._file is not None:
             with contextlib.suppress(OSError):  # of a file server, late: the run is not to end by it
                 self._file.close()
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
         """Writes each value under its name behind `prefix`."""
-        self._write(step, *(summary.scalar(prefix + name, value) for name, value in values.items()))
+        named = {prefix + name: value for name, value in values.items()}
+        self._write(step, *(summary.scalar(name, value) for name, value in named.items()))
+        if self._twin is not None:
+            self._twin.scalars(step, named)
 
     def text(self, step: int, name: str, text: str) -> None:
         """Writes a text."""
@@ -52,6 +60,8 @@ class Summaries:
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes `image`, uint8 `[H, W, 3]` or `[H, W]`."""
         self._write(step, summary.image(name, image, dataformats="HWC" if image.ndim == 3 else "HW"))
+        if self._twin is not None:
+            self._twin.image(step, name, image)
 
     def _write(self, step: int, *content: Summary) -> None:
         if self._file is None:
@@ -102,11 +112,14 @@ class Progress:
         now = time.monotonic()
         step_seconds = (now - self._last_time) / max(step - self._last_step, 1)
         self._last_step, self._last_time = step, now
-        mean_step_seconds = (now - self._first_time) / max(step - self._first_step, 1)
-        left = duration(mean_step_seconds * (self._steps - step))
+        left = duration(self.mean_step_seconds(step) * (self._steps - step))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._show(f"step {step}/{self._steps}  {left} left  {step_seconds:.3g} s/step  {shown}")
         return 1 / step_seconds
+
+    def mean_step_seconds(self, step: int) -> float:
+        """Returns the mean time of the steps up to this one, validation and saving included."""
+        return (time.monotonic() - self._first_time) / max(step - self._first_step, 1)
 
     def _show(self, line: str) -> None:
         if not self._shown:

@@ -32,6 +32,7 @@ TRAINING = {
     "train.keep": 6,
     "train.best": "mae",
     "train.start_from": "runs/before",
+    "train.wandb_project": "inpainting",
 }
 EVALUATION = {
     "evaluation.split": "validation",

@@ -31,7 +31,7 @@ def test_training_and_evaluation_replace_links_in_place_of_files_in_a_linked_run
     (tmp_path / "real").mkdir()
     workdir = tmp_path / "run"
     workdir.symlink_to("real")
-    made = ["config.json", "data.json", "examples/step_0000001.png"]
+    made = ["config.json", "data.json", "report.html", "examples/step_0000001.png"]
     results = ["evaluation/metrics.json", "evaluation/subjects.csv", "evaluation/slices.csv", "evaluation/examples.png"]
     results += ["evaluation/fills.npz"]
     for name in (*made, *results):
