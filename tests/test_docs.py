@@ -44,7 +44,8 @@ def anchors(page):
 
 def shell_lines(page):
     """The words of each line in a fenced block without a language; comments left out, continued lines joined."""
-    for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+    text = re.sub(r"^```\w+\n.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             yield shlex.split(line, comments=True)
 

@@ -44,7 +44,7 @@ def _bound(config: Any) -> tuple[Any, Any, Any]:
     initial = jax.jit(lambda key: init_generator(system, key, config.data.image_size))
     weights = initial(jax.random.key(0))
     learned = LearnedInpaint(system)
-    return learned.bind(*weights), learned.inpainted, weights
+    return learned.bind(*weights), jax.jit(learned.inpainted), weights
 
 
 def time_batches(context: Context, dtype: str) -> None:

@@ -55,6 +55,6 @@ class Network:
         self, weights: Sequence[jax.Array], image: jax.Array, hole: jax.Array, hole_mask: jax.Array, *others: jax.Array
     ) -> jax.Array:
         """Returns inpainted images as a function of arrays alone, for `jax.export`; the others are `trained.inputs`."""
-        variables = jax.tree.unflatten(jax.tree.structure((self.params, self.statistics)), weights)
+        params, statistics = jax.tree.unflatten(jax.tree.structure((self.params, self.statistics)), weights)
         batch = Batch(image, hole, hole_mask, **dict(zip(self.trained.inputs, others, strict=True)))
-        return LearnedInpaint(self.inference.system).inpainted(*variables, batch)
+        return LearnedInpaint(self.inference.system).inpainted(params, statistics, batch)
