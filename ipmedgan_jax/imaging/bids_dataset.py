@@ -62,7 +62,9 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         return json_fields.read(root / DESCRIPTION)
     except (OSError, ValueError) as error:
-        raise UserError(f"{root / DESCRIPTION}: cannot be read ({reason(error)}); mend it, or take it away") from error
+        raise UserError(
+            f"{root / DESCRIPTION}: cannot be read ({reason(error)}); mend it, or give --nobids to inpaint"
+        ) from error
 
 
 def text_of(description: dict[str, Any], key: str) -> str:

@@ -23,13 +23,16 @@ from ipmedgan_jax.inpainting.jobs import Job
 
 BIDS_VERSION = "1.10.0"
 
-IGNORED = ("report.html", "report/", "*_std.nii.gz")
-"""Lines of `.bidsignore` for files that BIDS has no names for: the report and the standard deviations."""
+IGNORED = ("/report.html", "/report", "*_std.nii.gz")
+"""Lines of `.bidsignore` for what BIDS has no names for: the report and the standard deviations.
+
+The validator takes a line with a slash at its end for the files in a folder, and still asks for the folder's name.
+"""
 
 _NAME = "ipmedgan_jax"
 """The name under which this package stands in `GeneratedBy`."""
 
-_CT_LINES = ("**/ct/", "*_ct.nii*", "*_ct.json")
+_CT_LINES = ("**/ct", "*_ct.nii*", "*_ct.json")
 
 _README = """\
 Scans whose masked voxels were filled by ipmedgan_jax. Not for diagnosis.
