@@ -88,7 +88,7 @@ class Derivative:
 
     def _uri(self, path: Path) -> str:
         """Returns the BIDS URI of a source."""
-        path = path.absolute()
+        path = bids_dataset.full(path)
         folder = next(folder for folder in path.parents if folder in self.links)
         return f"bids:{self.links[folder]}:{quote(path.relative_to(folder).as_posix(), safe='/+')}"
 
@@ -185,7 +185,7 @@ def _links(
     known = description.get("DatasetLinks")
     given = {link: name for name, link in known.items()} if isinstance(known, dict) else {}
     links: dict[Path, str] = {}
-    paths = [path.absolute() for job in jobs for path in (job.image, job.mask) if path]
+    paths = [bids_dataset.full(path) for job in jobs for path in (job.image, job.mask) if path]
     sources = {folder: bids_dataset.find(folder) for folder in {path.parent for path in paths}}
     for path in paths:
         source = sources[path.parent]
@@ -212,8 +212,8 @@ def _wish(source: BidsDataset | None, dataset: BidsDataset, folder: Path) -> str
 
 def _folder_of(path: Path, masks: Path | None) -> Path:
     """Returns the folder that stands for the data set of a file without one: that of the flag, or the one above `sub-...`."""
-    if masks is not None and path.is_relative_to(masks.absolute()):
-        return masks.absolute()
+    if masks is not None and path.is_relative_to(bids_dataset.full(masks)):
+        return bids_dataset.full(masks)
     return next((folder.parent for folder in path.parents if re.fullmatch("sub-[a-zA-Z0-9+]+", folder.name)), path.parent)
 
 

@@ -14,7 +14,7 @@ from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.inpainting import bids_derivative, bids_selection
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
-from ipmedgan_jax.inpainting.scan import Filling
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 
 MASKED = np.zeros((12, 12, 4), np.uint8)
 MASKED[4:8, 4:8, 1:3] = 1
@@ -259,6 +259,26 @@ def test_a_damaged_description_is_named(raw, tmp_path, content):
     (raw / "dataset_description.json").write_bytes(content)
     with pytest.raises(UserError, match=r"dataset_description.json: cannot be read \(.*--nobids"):
         fill(raw, raw / "derivatives", tmp_path / "out")
+
+
+def test_masks_by_template_and_paths_with_dots_have_one_link(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(raw / "sub-01")
+    fill("../sub-02", "{folder}/../../derivatives/lesions/sub-02/anat/{case}_label-lesion_mask.nii.gz", "../../out")
+    links = {"raw": "../raw", "lesions": "../raw/derivatives/lesions"}
+    assert read(tmp_path / "out/dataset_description.json")["DatasetLinks"] == links
+    report = read(tmp_path / "out" / FILLED[1].replace(".nii.gz", ".json"))
+    assert report["Sources"][1] == "bids:lesions:sub-02/anat/sub-02_run-1_label-lesion_mask.nii.gz"
+
+
+def test_a_mask_that_is_found_in_a_ct_is_a_region_of_interest(tmp_path):
+    describe(tmp_path / "raw")
+    array = np.full(MASKED.shape, -900, np.int16)
+    array[4:8, 4:8, 1:3] = 3500
+    write_nifti(tmp_path / "raw/sub-1/ct/sub-1_ct.nii.gz", array)
+    cohort = Cohort(image=str(tmp_path / "raw"), mask=None, output=tmp_path / "out")
+    fill_cohort(cohort, Filling(mask=MaskChoice(above_hu=3000)), Shard(), lambda: ClassicalFiller("laplace"))
+    mask = read(tmp_path / "out/sub-1/ct/sub-1_space-orig_label-lesion_desc-filled_mask.json")
+    assert (mask["Type"], mask["Sources"]) == ("ROI", ["bids:raw:sub-1/ct/sub-1_ct.nii.gz"])
 
 
 def test_skull_stripped_is_refused_outside_of_bids(tmp_path):
