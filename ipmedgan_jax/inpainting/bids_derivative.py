@@ -99,8 +99,8 @@ class Derivative:
         """
         links = {name: _link(folder, self.output) for folder, name in self.links.items()}
         if not self.is_own:
-            known = self.description or {}
-            if missing := {name: link for name, link in links.items() if name not in (known.get("DatasetLinks") or {})}:
+            known = _links_in(self.description)
+            if missing := {name: link for name, link in links.items() if name not in known}:
                 logging.warning("%s: not written by this package and left as it is; its DatasetLinks lack %s",
                                 self.output / DESCRIPTION, missing)  # fmt: skip
             return
@@ -116,7 +116,7 @@ class Derivative:
     def _write_description(self, links: dict[str, str]) -> None:
         """Writes the description if there is none, or adds links to it."""
         content = dict(self.description or _new_description(self.dataset, links))
-        content["DatasetLinks"] = (content.get("DatasetLinks") or {}) | links
+        content["DatasetLinks"] = _links_in(content) | links
         if content != self.description:
             files.write_json(self.output / DESCRIPTION, content)
 
@@ -182,8 +182,7 @@ def _links(
     jobs: Sequence[Job], dataset: BidsDataset, masks: Path | None, output: Path, description: dict[str, Any]
 ) -> dict[Path, str]:
     """Returns the names of all source folders, by folder: those of the description where it has them."""
-    known = description.get("DatasetLinks")
-    given = {link: name for name, link in known.items()} if isinstance(known, dict) else {}
+    given = {link: name for name, link in _links_in(description).items()}
     links: dict[Path, str] = {}
     paths = [bids_dataset.full(path) for job in jobs for path in (job.image, job.mask) if path]
     sources = {folder: bids_dataset.find(folder) for folder in {path.parent for path in paths}}
@@ -199,6 +198,12 @@ def _links(
         )
         links[folder] = given.get(_link(folder, output), free)
     return links
+
+
+def _links_in(description: dict[str, Any] | None) -> dict[str, str]:
+    """Returns the links of a description, by name; entries of another kind are left out."""
+    links = (description or {}).get("DatasetLinks")
+    return {name: link for name, link in links.items() if isinstance(link, str)} if isinstance(links, dict) else {}
 
 
 def _wish(source: BidsDataset | None, dataset: BidsDataset, folder: Path) -> str:

@@ -185,6 +185,27 @@ def test_a_derivative_s_foreign_description_is_kept(raw, tmp_path, caplog):
     assert report["Sources"][0].startswith("bids:source:sub-01/")
 
 
+@pytest.mark.parametrize("links", [None, [], "raw", {"raw": ["../raw"]}, {"raw": "../other"}, {"raw": 3, "raw2": "../raw"}])
+def test_links_of_any_kind_in_an_own_description_are_put_right(raw, tmp_path, links):
+    describe(tmp_path / "out", DatasetType="derivative", GeneratedBy=["x", {"Name": "ipmedgan_jax"}], DatasetLinks=links)
+    fill(raw / "sub-01", raw / "derivatives", tmp_path / "out")
+    report = read(tmp_path / "out" / FILLED[0].replace(".nii.gz", ".json"))
+    name = report["Sources"][0].split(":")[1]
+    assert read(tmp_path / "out/dataset_description.json")["DatasetLinks"][name] == "../raw"
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"SkullStripped": "no", "SpatialReference": {}, "Resolution": 1}', b""])
+def test_the_scan_s_json_file_may_hold_anything(raw, tmp_path, metadata):
+    name = "sub-01/ses-1/anat/sub-01_ses-1_space-T1w_res-2_FLAIR"
+    write_scan(raw, name, mask=None)
+    (raw / f"{name}.json").write_bytes(metadata)
+    (raw / "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nii.gz").unlink()
+    fill(raw / "sub-01", raw / "derivatives", tmp_path / "out")
+    report = read(tmp_path / "out" / f"{name.replace('FLAIR', 'desc-inpainted_FLAIR')}.json")
+    assert (report["SkullStripped"], report["Resolution"]) == (False, "that of the source")
+    assert report["SpatialReference"] == f"bids:raw:{name}.nii.gz"
+
+
 def test_outputs_of_earlier_versions_are_named_and_not_filled_twice(raw, tmp_path):
     fill(raw, raw / "derivatives", tmp_path / "out", bids=False)
     earlier = [name.replace("space-orig_", "") for name in FILLED]
