@@ -12,6 +12,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from ipmedgan_jax import bids
 from ipmedgan_jax.configs import base
 from ipmedgan_jax.core.program import MODULES
 
@@ -54,6 +55,8 @@ def command_of(words):
     """(module, flags) of a line that runs a command of this project; None for other lines."""
     if words[:1] == ["ipmedgan"] and words != ["ipmedgan", "--version"]:
         return f"ipmedgan_jax.{MODULES[words[1]]}", words[2:]
+    if words[:1] == ["ipmedgan-bids"]:
+        return "ipmedgan_jax.bids", words[1:]
     for i, word in enumerate(words):
         if word == "-m" and words[i + 1].startswith(("ipmedgan_jax.", "benchmarks.")):
             return words[i + 1], words[i + 2 :]
@@ -95,6 +98,9 @@ def test_commands_take_their_flags(page, monkeypatch):
     for words in shell_lines(page):
         if command := command_of(words):
             module, arguments = command
+            if module == "ipmedgan_jax.bids":  # a BIDS App has arguments of its own kind
+                bids.parse(arguments)
+                continue
             monkeypatch.setattr(sys, "argv", [module, *arguments])
             with flagsaver.flagsaver():
                 importlib.import_module(module).define_flags()
@@ -123,6 +129,9 @@ def test_flags_and_settings_named_in_the_text_exist(page):
     known = (
         set(re.findall(r'DEFINE(?:_\w+)?\(\s*(?:\w+\()?(?:\),\s*)?"(\w+)"', code))
         | set(re.findall(r"--(\w+)=\*\)", code))
+        | {f"no{name}" for name in re.findall(r'DEFINE_boolean\(\s*"(\w+)"', code)}
+        | set(re.findall(r'"--([a-z][\w-]*)"', code))
+        | {f"no-{name}" for name in re.findall(r'"--([\w-]+)",\s*action=argparse.BooleanOptionalAction', code)}
         | FLAGS_OF_OTHERS
     )
     config = base.get_config()

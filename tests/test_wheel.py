@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_package_its_configs_models_and_licences_and_no_more
     info = f"ipmedgan_jax-{ipmedgan_jax.__version__}.dist-info"
     licences = {f"{info}/licenses/licenses/{path.name}" for path in (ROOT / "licenses").iterdir()}
     assert names >= licences | {f"{info}/licenses/LICENSE"}
-    assert b"ipmedgan = ipmedgan_jax.cli:main" in zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt")
+    scripts = zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt")
+    assert {b"ipmedgan = ipmedgan_jax.cli:main", b"ipmedgan-bids = ipmedgan_jax.bids:main"} <= set(scripts.splitlines())
 
 
 def test_what_the_wheel_installs_works_from_any_folder(wheel, tmp_path):

@@ -1,5 +1,6 @@
 """BIDS data sets as folders: their root, their description, and the files in them."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,13 @@ class BidsDataset:
 
     def _top(self, path: Path) -> str:
         """Returns the first folder below the root on the way to a path; empty if there is none."""
-        path = path.absolute()
+        path = full(path)
         return (*path.relative_to(self.root).parts, "")[0] if path.is_relative_to(self.root) else ""
+
+
+def full(path: Path) -> Path:
+    """Returns the absolute path without `..`, in which links stay: files of a data set may be links to a store elsewhere."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def find(path: Path) -> BidsDataset | None:
@@ -52,7 +58,7 @@ def find(path: Path) -> BidsDataset | None:
 
     UserError if the description cannot be read.
     """
-    start = path.absolute()
+    start = full(path)
     root = next((folder for folder in (start, *start.parents) if (folder / DESCRIPTION).exists()), None)
     return None if root is None else BidsDataset(root, read_description(root))
 
@@ -62,7 +68,9 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         return json_fields.read(root / DESCRIPTION)
     except (OSError, ValueError) as error:
-        raise UserError(f"{root / DESCRIPTION}: cannot be read ({reason(error)}); mend it, or take it away") from error
+        raise UserError(
+            f"{root / DESCRIPTION}: cannot be read ({reason(error)}); mend it, or give --nobids to inpaint"
+        ) from error
 
 
 def text_of(description: dict[str, Any], key: str) -> str:

@@ -23,13 +23,16 @@ from ipmedgan_jax.inpainting.jobs import Job
 
 BIDS_VERSION = "1.10.0"
 
-IGNORED = ("report.html", "report/", "*_std.nii.gz")
-"""Lines of `.bidsignore` for files that BIDS has no names for: the report and the standard deviations."""
+IGNORED = ("/report.html", "/report", "*_std.nii.gz")
+"""Lines of `.bidsignore` for what BIDS has no names for: the report and the standard deviations.
+
+The validator takes a line with a slash at its end for the files in a folder, and still asks for the folder's name.
+"""
 
 _NAME = "ipmedgan_jax"
 """The name under which this package stands in `GeneratedBy`."""
 
-_CT_LINES = ("**/ct/", "*_ct.nii*", "*_ct.json")
+_CT_LINES = ("**/ct", "*_ct.nii*", "*_ct.json")
 
 _README = """\
 Scans whose masked voxels were filled by ipmedgan_jax. Not for diagnosis.
@@ -85,7 +88,7 @@ class Derivative:
 
     def _uri(self, path: Path) -> str:
         """Returns the BIDS URI of a source."""
-        path = path.absolute()
+        path = bids_dataset.full(path)
         folder = next(folder for folder in path.parents if folder in self.links)
         return f"bids:{self.links[folder]}:{quote(path.relative_to(folder).as_posix(), safe='/+')}"
 
@@ -96,8 +99,8 @@ class Derivative:
         """
         links = {name: _link(folder, self.output) for folder, name in self.links.items()}
         if not self.is_own:
-            known = self.description or {}
-            if missing := {name: link for name, link in links.items() if name not in (known.get("DatasetLinks") or {})}:
+            known = _links_in(self.description)
+            if missing := {name: link for name, link in links.items() if name not in known}:
                 logging.warning("%s: not written by this package and left as it is; its DatasetLinks lack %s",
                                 self.output / DESCRIPTION, missing)  # fmt: skip
             return
@@ -113,7 +116,7 @@ class Derivative:
     def _write_description(self, links: dict[str, str]) -> None:
         """Writes the description if there is none, or adds links to it."""
         content = dict(self.description or _new_description(self.dataset, links))
-        content["DatasetLinks"] = (content.get("DatasetLinks") or {}) | links
+        content["DatasetLinks"] = _links_in(content) | links
         if content != self.description:
             files.write_json(self.output / DESCRIPTION, content)
 
@@ -179,10 +182,9 @@ def _links(
     jobs: Sequence[Job], dataset: BidsDataset, masks: Path | None, output: Path, description: dict[str, Any]
 ) -> dict[Path, str]:
     """Returns the names of all source folders, by folder: those of the description where it has them."""
-    known = description.get("DatasetLinks")
-    given = {link: name for name, link in known.items()} if isinstance(known, dict) else {}
+    given = {link: name for name, link in _links_in(description).items()}
     links: dict[Path, str] = {}
-    paths = [path.absolute() for job in jobs for path in (job.image, job.mask) if path]
+    paths = [bids_dataset.full(path) for job in jobs for path in (job.image, job.mask) if path]
     sources = {folder: bids_dataset.find(folder) for folder in {path.parent for path in paths}}
     for path in paths:
         source = sources[path.parent]
@@ -198,6 +200,12 @@ def _links(
     return links
 
 
+def _links_in(description: dict[str, Any] | None) -> dict[str, str]:
+    """Returns the links of a description, by name; entries of another kind are left out."""
+    links = (description or {}).get("DatasetLinks")
+    return {name: link for name, link in links.items() if isinstance(link, str)} if isinstance(links, dict) else {}
+
+
 def _wish(source: BidsDataset | None, dataset: BidsDataset, folder: Path) -> str:
     """Returns the name that a source folder gets unless it is taken: `raw` for a raw data set, else like the folder's."""
     if source is None:
@@ -209,8 +217,8 @@ def _wish(source: BidsDataset | None, dataset: BidsDataset, folder: Path) -> str
 
 def _folder_of(path: Path, masks: Path | None) -> Path:
     """Returns the folder that stands for the data set of a file without one: that of the flag, or the one above `sub-...`."""
-    if masks is not None and path.is_relative_to(masks.absolute()):
-        return masks.absolute()
+    if masks is not None and path.is_relative_to(bids_dataset.full(masks)):
+        return bids_dataset.full(masks)
     return next((folder.parent for folder in path.parents if re.fullmatch("sub-[a-zA-Z0-9+]+", folder.name)), path.parent)
 
 

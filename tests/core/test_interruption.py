@@ -96,6 +96,7 @@ runpy.run_module("ipmedgan_jax.{module}", run_name="__main__")
         ("evaluate", "jax", ["--workdir={folder}/run"]),
         ("evaluate", "grain", ["--workdir={folder}/run"]),
         ("inpaint", "jax", ["--workdir={folder}/run", "--image=a.nii", "--mask=b.nii", "--output=c.nii"]),
+        ("bids", "jax", ["{folder}", "{folder}/out", "participant"]),
         ("export", "jax", ["--workdir={folder}/run", "--output={folder}/model"]),
         ("prepare", "nibabel", ["--config=demo", "--input={folder}/*.nii", "--output={folder}/data"]),
         ("compare", "PIL", ["{folder}/run", "--output={folder}/tables"]),
