@@ -11,6 +11,8 @@ Writes to OUTPUT:
   figure.pdf    the same for print, with the hole enlarged below each image
   subjects.png, subjects.pdf
                 each subject's scores
+  report.html   a page of all of it, for any browser: tables that sort, plots by subject, and each subject's slices under
+                every system; its pictures are in report/
   provenance.json  version, machine and command, of this comparison and of each run
 
 All runs must be scored on the same holes of the same data. A run that is not, or whose files are missing or inconsistent, is

@@ -17,7 +17,7 @@ import pytest
 from ipmedgan_jax.configs import base, demo
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, records
-from ipmedgan_jax.evaluation import evaluate_run, evaluated_runs
+from ipmedgan_jax.evaluation import comparison, evaluate_run, evaluated_runs
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported, load, load_run, scan
 from ipmedgan_jax.inpainting.filling_options import Filling
@@ -141,9 +141,12 @@ def test_an_old_run_has_the_same_scores(unpacked, tmp_path, name, system):
     expected = EXPECTED[name]["runs"][system]["evaluation"]
     run = Path(shutil.copytree(unpacked(name) / f"run_{system}", tmp_path / "run"))
     if (run / "evaluation" / "slices.csv").exists():
-        then = evaluated_runs.read(run).report  # the old commit's metrics.json
+        evaluated = evaluated_runs.read(run)
+        then = evaluated.report  # the old commit's metrics.json
         assert then["system"] == present_name(name, system)
         assert {region: means(scores) for region, scores in then["region"].items()} == expected
+        comparison.write([evaluated], tmp_path / "compared", reference=evaluated, cases=1, caption="")
+        assert "Comparison of 1 system" in (tmp_path / "compared" / "report.html").read_text()
     else:
         with pytest.raises(UserError, match="evaluate the run again"):
             evaluated_runs.read(run)

@@ -11,7 +11,7 @@ from typing import Any
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.evaluation import comparison_pictures, paired_tests, reports
 from ipmedgan_jax.evaluation.comparison_pictures import SlicePicture
-from ipmedgan_jax.evaluation.comparison_tables import Table
+from ipmedgan_jax.evaluation.comparison_tables import SUPPORTED_BEST, Table
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.table_html import cell_html, column_class, scrolling_table, table_html
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
@@ -82,7 +82,7 @@ def _head(runs: Sequence[Run], header: str, pictures: Sequence[SlicePicture]) ->
 
 def _table_section(index: int, table: Table) -> str:
     """Returns a table with its title and note."""
-    marked = f' <span class="supported"></span> marks {table.meaning}.' if table.supported else ""
+    marked = f' <span class="supported"></span> marks {SUPPORTED_BEST}.' if table.supported else ""
     return (
         f'<section aria-labelledby="table-{index}"><h3 id="table-{index}">{escape(table.title)}</h3>\n'
         f"<p><small>{escape(table.note)}{marked}</small></p>\n{table_html(table)}</section>"
@@ -193,7 +193,7 @@ def _subjects(runs: Sequence[Run], subjects: dict[str, list[int]], pictures: dic
     counts = dict.fromkeys(subjects, 0)
     for score in runs[0].scores:
         counts[score.subject] += 1
-    means = [reports.subject_means(run.scores, "hole") for run in runs]
+    means = [run.subject_means["hole"] for run in runs]
     parts = []
     for i, (subject, positions) in enumerate(subjects.items()):
         shown = [pictures[position] for position in positions]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ipmedgan_jax.data.holes import box_mask, context_image
 from ipmedgan_jax.evaluation import figures
@@ -96,7 +97,8 @@ def _write_picture(runs: Sequence[Run], position: int, output: Path) -> SlicePic
             tiles.append(inpainted)
         tiles.append(image)
     path = output / FOLDER / f"slice-{position:05d}.png"
-    figures.save_image(np.concatenate([figures.grey_levels(tile) for tile in tiles], axis=1), path)
+    levels = np.concatenate([figures.grey_levels(tile) for tile in tiles], axis=1)
+    Image.fromarray(levels).save(path)  # not synced to the disk one by one, as atomic files are: there are hundreds
     size = tiles[0].shape
     return SlicePicture(
         position, f"{FOLDER}/{path.name}", path.stat().st_size, size, hole, square_around(hole, size), image is not None

@@ -49,15 +49,14 @@ SUPPORTED_BEST = (
     "the best mean of its column, where it differs from every other row: Wilcoxon's signed-rank test over subjects between "
     "all pairs of rows, p < .05 after Holm's correction"
 )
-"""What the cells mean that `_supported_means` and `group_table` name."""
+"""What the supported cells of a table are."""
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of text: title, note on how to read it, heading and rows.
 
-    `best` has the (row, column) of the best means. `supported` has the cells that a test supports, `meaning` says what that
-    means.
+    `best` has the (row, column) of the best means, `supported` those that the paired test supports (`SUPPORTED_BEST`).
     """
 
     title: str
@@ -66,7 +65,6 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[tuple[int, int]] = frozenset()
     supported: frozenset[tuple[int, int]] = frozenset()
-    meaning: str = ""
 
     def markdown(self) -> str:
         return f"{reports.markdown_table([self.heading, *self.rows])}\n"
@@ -144,7 +142,6 @@ def hole_table(runs: Sequence[Run]) -> Table:
         ),
         _best_means(runs, reports.COLUMNS),
         _supported_means(runs, reports.COLUMNS),
-        SUPPORTED_BEST,
     )
 
 
@@ -167,7 +164,6 @@ def image_table(runs: Sequence[Run]) -> Table:
         ),
         _best_means(runs, columns, "image"),
         _supported_means(runs, columns, "image"),
-        SUPPORTED_BEST,
     )
 
 
@@ -201,13 +197,11 @@ def difference_table(runs: Sequence[Run], reference: Run) -> Table:
     """Returns each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
     others = [run for run in runs if run is not reference]
     columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED_COLUMNS}
-    rows, supported = [], set()
+    rows = []
     for i, run in enumerate(others):
         cells = [run.label]
-        for column, (_, metric, decimals) in enumerate(PAIRED_COLUMNS, 1):
+        for _, metric, decimals in PAIRED_COLUMNS:
             estimate, p = columns[metric][i]
-            if p is not None and p < paired_tests.LEVEL:
-                supported.add((i, column))
             cells.append(f"{reports.cell(estimate, decimals, signed=True)}{'' if p is None else f', p {_p_text(p)}'}")
         rows.append(tuple(cells))
     return Table(
@@ -216,8 +210,6 @@ def difference_table(runs: Sequence[Run], reference: Run) -> Table:
         "signed-rank test over subjects, with Holm's correction over the rows of a column.",
         ("system", *(title for title, _, _ in PAIRED_COLUMNS)),
         tuple(rows),
-        supported=frozenset(supported),
-        meaning="a difference with p < .05",
     )
 
 
@@ -252,7 +244,6 @@ def group_table(runs: Sequence[Run]) -> Table:
         ),
         best_cells([(i, column[3], [row[i - 1] for row in means]) for i, column in enumerate(columns, 1)]),
         supported_cells([(i, column[3], [np.array(row[i - 1]) for row in values]) for i, column in enumerate(columns, 1)]),
-        SUPPORTED_BEST,
     )
 
 

@@ -5,6 +5,7 @@ first run: the same data, holes and slices must have been scored.
 """
 
 import csv
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,12 @@ class Run:
 
     def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
         """Returns each subject's mean `[subjects]`, in order of name; NaN if the metric was not taken."""
-        means = reports.subject_means(self.scores, region).values()
-        return np.array([subject.get(metric, math.nan) for subject in means])
+        return np.array([subject.get(metric, math.nan) for subject in self.subject_means[region].values()])
+
+    @functools.cached_property
+    def subject_means(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Each region's {subject: {metric: mean}}, subjects in order of name."""
+        return {region: reports.subject_means(self.scores, region) for region in reports.REGIONS}
 
     def estimate(self, metric: str, region: str = "hole") -> dict[str, Any] | None:
         """Returns the report's {"mean", "ci95"} of a metric, None if it was not taken."""
