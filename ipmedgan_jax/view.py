@@ -14,6 +14,8 @@ another machine, forward the port: ssh -L 8765:127.0.0.1:8765 MACHINE, with --no
 Not for diagnosis.
 """
 
+import os
+import sys
 import threading
 import webbrowser
 
@@ -48,14 +50,19 @@ def main(arguments: list[str]) -> None:
             server.start()
             print(f"open {server.url}\nstop with Ctrl-C", flush=True)
             session.start()
-            if given.browser:
-                webbrowser.open(server.url)
+            if given.browser and _has_desktop():
+                threading.Thread(target=webbrowser.open, args=(server.url_for_browser(),), daemon=True).start()
             try:
                 threading.Event().wait()
             finally:
                 server.close()
         finally:
             session.close()
+
+
+def _has_desktop() -> bool:
+    """Whether a browser can open a window; without one, Python would start a text browser in this terminal."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def define_flags() -> None:

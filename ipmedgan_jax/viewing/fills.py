@@ -2,6 +2,7 @@
 
 import queue
 import re
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable
@@ -83,6 +84,7 @@ class Fills:
         self._set_up = set_up
         self._lock = threading.Lock()
         self._state, self._result = FillState(), _Result()
+        self._zip_lock = threading.Lock()
         self._stop = threading.Event()
         self._fillers: dict[str, Filler] = {}
         self._orders: queue.SimpleQueue[Order | Source | None] = queue.SimpleQueue()
@@ -144,7 +146,8 @@ class Fills:
         """Returns a file of the finished fill to be saved, as `inpaint` writes it; a series as a zip file."""
         with self._lock:
             path = _existing(self._result.saves, name)
-            return path if path.is_file() else _zipped(path)
+        with self._zip_lock:
+            return _zipped(path) if path.is_dir() else path
 
     # ------------------------------------------------------------------ in the thread of the fills
 
@@ -161,7 +164,7 @@ class Fills:
                 else:
                     self._fill(order)
             except _Cancelled:
-                self._update(state="cancelled")
+                self._end(order, state="cancelled")
             except UserError as error:
                 self._fail(order, str(error))
             except MemoryError:
@@ -175,7 +178,13 @@ class Fills:
         if isinstance(order, Source):
             logging.warning("%s: %s", order.key, message)
         else:
-            self._update(state="failed", error=_without_folder(message, order))
+            self._end(order, state="failed", error=_without_folder(message, order))
+
+    def _end(self, order: Order | Source, **changes: Any) -> None:
+        """Ends a fill without a result, and removes what it has written."""
+        if isinstance(order, Order):
+            shutil.rmtree(order.folder, ignore_errors=True)
+        self._update(**changes)
 
     def _update(self, **changes: Any) -> None:
         with self._lock:

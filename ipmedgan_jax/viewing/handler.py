@@ -1,13 +1,13 @@
 """One request: read with limits, checked, answered, and its connection closed."""
 
+import errno
 import io
 import json
 import re
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +16,12 @@ from urllib.parse import quote
 from absl import logging
 
 from ipmedgan_jax.viewing import requests
+from ipmedgan_jax.viewing.connection import IDLE_SECONDS, PIECE, SLOWEST, BoundedStream
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.session import FILL_PARAMETERS
 
 if TYPE_CHECKING:
-    from ipmedgan_jax.viewing.server import _HTTPServer
-
-HEADER_SECONDS = 10.0
-"""Time for a request's line and headers."""
-
-IDLE_SECONDS = 20.0
-"""Time for the next bytes of a body, and for a piece of an answer to be taken."""
-
-SLOWEST = 2**14
-"""Bytes a second that a body has at least, on the whole."""
-
-_PIECE = 2**20
-_MOST_DRAINED, _DRAIN_SECONDS = 2**22, 1.0
+    from ipmedgan_jax.viewing.server import HTTPServer
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -41,7 +30,7 @@ POLICY = (
 )
 """What the page may load: itself. NiiVue holds its font and images as `data:`, and starts workers from `blob:`."""
 
-_HEADERS = {
+HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -49,7 +38,9 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Connection": "close",
 }
+"""Headers of every answer."""
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -62,27 +53,12 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".gz": "application/gzip",
     ".zip": "application/zip",
+    ".dcm": "application/dicom",
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 Answer = tuple[HTTPStatus, Any]
-
-
-class _Timed(io.RawIOBase):
-    """The bytes of a connection, with a time at which all must have come; TimeoutError after it."""
-
-    def __init__(self, connection: socket.socket):
-        self._connection = connection
-        self.end = time.monotonic() + HEADER_SECONDS
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(min(left, IDLE_SECONDS))
-        return self._connection.recv_into(buffer)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -91,66 +67,65 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "ipmedgan"
     sys_version = ""
-    server: "_HTTPServer"
+    server: "HTTPServer"
 
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
-        self._timed = _Timed(self.connection)
-        self.rfile = io.BufferedReader(self._timed)
-        self._unread = 0
+        self._stream = BoundedStream(self.connection)
+        self.rfile = io.BufferedReader(self._stream)
+        self._answered = False
 
     def handle(self) -> None:
         """Serves one request; a client that is too slow or gone is left."""
         self.close_connection = True
-        with suppress(OSError):
+        with suppress(OSError, HTTPException):
             self.handle_one_request()
-        with suppress(OSError, ValueError):
-            self._drain()
-
-    def _drain(self) -> None:
-        """Lets the client read the answer: unread bytes would reset the connection."""
-        self.connection.shutdown(socket.SHUT_WR)
-        self._timed.end = time.monotonic() + _DRAIN_SECONDS
-        drained = 0
-        while drained < _MOST_DRAINED and (piece := self.rfile.read1(_PIECE)):
-            drained += len(piece)
+        with suppress(OSError, HTTPException, ValueError):
+            self._stream.drain()
 
     def handle_expect_100(self) -> bool:
         """Asks for the body only after the checks, in `_body`."""
         return True
 
     def do_GET(self) -> None:
-        self._answer()
-
-    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_TRACE = do_CONNECT = do_GET
-
-    def _answer(self) -> None:
-        """Checks the request and answers it; one line for a refusal, and never a traceback."""
+        """Checks the request, whatever its method, and answers it: one line for a refusal, and never a traceback."""
         self.close_connection = True
         try:
-            requests.check_host(self.headers, self.server.server_address[1])
-            path, query = requests.split_target(self.path, self.server.token)
-            if path:
-                requests.check_site(self.headers)
-            route, arguments, allowed = self._route(path)
-            if self.command == "POST":
-                requests.check_origin(self.headers, self.server.server_address[1])
-            else:
-                requests.refuse_body(self.headers)
-            status, content = route(*arguments, requests.parameters(query, allowed))
-            self._send(status, content)
+            self._send(*self._serve())
         except Refusal as refusal:
             self._send(refusal.status, {"error": str(refusal), **refusal.content})
         except TimeoutError:
             self._send(HTTPStatus.REQUEST_TIMEOUT, {"error": "the request took too long"})
+        except FileNotFoundError:
+            self._send(HTTPStatus.GONE, {"error": "this file was replaced meanwhile; reload the page"})
+        except (ConnectionError, HTTPException):
+            raise
         except MemoryError:
             self._send(HTTPStatus.INSUFFICIENT_STORAGE, {"error": "the machine has too little memory for this"})
-        except ConnectionError:
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                self._send(HTTPStatus.INSUFFICIENT_STORAGE, {"error": "the disk with the temporary files is full"})
+                return
             logging.exception("a request failed")
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "an unexpected error; the terminal shows it"})
+
+    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_TRACE = do_CONNECT = do_GET
+
+    def _serve(self) -> Answer:
+        """Makes all checks, and then what is asked for."""
+        requests.check_host(self.headers, self.server.port)
+        if (once := re.fullmatch(r"/once/([A-Za-z0-9_-]+)", self.path)) and self.command == "GET":
+            return HTTPStatus.SEE_OTHER, self.server.redeem(once[1])
+        path, query = requests.split_target(self.path, self.server.token)
+        if path:
+            requests.check_site(self.headers)
+        route, arguments, allowed = self._route(path)
+        if self.command == "POST":
+            requests.check_origin(self.headers, self.server.port)
+        else:
+            requests.refuse_body(self.headers)
+        return route(*arguments, requests.parameters(query, allowed))
 
     def _route(self, path: str) -> tuple[Callable[..., Answer], list[str], tuple[str, ...]]:
         """Returns what serves a path, its arguments from the path, and the parameters that it takes."""
@@ -187,7 +162,8 @@ class Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, self.server.session.fill_view(name)
 
     def _save(self, name: str, given: dict[str, str]) -> Answer:
-        return HTTPStatus.CREATED, self.server.session.save(name)
+        self._saved = True
+        return HTTPStatus.OK, self.server.session.save(name)
 
     def _begin_upload(self, given: dict[str, str]) -> Answer:
         self._no_body()
@@ -222,62 +198,75 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(HTTPStatus.CONTINUE)
             self.end_headers()
-        self._timed.end = time.monotonic() + IDLE_SECONDS + length / SLOWEST
+        self._stream.allow(IDLE_SECONDS + length / SLOWEST, length)
         while length:
-            piece = self.rfile.read1(min(length, _PIECE))
+            piece = self.rfile.read1(min(length, PIECE))
             if not piece:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "the body ended early")
             length -= len(piece)
             yield piece
 
+    _saved = False
+
     def _send(self, status: HTTPStatus, content: Any) -> None:
-        """Sends JSON, or a file; with the status 201 a file is to be saved."""
-        if not isinstance(content, Path):
-            body = json.dumps(content).encode()
-            self._send_headers(status, "application/json", len(body))
-            self.wfile.write(body)
+        """Sends JSON, a file, or for SEE_OTHER the way to another address."""
+        if self._answered:
+            raise ConnectionAbortedError("a part of another answer was sent")
+        self._answered = True
+        self.connection.settimeout(IDLE_SECONDS)
+        if isinstance(content, Path):
+            self._send_file(content)
             return
-        with content.open("rb") as file:
+        more = {"Location": content} if status == HTTPStatus.SEE_OTHER else {}
+        body = json.dumps(content).encode()
+        self._send_headers(status, {"Content-Type": "application/json", "Content-Length": str(len(body))} | more)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _send_file(self, path: Path) -> None:
+        self._answered = False
+        with path.open("rb") as file:
+            self._answered = True
             length = file.seek(0, io.SEEK_END)
             file.seek(0)
-            saved = content.name if status == HTTPStatus.CREATED else ""
-            self._send_headers(HTTPStatus.OK, _TYPES.get(content.suffix, "application/octet-stream"), length, saved)
-            self.connection.settimeout(IDLE_SECONDS)
-            while piece := file.read(_PIECE):
+            kind = _TYPES.get(path.suffix, "application/octet-stream")
+            saved = {"Content-Disposition": _as_attachment(path.name)} if self._saved else {}
+            self._send_headers(HTTPStatus.OK, {"Content-Type": kind, "Content-Length": str(length)} | saved)
+            while piece := file.read(PIECE):
                 self.wfile.write(piece)
 
-    def _send_headers(self, status: HTTPStatus, kind: str, length: int, saved: str = "") -> None:
+    def _send_headers(self, status: HTTPStatus, more: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in _HEADERS.items():
+        for name, value in (HEADERS | more).items():
             self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
-        self.send_header("Connection", "close")
-        if saved:
-            plain = re.sub(r"[^A-Za-z0-9._ -]", "_", saved)
-            encoded = quote(saved, safe="", errors="replace")
-            self.send_header("Content-Disposition", f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
         self.end_headers()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answers what the parser of requests refuses, as all else is refused."""
-        self.close_connection = True
+        self.close_connection, self.request_version = True, self.protocol_version
         status = HTTPStatus(code)
-        if not hasattr(self, "command"):
-            self.command = ""
+        self.command = self.command or ""
         self._send(status, {"error": status.phrase.lower()})
+
+    command = ""
 
     def log_message(self, format: str, *args: Any) -> None:
         """Writes nothing: the address of each request holds the token."""
+
+
+def _as_attachment(name: str) -> str:
+    """Returns the header that makes a browser save a file under a name, in both forms (RFC 6266)."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
 _ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("GET", r"", "_page", ()),
     ("GET", r"assets/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?)", "_asset", ()),
     ("GET", r"api/state", "_state", ()),
-    ("GET", r"api/scan\.nii\.gz", "_scan", ("scan",)),
+    ("GET", r"api/scan\.nii\.gz", "_scan", ("number",)),
     ("GET", r"api/fill", "_fill_state", ()),
-    ("GET", r"api/(filled|mask|deviation)\.nii\.gz", "_fill_view", ("fill",)),
+    ("GET", r"api/(filled|mask|deviation)\.nii\.gz", "_fill_view", ("number",)),
     ("GET", r"api/save/(filled|mask|deviation|sidecar)", "_save", ()),
     ("POST", r"api/upload", "_begin_upload", ()),
     ("POST", r"api/upload/([A-Za-z0-9_-]{12})", "_add_file", ("name",)),
@@ -285,4 +274,4 @@ _ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("POST", r"api/fill", "_fill", FILL_PARAMETERS),
     ("POST", r"api/cancel", "_cancel", ()),
 ]
-"""Method, path below the token, what serves it, and the parameters that it takes."""
+"""Method, path below the token, what serves it, and the parameters that it takes; `number` only makes addresses differ."""

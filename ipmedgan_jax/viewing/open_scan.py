@@ -1,6 +1,7 @@
 """The scan that the page shows: opened from files, described for the page, and as a NIfTI file that the page can read."""
 
 import gzip
+import math
 import shutil
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,6 +17,12 @@ from ipmedgan_jax.imaging import contrasts, dicom_files, dicom_folders, geometry
 from ipmedgan_jax.imaging.labels import read_labels
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.uploads import Upload
+
+_VIEWS = "views"
+"""Folder, beside the scan's own files, of what is made for the page."""
+
+_LONGEST_HEADER = 2**20
+_DIGITS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +56,15 @@ class OpenScan:
         kind = "dicom" if self.series else "nifti"
         return {"number": self.number, "name": self.name, "kind": kind, "shape": list(self.shape), **self.described}
 
+    @property
+    def most_mask_bytes(self) -> int:
+        """The largest file that a mask of this scan can reasonably be: 64 bits a voxel, and a header."""
+        return math.prod(self.shape) * 8 + _LONGEST_HEADER
+
     def view(self) -> Path:
         """Returns a .nii.gz file for the page: the scan's own bytes, or the grid of a series in the order of its file."""
-        path = self.folder / "view.nii.gz"
+        path = self.folder / _VIEWS / "scan.nii.gz"
+        path.parent.mkdir(exist_ok=True)
         if not self.series:
             return packed(self.image, path)
         if not path.exists():
@@ -90,7 +103,10 @@ def _shape_in_header(start: bytes) -> tuple[int, ...]:
     """Returns the shape, without trailing axes of length 1, that the first bytes of a NIfTI file give."""
     kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
     kind = next(kind for kind in kinds if kind.may_contain_header(start))
-    shape = tuple(int(length) for length in kind(start[: kind.sizeof_hdr], check=False).get_data_shape())
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    if not 0 <= header["vox_offset"] <= _LONGEST_HEADER:
+        raise ValueError("its voxels begin elsewhere than after a header")
+    shape = tuple(int(length) for length in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
@@ -116,11 +132,11 @@ def write_view(path: Path, file: scans.ScanFile) -> None:
 
 
 def open_path(path: Path, series: str, number: int, folder: Path) -> OpenScan:
-    """Opens the scan that the command names, where it lies. UserError, or Refusal for a choice of series."""
+    """Opens the scan that the command names, where it lies. UserError if it cannot be opened, or holds several series."""
     if path.is_dir() and not dicom_folders.list_dicom_folders(str(path)):
         raise UserError(f"{path}: holds no DICOM files; give a NIfTI file or the folder of a DICOM series")
     if path.is_dir():
-        return _open_series(path, series, number, folder, uploaded=False)
+        return _open_series(path, dicom_files.list_series(path), series, number, folder, uploaded=False)
     return _open_nifti(path, number, folder, uploaded=False)
 
 
@@ -131,7 +147,8 @@ def open_upload(upload: Upload, series: str, number: int, folder: Path) -> OpenS
     if images and len(names) > 1:
         raise UserError("expected one NIfTI file, or the files of one DICOM series")
     if not images:
-        return _open_series(upload.folder, series, number, folder, uploaded=True)
+        listed = dicom_files.list_series(upload.folder)
+        return _open_series(upload.folder, listed, _choose(listed, series), number, folder, uploaded=True)
     ((stored, name),) = names.items()
     image = folder / name  # its name tells the modality, and names the outputs
     folder.mkdir()
@@ -144,27 +161,33 @@ def _open_nifti(image: Path, number: int, folder: Path, *, uploaded: bool) -> Op
     return _opened(image, "", image.name, number, folder, uploaded=uploaded)
 
 
-def _open_series(root: Path, series: str, number: int, folder: Path, *, uploaded: bool) -> OpenScan:
-    listed = dicom_files.list_series(root)
-    if not series:
-        series = _only(root, listed)
+def _open_series(
+    root: Path, listed: list[dicom_files.SeriesFiles], series: str, number: int, folder: Path, *, uploaded: bool
+) -> OpenScan:
     chosen = dicom_files.choose_one(root, listed, series)
-    image = chosen.folder
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     name = f"series {chosen.series_number}".strip()
-    return _opened(image, chosen.uid, name, number, folder, uploaded=uploaded)
+    return _opened(chosen.folder, chosen.uid, name, number, folder, uploaded=uploaded)
 
 
-def _only(root: Path, listed: list[dicom_files.SeriesFiles]) -> str:
-    """Returns the UID of the only series that can be a scan; Refusal with the choice if there are several."""
+def _choose(listed: list[dicom_files.SeriesFiles], number: str) -> str:
+    """Returns the UID of the series of an upload that a number of the list in the refusal chooses, or of the only one."""
+    if not listed:
+        raise UserError("expected a NIfTI file (.nii or .nii.gz), or the files of a DICOM series")
     usable = [series for series in listed if series.is_volume and not series.is_output] or listed
-    if len(usable) > 1:
-        choose = [
-            {"number": series.series_number or series.uid, "description": series.description, "images": len(series.files)}
-            for series in usable
-        ]
-        raise Refusal(HTTPStatus.CONFLICT, f"holds {len(usable)} series; choose one", choose=choose)
-    return usable[0].uid if usable else ""
+    if len(usable) == 1 and not number:
+        return usable[0].uid
+    if number.isdecimal() and len(number) < _DIGITS and 1 <= int(number) <= len(usable):
+        return usable[int(number) - 1].uid
+    choose = [
+        {
+            "number": str(position),
+            "description": series.description or f"series {series.series_number}".strip(),
+            "images": len(series.files),
+        }
+        for position, series in enumerate(usable, start=1)
+    ]
+    raise Refusal(HTTPStatus.CONFLICT, f"these are {len(usable)} series; choose one", choose=choose)
 
 
 def _opened(image: Path, series: str, name: str, number: int, folder: Path, *, uploaded: bool) -> OpenScan:

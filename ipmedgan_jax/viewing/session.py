@@ -61,18 +61,16 @@ class Session:
 
     def close(self) -> None:
         """Ends a running fill and removes all files."""
-        self._fills.close()
-        self._work.close()
+        try:
+            self._fills.close()
+        finally:
+            self._work.close()
 
     def open_path(self, path: Path, series: str = "") -> None:
         """Opens the scan that the command names; UserError if it cannot be opened, or holds several series."""
         from ipmedgan_jax.viewing import open_scan
 
-        try:
-            self._scan = open_scan.open_path(path, series, self._next(), self.folder / f"scan-{self._counter}")
-        except Refusal as several:
-            numbers = ", ".join(series["number"] for series in several.content["choose"])
-            raise UserError(f"{path}: {several}: --series={numbers}") from several
+        self._scan = open_scan.open_path(path, series, self._next(), self.folder / f"scan-{self._counter}")
 
     def state(self) -> dict[str, Any]:
         """Returns all that a page needs when it opens."""
@@ -142,8 +140,8 @@ class Session:
         if given.get("scan", str(scan.number)) != str(scan.number):
             raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
         self._refuse_while_filling()
-        if length > self.limits.bytes:
-            raise too_large(self.limits.bytes)
+        if length > (most := min(self.limits.bytes, scan.most_mask_bytes)):
+            raise too_large(most)
         folder = self.folder / f"fill-{self._next()}"
         try:
             mask = _write_mask(folder / "painted", body)

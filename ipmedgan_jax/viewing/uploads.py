@@ -150,4 +150,4 @@ class Uploads:
 
 def too_large(limit: int) -> Refusal:
     """Returns the refusal of what exceeds the limit of bytes."""
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"larger than {limit / 2**20:,.0f} MiB; start view with --limit_mib")
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"larger than {limit:,} bytes, the limit (--limit_mib of view)")

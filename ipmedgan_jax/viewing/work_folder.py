@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,16 +13,16 @@ from ipmedgan_jax.core.errors import UserError, reason
 PREFIX = "ipmedgan-view-"
 """Beginning of the folders' names in the system's folder for temporary files, which the system empties now and then."""
 
-_LOCK = ".lock"
+_LOCK, _TRIES = ".lock", 10
 
 
 class WorkFolder:
     """A folder that only this account can read. While the process lives, it holds a lock on a file in it."""
 
-    def __init__(self) -> None:
-        """Creates the folder; UserError if it cannot be created."""
+    def __init__(self, root: Path | None = None):
+        """Creates the folder in `root`, or in the system's folder for temporary files; UserError if it cannot."""
         try:
-            root = Path(tempfile.gettempdir())
+            root = root or Path(tempfile.gettempdir())
             remove_left_behind(root)
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root)).resolve()
             self._lock = os.open(self.path / f"{_LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -34,7 +35,11 @@ class WorkFolder:
 
     def close(self) -> None:
         """Removes the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for _ in range(_TRIES):  # a request that is ending may still create a file
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
+            time.sleep(0.1)
         with suppress(OSError):
             os.close(self._lock)
 
