@@ -10,9 +10,11 @@ export class Filling {
   #sources = new Map();
 
   /** Offers the models and the classical fills that the server has. */
-  offer({ models, classical, planes, source }) {
-    const groups = [["Trained models", models.map((model) => ["model", model.name, model.title ?? model.name, aboutModel(model)])],
-      ["Classical fills", classical.map((fill) => ["system", fill.name, fill.name, fill.text])]];
+  offer({ models, classical, planes, default: source }) {
+    const groups = [
+      ["Trained models", models.map((model) => ["model", model.name, aboutModel(model), model.card])],
+      ["Classical fills", classical.map((fill) => ["system", fill.name, fill.text, ""])],
+    ];
     find("source").replaceChildren(...groups.filter(([, rows]) => rows.length).map(([label, rows]) => this.#group(label, rows)));
     if (source && this.#sources.has(source)) find("source").value = source;
     find("planes").replaceChildren(...planes.map((plane, index) => checkbox(plane, index === 0)));
@@ -23,16 +25,19 @@ export class Filling {
   #group(label, rows) {
     const group = document.createElement("optgroup");
     group.label = label;
-    for (const [kind, name, title, text] of rows) {
-      this.#sources.set(`${kind}:${name}`, text);
-      group.append(new Option(title, `${kind}:${name}`));
+    for (const [kind, name, text, card] of rows) {
+      this.#sources.set(`${kind}:${name}`, { text, card });
+      group.append(new Option(name.replaceAll("_", " "), `${kind}:${name}`));
     }
     return group;
   }
 
   #describe() {
     const source = find("source").value;
-    find("source-text").textContent = this.#sources.get(source) ?? "";
+    const { text, card } = this.#sources.get(source) ?? { text: "", card: "" };
+    find("source-text").textContent = text;
+    find("card").hidden = !card;
+    find("card-text").textContent = card;
     find("samples").disabled = !source.startsWith("model:");
   }
 
@@ -78,7 +83,9 @@ export class Filling {
     const isCounting = state === "filling" && total > 0;
     if (isCounting) Object.assign(bar, { max: total, value: done });
     else bar.removeAttribute("value");
-    say(isCounting ? `Filling: slice ${done} of ${total}` : "Loading the model…");
+    const text = isCounting ? `Slice ${done} of ${total}` : "Loading…";
+    find("progress-text").textContent = text;
+    say(text);
   }
 
   async cancel() {
@@ -88,7 +95,7 @@ export class Filling {
   }
 }
 
-const aboutModel = ({ modality, card }) => [modality ? `For ${modality.toUpperCase()}.` : "", card ?? ""].join(" ").trim();
+const aboutModel = ({ title, modality }) => [title, modality && `for ${modality.toUpperCase()}`].filter(Boolean).join(", ");
 
 function checkbox(plane, isChecked) {
   const label = document.createElement("label");

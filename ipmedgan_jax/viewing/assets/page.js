@@ -10,6 +10,7 @@ import { fromDrop, fromInput, upload } from "./opening.js";
 import { Overlay } from "./overlay.js";
 import { Painter, settings } from "./painter.js";
 import { element, Result } from "./result.js";
+import { AXES } from "./shapes.js";
 import { ToolBar } from "./toolbar.js";
 import { Viewer } from "./viewer.js";
 import { ViewBar } from "./viewbar.js";
@@ -73,16 +74,18 @@ class Desk {
 
   async #show(scan) {
     say("Loading the scan…");
-    const bytes = await plainBytes(await api.getBytes(`scan.nii.gz?n=${scan.number}`));
+    const bytes = await plainBytes(await api.getBytes(`scan.nii.gz?scan=${scan.number}`));
     if (this.isOpen) this.result.hide();
     this.header = bytes.slice(0, 544);
     this.scan = scan;
     await this.viewer.open(bytes);
     this.#useDrawing(new Drawing(this.viewer.dims));
-    document.body.classList.add("open");
     this.viewBar.showScan();
     this.viewer.crosshair = this.viewer.dims.map((size) => Math.floor(size / 2));
     this.#describe(scan);
+    await this.viewer.settled();
+    document.body.classList.add("open");
+    document.body.dataset.scan = scan.number;
     say(`${scan.name} is open.`);
   }
 
@@ -155,7 +158,7 @@ class Desk {
   async fill() {
     if (this.#isFilling || !this.isOpen) return;
     if (!this.drawing.count) throw new Error("Paint the hole first: there is nothing to fill.");
-    const asked = this.filling.settings;
+    const asked = { ...this.filling.settings, scan: String(this.scan.number) };
     const { version } = this.drawing;
     this.#isFilling = true;
     try {
@@ -200,7 +203,7 @@ class Desk {
   /** Moves through the slices of a plane. */
   scroll(plane, slices) {
     const voxel = this.viewer.crosshair;
-    voxel[[2, 1, 0][plane]] += slices;
+    voxel[AXES[plane][2]] += slices;
     this.viewer.crosshair = voxel;
     this.plane = plane;
   }

@@ -1,5 +1,5 @@
 // Turns places that a pointer or the crosshair passes into painted voxels. One painter serves mouse, touch, pen and keys.
-import { box, disc, grow, line, polygon, rounded } from "./shapes.js";
+import { AXES, box, disc, grow, line, polygon, rounded } from "./shapes.js";
 
 export const TOOLS = ["move", "pen", "outline", "box", "grow", "eraser"];
 
@@ -89,7 +89,7 @@ export class Painter {
   #corners() {
     if (!this.#points.length) return [];
     const [from, to] = [this.#points[0], this.#points.at(-1)];
-    const [u, v] = [[0, 1], [0, 2], [1, 2]][this.#plane];
+    const [u, v] = AXES[this.#plane];
     return [from, with_(from, u, to[u]), to, with_(from, v, to[v])];
   }
 }

@@ -90,11 +90,7 @@ export class Result {
     this.look();
   }
 
-  look() {
-    const look = find("hole-look").value;
-    if (look === "none") this.desk.viewer.hideHole();
-    else this.desk.viewer.setOutline(look === "outline");
-  }
+  look() { this.desk.viewer.setHoleLook(find("hole-look").value); }
 
   #offer(id, isThere) { for (const element of document.querySelectorAll(`.${id}`)) element.hidden = !isThere; }
 

@@ -19,15 +19,15 @@ export class ViewBar {
 
   setView(view) {
     find("view").value = view;
-    this.desk.viewer.setView(view);
     if (PLANES.includes(view)) this.desk.plane = PLANES.indexOf(view);
+    this.desk.viewer.setView(view, this.desk.plane);
   }
 
-  /** The keys 1 to 3 choose the plane that keys act on while all are shown, and what is shown otherwise. */
+  /** The keys 1 to 3 choose the plane that is large and that keys act on, or the only one that is shown. */
   keyView(name) {
     const isOne = PLANES.includes(name);
-    if (isOne && find("view").value === "planes") this.desk.plane = PLANES.indexOf(name);
-    else this.setView(name);
+    if (isOne) this.desk.plane = PLANES.indexOf(name);
+    this.setView(isOne && find("view").value === "planes" ? "planes" : name);
   }
 
   showPlane(plane) {

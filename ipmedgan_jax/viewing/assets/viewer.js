@@ -2,10 +2,12 @@
 // z to the top, as NiiVue keeps drawings. NiiVue's own mouse, touch and key handling is off: gestures.js and keys.js do that.
 
 import { fromFileOrder } from "./mask_file.js";
+import { AXES } from "./shapes.js";
+import { SLICE_SHADER } from "./slice_shader.js";
 
 const { Niivue, NVImage, SHOW_RENDER } = window.niivue;
 
-export const VIEWS = { planes: 3, axial: 0, coronal: 1, sagittal: 2, solid: 4 };
+const TYPES = { planes: 3, axial: 0, coronal: 1, sagittal: 2, solid: 4 };
 const HOLE_COLOUR = { R: [0, 255], G: [0, 140], B: [0, 0], A: [0, 255], I: [0, 1] };
 const OPAQUE_GRAY = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] }; // also the darkest fill covers the scan
 const OPTIONS = {
@@ -16,6 +18,7 @@ const OPTIONS = {
 export class Viewer {
   #frame = 0;
   #scan = null;
+  #view = { name: "planes", main: 0 };
 
   async attach(canvas) {
     this.canvas = canvas;
@@ -24,7 +27,10 @@ export class Viewer {
     await this.nv.attachToCanvas(canvas, false);
     this.nv.addColormap("opaque_gray", OPAQUE_GRAY);
     this.nv.setDrawColormap(HOLE_COLOUR);
-    this.setOutline(false);
+    this.nv.setCustomSliceShader(SLICE_SHADER);
+    this.setHoleLook("inside");
+    this.setView("planes", 0);
+    new ResizeObserver(() => this.setView(this.#view.name, this.#view.main)).observe(canvas);
   }
 
   /** Called when the crosshair has moved. */
@@ -116,22 +122,21 @@ export class Viewer {
   get deviationMax() { return this.nv.volumes[2]?.global_max ?? 0; }
   setDeviation(isShown) { if (this.nv.volumes[2]) this.nv.setOpacity(2, isShown ? 0.75 : 0); }
 
-  /** Draws the hole as an outline, or with its inside. */
-  setOutline(isOutline) {
-    this.nv.drawOpacity = isOutline ? 0.001 : 0.4;
-    this.nv.drawRimOpacity = 1;
-    this.redraw();
-  }
-
-  hideHole() {
-    this.nv.drawOpacity = 0;
+  /** Draws the hole with its "inside", as an "outline", or not at all: "none". */
+  setHoleLook(look) {
+    this.nv.drawOpacity = look === "inside" ? 0.35 : 0;
+    this.nv.drawRimOpacity = look === "none" ? 0 : 1;
     this.redraw();
   }
 
   // ---- what is shown
 
-  setView(name) {
-    this.nv.setSliceType(VIEWS[name]);
+  /** One plane, the 3-D view, or all planes: the main one large, the others beside or below it. */
+  setView(name, main) {
+    this.#view = { name, main };
+    this.nv.customLayout = null;
+    if (name === "planes") this.nv.setCustomLayout(layout(main, this.canvas.clientWidth > this.canvas.clientHeight));
+    this.nv.setSliceType(TYPES[name]);
     this.redraw();
   }
 
@@ -165,7 +170,7 @@ export class Viewer {
     const tile = this.#tile(plane);
     if (!tile) return;
     const pan = [...this.nv.scene.pan2Dxyzmm];
-    const [u, v] = [[0, 1], [0, 2], [1, 2]][plane];
+    const [u, v] = AXES[plane];
     pan[u] += ((dx * this.#ratio) / tile.leftTopWidthHeight[2]) * tile.fovMM[0] * pan[3];
     pan[v] -= ((dy * this.#ratio) / tile.leftTopWidthHeight[3]) * tile.fovMM[1] * pan[3];
     this.nv.setPan2Dxyzmm(pan);
@@ -200,7 +205,7 @@ export class Viewer {
     if (plane > 2) return { solid: true };
     const frac = this.nv.screenXY2TextureFrac(x, y, index, false);
     const at = this.dims.map((size, axis) => frac[axis] * size - 0.5);
-    const through = [2, 1, 0][plane];
+    const through = AXES[plane][2];
     at[through] = this.crosshair[through]; // exactly the slice that is shown
     return { plane, at, voxel: at.map(Math.round) };
   }
@@ -212,8 +217,12 @@ export class Viewer {
     const tile = this.#tile(plane);
     if (!tile) return null;
     const frac = voxel.map((where, axis) => (where + 0.5) / this.dims[axis]);
-    const found = this.nv.frac2canvasPosWithTile(frac, plane);
-    return found && this.nv.screenSlices[found.tileIndex].axCorSag === plane ? found.pos.map((pixel) => pixel / this.#ratio) : null;
+    const mm = this.nv.frac2mm(frac);
+    const [u, v] = AXES[plane];
+    const [left, top, width, height] = tile.leftTopWidthHeight;
+    const x = left + ((mm[u] - tile.leftTopMM[0]) / tile.fovMM[0]) * width;
+    const y = top + (1 - (mm[v] - tile.leftTopMM[1]) / tile.fovMM[1]) * height;
+    return [x / this.#ratio, y / this.#ratio];
   }
 
   /** The tile of a plane in CSS pixels: [left, top, width, height], or null. */
@@ -227,6 +236,12 @@ export class Viewer {
 
   #tile(plane) { return this.nv.screenSlices.find((tile) => tile.axCorSag === plane); }
   get #ratio() { return this.canvas.width / this.canvas.clientWidth; }
+
+  /** Resolves when what was changed so far is drawn. */
+  async settled() {
+    this.redraw();
+    while (this.#frame) await new Promise(requestAnimationFrame);
+  }
 
   /** Draws once before the next frame, however often it is asked for. */
   redraw() {
@@ -245,4 +260,11 @@ const corners = ([nx, ny, nz]) => [0, nx - 1].flatMap((x) => [0, ny - 1].flatMap
 /** How far apart two affines (row by row) put a voxel, in mm. */
 function distance(a, b, [x, y, z]) {
   return Math.hypot(...[0, 4, 8].map((row) => (a[row] - b[row]) * x + (a[row + 1] - b[row + 1]) * y + (a[row + 2] - b[row + 2]) * z + a[row + 3] - b[row + 3]));
+}
+
+/** Where the planes are, as parts of the picture: [left, top, width, height]. */
+function layout(main, isWide) {
+  const others = [0, 1, 2].filter((plane) => plane !== main);
+  const places = isWide ? [[0, 0, 0.64, 1], [0.645, 0, 0.355, 0.497], [0.645, 0.503, 0.355, 0.497]] : [[0, 0, 1, 0.64], [0, 0.645, 0.497, 0.355], [0.503, 0.645, 0.497, 0.355]];
+  return [main, ...others].map((sliceType, i) => ({ sliceType, position: places[i] }));
 }
