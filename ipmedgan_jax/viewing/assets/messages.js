@@ -1,5 +1,6 @@
 // What the page says: one line for errors, one for progress, and questions with two answers.
 
+const SHOWN = 8000; // ms
 const find = (id) => document.getElementById(id);
 
 export function showError(error) {
@@ -9,8 +10,14 @@ export function showError(error) {
 
 export function clearError() { find("error").hidden = true; }
 
-/** A line for what goes on, read out by screen readers; empty for nothing. */
-export function say(text) { find("status").textContent = text; }
+let fading = 0;
+
+/** A line for what goes on, read out by screen readers; empty for nothing. It goes after a while unless it ends in dots. */
+export function say(text) {
+  clearTimeout(fading);
+  if (find("status").textContent !== text) find("status").textContent = text;
+  if (!text.endsWith("…")) fading = setTimeout(() => { find("status").textContent = ""; }, SHOWN);
+}
 
 /** Runs something that may fail; shows its error. */
 export async function guarded(action) {

@@ -52,7 +52,7 @@ class Desk {
     this.filling.offer(state);
     find("version").textContent = `ipmedgan ${state.version}`;
     if (state.scan) await this.#show(state.scan);
-    else say("Open a scan, or drop one here.");
+    document.body.dataset.ready = "yes";
   }
 
   // ---- opening

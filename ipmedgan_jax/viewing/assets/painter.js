@@ -4,7 +4,7 @@ import { AXES, box, disc, grow, line, polygon, rounded } from "./shapes.js";
 export const TOOLS = ["move", "pen", "outline", "box", "grow", "eraser"];
 
 /** What the user may set. Sizes and reach in mm, depths in slices, tolerance in percent of the window that is shown. */
-export const settings = { tool: "pen", size: 6, ball: false, depth: 1, tolerance: 15, reach: 20 };
+export const settings = { tool: "pen", size: 6, ball: false, depth: 1, tolerance: 10, reach: 20 };
 
 export class Painter {
   #plane = 0;
