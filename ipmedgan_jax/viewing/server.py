@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.pages import document
 from ipmedgan_jax.viewing.handler import Handler
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.session import Session
@@ -83,6 +84,7 @@ class HTTPServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.session = session
         self.token = secrets.token_urlsafe(32)
         self.assets = {path.relative_to(ASSETS).as_posix(): path for path in ASSETS.rglob("*") if path.is_file()}
+        self.assets["base.css"] = document.ASSETS / "base.css"  # the colours of all pages
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._lock = threading.Lock()
         self._open: set[Any] = set()
