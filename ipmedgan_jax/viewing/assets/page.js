@@ -74,7 +74,7 @@ class Desk {
 
   async #show(scan) {
     say("Loading the scan…");
-    const bytes = await plainBytes(await api.getBytes(`scan.nii.gz?scan=${scan.number}`));
+    const bytes = await plainBytes(await api.getBytes("scan.nii.gz"));
     if (this.isOpen) this.result.hide();
     this.header = bytes.slice(0, 544);
     this.scan = scan;
