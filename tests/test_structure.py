@@ -28,7 +28,7 @@ FLOORS = [
 ]
 """A package imports from itself and from lower floors only. The commands are the modules at the top level."""
 
-COMMANDS = {"main", "prepare", "evaluate", "inpaint", "compare", "export", "vgg19", "bids"}
+COMMANDS = {"main", "prepare", "evaluate", "inpaint", "view", "compare", "export", "vgg19", "bids"}
 
 LONGEST = 300
 """Lines of a module; a longer one says why in its docstring."""

@@ -37,7 +37,12 @@ class ShowFlag(flags.BooleanFlag):
 
 
 def run_command(
-    main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str] = (), *, arguments: str = ""
+    main: Callable[..., None],
+    define_flags: Callable[[], None],
+    required: Sequence[str] = (),
+    *,
+    arguments: str = "",
+    may_lack_arguments: bool = False,
 ) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits with 0, a UserError's code, or 128 + signal if interrupted.
 
@@ -50,8 +55,9 @@ def run_command(
       required: names of flags that must be given; a missing one is a UserError.
       arguments: for a command with positional arguments, their name in messages, with its verb. `main` gets them as a list
         that is not empty. Without it, a positional argument is a UserError.
+      may_lack_arguments: whether that list may be empty.
     """
-    run_to_exit(lambda: _run(main, define_flags, required, arguments))
+    run_to_exit(lambda: _run(main, define_flags, required, arguments, may_lack_arguments))
 
 
 def run_to_exit(body: Callable[[], object]) -> NoReturn:
@@ -72,7 +78,9 @@ def run_to_exit(body: Callable[[], object]) -> NoReturn:
     sys.exit(0)
 
 
-def _run(main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str], arguments: str) -> None:
+def _run(
+    main: Callable[..., None], define_flags: Callable[[], None], required: Sequence[str], arguments: str, may_lack: bool
+) -> None:
     """Does what `run_command` does up to the end of `main`."""
     known = set(flags.FLAGS)
     define_flags()
@@ -85,7 +93,7 @@ def _run(main: Callable[..., None], define_flags: Callable[[], None], required: 
     if shown := [flag.text() for flag in defined if isinstance(flag, ShowFlag) and flag.value]:
         _print("\n".join(shown))
         return
-    _check_given(rest, required, arguments)
+    _check_given(rest, required, arguments, may_lack)
     main(*([rest] if arguments else []))
 
 
@@ -135,11 +143,11 @@ def _bad_value(message: str) -> str:
     return next((f"{given}: {plain}" for python, plain in _EXPECTED_VALUES.items() if python in words), message)
 
 
-def _check_given(rest: list[str], required: Sequence[str], arguments: str) -> None:
+def _check_given(rest: list[str], required: Sequence[str], arguments: str, may_lack: bool) -> None:
     """UserError for an unexpected or missing argument, or a missing required flag."""
     if rest and not arguments:
         raise UserError(f"unexpected argument {rest[0]!r}: every option is a --flag, see --help")
-    if arguments and not rest:
+    if arguments and not rest and not may_lack:
         raise UserError(f"{arguments} missing, see --help")
     missing = [f"--{name}" for name in required if flags.FLAGS[name].value is None]
     if missing:

@@ -8,6 +8,7 @@ MODULES = {
     "train": "main",
     "evaluate": "evaluate",
     "inpaint": "inpaint",
+    "view": "view",
     "compare": "compare",
     "export": "export",
     "vgg19": "vgg19",

@@ -1,0 +1,110 @@
+// The painted hole: one byte a voxel, 0 or 1, in the viewer's order (x to the right, y to the front, z to the top), with undo.
+// Knows nothing of the page and of the viewer.
+
+const DEEPEST = 100; // strokes that can be undone
+
+export class Drawing {
+  #undo = [];
+  #redo = [];
+  #stroke = null;
+
+  /** dims: [nx, ny, nz]; changed: called with the box [x0, y0, z0, x1, y1, z1] of voxels that changed, ends included. */
+  constructor(dims, changed = () => {}) {
+    this.dims = dims;
+    this.bits = new Uint8Array(dims[0] * dims[1] * dims[2]);
+    this.count = 0;
+    this.version = 0; // grows with every change
+    this.changed = changed;
+  }
+
+  get canUndo() { return this.#undo.length > 0; }
+  get canRedo() { return this.#redo.length > 0; }
+
+  begin() {
+    this.end();
+    this.#stroke = { flips: [], box: null };
+  }
+
+  /** Sets a voxel; outside the grid nothing happens. */
+  set(x, y, z, value) {
+    const [nx, ny, nz] = this.dims;
+    if (x < 0 || y < 0 || z < 0 || x >= nx || y >= ny || z >= nz) return;
+    const index = x + nx * (y + ny * z);
+    if (this.bits[index] === value) return;
+    this.bits[index] = value;
+    this.count += value ? 1 : -1;
+    this.#stroke.flips.push(index);
+    this.#stroke.box = grown(this.#stroke.box, x, y, z);
+  }
+
+  /** Tells the viewer what the stroke has changed so far. */
+  show() {
+    if (!this.#stroke?.box) return;
+    this.version += 1;
+    this.changed(this.#stroke.box);
+  }
+
+  /** Ends the stroke; it becomes one step of undo. Answers whether it changed anything. */
+  end() {
+    const stroke = this.#stroke;
+    this.#stroke = null;
+    if (!stroke?.flips.length) return false;
+    this.#undo.push({ flips: Uint32Array.from(stroke.flips), box: stroke.box });
+    if (this.#undo.length > DEEPEST) this.#undo.shift();
+    this.#redo = [];
+    this.version += 1;
+    this.changed(stroke.box);
+    return true;
+  }
+
+  /** Drops the stroke that has begun, as if it had never been. */
+  cancel() {
+    const stroke = this.#stroke;
+    this.#stroke = null;
+    if (stroke?.flips.length) this.#flip(stroke);
+  }
+
+  undo() { this.#move(this.#undo, this.#redo); }
+  redo() { this.#move(this.#redo, this.#undo); }
+
+  /** Replaces the whole drawing, as one step of undo. */
+  replace(bits) {
+    const [nx, ny] = this.dims;
+    this.begin();
+    for (let index = 0; index < bits.length; index += 1) {
+      const value = bits[index] ? 1 : 0;
+      if (value !== this.bits[index]) this.set(index % nx, Math.floor(index / nx) % ny, Math.floor(index / (nx * ny)), value);
+    }
+    this.end();
+  }
+
+  clear() { this.replace(new Uint8Array(this.bits.length)); }
+
+  #move(from, to) {
+    this.end();
+    const stroke = from.pop();
+    if (!stroke) return;
+    this.#flip(stroke);
+    to.push(stroke);
+  }
+
+  #flip({ flips, box }) {
+    for (const index of flips) {
+      this.bits[index] ^= 1;
+      this.count += this.bits[index] ? 1 : -1;
+    }
+    this.version += 1;
+    this.changed(box);
+  }
+}
+
+function grown(box, x, y, z) {
+  if (!box) return [x, y, z, x, y, z];
+  if (x < box[0]) box[0] = x;
+  if (y < box[1]) box[1] = y;
+  if (z < box[2]) box[2] = z;
+  if (x > box[3]) box[3] = x;
+  if (y > box[4]) box[4] = y;
+  if (z > box[5]) box[5] = z;
+  return box;
+}

@@ -1,0 +1,56 @@
+// What the page says: one line for errors, one for progress, and questions with two answers.
+
+const SHOWN = 8000; // ms
+const find = (id) => document.getElementById(id);
+
+export function showError(error) {
+  find("error-text").textContent = error?.message ?? String(error);
+  find("error").hidden = false;
+}
+
+export function clearError() { find("error").hidden = true; }
+
+let fading = 0;
+
+/** A line for what goes on, read out by screen readers; empty for nothing. It goes after a while unless it ends in dots. */
+export function say(text) {
+  clearTimeout(fading);
+  if (find("status").textContent !== text) find("status").textContent = text;
+  if (!text.endsWith("…")) fading = setTimeout(() => { find("status").textContent = ""; }, SHOWN);
+}
+
+/** Runs something that may fail; shows its error. */
+export async function guarded(action) {
+  try {
+    clearError();
+    return await action();
+  } catch (error) {
+    showError(error);
+    return undefined;
+  }
+}
+
+/** Asks a question; resolves to true if the answer is yes. Escape and No are the same. */
+export function confirmed(question, yes) {
+  const dialog = find("question");
+  find("question-text").textContent = question;
+  find("question-yes").textContent = yes;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+/** Offers a choice of several; resolves to the chosen value, or null. */
+export function chosen(choices) {
+  const dialog = find("series");
+  const list = find("series-list");
+  list.replaceChildren(...choices.map(({ value, text }) => {
+    const button = document.createElement("button");
+    button.value = value;
+    button.textContent = text;
+    return button;
+  }));
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue || null), { once: true }));
+}

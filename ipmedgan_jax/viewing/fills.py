@@ -1,0 +1,303 @@
+"""One fill at a time, in a thread of its own: through `inpaint_file`, so that its files are those that `inpaint` writes."""
+
+import queue
+import re
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import without_homes
+from ipmedgan_jax.viewing.requests import Refusal
+from ipmedgan_jax.viewing.sources import Source
+
+if TYPE_CHECKING:
+    from ipmedgan_jax.inpainting.filled_scan import FilledScan
+    from ipmedgan_jax.inpainting.filler import Filler
+    from ipmedgan_jax.inpainting.jobs import Job
+    from ipmedgan_jax.viewing.open_scan import OpenScan
+
+BUSY = ("loading", "filling")
+
+PAINTED = "painted on the page of ipmedgan view"
+"""What a sidecar says of the mask, whose file is a temporary one; its SHA-256 is that of the file that the page sent."""
+
+_WAIT_SECONDS = 10
+
+
+class _Cancelled(Exception):
+    """Raised inside a fill to end it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """A fill that is asked for: of which scan, with what, and which voxels."""
+
+    scan: "OpenScan"
+    source: Source
+    folder: Path
+    mask: Path
+    dilate_mm: float
+    planes: tuple[str, ...]
+    samples: int
+
+
+@dataclass(frozen=True)
+class FillState:
+    """What the page shows of a fill; `state` is idle, loading, filling, done, failed or cancelled."""
+
+    state: str = "idle"
+    done: int = 0
+    total: int = 0
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+    voxels: int = 0
+    ml: float = 0.0
+    slices: int = 0
+    plausibility: Any = None
+    deviation: bool = False
+    scan: int = 0
+    source: str = ""
+
+
+@dataclass
+class _Result:
+    """The files of a finished fill by the names that the page asks for, and the names under which they are saved."""
+
+    views: dict[str, Path] = field(default_factory=dict)
+    saves: dict[str, Path] = field(default_factory=dict)
+
+
+class Fills:
+    """The fill of a session: one runs, or none. Safe between threads."""
+
+    def __init__(self, set_up: Callable[[], object]):
+        """`set_up` is called once in the thread of the fills, before anything that computes is imported."""
+        self._set_up = set_up
+        self._lock = threading.Lock()
+        self._state, self._result = FillState(), _Result()
+        self._zip_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._fillers: dict[str, Filler] = {}
+        self._orders: queue.SimpleQueue[Order | Source | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="fills", daemon=True)
+
+    def start(self, preload: Source | None) -> None:
+        """Starts the thread, which first loads what will probably be used."""
+        self._thread.start()
+        if preload is not None:
+            self._orders.put(preload)
+
+    def close(self) -> None:
+        """Ends the running fill and the thread."""
+        self._stop.set()
+        self._orders.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_WAIT_SECONDS)
+
+    @property
+    def state(self) -> FillState:
+        with self._lock:
+            return self._state
+
+    @property
+    def busy(self) -> bool:
+        return self.state.state in BUSY
+
+    def claim(self, scan: int, source: str) -> None:
+        """Marks a fill as begun, and forgets the one before; refuses while another runs."""
+        with self._lock:
+            if self._state.state in BUSY:
+                raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
+            self._stop.clear()
+            self._state, self._result = FillState("loading", scan=scan, source=source), _Result()
+
+    def begin(self, order: Order) -> FillState:
+        """Hands a claimed fill to the thread."""
+        self._orders.put(order)
+        return self.state
+
+    def cancel(self) -> FillState:
+        """Asks the running fill to end, at its next slice."""
+        self._stop.set()
+        return self.state
+
+    def reset(self) -> None:
+        """Forgets a finished fill, because its scan is replaced; refuses while one runs."""
+        with self._lock:
+            if self._state.state in BUSY:
+                raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
+            self._state, self._result = FillState(), _Result()
+
+    def view(self, name: str) -> Path:
+        """Returns a file of the finished fill for the page; refuses what there is not."""
+        with self._lock:
+            return _existing(self._result.views, name)
+
+    def save(self, name: str) -> Path:
+        """Returns a file of the finished fill to be saved, as `inpaint` writes it; a series as a zip file."""
+        with self._lock:
+            path = _existing(self._result.saves, name)
+        with self._zip_lock:
+            return _zipped(path) if path.is_dir() else path
+
+    # ------------------------------------------------------------------ in the thread of the fills
+
+    def _work(self) -> None:
+        """Loads and fills, one order after another."""
+        ready = False
+        while (order := self._orders.get()) is not None:
+            try:
+                if not ready:
+                    self._set_up()
+                    ready = True
+                if isinstance(order, Source):
+                    self._filler(order)
+                else:
+                    self._fill(order)
+            except _Cancelled:
+                self._end(order, state="cancelled")
+            except UserError as error:
+                self._fail(order, str(error))
+            except MemoryError:
+                self._fail(order, "the machine has too little memory for this fill")
+            except Exception:
+                logging.exception("a fill failed")
+                self._fail(order, "an unexpected error; the terminal shows it")
+
+    def _fail(self, order: Order | Source, message: str) -> None:
+        """Shows an error on the page; one of loading ahead is shown again when it matters."""
+        if isinstance(order, Source):
+            logging.warning("%s: %s", order.key, message)
+        else:
+            self._end(order, state="failed", error=_without_folder(message, order))
+
+    def _end(self, order: Order | Source, **changes: Any) -> None:
+        """Ends a fill without a result, and removes what it has written."""
+        if isinstance(order, Order):
+            shutil.rmtree(order.folder, ignore_errors=True)
+        self._update(**changes)
+
+    def _update(self, **changes: Any) -> None:
+        with self._lock:
+            self._state = replace(self._state, **changes)
+
+    def _filler(self, source: Source) -> "Filler":
+        if source.key not in self._fillers:
+            self._fillers[source.key] = source.load()
+        return self._fillers[source.key]
+
+    def _fill(self, order: Order) -> None:
+        from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+
+        self._check_cancelled()
+        filler = self._filler(order.source)
+        self._check_cancelled()
+        self._update(state="filling")
+        job = _job(order)
+        filling = Filling(planes=order.planes, samples=order.samples, mask=MaskChoice(dilate_mm=order.dilate_mm))
+
+        def progress(done: int, total: int) -> None:
+            self._check_cancelled()
+            self._update(done=done, total=total)
+
+        result = _Result()
+
+        def finished(filled: "FilledScan", report: dict[str, Any]) -> None:
+            result.views = _write_views(job, filled)
+
+        report = inpaint_file(filler, job, filling, progress=progress, finished=finished)
+        report = _described_for_others(report, order)
+        files.write_json(job.sidecar, report)
+        result.saves = {"filled": job.output, "sidecar": job.sidecar} | ({"mask": job.mask_output} if job.mask_output else {})
+        if order.samples:
+            result.saves["deviation"] = job.deviation
+        with self._lock:
+            self._result = result
+            self._state = replace(
+                self._state,
+                state="done",
+                warnings=tuple(_without_folder(warning, order) for warning in report["warnings"]),
+                voxels=report["mask_voxels"],
+                ml=report["mask_ml"],
+                slices=report["slices"],
+                plausibility=report.get("plausibility"),
+                deviation=order.samples > 0,
+            )
+
+    def _check_cancelled(self) -> None:
+        if self._stop.is_set():
+            raise _Cancelled
+
+
+def _job(order: Order) -> "Job":
+    """Returns the files of a fill, named as `inpaint` names those of one scan among several."""
+    from ipmedgan_jax.imaging import nifti
+    from ipmedgan_jax.inpainting.jobs import Job
+
+    scan = order.scan
+    if scan.series:
+        job = Job(scan.image, order.mask, order.folder / f"{scan.name.replace(' ', '-')}_desc-inpainted", series=scan.series)
+        return replace(job, mask_output=job.segmentation)
+    stem = nifti.stem(scan.image)
+    job = Job(scan.image, order.mask, order.folder / f"{stem}_desc-inpainted{scan.image.name.removeprefix(stem)}")
+    return replace(job, mask_output=job.beside)
+
+
+def _write_views(job: "Job", filled: "FilledScan") -> dict[str, Path]:
+    """Writes what the page shows and the job has not written; returns all files for the page."""
+    import numpy as np
+
+    from ipmedgan_jax.imaging import nifti, scans
+    from ipmedgan_jax.viewing.open_scan import packed, write_view
+
+    scan, folder = filled.scan, job.output.parent
+    views = {"deviation": job.deviation} if filled.deviation is not None else {}
+    if not job.series:
+        return views | {"filled": packed(job.output, folder / "view.nii.gz"), "mask": job.beside}
+    write_view(folder / "view.nii.gz", scans.read_file(job.output))
+    nifti.write_array(folder / "view_mask.nii.gz", scan.in_file_order(filled.mask).astype(np.uint8), scan.file.affine)
+    return views | {"filled": folder / "view.nii.gz", "mask": folder / "view_mask.nii.gz"}
+
+
+def _described_for_others(report: dict[str, Any], order: Order) -> dict[str, Any]:
+    """Returns a sidecar's content without the places of temporary files.
+
+    An uploaded scan has the name that its file had, because a browser tells no more.
+    """
+    image = {"image": order.scan.name} if order.scan.uploaded else {}
+    warnings = [_without_folder(warning, order, names_only=order.scan.uploaded) for warning in report["warnings"]]
+    return report | image | {"mask": PAINTED, "warnings": warnings}
+
+
+def _without_folder(text: str, order: Order, *, names_only: bool = True) -> str:
+    """Returns a message without the paths of the session's files and of home folders."""
+    text = text.replace(str(order.mask), "the painted mask")
+    if names_only:
+        text = text.replace(str(order.scan.image), order.scan.name)
+    text = re.sub(rf"{re.escape(str(order.folder.parent))}/(?:[^/\s]+/)*", "", text)
+    return without_homes(text)
+
+
+def _existing(paths: dict[str, Path], name: str) -> Path:
+    if name not in paths:
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such file; fill first")
+    return paths[name]
+
+
+def _zipped(folder: Path) -> Path:
+    """Returns a zip file, not compressed further, of a folder's files."""
+    path = folder.with_name(f"{folder.name}.zip")
+    if not path.exists():
+        with files.atomic_file(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"{folder.name}/{file.name}")
+    return path
