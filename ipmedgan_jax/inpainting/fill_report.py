@@ -38,7 +38,7 @@ _SHARE, _SECONDS = 20, 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ReportPaths:
     """Where a report is.
 
     Attributes:
@@ -52,28 +52,28 @@ class Place:
     outputs: Path
 
 
-def place_of_folder(output: Path) -> Place:
+def paths_in(output: Path) -> ReportPaths:
     """Returns the place of the report of several scans, in their output folder."""
-    return Place(output / "report.html", output / "report", output)
+    return ReportPaths(output / "report.html", output / "report", output)
 
 
-def place_of_one(output: Path) -> Place:
+def paths_beside(output: Path) -> ReportPaths:
     """Returns the place of the report of a single scan, beside its output."""
     name = f"{stem(output)}_report"
-    return Place(output.with_name(f"{name}.html"), output.with_name(name), output.parent)
+    return ReportPaths(output.with_name(f"{name}.html"), output.with_name(name), output.parent)
 
 
 class FillReport:
     """The report of one call of `inpaint`. Nothing that goes wrong in it ends the call: it warns once, and stops.
 
     Args:
-      place: where it is; None for no report.
+      paths: where it is; None for no report.
       filler: what fills.
       filling: the options of the fill.
     """
 
-    def __init__(self, place: Place | None, filler: Filler, filling: scan.Filling):
-        self._place = place
+    def __init__(self, paths: ReportPaths | None, filler: Filler, filling: scan.Filling):
+        self._paths = paths
         self._filler = filler
         self._filling = filling
         self._next_page = 0.0
@@ -110,29 +110,29 @@ class FillReport:
         self._guarded(self._write)
 
     def _guarded(self, action: Callable[..., None], *arguments: Any) -> None:
-        if self._place is None:
+        if self._paths is None:
             return
         try:
             action(*arguments)
         except Exception as error:  # whatever it is, hours of filling must go on
-            logging.warning("%s: the report is not complete (%s: %s)", self._place.page, type(error).__name__, error)
-            self._place = None
+            logging.warning("%s: the report is not complete (%s: %s)", self._paths.page, type(error).__name__, error)
+            self._paths = None
 
     # ------------------------------------------------------------------ entries
 
     def _start(self, jobs: list[Job], problems: list[str]) -> None:
-        place = self._where()
-        if place.page.exists() and not (place.pictures / ABOUT).exists():
-            raise FileExistsError(f"exists, and was not made by inpaint: no {place.pictures.name}/{ABOUT}")
-        place.pictures.mkdir(parents=True, exist_ok=True)
-        self._write_about(place.pictures / ABOUT)
+        paths = self._known_paths()
+        if paths.page.exists() and not (paths.pictures / ABOUT).exists():
+            raise FileExistsError(f"exists, and was not made by inpaint: no {paths.pictures.name}/{ABOUT}")
+        paths.pictures.mkdir(parents=True, exist_ok=True)
+        self._write_about(paths.pictures / ABOUT)
         known = {self._key(job): job.sidecar for job in jobs} | {_problem_key(text): None for text in problems}
-        paths = report_entries.folders(place.pictures)
+        folders = report_entries.folders(paths.pictures)
         others: set[str] = set()
-        if not {path.name for path in paths} <= known.keys():  # an earlier call filled other scans
-            found = place.outputs.rglob("*.json")
-            others = report_entries.digests_of(path for path in found if place.pictures not in path.parents)
-        for path in paths:
+        if not {path.name for path in folders} <= known.keys():  # an earlier call filled other scans
+            found = paths.outputs.rglob("*.json")
+            others = report_entries.digests_of(path for path in found if paths.pictures not in path.parents)
+        for path in folders:
             entry = report_entries.read(path)
             if path.name in known:
                 stays = entry.get("state") == "failed" or report_entries.is_of(entry, known[path.name])
@@ -171,7 +171,7 @@ class FillReport:
         self._save(job, entry, pictures.layers)
 
     def _add_finished(self, job: Job) -> None:
-        path = self._where().pictures / self._key(job)
+        path = self._known_paths().pictures / self._key(job)
         if report_entries.is_of(report_entries.read(path), job.sidecar):
             return
         content = sidecar.read(job.sidecar)
@@ -193,7 +193,7 @@ class FillReport:
         self._save_entry(self._key(job), entry | {"name": self._name(job)}, layers)
 
     def _save_entry(self, key: str, entry: dict[str, Any], layers: dict[str, Image.Image] | None = None) -> None:
-        report_entries.save(self._where().pictures / key, entry, layers or {})
+        report_entries.save(self._known_paths().pictures / key, entry, layers or {})
         if time.monotonic() > self._next_page:
             self._write()
 
@@ -210,7 +210,7 @@ class FillReport:
         return stem(job.image) if job.image.name.startswith("sub-") else (folder / stem(job.image)).as_posix()
 
     def _folder_of(self, job: Job) -> Path:
-        outputs = self._where().outputs
+        outputs = self._known_paths().outputs
         return job.output.parent.relative_to(outputs) if job.output.is_relative_to(outputs) else Path()
 
     def _digest_of_place(self, job: Job) -> str:
@@ -220,20 +220,20 @@ class FillReport:
 
     def _write(self) -> None:
         """Writes the page of all entries, and again if another process added one meanwhile."""
-        place, started = self._where(), time.monotonic()
+        paths, started = self._known_paths(), time.monotonic()
         for _ in range(5):
-            read = report_entries.times(place.pictures)
-            entries = {name: entry for name in read if (entry := report_entries.read(place.pictures / name))}
-            about = json_fields.read(place.pictures / ABOUT)
-            document.write(place.page, fill_report_page.page(about, place.pictures.name, entries))
-            if read == report_entries.times(place.pictures):
+            read = report_entries.times(paths.pictures)
+            entries = {name: entry for name in read if (entry := report_entries.read(paths.pictures / name))}
+            about = json_fields.read(paths.pictures / ABOUT)
+            document.write(paths.page, fill_report_page.page(about, paths.pictures.name, entries))
+            if read == report_entries.times(paths.pictures):
                 break
         now = time.monotonic()
         self._next_page = now + max(_SECONDS, _SHARE * (now - started))
 
-    def _where(self) -> Place:
-        assert self._place is not None  # `_guarded` calls nothing without a place
-        return self._place
+    def _known_paths(self) -> ReportPaths:
+        assert self._paths is not None  # `_guarded` calls nothing without a place
+        return self._paths
 
 
 def _problem_key(text: str) -> str:

@@ -22,7 +22,8 @@ PARTS = {
     "slice": "the same in the worst slice alone, divided by 1.5",
     "rough": "mean difference of neighbours inside the mask, relative to that in the ring",
     "flat": "a tenth of the mean difference in the ring, relative to that inside; at most 5",
-    "range": "share of the filled voxels outside the 1st to 99th percentile of the ring, divided by 0.1",
+    "range": "share of filled voxels far outside the values of the ring, divided by 0.1; far is a quarter of the range of "
+    "its 1st to 99th percentile",
 }
 """The parts of the plausibility figure in words."""
 

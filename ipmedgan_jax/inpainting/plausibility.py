@@ -8,7 +8,8 @@ is far off. Differences are those of neighbouring voxels within slices.
 - slice: the same for the worst slice alone, divided by 1.5, because the worst of many slices lies above the mean;
 - rough: the mean difference inside the mask, as a multiple of that in the ring (noise, weave);
 - flat: a tenth of the ring's mean difference, as a multiple of that inside the mask; at most 5 (a constant);
-- range: the share of the filled voxels outside the 1st to 99th percentile of the ring, divided by 0.1.
+- range: the share of the filled voxels far outside the values of the ring, divided by 0.1: more than a quarter of the range
+  of its 1st to 99th percentile below or above that range.
 
 A part is 0 where it cannot be measured, such as the roughness of one voxel. A mean step counts `_PRIOR` more differences of
 the ring's mean, so that a mask of few voxels is not far off by chance. docs/report.md has what it finds.
@@ -33,7 +34,7 @@ _THICK = 1.5
 _SMALLEST = 0.005
 """Smallest mean difference in the ring that counts, as a share of the range of the scan's known values."""
 
-_SLICE_FACTOR, _FLAT_SHARE, _FLAT_LIMIT, _RANGE_SHARE = 1.5, 0.1, 0.02, 0.1
+_SLICE_FACTOR, _FLAT_SHARE, _FLAT_LIMIT, _RANGE_SHARE, _MARGIN = 1.5, 0.1, 0.02, 0.1, 0.25
 
 LARGEST = 100.0
 """Largest value of a part."""
@@ -146,8 +147,9 @@ def _worst_slice(across: np.ndarray, around: np.ndarray, scale: float, least: fl
 
 
 def _outside_share(inside: np.ndarray, ring: np.ndarray) -> float:
-    """Returns the share of values outside the range of the ring; 0 without a ring."""
+    """Returns the share of values far outside the range of the ring; 0 without a ring."""
     if not ring.size:
         return 0.0
     low, high = np.percentile(ring, (1, 99))
-    return float(((inside < low) | (inside > high)).mean())
+    margin = _MARGIN * (high - low)
+    return float(((inside < low - margin) | (inside > high + margin)).mean())

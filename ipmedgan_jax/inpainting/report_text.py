@@ -12,6 +12,9 @@ _PATH = re.compile(r"(?:[^\s:;,'\"()]*/)[^\s:;,'\"()]*")
 _QUOTED = re.compile(r'"[^"]*"')
 _PATIENT = re.compile(r"is of the patient .*")
 
+_SHORTEST = 4
+"""Length of a name from which on it is looked for without its folder; shorter ones are numbers of series or of slices."""
+
 Text = TypeVar("Text", str, list[str])
 
 
@@ -38,6 +41,9 @@ def of_job(text: Text, job: Job) -> Text:
 
 
 def _without_path(text: str, path: Path, word: str) -> str:
+    """Replaces a path, in each form that a message may have, by a word; its bare name too, unless that is a short word."""
     for form in sorted({str(path), str(path.absolute()), str(path.resolve())}, key=len, reverse=True):
         text = text.replace(form, word).replace(without_homes(form), word)
-    return text
+    if len(path.name) < _SHORTEST or word == path.name:
+        return text
+    return re.sub(rf"(?<![\w^-]){re.escape(path.name)}(?![\w^-])", word.replace("\\", "/"), text)

@@ -152,9 +152,9 @@ function addViews(scan, card) {
   views.append(frame(scan, first, true), frame(scan, first, false), pair);
   card.append(views);
   views.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && startFlicker(card));
-  views.addEventListener("pointerleave", () => stopFlicker(card));
+  views.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && stopFlicker(card));
   views.addEventListener("click", () => {
-    stopFlicker(card);
+    clearInterval(flicker);
     card.classList.toggle("before");
     select(scan, false);
   });
