@@ -67,6 +67,7 @@ def fill() -> None:
         overwrite=given.overwrite,
         bids=given.bids,
         skull_stripped=given.skull_stripped,
+        report=given.report,
     )
     filling = Filling(
         planes=tuple(given.planes),
@@ -165,6 +166,11 @@ def define_flags() -> None:
     )
     flags.DEFINE_boolean("strict", False, "treat warnings as errors")
     flags.DEFINE_boolean("overwrite", False, "replace existing outputs")
+    flags.DEFINE_boolean(
+        "report",
+        None,
+        "write a page that shows each fill, report.html, or OUTPUT_report.html for one image; by default for several images",
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Filling all scans of one call of `inpaint`."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import bids_dataset, dicom_files
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import named_folder, names_several
-from ipmedgan_jax.inpainting import bids_derivative, mask_names, sidecar
+from ipmedgan_jax.inpainting import bids_derivative, fill_report, mask_names, sidecar
 from ipmedgan_jax.inpainting.bids_derivative import Derivative
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
+from ipmedgan_jax.inpainting.fill_report import FillReport, ReportPaths
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
@@ -37,6 +39,7 @@ class Cohort:
       overwrite: whether existing outputs are replaced.
       bids: whether the outputs for several images of a BIDS data set are a BIDS derivative.
       skull_stripped: what that derivative says of its scans; None if they have to tell.
+      report: whether a page shows the fills; None for a page of several images only.
     """
 
     image: str
@@ -48,6 +51,7 @@ class Cohort:
     overwrite: bool = False
     bids: bool = True
     skull_stripped: bool | None = None
+    report: bool | None = None
 
 
 def fill_cohort(
@@ -76,8 +80,8 @@ def fill_cohort(
     as_segmentation = cohort.mask_output is not None and cohort.mask_output.suffix == dicom_files.SUFFIX
     if as_segmentation and not all(job.series for job in jobs):
         raise UserError(f"--mask_output={cohort.mask_output}: a DICOM segmentation needs a DICOM series as --image")
+    all_jobs, unpaired = jobs, problems
     problems = problems if shard.index == 0 else []
-    all_jobs = jobs
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
@@ -87,10 +91,18 @@ def fill_cohort(
         filler = load()
         if load_finder is not None:
             filling = replace(filling, mask=replace(filling.mask, finder=load_finder(filler)))
-        problems += _check_done(filler, done, filling)
+        damaged = _check_done(filler, done, filling)
         if derivative is not None and to_fill:
             derivative.write(all_jobs)
-        problems += _fill_all(filler, to_fill, filling, several=several)
+        report = FillReport(_report_paths(cohort, all_jobs, several=several), filler, filling)
+        report.start(all_jobs, unpaired)
+        for problem in problems:
+            report.add_unpaired(problem)
+        try:
+            problems += [*damaged.values(), *_fill_all(filler, to_fill, filling, report, several=several)]
+            _add_finished(report, done, damaged)
+        finally:
+            report.write()
     for problem in problems:
         logging.error("%s", problem)
     if problems:
@@ -115,25 +127,43 @@ def _find(cohort: Cohort) -> tuple[list[Job], list[str], Derivative | None]:
     return jobs, problems, derivative
 
 
-def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> list[str]:
+def _report_paths(cohort: Cohort, jobs: Sequence[Job], *, several: bool) -> ReportPaths | None:
+    """Returns where the page of the fills is written; None for no page."""
+    in_folder = several or any(job.output != cohort.output for job in jobs)
+    if not (in_folder if cohort.report is None else cohort.report):
+        return None
+    return fill_report.paths_in(cohort.output) if in_folder else fill_report.paths_beside(cohort.output)
+
+
+def _add_finished(report: FillReport, done: Sequence[Job], damaged: Mapping[Path, str]) -> None:
+    """Adds outputs that were there before to the page, and those that cannot be used any more with their errors."""
+    for job in done:
+        if job.output in damaged:
+            report.add_unfilled(job, damaged[job.output], failed=True)
+        else:
+            report.add_finished(job)
+
+
+def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> dict[Path, str]:
     """Compares finished outputs with what is asked, and with their own digests.
 
-    Returns an error for each that is damaged, and for each whose input cannot be read any more. UserError if some were made
+    Returns an error for each output that is damaged, or whose input cannot be read any more. UserError if some were made
     otherwise.
     """
-    problems, made_otherwise = [], []
+    problems: dict[Path, str] = {}
+    made_otherwise = []
     for job in jobs:
         try:
             saved = sidecar.read(job.sidecar)
             lines = sidecar.differences(saved, requested(filler, job, filling))
         except UserError as error:
-            problems.append(f"{error}; its output {job.output} exists")
+            problems[job.output] = f"{error}; its output {job.output} exists"
             continue
         if lines:
             made_otherwise.append(job)
             logging.error("%s: made otherwise: %s", job.output, "; ".join(lines))
         elif changed := sidecar.changed_outputs(saved, job.outputs(deviation=filling.samples > 0)):
-            problems.append(
+            problems[job.output] = (
                 f"{changed[0]}: not as it was written, by its SHA-256 in {job.sidecar.name}; move all files of this output "
                 "away to fill it again"
             )
@@ -154,14 +184,17 @@ def _with_mask_output(job: Job, cohort: Cohort, *, finding: bool) -> Job:
     return replace(job, mask_output=own or (beside if finding or cohort.save_masks else None))
 
 
-def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, *, several: bool) -> list[str]:
-    """Fills and reports each job; returns the errors of jobs that failed. UserError at once if there is only one image."""
+def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, report: FillReport, *, several: bool) -> list[str]:
+    """Fills each job and adds it to the page; returns the errors of jobs that failed. UserError for a single image."""
     problems = []
     for job in jobs:
         try:
-            report = inpaint_file(filler, job, filling)
-            print(_outcome(job, filling, report))
+            content = inpaint_file(filler, job, filling, finished=functools.partial(report.add, job))
+            print(_outcome(job, filling, content))
+            if "empty_mask" in content:
+                report.add_unfilled(job, content["empty_mask"], failed=False, warnings=content["warnings"])
         except UserError as error:
+            report.add_unfilled(job, str(error), failed=True)
             if not several:
                 raise
             problems.append(str(error))

@@ -22,6 +22,7 @@ from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan,
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
+from ipmedgan_jax.inpainting.plausibility import plausibility
 
 
 def inpaint_file(
@@ -49,7 +50,7 @@ def inpaint_file(
     scan = scans.read_scan(job.image, series=job.series, finite=False)
     warnings = file_warnings(scan, job.mask)
     try:
-        mask, more = _select_voxels(scan, job, filling.mask, filler)
+        mask, more = select_voxels(scan, job, filling.mask, filler)
     except EmptyMaskError as empty:
         return _leave_unfilled(filler, job, filling, scan, empty, warnings, warn)
     warnings += more
@@ -63,6 +64,7 @@ def inpaint_file(
     result = fill(progress) if progress is not None else with_bar(fill)
     report = report_of(filler, job, filling, scan, mask)
     report |= {"slices": result.slices, "warnings": warnings + result.warnings}
+    report["plausibility"] = plausibility(result.filled, mask, scan.volume.spacing_mm).for_json()
     _write(job, scan, mask, result.filled, result.deviation, report, description(filler, report))
     finished(result, report)
     return report
@@ -224,7 +226,7 @@ def description(filler: Filler, report: dict[str, Any]) -> str:
     return f"{report['mask_voxels']} voxels filled by {filler.label} ({version}); not for diagnosis"
 
 
-def _select_voxels(scan: Scan, job: Job, choice: MaskChoice, filler: Filler) -> tuple[np.ndarray, list[str]]:
+def select_voxels(scan: Scan, job: Job, choice: MaskChoice, filler: Filler) -> tuple[np.ndarray, list[str]]:
     """Returns the voxels to be filled, `[X, Y, Z]`, and warnings; EmptyMaskError if there are none, UserError if all are."""
     warnings: list[str] = []
     if choice.finder is not None:

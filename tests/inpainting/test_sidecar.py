@@ -61,6 +61,7 @@ def fill(tmp_path):
             output=tmp_path / "out",
             overwrite=overwrite,
             save_masks=save_masks,
+            report=False,
         )
         fill_cohort(cohort, filling, Shard(), lambda: LearnedFiller(generator), (lambda _: finder) if finder else None)
         return contents(tmp_path / "out")

@@ -1,0 +1,176 @@
+"""The report of fills in Chromium: keys, flicker, reviews that are kept, the CSV file; no error and no request."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.inpainting import report_entries
+from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
+from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
+from ipmedgan_jax.inpainting.fill_report import FillReport, paths_in
+from ipmedgan_jax.inpainting.scan import Filling
+from tests.browser import chromium, opened
+from tests.inpainting.test_fill_report import LAPLACE, write_scan
+
+HOSTILE = '=HYPERLINK("http://x",1)</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The address of a report of three filled scans, one that failed, and one with a hostile name and warning."""
+    folder = tmp_path_factory.mktemp("report")
+    for seed in range(3):
+        write_scan(folder / "in", f"sub-{seed}", seed)
+    cohort = Cohort(image=str(folder / "in"), mask=str(folder / "in"), output=folder / "out")
+    fill_cohort(cohort, Filling(), Shard(), lambda: ClassicalFiller("laplace"))
+    pictures = folder / "out" / "report"
+    entry = report_entries.read(report_entries.folders(pictures)[0])
+    report_entries.save(pictures / "hostile", entry | {"name": HOSTILE, "warnings": ['a "quoted", warning', HOSTILE]}, {})
+    for name in ("before", "filled", "difference", "outline"):
+        source = report_entries.folders(pictures)[1] / f"{name}.webp"
+        (pictures / "hostile" / source.name).write_bytes(source.read_bytes())
+    failed = {"state": "failed", "name": "sub-9", "reason": "no mask", "warnings": []}
+    report_entries.save(pictures / "sub-9", failed, {})
+    FillReport(paths_in(folder / "out"), LAPLACE, Filling()).write()
+    return (folder / "out" / "report.html").as_uri()
+
+
+def shown(tab):
+    return tab.eval_on_selector_all(".scan:not([hidden]) h2", "all => all.map(one => one.textContent)")
+
+
+def reviews(tab):
+    return tab.inner_text("#progress")
+
+
+def test_scans_are_shown_with_pictures_letters_and_texts(browser, page):
+    with opened(browser, page) as tab:
+        assert shown(tab)[0] == "sub-9"
+        assert HOSTILE in shown(tab)
+        assert tab.locator("img").count() == 4 * 4 * 4  # of four scans four views of four layers
+        assert tab.locator("img[loading=lazy]").count() == tab.locator("img").count()
+        tab.wait_for_function("[...document.querySelectorAll('.scan.filled img')].slice(0, 4).every(one => one.naturalWidth)")
+        frame = tab.locator(".scan.filled .frame").first
+        box = frame.bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(20 / 22, rel=0.02)
+        assert frame.locator(".letter").all_inner_texts() == ["R", "L", "A", "P"]
+        assert "no mask" in tab.inner_text(".scan.failed")
+
+
+def test_keys_move_judge_and_switch(browser, page):
+    with opened(browser, page) as tab:
+        tab.keyboard.press("j")
+        tab.keyboard.press("ArrowDown")
+        current = tab.locator(".scan.current")
+        name = current.locator("h2").inner_text()
+        assert name == shown(tab)[1]
+        assert current.locator(".shown").first.evaluate("one => getComputedStyle(one, '::after').content") == '"after"'
+        tab.keyboard.press(" ")
+        assert current.locator(".filled").first.evaluate("one => getComputedStyle(one).visibility") == "hidden"
+        tab.keyboard.press(" ")
+        assert current.locator(".filled").first.evaluate("one => getComputedStyle(one).visibility") == "visible"
+        tab.keyboard.press("o")
+        assert current.locator(".outline").first.evaluate("one => getComputedStyle(one).visibility") == "hidden"
+        tab.keyboard.press("d")
+        assert current.locator(".difference").first.evaluate("one => getComputedStyle(one).visibility") == "visible"
+        assert tab.is_visible("#legend")
+        tab.keyboard.press("p")
+        assert current.get_attribute("data-verdict") == "pass"
+        tab.keyboard.press("k")
+        tab.keyboard.press("f")
+        assert reviews(tab) == "2 of 5 looked at (1 pass, 1 fail)"
+        tab.keyboard.press("n")
+        tab.keyboard.type("fjp d")
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("u")
+        assert reviews(tab) == "1 of 5 looked at (1 pass, 0 fail)"
+        assert tab.locator(".scan.current input").input_value() == "fjp d"
+
+
+def test_pictures_flicker_under_the_pointer_and_switch_at_a_touch(browser, page):
+    with opened(browser, page) as tab:
+        views = tab.locator(".scan.filled .views").first
+        views.hover()
+        states = set()
+        for _ in range(12):
+            states.add("before" in tab.locator(".scan.filled").first.get_attribute("class").split())
+            tab.wait_for_timeout(100)
+        assert states == {True, False}
+    with opened(browser, page, has_touch=True, viewport={"width": 400, "height": 800}) as tab:
+        card = tab.locator(".scan.filled").first
+        card.locator(".frame").first.tap()
+        assert "before" in card.get_attribute("class").split()
+        card.locator(".frame").first.tap()
+        assert "before" not in card.get_attribute("class").split()
+        assert tab.evaluate("document.documentElement.scrollWidth <= 400")
+
+
+def test_reviews_are_kept_for_their_report_alone(browser, page, tmp_path):
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(page)
+    tab.keyboard.press("j")
+    tab.keyboard.press("f")
+    tab.reload()
+    assert reviews(tab) == "1 of 5 looked at (0 pass, 1 fail)"
+    tab.select_option("#filter", "fail")
+    assert shown(tab) == ["sub-9"]
+    tab.select_option("#filter", "open")
+    assert len(shown(tab)) == 4
+    write_scan(tmp_path / "in", "sub-0")
+    write_scan(tmp_path / "in", "sub-1")
+    cohort = Cohort(image=str(tmp_path / "in"), mask=str(tmp_path / "in"), output=tmp_path / "out")
+    fill_cohort(cohort, Filling(), Shard(), lambda: LAPLACE)
+    tab.goto((tmp_path / "out" / "report.html").as_uri())
+    assert reviews(tab).startswith("0 of 2")
+    context.close()
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(browser, page):
+    context = browser.new_context()
+    context.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })")
+    tab = context.new_page()
+    tab.goto(page)
+    assert "keeps nothing" in tab.inner_text("#storage")
+    tab.keyboard.press("j")
+    tab.keyboard.press("p")
+    assert reviews(tab).startswith("1 of 5")
+    context.close()
+
+
+def test_order_can_be_changed(browser, page):
+    with opened(browser, page) as tab:
+        figures = [scan.get("plausibility", {}).get("figure") for scan in json.loads(tab.inner_text("#data"))["scans"]]
+        assert figures[0] is None
+        assert figures[1:] == sorted(figures[1:], reverse=True)
+        tab.select_option("#sort", "warnings")
+        assert shown(tab)[0] == HOSTILE
+        tab.select_option("#sort", "name")
+        assert [name for name in shown(tab) if name != HOSTILE] == ["sub-0_FLAIR", "sub-1_FLAIR", "sub-2_FLAIR", "sub-9"]
+
+
+def test_the_csv_file_is_read_back_and_computes_nothing(browser, page):
+    with opened(browser, page) as tab:
+        tab.keyboard.press("j")
+        tab.keyboard.press("f")
+        tab.keyboard.press("n")
+        tab.keyboard.type('+1, "doubtful"')
+        with tab.expect_download() as download:
+            tab.click("#csv")
+        text = Path(download.value.path()).read_bytes().decode()
+    assert text.count("\r\n") == 6
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    assert (rows["sub-9"]["state"], rows["sub-9"]["verdict"], rows["sub-9"]["note"]) == ("failed", "fail", '\'+1, "doubtful"')
+    assert rows["'" + HOSTILE]["warnings"].startswith('a "quoted", warning; =HYPERLINK')
+    assert float(rows["sub-0_FLAIR"]["figure"]) > 0
+    assert not any(value.startswith(("=", "+", "-", "@")) for row in rows.values() for value in row.values())
