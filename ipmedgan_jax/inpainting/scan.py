@@ -62,9 +62,7 @@ def inpaint_file(
         return fill_scan(filler, scan, mask, planes=filling.planes, samples=filling.samples, check=check, progress=progress)
 
     result = fill(progress) if progress is not None else with_bar(fill)
-    report = report_of(filler, job, filling, scan, mask)
-    report |= {"slices": result.slices, "warnings": warnings + result.warnings}
-    report["plausibility"] = plausibility(result.filled, mask, scan.volume.spacing_mm).for_json()
+    report = report_of_fill(filler, job, filling, result, warnings)
     _write(job, scan, mask, result.filled, result.deviation, report, description(filler, report))
     finished(result, report)
     return report
@@ -108,7 +106,7 @@ def _leave_unfilled(
     warnings = [*warnings, *empty.warnings]
     tell(job.image, filling, warnings, warn)
     nothing = np.zeros(scan.volume.array.shape, bool)
-    report = report_of(filler, job, filling, scan, nothing)
+    report = _report_of(filler, job, filling, scan, nothing)
     report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
     if filling.empty_mask == "copy":
         spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
@@ -197,7 +195,18 @@ def requested(filler: Filler, job: Job | None, filling: Filling) -> dict[str, An
     }
 
 
-def report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
+def report_of_fill(
+    filler: Filler, job: Job | None, filling: Filling, result: FilledScan, warnings: list[str]
+) -> dict[str, Any]:
+    """Returns the content of the JSON file of a fill; `warnings` are those about the files."""
+    return _report_of(filler, job, filling, result.scan, result.mask) | {
+        "slices": result.slices,
+        "warnings": warnings + result.warnings,
+        "plausibility": plausibility(result.filled, result.mask, result.scan.volume.spacing_mm).for_json(),
+    }
+
+
+def _report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
     """Returns the content of the JSON file, but for slices and warnings."""
     voxels = int(np.count_nonzero(mask))
     voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000

@@ -89,7 +89,7 @@ def test_a_shipped_model_is_small_and_states_its_terms(name):
     assert described["attribution"]
     assert not re.search(r"/(home|Users|root|work)/", json.dumps(described))
     root = Path(shipped.__file__).parents[2]
-    assert 'license = "Apache-2.0 AND CC-BY-4.0"' in (root / "pyproject.toml").read_text()
+    assert 'license = "Apache-2.0 AND CC-BY-4.0 AND BSD-2-Clause' in (root / "pyproject.toml").read_text()
     card = (folder / "MODEL_CARD.md").read_text()
     assert "**Not for diagnosis**" in card
     assert "## Scores\n\nNot evaluated" not in card

@@ -242,7 +242,9 @@ def test_tools_paint_what_they_say(browser, client, tmp_path):
             return voxels_of(painted(tab))
 
         tab.click("#tool-box")
-        tab.evaluate("desk.toolBar.constructor; for (const [id, value] of [['depth', 3]]) { const field = document.getElementById(id); field.value = value; field.dispatchEvent(new Event('input')); }")  # noqa: E501
+        tab.evaluate(
+            "desk.toolBar.constructor; for (const [id, value] of [['depth', 3]]) { const field = document.getElementById(id); field.value = value; field.dispatchEvent(new Event('input')); }"
+        )  # noqa: E501
         drag(tab, place(tab, (10, 12, 6), 0), place(tab, (13, 14, 6), 0))
         box = {(x, y, z) for x in range(10, 14) for y in range(12, 15) for z in (5, 6, 7)}
         assert hole() == box
@@ -251,7 +253,9 @@ def test_tools_paint_what_they_say(browser, client, tmp_path):
         tab.mouse.click(*place(tab, (11, 13, 6), 0))
         assert hole() == box - {(11, 13, 6)}
         tab.click("#tool-outline")
-        tab.evaluate("(() => { const field = document.getElementById('depth'); field.value = 1; field.dispatchEvent(new Event('input')); })()")
+        tab.evaluate(
+            "(() => { const field = document.getElementById('depth'); field.value = 1; field.dispatchEvent(new Event('input')); })()"
+        )
         drag(tab, *(place(tab, voxel, 2) for voxel in [(20, 20, 2), (20, 30, 2), (20, 30, 9), (20, 20, 9)]))
         outline = {(20, y, z) for y in range(20, 31) for z in range(2, 10)}
         assert hole() == box - {(11, 13, 6)} | outline
@@ -345,7 +349,9 @@ def test_touch_paints_with_one_finger_and_zooms_with_two(browser, client, tmp_pa
         assert voxels_of(painted(tab)) == {(12, 14, 6)}
         assert tab.evaluate("desk.viewer.nv.scene.pan2Dxyzmm[3]") > 1.5
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
-        controls = "[...document.querySelectorAll('button, select, input, a.button, summary')].filter((one) => one.offsetParent)"
+        controls = (
+            "[...document.querySelectorAll('button, select, input, a.button, summary')].filter((one) => one.offsetParent)"
+        )
         sizes = f"{controls}.map((one) => [one.id, (one.closest('label') ?? one).getBoundingClientRect().toJSON()])"
         small = [name for name, box in tab.evaluate(sizes) if min(box["width"], box["height"]) < 44]
         assert not small
