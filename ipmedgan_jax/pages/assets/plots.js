@@ -27,7 +27,7 @@ function ticksOf([low, high], atMost) {
 
 function setSize(svg, width, height) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.style.maxWidth = `${1.2 * width}px`;
+  svg.style.maxWidth = `${width}px`;
 }
 
 function shortened(text, most) {
