@@ -308,7 +308,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
 
 def test_runs_that_evaluate_wrote_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
-        evaluate_classical(build.build_experiment(tiny_config()), system, tmp_path / system)
+        evaluate_classical(build.build_experiment(tiny_config(evaluation__examples=1)), system, tmp_path / system)
     runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
     assert not left_out
     assert {run.label for run in runs} == {"Telea", "thin-plate spline"}
@@ -318,6 +318,9 @@ def test_runs_that_evaluate_wrote_can_be_compared(tiny_config, tmp_path):
     row, column, height, width = first.fills.hole[which]
     inpainted = first.fills.inpainted(0)
     np.testing.assert_array_equal(inpainted[row : row + height, column : column + width], first.fills.fill[which])
+    kept = [i for i in range(4, len(first.scores), saved_fills.KEEP_EVERY) if i not in first.fills.shown]
+    assert first.fills.kept.tolist() == kept != []
+    assert first.fills.image_of(kept[0]).shape == inpainted.shape
 
 
 # ------------------------------------------------------------------ KID
