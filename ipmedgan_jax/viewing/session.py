@@ -14,7 +14,7 @@ from ipmedgan_jax import __version__
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.viewing.fill_files import Order
-from ipmedgan_jax.viewing.fills import Fills
+from ipmedgan_jax.viewing.fill_worker import Fills
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.sources import Sources, offered
 from ipmedgan_jax.viewing.uploads import Limits, Uploads, too_large
