@@ -17,16 +17,20 @@ Not for diagnosis.
 import os
 import sys
 import threading
+import time
 import webbrowser
+from contextlib import ExitStack, closing
 
 from absl import flags
 
 from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.interruption import if_interrupted
+from ipmedgan_jax.core.interruption import deferred, if_interrupted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.inpainting import shipped
+
+_POLL_SECONDS = 0.2
 
 
 def main(arguments: list[str]) -> None:
@@ -41,23 +45,20 @@ def main(arguments: list[str]) -> None:
     if given.series and not arguments:
         raise UserError(f"--series={given.series}: needs the folder of a DICOM series")
     sources = offered(given.workdir, given.model, given.system, given.checkpoint)
-    with if_interrupted("the page is closed, and its temporary files are removed"):
-        session = Session(sources, Limits(bytes=given.limit_mib * 2**20), set_up=runtime.set_up)
-        try:
-            if arguments:
-                session.open_path(user_path(arguments[0]), given.series)
-            server = Server(session, given.port)
+    with if_interrupted("the page is closed, and its temporary files are removed"), ExitStack() as stack:
+        session = stack.enter_context(closing(Session(sources, Limits(given.limit_mib * 2**20), set_up=runtime.set_up)))
+        if arguments:
+            session.open_path(user_path(arguments[0]), given.series)
+        server = stack.enter_context(closing(Server(session, given.port)))
+        with deferred() as raise_if_caught:
             server.start()
             print(f"open {server.url}\nstop with Ctrl-C", flush=True)
             session.start()
             if given.browser and _has_desktop():
                 threading.Thread(target=webbrowser.open, args=(server.url_for_browser(),), daemon=True).start()
-            try:
-                threading.Event().wait()
-            finally:
-                server.close()
-        finally:
-            session.close()
+            while True:
+                raise_if_caught()
+                time.sleep(_POLL_SECONDS)
 
 
 def _has_desktop() -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from ipmedgan_jax.viewing.server import Server
 from ipmedgan_jax.viewing.session import Session
 
-SECONDS = 60
+SECONDS = 240
 ROTATION = nibabel.eulerangles.euler2mat(0.2, -0.15, 0.3)
 GRIDS = {
     "RAS": np.diag([1.5, 1.0, 2.0, 1]),

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -40,6 +40,28 @@ def if_interrupted(note: str) -> Iterator[None]:
         if not getattr(interruption, "__notes__", ()):
             interruption.add_note(note)
         raise
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], None]]:
+    """Lets Ctrl-C and SIGTERM raise nothing in the block; yields a function that raises for one that came.
+
+    What a handler raises is lost if the signal comes while Python runs a callback of the garbage collector. A command that
+    waits until it is stopped would then wait for ever.
+    """
+    caught: list[int] = []
+
+    def raise_if_caught() -> None:
+        if caught:
+            raise Terminated if caught[0] == signal.SIGTERM else KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda number, frame: caught.append(number)) for number in numbers}
+    try:
+        yield raise_if_caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def describe(interruption: KeyboardInterrupt) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from absl import logging
@@ -18,10 +18,7 @@ from absl import logging
 from ipmedgan_jax.viewing import requests
 from ipmedgan_jax.viewing.connection import IDLE_SECONDS, PIECE, SLOWEST, BoundedStream
 from ipmedgan_jax.viewing.requests import Refusal
-from ipmedgan_jax.viewing.session import FILL_PARAMETERS
-
-if TYPE_CHECKING:
-    from ipmedgan_jax.viewing.server import HTTPServer
+from ipmedgan_jax.viewing.session import FILL_PARAMETERS, Session
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -61,13 +58,25 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Answer = tuple[HTTPStatus, Any]
 
 
+class Served(Protocol):
+    """What a handler needs of its server."""
+
+    port: int
+    token: str
+    assets: dict[str, Path]
+    session: Session
+
+    def redeem(self, word: str) -> str:
+        """Returns the path of the page for the address that leads to it once."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves one request of one connection."""
 
     protocol_version = "HTTP/1.1"
     server_version = "ipmedgan"
     sys_version = ""
-    server: "HTTPServer"
+    server: Served  # type: ignore[assignment]
 
     def setup(self) -> None:
         super().setup()

@@ -30,7 +30,7 @@ class OpenScan:
     """A scan that was read once without an error.
 
     Attributes:
-      number: counts the scans of a session.
+      index: counts the scans of a session.
       name: what the page calls it: the name of its file, or `series N`.
       image: its NIfTI file, or the folder of its DICOM series.
       series: SeriesInstanceUID of a DICOM series; empty for NIfTI.
@@ -40,7 +40,7 @@ class OpenScan:
       affine: maps their indices to millimetres; meaningless unless `placed`.
     """
 
-    number: int
+    index: int
     name: str
     image: Path
     series: str
@@ -54,7 +54,7 @@ class OpenScan:
     def as_json(self) -> dict[str, Any]:
         """Returns what the page shows of the scan."""
         kind = "dicom" if self.series else "nifti"
-        return {"number": self.number, "name": self.name, "kind": kind, "shape": list(self.shape), **self.described}
+        return {"number": self.index, "name": self.name, "kind": kind, "shape": list(self.shape), **self.described}
 
     @property
     def most_mask_bytes(self) -> int:
@@ -131,16 +131,16 @@ def write_view(path: Path, file: scans.ScanFile) -> None:
     nifti.write_array(path, small if np.array_equal(small, values) else values.astype(np.float32), file.affine)
 
 
-def open_path(path: Path, series: str, number: int, folder: Path) -> OpenScan:
+def open_path(path: Path, series: str, index: int, folder: Path) -> OpenScan:
     """Opens the scan that the command names, where it lies. UserError if it cannot be opened, or holds several series."""
     if path.is_dir() and not dicom_folders.list_dicom_folders(str(path)):
         raise UserError(f"{path}: holds no DICOM files; give a NIfTI file or the folder of a DICOM series")
     if path.is_dir():
-        return _open_series(path, dicom_files.list_series(path), series, number, folder, uploaded=False)
-    return _open_nifti(path, number, folder, uploaded=False)
+        return _open_series(path, dicom_files.list_series(path), series, index, folder, uploaded=False)
+    return _open_nifti(path, index, folder, uploaded=False)
 
 
-def open_upload(upload: Upload, series: str, number: int, folder: Path) -> OpenScan:
+def open_upload(upload: Upload, series: str, index: int, folder: Path) -> OpenScan:
     """Opens the files of an upload, which move to `folder` if they form a scan. UserError, or Refusal for a choice."""
     names = upload.names
     images = [stored for stored, name in names.items() if name.endswith(nifti.SUFFIXES)]
@@ -148,26 +148,26 @@ def open_upload(upload: Upload, series: str, number: int, folder: Path) -> OpenS
         raise UserError("expected one NIfTI file, or the files of one DICOM series")
     if not images:
         listed = dicom_files.list_series(upload.folder)
-        return _open_series(upload.folder, listed, _choose(listed, series), number, folder, uploaded=True)
+        return _open_series(upload.folder, listed, _choose(listed, series), index, folder, uploaded=True)
     ((stored, name),) = names.items()
     image = folder / name  # its name tells the modality, and names the outputs
     folder.mkdir()
     (upload.folder / stored).rename(image)
-    return _open_nifti(image, number, folder, uploaded=True)
+    return _open_nifti(image, index, folder, uploaded=True)
 
 
-def _open_nifti(image: Path, number: int, folder: Path, *, uploaded: bool) -> OpenScan:
+def _open_nifti(image: Path, index: int, folder: Path, *, uploaded: bool) -> OpenScan:
     folder.mkdir(exist_ok=True)
-    return _opened(image, "", image.name, number, folder, uploaded=uploaded)
+    return _opened(image, "", image.name, index, folder, uploaded=uploaded)
 
 
 def _open_series(
-    root: Path, listed: list[dicom_files.SeriesFiles], series: str, number: int, folder: Path, *, uploaded: bool
+    root: Path, listed: list[dicom_files.SeriesFiles], series: str, index: int, folder: Path, *, uploaded: bool
 ) -> OpenScan:
     chosen = dicom_files.choose_one(root, listed, series)
     folder.mkdir()
     name = f"series {chosen.series_number}".strip()
-    return _opened(chosen.folder, chosen.uid, name, number, folder, uploaded=uploaded)
+    return _opened(chosen.folder, chosen.uid, name, index, folder, uploaded=uploaded)
 
 
 def _choose(listed: list[dicom_files.SeriesFiles], number: str) -> str:
@@ -190,7 +190,7 @@ def _choose(listed: list[dicom_files.SeriesFiles], number: str) -> str:
     raise Refusal(HTTPStatus.CONFLICT, f"these are {len(usable)} series; choose one", choose=choose)
 
 
-def _opened(image: Path, series: str, name: str, number: int, folder: Path, *, uploaded: bool) -> OpenScan:
+def _opened(image: Path, series: str, name: str, index: int, folder: Path, *, uploaded: bool) -> OpenScan:
     scan = scans.read_scan(image, series=series, finite=False)
     modality = scan.file.modality or contrasts.modality_of(image) or scans.likely_modality(scan.volume)
     warnings = [] if scan.file.placed else [scans.UNPLACED]
@@ -203,4 +203,4 @@ def _opened(image: Path, series: str, name: str, number: int, folder: Path, *, u
         "modality": modality,
         "warnings": warnings,
     }
-    return OpenScan(number, name, image, series, folder, uploaded, shape, scan.file.affine, scan.file.placed, described)
+    return OpenScan(index, name, image, series, folder, uploaded, shape, scan.file.affine, scan.file.placed, described)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ipmedgan_jax import __version__
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
-from ipmedgan_jax.viewing.fills import Fills, Order
+from ipmedgan_jax.viewing.fill_files import Order
+from ipmedgan_jax.viewing.fill_worker import Fills
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.sources import Sources, offered
 from ipmedgan_jax.viewing.uploads import Limits, Uploads, too_large
@@ -137,7 +138,7 @@ class Session:
             raise Refusal(HTTPStatus.BAD_REQUEST, "source: expected a model or a system that the page offers")
         if options["samples"] and source in self.sources.classical:
             raise Refusal(HTTPStatus.BAD_REQUEST, "samples: a classical fill has no variants")
-        if given.get("scan", str(scan.number)) != str(scan.number):
+        if given.get("scan", str(scan.index)) != str(scan.index):
             raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
         self._refuse_while_filling()
         if length > (most := min(self.limits.bytes, scan.most_mask_bytes)):
@@ -149,7 +150,7 @@ class Session:
             with self._lock:
                 if scan is not self._scan:
                     raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
-                self._fills.claim(scan.number, source.key)
+                self._fills.reserve(scan.index, source.key)
                 self._remove_other_fills(folder)
             return asdict(self._fills.begin(Order(scan, source, folder, mask, **options)))
         except BaseException:

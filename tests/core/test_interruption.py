@@ -43,6 +43,35 @@ def test_a_signal_ends_a_command_with_one_line_and_its_code(number, code, word, 
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{word}: {note}\n")
 
 
+LOST = """
+import gc, os, signal, time
+from ipmedgan_jax.core import interruption
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interruption.raise_on_sigterm()
+with interruption.deferred() as raise_if_caught:
+    class Collected:
+        def __del__(self):
+            os.kill(os.getpid(), signal.{0})
+            time.sleep(0.1)
+    Collected()
+    print("goes on")
+    try:
+        raise_if_caught()
+    except interruption.Terminated:
+        print("SIGTERM")
+    except KeyboardInterrupt:
+        print("SIGINT")
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_deferred_signal_is_not_lost_in_a_callback(number):
+    done = subprocess.run([sys.executable, "-c", LOST.format(number)], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == (f"goes on\n{number}\nTrue\n", "")
+
+
 @pytest.fixture
 def restored_handler():
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)

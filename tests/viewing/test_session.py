@@ -121,6 +121,7 @@ def test_a_scan_that_the_command_names_is_read_where_it_lies(command, tmp_path):
     assert sorted(path.name for path in image.parent.iterdir()) == ["mask.nii.gz", "sub-1_FLAIR.nii.gz"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("model:flair" not in {source.key for source in sources.offered().models}, reason="no such model here")
 def test_a_model_fills_as_inpaint_does(client, tmp_path):
     """In this process, because the suite compiles with other flags than the command."""
@@ -181,6 +182,20 @@ def test_a_dicom_series_is_filled_and_saved_as_a_zip_file_and_a_segmentation(cli
     text = json.dumps([client.get("api/state"), json.loads(files["series-4_desc-inpainted.json"])])
     assert "Doe" not in text
     assert "someone" not in text
+
+
+def test_a_series_number_that_is_a_path_is_refused(client, tmp_path):
+    """It would name the output."""
+    pytest.importorskip("pydicom")
+    from dicom_series import write_slices
+
+    stored = np.random.default_rng(0).integers(900, 1100, (8, 8, 3))
+    series = write_slices(tmp_path / "series", stored, SeriesNumber=12345678)
+    upload = client.post("api/upload")["upload"]
+    for path in series.iterdir():
+        client.post(f"api/upload/{upload}?name=IM.dcm", path.read_bytes().replace(b"12345678", b"../../ab"))
+    status, answer, _ = client.ask("POST", f"api/upload/{upload}/open")
+    assert (status, "SeriesNumber" in answer["error"]) == (400, True), answer
 
 
 def test_of_several_series_one_is_chosen(client, series, tmp_path):

@@ -1,10 +1,8 @@
 """One fill at a time, in a thread of its own: through `inpaint_file`, so that its files are those that `inpaint` writes."""
 
 import queue
-import re
 import shutil
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -15,39 +13,22 @@ from absl import logging
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.user_paths import without_homes
+from ipmedgan_jax.viewing import fill_files
+from ipmedgan_jax.viewing.fill_files import Order
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.sources import Source
 
 if TYPE_CHECKING:
     from ipmedgan_jax.inpainting.filled_scan import FilledScan
     from ipmedgan_jax.inpainting.filler import Filler
-    from ipmedgan_jax.inpainting.jobs import Job
-    from ipmedgan_jax.viewing.open_scan import OpenScan
 
 BUSY = ("loading", "filling")
 
-PAINTED = "painted on the page of ipmedgan view"
-"""What a sidecar says of the mask, whose file is a temporary one; its SHA-256 is that of the file that the page sent."""
-
-_WAIT_SECONDS = 10
+_WAIT_SECONDS = 1
 
 
 class _Cancelled(Exception):
     """Raised inside a fill to end it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Order:
-    """A fill that is asked for: of which scan, with what, and which voxels."""
-
-    scan: "OpenScan"
-    source: Source
-    folder: Path
-    mask: Path
-    dilate_mm: float
-    planes: tuple[str, ...]
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +93,7 @@ class Fills:
     def busy(self) -> bool:
         return self.state.state in BUSY
 
-    def claim(self, scan: int, source: str) -> None:
+    def reserve(self, scan: int, source: str) -> None:
         """Marks a fill as begun, and forgets the one before; refuses while another runs."""
         with self._lock:
             if self._state.state in BUSY:
@@ -147,7 +128,7 @@ class Fills:
         with self._lock:
             path = _existing(self._result.saves, name)
         with self._zip_lock:
-            return _zipped(path) if path.is_dir() else path
+            return fill_files.zipped(path) if path.is_dir() else path
 
     # ------------------------------------------------------------------ in the thread of the fills
 
@@ -178,7 +159,7 @@ class Fills:
         if isinstance(order, Source):
             logging.warning("%s: %s", order.key, message)
         else:
-            self._end(order, state="failed", error=_without_folder(message, order))
+            self._end(order, state="failed", error=fill_files.without_folder(message, order))
 
     def _end(self, order: Order | Source, **changes: Any) -> None:
         """Ends a fill without a result, and removes what it has written."""
@@ -202,7 +183,7 @@ class Fills:
         filler = self._filler(order.source)
         self._check_cancelled()
         self._update(state="filling")
-        job = _job(order)
+        job = fill_files.job_of(order)
         filling = Filling(planes=order.planes, samples=order.samples, mask=MaskChoice(dilate_mm=order.dilate_mm))
 
         def progress(done: int, total: int) -> None:
@@ -212,10 +193,10 @@ class Fills:
         result = _Result()
 
         def finished(filled: "FilledScan", report: dict[str, Any]) -> None:
-            result.views = _write_views(job, filled)
+            result.views = fill_files.write_views(job, filled)
 
         report = inpaint_file(filler, job, filling, progress=progress, finished=finished)
-        report = _described_for_others(report, order)
+        report = fill_files.for_others(report, order)
         files.write_json(job.sidecar, report)
         result.saves = {"filled": job.output, "sidecar": job.sidecar} | ({"mask": job.mask_output} if job.mask_output else {})
         if order.samples:
@@ -225,7 +206,7 @@ class Fills:
             self._state = replace(
                 self._state,
                 state="done",
-                warnings=tuple(_without_folder(warning, order) for warning in report["warnings"]),
+                warnings=tuple(fill_files.without_folder(warning, order) for warning in report["warnings"]),
                 voxels=report["mask_voxels"],
                 ml=report["mask_ml"],
                 slices=report["slices"],
@@ -238,66 +219,7 @@ class Fills:
             raise _Cancelled
 
 
-def _job(order: Order) -> "Job":
-    """Returns the files of a fill, named as `inpaint` names those of one scan among several."""
-    from ipmedgan_jax.imaging import nifti
-    from ipmedgan_jax.inpainting.jobs import Job
-
-    scan = order.scan
-    if scan.series:
-        job = Job(scan.image, order.mask, order.folder / f"{scan.name.replace(' ', '-')}_desc-inpainted", series=scan.series)
-        return replace(job, mask_output=job.segmentation)
-    stem = nifti.stem(scan.image)
-    job = Job(scan.image, order.mask, order.folder / f"{stem}_desc-inpainted{scan.image.name.removeprefix(stem)}")
-    return replace(job, mask_output=job.beside)
-
-
-def _write_views(job: "Job", filled: "FilledScan") -> dict[str, Path]:
-    """Writes what the page shows and the job has not written; returns all files for the page."""
-    import numpy as np
-
-    from ipmedgan_jax.imaging import nifti, scans
-    from ipmedgan_jax.viewing.open_scan import packed, write_view
-
-    scan, folder = filled.scan, job.output.parent
-    views = {"deviation": job.deviation} if filled.deviation is not None else {}
-    if not job.series:
-        return views | {"filled": packed(job.output, folder / "view.nii.gz"), "mask": job.beside}
-    write_view(folder / "view.nii.gz", scans.read_file(job.output))
-    nifti.write_array(folder / "view_mask.nii.gz", scan.in_file_order(filled.mask).astype(np.uint8), scan.file.affine)
-    return views | {"filled": folder / "view.nii.gz", "mask": folder / "view_mask.nii.gz"}
-
-
-def _described_for_others(report: dict[str, Any], order: Order) -> dict[str, Any]:
-    """Returns a sidecar's content without the places of temporary files.
-
-    An uploaded scan has the name that its file had, because a browser tells no more.
-    """
-    image = {"image": order.scan.name} if order.scan.uploaded else {}
-    warnings = [_without_folder(warning, order, names_only=order.scan.uploaded) for warning in report["warnings"]]
-    return report | image | {"mask": PAINTED, "warnings": warnings}
-
-
-def _without_folder(text: str, order: Order, *, names_only: bool = True) -> str:
-    """Returns a message without the paths of the session's files and of home folders."""
-    text = text.replace(str(order.mask), "the painted mask")
-    if names_only:
-        text = text.replace(str(order.scan.image), order.scan.name)
-    text = re.sub(rf"{re.escape(str(order.folder.parent))}/(?:[^/\s]+/)*", "", text)
-    return without_homes(text)
-
-
 def _existing(paths: dict[str, Path], name: str) -> Path:
     if name not in paths:
         raise Refusal(HTTPStatus.NOT_FOUND, "there is no such file; fill first")
     return paths[name]
-
-
-def _zipped(folder: Path) -> Path:
-    """Returns a zip file, not compressed further, of a folder's files."""
-    path = folder.with_name(f"{folder.name}.zip")
-    if not path.exists():
-        with files.atomic_file(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-            for file in sorted(folder.iterdir()):
-                archive.write(file, f"{folder.name}/{file.name}")
-    return path
