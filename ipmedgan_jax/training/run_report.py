@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.experiment import folder_lock, published, run_folder
 from ipmedgan_jax.experiment.build import Experiment
-from ipmedgan_jax.pages import document
 from ipmedgan_jax.training import curves, health, messages, run_facts, step_files
 from ipmedgan_jax.training.event_reader import EventReader
 from ipmedgan_jax.training.run_page import Content, page
@@ -44,6 +44,7 @@ class RunReport:
         self._messages = messages.Messages(workdir, summaries)
         self._first = self._step = first
         self._summaries, self._was_warned = summaries, False
+        self._place = _place(workdir)
 
     def __enter__(self) -> "RunReport":
         if self._shown:
@@ -87,11 +88,22 @@ class RunReport:
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
+            if _place(self._workdir) != self._place:
+                raise OSError("the run's folder was moved or deleted")
             write()
         except Exception as error:  # a report is no reason to end a run, whatever a file beside it holds
             if not self._was_warned:
                 logging.warning("%s: cannot be written (%s); the run goes on", self._workdir / REPORT_FILE, reason(error))
             self._was_warned = True
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Returns what tells a folder from another one of its name; None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def refresh(experiment: Experiment, workdir: Path) -> None:
@@ -153,7 +165,7 @@ def _write_page(
         messages=_messages(experiment, workdir, reader),
         scores=run_facts.evaluation_report(workdir),
     )
-    document.write(workdir / REPORT_FILE, page(content))
+    files.write_text(workdir / REPORT_FILE, page(content))  # a folder that was moved away is not made again
 
 
 def _facts(experiment: Experiment, reader: EventReader, left: float | None) -> list[run_facts.Row]:

@@ -20,7 +20,7 @@ from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
 from ipmedgan_jax.experiment import build, folder_lock, run_folder
 from ipmedgan_jax.training import loop, messages, run_facts, run_report, validation
 from ipmedgan_jax.training.event_reader import EventReader
-from ipmedgan_jax.training.summaries import Summaries
+from ipmedgan_jax.training.summaries import Progress, Summaries
 
 VOID = {"meta", "input", "img", "br"}
 
@@ -140,10 +140,25 @@ def test_a_report_that_cannot_be_written_costs_one_warning(tiny_config, tmp_path
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(run_report.document, "write", fail)
+    monkeypatch.setattr(run_report, "page", fail)
     with caplog.at_level(logging.WARNING, "absl"):
         assert loop.train(build.build_experiment(tiny_config("unet")), tmp_path) is loop.Outcome.FINISHED
     assert caplog.text.count("report.html: cannot be written") == 1
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_no_page_is_written_where_the_folder_was_moved_away(tiny_config, tmp_path, caplog, another):
+    built, workdir = build.build_experiment(tiny_config("unet")), tmp_path / "run"
+    progress = Progress(0, 4, shown=False)
+    with Summaries(workdir / "tensorboard") as summaries, caplog.at_level(logging.WARNING, "absl"):
+        with run_report.RunReport(built, workdir, summaries, progress, 0, shown=True) as report:
+            workdir.rename(tmp_path / "moved")
+            if another:
+                workdir.mkdir()
+            report.write(2)
+    assert list(tmp_path.glob("run/*")) == []
+    assert workdir.exists() == another
+    assert caplog.text.count("the run's folder was moved or deleted") == 1
 
 
 def test_an_evaluation_adds_its_scores_and_a_run_without_a_report_gets_one(tiny_config, tmp_path):
