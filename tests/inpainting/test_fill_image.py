@@ -241,6 +241,8 @@ NAN = np.where(np.arange(ARRAY.size).reshape(ARRAY.shape) == 0, np.nan, ARRAY)
         (ARRAY > 200, HOLE, {}, "^image: its voxels are true or false"),
         (ARRAY.astype(complex), HOLE, {}, "^image: its voxels are of type complex128"),
         (ARRAY, np.array("mask"), {}, "^mask: has shape"),
+        (nibabel.GiftiImage(), HOLE, {}, "^image: is a GiftiImage, not a volume"),
+        (ARRAY, nibabel.GiftiImage(), {}, "^mask: is a GiftiImage, not a volume"),
         (nibabel.Nifti1Image(ARRAY, AFFINE), HOLE, {}, "^affine: only for an array"),
         (ARRAY, HOLE, {"system": None}, "^expected one of workdir, model and system$"),
         (ARRAY, HOLE, {"system": "laplac"}, "^system='laplac': expected one of .*; did you mean system='laplace'\\?$"),
