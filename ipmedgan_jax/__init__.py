@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _HOMES = {"Fill": "inpainting.fill_given", "FillWarning": "core.errors", "UserError": "core.errors"}
 
+if not TYPE_CHECKING:  # mypy would take any name for one of these
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'inpainting.fill_image')}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'inpainting.fill_image')}"), name)
+        globals()[name] = value
+        return value
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

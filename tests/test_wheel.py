@@ -88,6 +88,22 @@ def test_what_the_wheel_installs_works_from_any_folder(wheel, tmp_path):
         assert "modality = 'ct'" in console("prepare", f"--config={config}", "--print_config").splitlines()
 
 
+FILL = """
+import numpy, ipmedgan_jax
+scan = numpy.arange(300.0).reshape(10, 10, 3)
+mask = numpy.zeros(scan.shape, bool)
+mask[4:6, 4:6, 1] = True
+filled = ipmedgan_jax.fill(scan, mask, system="laplace", affine=numpy.eye(4))
+print(ipmedgan_jax.__file__, (filled != scan).sum() <= 4)
+"""
+
+
+def test_python_code_fills_with_what_the_wheel_installs(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    printed = run("-c", FILL, cwd="/", PYTHONPATH=str(tmp_path / "installed"), PYTHONSAFEPATH="1")
+    assert printed == f"{tmp_path / 'installed' / 'ipmedgan_jax' / '__init__.py'} True\n"
+
+
 def test_every_file_that_names_the_version_names_this_one():
     version = ipmedgan_jax.__version__
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()

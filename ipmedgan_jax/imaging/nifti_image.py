@@ -194,4 +194,8 @@ Image = TypeVar("Image", bound=SpatialImage)
 
 def with_voxels(image: Image, voxels: np.ndarray) -> Image:
     """Returns an image of the same class, header and affine with other voxels of the same shape."""
-    return type(image)(voxels, image.affine, image.header, image.extra)
+    made = type(image)(voxels, image.affine, image.header, image.extra)
+    if isinstance(made.header, nibabel.Nifti1Header) and isinstance(image.header, nibabel.Nifti1Header):
+        # A scaling of the user's for saving, which nibabel does not copy.
+        made.header.set_slope_inter(*image.header.get_slope_inter())
+    return made

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
+from nibabel.filebasedimages import FileBasedImage  # what `nibabel.load` returns, to mypy
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,8 +40,8 @@ class FillOptions(TypedDict, total=False):
 
 @overload
 def fill(
-    image: SpatialImage | PathLike,
-    mask: SpatialImage | PathLike | ArrayLike,
+    image: FileBasedImage | PathLike,
+    mask: FileBasedImage | PathLike | ArrayLike,
     model: PathLike | Filler | None = None,
     *,
     affine: None = None,
@@ -49,7 +50,7 @@ def fill(
 @overload
 def fill(
     image: NDArray[Any],
-    mask: SpatialImage | PathLike | ArrayLike,
+    mask: FileBasedImage | PathLike | ArrayLike,
     model: PathLike | Filler | None = None,
     *,
     affine: ArrayLike,
@@ -109,8 +110,8 @@ def fill(
 
 @overload
 def fill_with_details(
-    image: SpatialImage | PathLike,
-    mask: SpatialImage | PathLike | ArrayLike,
+    image: FileBasedImage | PathLike,
+    mask: FileBasedImage | PathLike | ArrayLike,
     model: PathLike | Filler | None = None,
     *,
     affine: None = None,
@@ -120,7 +121,7 @@ def fill_with_details(
 @overload
 def fill_with_details(
     image: NDArray[Any],
-    mask: SpatialImage | PathLike | ArrayLike,
+    mask: FileBasedImage | PathLike | ArrayLike,
     model: PathLike | Filler | None = None,
     *,
     affine: ArrayLike,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.filebasedimages import FileBasedImage
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike
 
@@ -55,6 +56,7 @@ class GivenScan:
 
 def given_scan(image: Any, affine: ArrayLike | None) -> GivenScan:
     """Returns the scan as a file; UserError for anything but an image, a path or an array with an affine."""
+    _check_volume(image, nifti_image.IMAGE)
     if isinstance(image, SpatialImage | str | os.PathLike):
         if affine is not None:
             raise UserError("affine: only for an array; an image and a file have their own")
@@ -79,6 +81,7 @@ def given_scan(image: Any, affine: ArrayLike | None) -> GivenScan:
 def given_mask(mask: Any, scan: Scan, labels: Sequence[int], match: str | None) -> tuple[np.ndarray, Path | None, list[str]]:
     """Returns the masked voxels, canonical `[X, Y, Z]`, the mask's file if it has one, and warnings. See `read_mask`."""
     path: Path | None = None
+    _check_volume(mask, nifti_image.MASK)
     if isinstance(mask, str | os.PathLike):
         path = user_path(os.fspath(mask))
         voxels, lines = mask_files.read_mask(path, scan, labels, match)
@@ -92,6 +95,12 @@ def given_mask(mask: Any, scan: Scan, labels: Sequence[int], match: str | None) 
             file, match = _mask_on_grid(mask, scan), "index"
         voxels, lines = mask_files.mask_of(labels_of(file), scan, labels, match)
     return voxels, path, lines
+
+
+def _check_volume(given: Any, name: Path) -> None:
+    """UserError for an image of nibabel's that holds no volume, such as a surface."""
+    if isinstance(given, FileBasedImage) and not isinstance(given, SpatialImage):
+        raise UserError(f"{name}: is a {type(given).__name__}, not a volume; give an image with voxels and an affine")
 
 
 def _mask_on_grid(mask: ArrayLike, scan: Scan) -> NiftiFile:

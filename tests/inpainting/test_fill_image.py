@@ -103,6 +103,15 @@ def test_a_saved_fill_has_the_bytes_of_the_command(tmp_path, kind, given):
     assert (after[changed] != before[changed]).any()
 
 
+def test_the_command_itself_writes_the_same_file(tmp_path, command):
+    scan, mask = files(tmp_path, dtype=np.int16, scaling=(0.013, 7.0), codes="LPI")
+    given = (f"--image={scan}", f"--mask={mask}", f"--output={tmp_path / 'out.nii.gz'}", "--dilate_mm=1")
+    assert command("inpaint", "--system=laplace", *given).returncode == 0
+    nibabel.save(ipmedgan_jax.fill(scan, mask, system="laplace", dilate_mm=1), tmp_path / "filled.nii.gz")
+    ipmedgan_jax.fill_file(scan, mask, tmp_path / "file.nii.gz", system="laplace", dilate_mm=1)
+    assert len({(tmp_path / name).read_bytes() for name in ("out.nii.gz", "filled.nii.gz", "file.nii.gz")}) == 1
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float16, np.float32, np.float64, ">i2", ">f4"])
 def test_an_array_comes_back_as_an_array_of_its_type(dtype):
     array = (ramp() / 4).astype(dtype)
@@ -133,6 +142,17 @@ def test_an_image_whose_header_has_another_type_keeps_its_values():
     filled = ipmedgan_jax.fill(image, square(), system="laplace")
     assert (type(filled), filled.get_data_dtype()) == (nibabel.Nifti1Image, np.int16)
     np.testing.assert_array_equal(filled.get_fdata()[~square()], (ramp() + 0.25)[~square()])
+
+
+def test_a_scaling_that_is_set_for_saving_stays(tmp_path):
+    image = nibabel.Nifti1Image(ramp().astype(np.int16), AFFINE)
+    image.header.set_slope_inter(0.5, 0)
+    filled = ipmedgan_jax.fill(image, square(), system="laplace")
+    for one, name in ((image, "scan.nii"), (filled, "filled.nii")):
+        nibabel.save(one, tmp_path / name)
+    before, after = (nibabel.load(tmp_path / name) for name in ("scan.nii", "filled.nii"))
+    assert after.dataobj.slope == 0.5
+    np.testing.assert_array_equal(after.get_fdata()[~square()], before.get_fdata()[~square()])
 
 
 def test_another_format_of_nibabel_keeps_its_class():
@@ -241,6 +261,8 @@ NAN = np.where(np.arange(ARRAY.size).reshape(ARRAY.shape) == 0, np.nan, ARRAY)
         (ARRAY > 200, HOLE, {}, "^image: its voxels are true or false"),
         (ARRAY.astype(complex), HOLE, {}, "^image: its voxels are of type complex128"),
         (ARRAY, np.array("mask"), {}, "^mask: has shape"),
+        (nibabel.GiftiImage(), HOLE, {}, "^image: is a GiftiImage, not a volume"),
+        (ARRAY, nibabel.GiftiImage(), {}, "^mask: is a GiftiImage, not a volume"),
         (nibabel.Nifti1Image(ARRAY, AFFINE), HOLE, {}, "^affine: only for an array"),
         (ARRAY, HOLE, {"system": None}, "^expected one of workdir, model and system$"),
         (ARRAY, HOLE, {"system": "laplac"}, "^system='laplac': expected one of .*; did you mean system='laplace'\\?$"),

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import ipmedgan_jax
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import phantom
 from ipmedgan_jax.inpainting import load, scan, shipped
@@ -108,7 +109,11 @@ def test_a_shipped_model_fills_a_head_phantom(name, tmp_path):
     mask[row - 6 : row + 6, column - 9 : column + 4, 1] = 1
     nibabel.save(nibabel.Nifti1Image(mask, image.affine), tmp_path / "mask.nii.gz")
     work = Job(path, tmp_path / "mask.nii.gz", tmp_path / "filled.nii.gz")
-    report = scan.inpaint_file(LearnedFiller(generator), work, Filling())
+    filler = LearnedFiller(generator)
+    report = scan.inpaint_file(filler, work, Filling())
+    with pytest.warns(ipmedgan_jax.FillWarning):
+        nibabel.save(ipmedgan_jax.fill(image, mask, filler), tmp_path / "by_python.nii.gz")
+    assert (tmp_path / "by_python.nii.gz").read_bytes() == work.output.read_bytes()
     assert report["run"] == f"ipmedgan_jax/models/{name}"
     filled = np.asarray(nibabel.load(work.output).dataobj)
     np.testing.assert_array_equal(filled[mask == 0], stored[mask == 0])
