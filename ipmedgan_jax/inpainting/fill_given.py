@@ -60,7 +60,7 @@ def fill_given(
 
         result = scan_files.with_bar(run) if progress is True else run(progress or ignore)
         report = scan_files.report_of(filler, None, filling, scan, voxels) | describe_files(source.path, mask_path)
-        report |= {"slices": result.slices, "warnings": lines + result.warnings}
+        report |= scan_files.outcome(result, lines)
         where = scan.in_file_order(voxels)
         deviation = source.beside(scan.in_file_order(result.deviation)) if result.deviation is not None else None
         filled = source.filled(where, scan.in_file_order(result.filled)[where])

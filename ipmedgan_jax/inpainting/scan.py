@@ -63,8 +63,7 @@ def inpaint_file(
 
     result = fill(progress) if progress is not None else with_bar(fill)
     report = report_of(filler, job, filling, scan, mask)
-    report |= {"slices": result.slices, "warnings": warnings + result.warnings}
-    report["plausibility"] = plausibility(result.filled, mask, scan.volume.spacing_mm).for_json()
+    report |= outcome(result, warnings)
     _write(job, scan, mask, result.filled, result.deviation, report, description(filler, report))
     finished(result, report)
     return report
@@ -212,6 +211,12 @@ def report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mas
             provenance.KEY: provenance.provenance(jax.devices()),
         }
     )
+
+
+def outcome(result: FilledScan, warnings: list[str]) -> dict[str, Any]:
+    """Returns the last entries of the sidecar, those that the fill determines; `warnings` came before it."""
+    found = plausibility(result.filled, result.mask, result.scan.volume.spacing_mm)
+    return {"slices": result.slices, "warnings": warnings + result.warnings, "plausibility": found.for_json()}
 
 
 def _describe_choice(choice: MaskChoice) -> str | None:
