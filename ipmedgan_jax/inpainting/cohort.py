@@ -97,7 +97,7 @@ def fill_cohort(
         report = FillReport(_report_paths(cohort, all_jobs, several=several), filler, filling)
         report.start(all_jobs, unpaired)
         for problem in problems:
-            report.add_unpaired(problem)
+            report.add_unpaired(problem, dicom=any(job.series for job in all_jobs))
         try:
             problems += [*damaged.values(), *_fill_all(filler, to_fill, filling, report, several=several)]
             _add_finished(report, done, damaged)

@@ -29,6 +29,9 @@ _PERCENTILES = (0.5, 99.5)
 _BLOCK = 16
 """Slices begin at multiples of this column, so that lossy coding does not mix them."""
 
+_FINER = 2
+"""How many pixels of the outline's layer are one of the others', so that it is thin where pictures are enlarged."""
+
 _OUTLINE, _DARKER, _BRIGHTER = (255, 212, 0), (70, 150, 255), (255, 90, 50)
 FULL_COLOUR = 0.5
 """Difference, as a share of the shown range of intensities, from which the colour is full."""
@@ -36,7 +39,7 @@ FULL_COLOUR = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The layers by name, all of one size, and where each plane lies in them."""
+    """The layers by name, `size` but for the finer outline, and where each plane lies in them."""
 
     layers: dict[str, Image.Image]
     size: tuple[int, int]
@@ -68,12 +71,11 @@ def draw(volume: Volume, mask: np.ndarray, filled: np.ndarray) -> Pictures:
     widths = [-(-view.before.shape[1] // _BLOCK) * _BLOCK for view in views]
     size = (sum(widths), max(view.before.shape[0] for view in views))
     starts = [sum(widths[:i]) for i in range(len(views))]
-    layers = {"before": Image.new("L", size)} | {
-        name: Image.new("RGBA", size) for name in ("filled", "difference", "outline")
-    }
+    layers = {"before": Image.new("L", size)} | {name: Image.new("RGBA", size) for name in ("filled", "difference")}
+    layers["outline"] = Image.new("RGBA", (_FINER * size[0], _FINER * size[1]))
     for view, start in zip(views, starts, strict=True):
         for name, picture in _layers(view).items():
-            layers[name].paste(picture, (start, 0))
+            layers[name].paste(picture, (_FINER * start if name == "outline" else start, 0))
     return Pictures(layers, size, [_place(view, start) for view, start in zip(views, starts, strict=True)])
 
 
@@ -116,12 +118,13 @@ def _layers(view: _View) -> dict[str, Image.Image]:
     strength = np.clip(np.abs(difference) / FULL_COLOUR, 0, 1) * touched
     colour = np.where(difference[..., None] > 0, np.array(_BRIGHTER, np.uint8), np.array(_DARKER, np.uint8))
     grey = _bytes(view.after)[..., None].repeat(3, -1)
-    outline = np.broadcast_to(np.array(_OUTLINE, np.uint8), (*touched.shape, 3))
+    inside = _inside(_resized(view.mask, (_FINER * touched.shape[1], _FINER * touched.shape[0])))
+    outline = np.broadcast_to(np.array(_OUTLINE, np.uint8), (*inside.shape, 3))
     return {
         "before": Image.fromarray(_bytes(view.before)),
         "filled": _with_alpha(grey, touched),
         "difference": _with_alpha(colour, strength),
-        "outline": _with_alpha(outline, binary_dilation(inside := _inside(view.mask)) & ~inside),
+        "outline": _with_alpha(outline, binary_dilation(inside) & ~inside),
     }
 
 

@@ -26,12 +26,16 @@ from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import fill_pictures, fill_report_page, report_entries, report_text, scan, sidecar
 from ipmedgan_jax.inpainting.filled_scan import FilledScan
 from ipmedgan_jax.inpainting.filler import Filler
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.plausibility import plausibility
 from ipmedgan_jax.pages import document
 
 ABOUT = "about.json"
 """File beside the entries: the number of the report, by which a browser keeps its reviews apart, and what fills."""
+
+_UNPAIRED = "unpaired-"
+"""Begins the names of entries of images that have no job."""
 
 _SHARE, _SECONDS = 20, 3
 """The page is written again once this many times as long has passed as its last writing took, and at least these seconds."""
@@ -72,14 +76,14 @@ class FillReport:
       filling: the options of the fill.
     """
 
-    def __init__(self, paths: ReportPaths | None, filler: Filler, filling: scan.Filling):
+    def __init__(self, paths: ReportPaths | None, filler: Filler, filling: Filling):
         self._paths = paths
         self._filler = filler
         self._filling = filling
         self._next_page = 0.0
 
     def start(self, jobs: Iterable[Job], problems: Iterable[str] = ()) -> None:
-        """Removes entries that stand for no output, and for no failure that this call may mend or has.
+        """Removes entries whose outputs are gone or were made anew, and errors of images that have jobs now.
 
         Args:
           jobs: the jobs of all processes of this call.
@@ -96,9 +100,10 @@ class FillReport:
         entry = {"state": "failed" if failed else "empty", "reason": reason, "warnings": list(warnings)}
         self._guarded(self._save, job, entry)
 
-    def add_unpaired(self, problem: str) -> None:
+    def add_unpaired(self, problem: str, *, dicom: bool) -> None:
         """Adds an image that has no job, by its error."""
-        entry = {"state": "failed", "name": "", "reason": report_text.public(problem), "warnings": []}
+        text = "a DICOM series without one fitting mask; the command named it" if dicom else report_text.public(problem)
+        entry = {"state": "failed", "name": "", "reason": text, "warnings": []}
         self._guarded(self._save_entry, _problem_key(problem), entry)
 
     def add_finished(self, job: Job) -> None:
@@ -136,8 +141,9 @@ class FillReport:
             entry = report_entries.read(path)
             if path.name in known:
                 stays = entry.get("state") == "failed" or report_entries.is_of(entry, known[path.name])
-            else:
-                stays = entry.get("sidecar_sha256") in others
+            else:  # a failure of another call stays, such as that of another participant's
+                failed = entry.get("state") == "failed" and not path.name.startswith(_UNPAIRED)
+                stays = failed or entry.get("sidecar_sha256") in others
             if not stays:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -237,7 +243,7 @@ class FillReport:
 
 
 def _problem_key(text: str) -> str:
-    return f"problem-{_short_digest(text)}"
+    return f"{_UNPAIRED}{_short_digest(text)}"
 
 
 def _short_digest(text: str) -> str:

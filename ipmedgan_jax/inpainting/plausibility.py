@@ -12,7 +12,7 @@ is far off. Differences are those of neighbouring voxels within slices.
   of its 1st to 99th percentile below or above that range.
 
 A part is 0 where it cannot be measured, such as the roughness of one voxel. A mean step counts `_PRIOR` more differences of
-the ring's mean, so that a mask of few voxels is not far off by chance. docs/report.md has what it finds.
+the ring's mean, so that a mask of few voxels is not far off by chance. docs/filling.md has what it finds.
 """
 
 from collections.abc import Sequence

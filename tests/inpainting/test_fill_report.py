@@ -18,9 +18,10 @@ from ipmedgan_jax.inpainting import fill_pictures, fill_report, report_entries, 
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.fill_report_page import about
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from tests.inpainting.test_scan import generator, ramp, square, write
 
 LAPLACE = ClassicalFiller("laplace")
@@ -223,6 +224,15 @@ def test_shards_add_to_one_page(fill, tmp_path):
     assert names(data) == ["", "sub-0_FLAIR", "sub-2_FLAIR"]
 
 
+def test_a_failure_of_another_participant_s_call_stays(fill, tmp_path):
+    write_scan(tmp_path / "in", "sub-1", hole=((0, 20),))  # every voxel
+    with pytest.raises(UserError, match="masked"):
+        fill(image="in/sub-1_FLAIR.nii.gz,")
+    assert names(fill(image="in/sub-0_FLAIR.nii.gz,")) == ["sub-0_FLAIR", "sub-1_FLAIR"]
+    write_scan(tmp_path / "in", "sub-1")
+    assert {scan["state"] for scan in fill()["scans"]} == {"filled"}
+
+
 def test_a_page_that_another_process_overtakes_is_written_again(fill, tmp_path, monkeypatch):
     data = fill()
     report = fill_report.FillReport(fill_report.paths_in(tmp_path / "out"), LAPLACE, Filling())
@@ -312,15 +322,16 @@ def test_a_dicom_series_is_shown_without_its_patient(tmp_path):
     inpaint_file(LAPLACE, job, filling, finished=functools.partial(report.add, job))
     failing = replace(job, output=tmp_path / "out" / "DOE2")
     report.add_unfilled(failing, f"{job.image}: has the shape of JANE 1, not of DOE/x; {uid}", failed=True)
+    report.add_unpaired("/data/DOE: no mask", dicom=True)
     report.write()
     paths = [tmp_path / "out" / "report.html", *(tmp_path / "out" / "report").rglob("*")]
     content = b"".join(path.read_bytes() for path in paths if path.is_file()) + " ".join(path.name for path in paths).encode()
     for secret in (b"DOE", b"JANE", b"P-4711", b"PatientName", uid.encode()):
         assert secret not in content
-    failed, filled = data_of(tmp_path / "out" / "report.html")["scans"]
+    unpaired, failed, filled = data_of(tmp_path / "out" / "report.html")["scans"]
     assert failed["reason"] == "the series: has the shape of the series, not of (not shown); (not shown)"
     assert re.fullmatch("DICOM series [0-9a-f]{8}", filled["name"])
     shutil.rmtree(tmp_path / "out" / "report" / filled["key"])
     report.add_finished(job)
     report.write()
-    assert data_of(tmp_path / "out" / "report.html")["scans"] == [failed, filled]
+    assert data_of(tmp_path / "out" / "report.html")["scans"] == [unpaired, failed, filled]

@@ -12,7 +12,7 @@ from ipmedgan_jax.inpainting import report_entries
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.fill_report import FillReport, paths_in
-from ipmedgan_jax.inpainting.scan import Filling
+from ipmedgan_jax.inpainting.filling_options import Filling
 from tests.browser import chromium, opened
 from tests.inpainting.test_fill_report import LAPLACE, write_scan
 
