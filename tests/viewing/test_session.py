@@ -18,7 +18,8 @@ from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import classical_filler
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.load import load_filler
-from ipmedgan_jax.inpainting.scan import Filling, inpaint_file
+from ipmedgan_jax.inpainting.filling_options import Filling
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
 from ipmedgan_jax.viewing.session import Session
