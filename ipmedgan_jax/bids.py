@@ -62,6 +62,7 @@ def fill(given: argparse.Namespace) -> None:
         output=output,
         overwrite=given.overwrite,
         skull_stripped=given.skull_stripped,
+        report=given.report,
     )
     model = given.model if (given.workdir, given.model, given.system) != (None, None, None) else "flair"
     # A scheduler's array gives each of its jobs other participants: they are not divided once more.
@@ -128,6 +129,9 @@ def _add_filling(parser: argparse.ArgumentParser) -> None:
         "--skull-stripped",
         action=argparse.BooleanOptionalAction,
         help="what the derivative says of the scans; by default found from their JSON files or voxels",
+    )
+    group.add_argument(
+        "--report", action=argparse.BooleanOptionalAction, default=True, help="a page that shows each fill, report.html"
     )
     group.add_argument("--strict", action="store_true", help="warnings are errors")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
