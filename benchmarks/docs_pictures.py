@@ -166,6 +166,10 @@ def make_compare(given: Given, path: Path) -> None:
     screenshot(given.work / "compare" / "out" / "report.html", path, width=1100, height=860, prepare=_show_a_subject)
 
 
+def make_report(given: Given, path: Path) -> None:
+    run("benchmarks.report_picture", "--model=flair", f"--output={path}")
+
+
 def _show_a_subject(page: Any) -> None:
     """Opens a subject's slices in a comparison's report; `page` is Playwright's."""
     page.select_option("#plot-subject", "1")
@@ -185,6 +189,7 @@ PICTURES = (
     ),
     Picture("docs/demo.png", PHANTOM, OWN, make_demo, needs=("demo",)),
     Picture("docs/compare.png", PHANTOM, OWN, make_compare),
+    Picture("docs/report.png", PHANTOM, OWN, make_report),
     Picture("docs/long_run.png", "a training of this package", OWN, make_long_run, needs=("long_run_steps",)),
 )
 """All pictures in docs/, in the order in which they are made: docs/before_after.png is cut from docs/fill.png."""

@@ -49,11 +49,11 @@ def replaced(draw, content, places=1):
             inner = inner[step]
         change = draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"]))
         if change == "replace":
-            inner[key] = draw(st.sampled_from(VALUES))
+            inner[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))  # the next change may be inside it
         elif change == "remove":
             del inner[key]
         elif isinstance(inner, dict):
-            inner["unheard_of"] = draw(st.sampled_from(VALUES))
+            inner["unheard_of"] = copy.deepcopy(draw(st.sampled_from(VALUES)))
         if not found:
             return found
     return found

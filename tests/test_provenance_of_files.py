@@ -35,7 +35,8 @@ def run(tiny_config, phantom_data, tmp_path, monkeypatch):
 
 
 def test_all_files_of_a_run_have_a_provenance_and_no_home_folder(run, tmp_path):
-    comparison.write([evaluated_runs.read(run)], tmp_path / "out", reference=None, cases=1, caption="")
+    evaluated = evaluated_runs.read(run)
+    comparison.write([evaluated], tmp_path / "out", reference=evaluated, cases=1, caption="")
     network = load_run.load_network(run, "best")
     generator = network.generator()
     exported.write(tmp_path / "model", generator, network.program, network.weights, model_card.card(generator, None))
