@@ -21,11 +21,10 @@ from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.session import FILL_PARAMETERS, Session
 
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob: data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the page may load: itself. NiiVue holds its font and images as `data:`, and starts workers from `blob:`."""
+"""What the page may load: its own files. NiiVue holds its font and its images as `data:`."""
 
 HEADERS = {
     "Cache-Control": "no-store",

@@ -25,6 +25,7 @@ export async function guarded(action) {
     clearError();
     return await action();
   } catch (error) {
+    say("");
     showError(error);
     return undefined;
   }

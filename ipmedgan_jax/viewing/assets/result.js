@@ -104,12 +104,11 @@ export class Result {
   }
 }
 
-/** The plausibility as text: a number, or the fields of an object. */
+/** The plausibility figure with its worst part; 1 is what is expected at most. Empty if there is none. */
 function figureOf(plausibility) {
-  if (plausibility === null || plausibility === undefined) return "";
-  if (typeof plausibility === "number") return plausibility.toPrecision(3);
-  if (typeof plausibility !== "object") return String(plausibility);
-  return Object.entries(plausibility).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? Number(value.toPrecision(3)) : value}`).join(", ");
+  if (!plausibility) return "";
+  const { figure, worst_part: worst } = plausibility;
+  return `${figure.toPrecision(2)} (${worst}), up to 1 is as expected`;
 }
 
 export function element(tag, text) {

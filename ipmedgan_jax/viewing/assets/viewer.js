@@ -11,8 +11,9 @@ const TYPES = { planes: 3, axial: 0, coronal: 1, sagittal: 2, solid: 4 };
 const HOLE_COLOUR = { R: [0, 255], G: [0, 140], B: [0, 0], A: [0, 255], I: [0, 1] };
 const OPAQUE_GRAY = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] }; // also the darkest fill covers the scan
 const OPTIONS = {
-  interactive: false, dragAndDropEnabled: false, logLevel: "error", loadingText: "", multiplanarShowRender: SHOW_RENDER.NEVER,
-  crosshairColor: [0.45, 0.75, 1, 0.8], crosshairWidth: 0.6, crosshairGap: 3, fontColor: [0.8, 0.85, 0.9, 1], fontMinPx: 14, backColor: [0, 0, 0, 1], tileMargin: 4,
+  interactive: false, dragAndDropEnabled: false, logLevel: "error", loadingText: "",
+  multiplanarShowRender: SHOW_RENDER.NEVER,
+  crosshairColor: [0.45, 0.75, 1, 0.8], crosshairWidth: 0.25, crosshairWidthUnit: "percent", crosshairGap: 3, fontColor: [0.8, 0.85, 0.9, 1], fontMinPx: 14, backColor: [0, 0, 0, 1], tileMargin: 4,
 };
 
 export class Viewer {
@@ -110,7 +111,16 @@ export class Viewer {
 
   hideResult() {
     for (const volume of this.nv.volumes.slice(1).reverse()) this.nv.removeVolume(volume);
+    this.#dropOverlay();
     this.setBefore(false);
+  }
+
+  /** NiiVue keeps what lay over the scan, and its 3-D view would go on showing it. */
+  #dropOverlay() {
+    const { nv } = this;
+    if (nv.overlayTexture) nv.overlayTexture = nv.rgbaTex(nv.overlayTexture, nv.gl.TEXTURE2, [2, 2, 2, 2], true);
+    nv.overlayTextureID = nv.overlayTexture;
+    if (this.#scan) nv.updateGLVolume();
   }
 
   /** Hides or shows everything that lies over the scan, at once: nothing is sent to the graphics card. */
