@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from view_client import GRIDS, serving, write_scan
 
+from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.load import load_filler
-from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
 from tests.browser import chromium, opened

@@ -34,7 +34,8 @@ export const cancelFill = () => post("cancel");
 export const getBytes = async (path) => (await reach(path, {})).arrayBuffer();
 export const startFill = (mask, settings) => post(`fill?${new URLSearchParams(settings)}`, mask);
 export const beginUpload = () => post("upload");
-export const sendFile = (upload, name, file) => post(`upload/${encodeURIComponent(upload)}?${new URLSearchParams({ name })}`, file);
+export const sendFile = (upload, name, file) =>
+  post(`upload/${encodeURIComponent(upload)}?${new URLSearchParams({ name })}`, file);
 
 /** Opens what was uploaded. Answers {scan}, or {choose} if there are several series. */
 export async function openUpload(upload, series) {

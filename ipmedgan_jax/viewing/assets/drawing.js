@@ -1,4 +1,5 @@
-// The painted hole: one byte a voxel, 0 or 1, in the viewer's order (x to the right, y to the front, z to the top), with undo.
+// The painted hole: one byte a voxel, 0 or 1, in the viewer's order: x to the right, y to the front, z to the
+// top. With undo.
 // Knows nothing of the page and of the viewer.
 
 const DEEPEST = 100; // strokes that can be undone
@@ -17,8 +18,12 @@ export class Drawing {
     this.changed = changed;
   }
 
-  get canUndo() { return this.#undo.length > 0; }
-  get canRedo() { return this.#redo.length > 0; }
+  get canUndo() {
+    return this.#undo.length > 0;
+  }
+  get canRedo() {
+    return this.#redo.length > 0;
+  }
 
   begin() {
     this.end();
@@ -64,8 +69,12 @@ export class Drawing {
     if (stroke?.flips.length) this.#flip(stroke);
   }
 
-  undo() { this.#move(this.#undo, this.#redo); }
-  redo() { this.#move(this.#redo, this.#undo); }
+  undo() {
+    this.#move(this.#undo, this.#redo);
+  }
+  redo() {
+    this.#move(this.#redo, this.#undo);
+  }
 
   /** Replaces the whole drawing, as one step of undo. */
   replace(bits) {
@@ -78,7 +87,9 @@ export class Drawing {
     this.end();
   }
 
-  clear() { this.replace(new Uint8Array(this.bits.length)); }
+  clear() {
+    this.replace(new Uint8Array(this.bits.length));
+  }
 
   #move(from, to) {
     this.end();

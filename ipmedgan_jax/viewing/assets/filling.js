@@ -15,7 +15,9 @@ export class Filling {
       ["Trained models", models.map((model) => ["model", model.name, aboutModel(model), model.card])],
       ["Classical fills", classical.map((fill) => ["system", fill.name, fill.text, ""])],
     ];
-    find("source").replaceChildren(...groups.filter(([, rows]) => rows.length).map(([label, rows]) => this.#group(label, rows)));
+    find("source").replaceChildren(
+      ...groups.filter(([, rows]) => rows.length).map(([label, rows]) => this.#group(label, rows)),
+    );
     if (source && this.#sources.has(source)) find("source").value = source;
     find("planes").replaceChildren(...planes.map((plane, index) => checkbox(plane, index === 0)));
     find("source").addEventListener("change", () => this.#describe());
@@ -45,7 +47,9 @@ export class Filling {
   get settings() {
     const planes = Array.from(document.querySelectorAll("#planes input:checked"), (input) => input.value);
     if (!planes.length) throw new Error("Choose at least one plane to fill in.");
-    for (const id of ["dilation", "samples"]) if (!find(id).checkValidity()) throw new Error(`${find(id).labels[0].textContent.trim()}: ${find(id).validationMessage}`);
+    for (const id of ["dilation", "samples"])
+      if (!find(id).checkValidity())
+        throw new Error(`${find(id).labels[0].textContent.trim()}: ${find(id).validationMessage}`);
     const samples = find("samples").disabled ? "0" : find("samples").value || "0";
     return { source: find("source").value, dilate_mm: find("dilation").value || "0", planes: planes.join(","), samples };
   }
@@ -99,7 +103,12 @@ const aboutModel = ({ title, modality }) => [title, modality && `for ${modality.
 
 function checkbox(plane, isChecked) {
   const label = document.createElement("label");
-  const input = Object.assign(document.createElement("input"), { type: "checkbox", value: plane, checked: isChecked, name: "plane" });
+  const input = Object.assign(document.createElement("input"), {
+    type: "checkbox",
+    value: plane,
+    checked: isChecked,
+    name: "plane",
+  });
   label.append(input, ` ${plane}`);
   return label;
 }

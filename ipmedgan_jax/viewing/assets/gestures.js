@@ -10,7 +10,8 @@ export class Gestures {
   constructor(canvas, desk) {
     this.canvas = canvas;
     this.desk = desk;
-    const listen = (name, action) => canvas.addEventListener(name, (event) => desk.isOpen && action.call(this, event), { passive: false });
+    const listen = (name, action) =>
+      canvas.addEventListener(name, (event) => desk.isOpen && action.call(this, event), { passive: false });
     listen("pointerdown", this.#down);
     listen("pointermove", this.#move);
     listen("pointerup", this.#up);
@@ -100,7 +101,9 @@ export class Gestures {
   #pinch(event, before, dx, dy) {
     const other = [...this.#pointers].find(([id]) => id !== event.pointerId)?.[1];
     if (other) {
-      const [old, now] = [before, { x: event.clientX, y: event.clientY }].map(({ x, y }) => Math.hypot(x - other.x, y - other.y));
+      const [old, now] = [before, { x: event.clientX, y: event.clientY }].map(({ x, y }) =>
+        Math.hypot(x - other.x, y - other.y),
+      );
       if (old > 10) this.desk.viewer.zoom(now / old);
       this.desk.viewer.pan(this.#plane, dx / 2, dy / 2);
     }

@@ -1,4 +1,5 @@
-// The keyboard: everything that a pointer can do. Letters act wherever the focus is but in fields; arrows and Space on the picture.
+// The keyboard: everything that a pointer can do. Letters act wherever the focus is but in fields; arrows and
+// Space on the picture.
 import { AXES } from "./shapes.js";
 import { settings } from "./painter.js";
 
@@ -17,8 +18,11 @@ export class Keys {
   }
 
   #down(event) {
-    if (event.target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea, dialog")) return;
-    const handled = this.#shortcut(event) || (this.desk.isOpen && (this.#letter(event) || (event.target === this.desk.canvas && this.#onPicture(event))));
+    if (event.target.closest?.("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea, dialog"))
+      return;
+    const handled =
+      this.#shortcut(event) ||
+      (this.desk.isOpen && (this.#letter(event) || (event.target === this.desk.canvas && this.#onPicture(event))));
     if (handled) event.preventDefault();
   }
 
@@ -35,7 +39,23 @@ export class Keys {
   #letter(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
     const key = event.key.toLowerCase();
-    const actions = { u: "undo", "[": "smaller", "]": "larger", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut", r: "resetView", f: "flicker", d: "deviation", h: "hole", 0: "planes", 1: "axial", 2: "coronal", 3: "sagittal", 4: "solid" };
+    const actions = {
+      u: "undo",
+      "[": "smaller",
+      "]": "larger",
+      "+": "zoomIn",
+      "=": "zoomIn",
+      "-": "zoomOut",
+      r: "resetView",
+      f: "flicker",
+      d: "deviation",
+      h: "hole",
+      0: "planes",
+      1: "axial",
+      2: "coronal",
+      3: "sagittal",
+      4: "solid",
+    };
     if (TOOL_KEYS[key]) return this.#done(() => this.desk.setTool(TOOL_KEYS[key]));
     if (key === "c") return this.#done(() => this.desk.compare(true));
     return actions[key] ? this.#act(actions[key]) : false;
@@ -117,7 +137,9 @@ export class Keys {
     if (event.key.toLowerCase() === "c") this.desk.compare(false);
   }
 
-  #act(name) { return this.#done(() => this.desk.act(name)); }
+  #act(name) {
+    return this.#done(() => this.desk.act(name));
+  }
 
   #done(action) {
     action();

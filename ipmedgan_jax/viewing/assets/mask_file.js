@@ -24,7 +24,8 @@ export function maskFile(header, bits) {
   const file = new Uint8Array(layout.data + bits.length);
   file.set(new Uint8Array(header, 0, layout.data - 4));
   const view = new DataView(file.buffer);
-  const real = (place, value) => (layout.real === 4 ? view.setFloat32(place, value, little) : view.setFloat64(place, value, little));
+  const real = (place, value) =>
+    layout.real === 4 ? view.setFloat32(place, value, little) : view.setFloat64(place, value, little);
   setDimensions(view, layout, little);
   view.setInt16(layout.datatype, 2, little); // uint8
   view.setInt16(layout.bitpix, 8, little);
@@ -62,14 +63,18 @@ function setDimensions(view, layout, little) {
 /** The drawing (viewer's order) in the order of the file; start and step are the viewer's way through the file's voxels. */
 export function toFileOrder(bits, dims, start, step) {
   const result = new Uint8Array(bits.length);
-  walk(dims, start, step, (place, index) => { result[place] = bits[index]; });
+  walk(dims, start, step, (place, index) => {
+    result[place] = bits[index];
+  });
   return result;
 }
 
 /** Voxels of a file (file order) that are not 0, in the viewer's order. */
 export function fromFileOrder(values, dims, start, step) {
   const result = new Uint8Array(dims[0] * dims[1] * dims[2]);
-  walk(dims, start, step, (place, index) => { result[index] = values[place] ? 1 : 0; });
+  walk(dims, start, step, (place, index) => {
+    result[index] = values[place] ? 1 : 0;
+  });
   return result;
 }
 
@@ -79,4 +84,19 @@ function walk(dims, start, step, visit) {
   for (let z = 0; z < dims[2]; z += 1)
     for (let y = 0; y < dims[1]; y += 1)
       for (let x = 0; x < dims[0]; x += 1, index += 1) visit(first + x * step[0] + y * step[1] + z * step[2], index);
+}
+
+/** How far apart two affines put the voxels of a grid, in mm: the most, which is at a corner. */
+export const farthestApart = (a, b, dims) => Math.max(...corners(dims).map((corner) => distance(a, b, corner)));
+
+const corners = ([nx, ny, nz]) => [0, nx - 1].flatMap((x) => [0, ny - 1].flatMap((y) => [0, nz - 1].map((z) => [x, y, z])));
+
+/** How far apart two affines (row by row) put a voxel, in mm. */
+function distance(a, b, [x, y, z]) {
+  return Math.hypot(
+    ...[0, 4, 8].map(
+      (row) =>
+        (a[row] - b[row]) * x + (a[row + 1] - b[row + 1]) * y + (a[row + 2] - b[row + 2]) * z + a[row + 3] - b[row + 3],
+    ),
+  );
 }

@@ -8,7 +8,9 @@ export function showError(error) {
   find("error").hidden = false;
 }
 
-export function clearError() { find("error").hidden = true; }
+export function clearError() {
+  find("error").hidden = true;
+}
 
 let fading = 0;
 
@@ -16,7 +18,10 @@ let fading = 0;
 export function say(text) {
   clearTimeout(fading);
   if (find("status").textContent !== text) find("status").textContent = text;
-  if (!text.endsWith("…")) fading = setTimeout(() => { find("status").textContent = ""; }, SHOWN);
+  if (!text.endsWith("…"))
+    fading = setTimeout(() => {
+      find("status").textContent = "";
+    }, SHOWN);
 }
 
 /** Runs something that may fail; shows its error. */
@@ -38,20 +43,26 @@ export function confirmed(question, yes) {
   find("question-yes").textContent = yes;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
+  );
 }
 
 /** Offers a choice of several; resolves to the chosen value, or null. */
 export function chosen(choices) {
   const dialog = find("series");
   const list = find("series-list");
-  list.replaceChildren(...choices.map(({ value, text }) => {
-    const button = document.createElement("button");
-    button.value = value;
-    button.textContent = text;
-    return button;
-  }));
+  list.replaceChildren(
+    ...choices.map(({ value, text }) => {
+      const button = document.createElement("button");
+      button.value = value;
+      button.textContent = text;
+      return button;
+    }),
+  );
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue || null), { once: true }));
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue || null), { once: true }),
+  );
 }

@@ -15,7 +15,10 @@ export async function upload(files) {
   say("Opening the scan…");
   const answer = await api.openUpload(number);
   if (answer.scan) return answer.scan;
-  const choices = answer.choose.map((series) => ({ value: String(series.number), text: `${series.number}: ${series.description || "no description"}, ${series.images} images` }));
+  const choices = answer.choose.map((series) => ({
+    value: String(series.number),
+    text: `${series.number}: ${series.description || "no description"}, ${series.images} images`,
+  }));
   const series = await chosen(choices);
   return series === null ? null : (await api.openUpload(number, series)).scan;
 }
@@ -39,7 +42,8 @@ async function collect(entry, files) {
     return;
   }
   const reader = entry.createReader();
-  for (let batch = await read(reader); batch.length; batch = await read(reader)) for (const inner of batch) await collect(inner, files);
+  for (let batch = await read(reader); batch.length; batch = await read(reader))
+    for (const inner of batch) await collect(inner, files);
 }
 
 const read = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));

@@ -62,7 +62,10 @@ export class Overlay {
 
 /** A line that is seen on dark and on light. */
 function twice(pen, colour) {
-  for (const [style, width] of [["rgba(0, 0, 0, 0.7)", 3], [colour, 1.5]]) {
+  for (const [style, width] of [
+    ["rgba(0, 0, 0, 0.7)", 3],
+    [colour, 1.5],
+  ]) {
     pen.strokeStyle = style;
     pen.lineWidth = width;
     pen.stroke();

@@ -27,8 +27,12 @@ class Desk {
   #saved = 0; // version of the drawing that was saved last
   #isFilling = false;
 
-  get isOpen() { return this.painter !== null; }
-  get plane() { return this.#plane; }
+  get isOpen() {
+    return this.painter !== null;
+  }
+  get plane() {
+    return this.#plane;
+  }
 
   set plane(plane) {
     this.#plane = plane;
@@ -70,7 +74,9 @@ class Desk {
     return confirmed("The hole that you painted is not saved. Open another scan and lose it?", "Lose it and open");
   }
 
-  get hasUnsaved() { return this.isOpen && this.drawing.count > 0 && this.drawing.version !== this.#saved; }
+  get hasUnsaved() {
+    return this.isOpen && this.drawing.count > 0 && this.drawing.version !== this.#saved;
+  }
 
   async #show(scan) {
     say("Loading the scan…");
@@ -104,7 +110,14 @@ class Desk {
 
   #describe({ name, shape, spacing_mm, orientation, modality, warnings }) {
     find("scan-name").textContent = name;
-    find("scan-facts").textContent = [`${shape.join(" x ")} voxels`, `${spacing_mm.map((mm) => Number(mm.toFixed(2))).join(" x ")} mm`, orientation, modality].filter(Boolean).join(", ");
+    find("scan-facts").textContent = [
+      `${shape.join(" x ")} voxels`,
+      `${spacing_mm.map((mm) => Number(mm.toFixed(2))).join(" x ")} mm`,
+      orientation,
+      modality,
+    ]
+      .filter(Boolean)
+      .join(", ");
     find("scan-warnings").replaceChildren(...(warnings ?? []).map((line) => element("li", line)));
     document.title = `${name} · ipmedgan view`;
   }
@@ -112,7 +125,11 @@ class Desk {
   async openMask(file) {
     const bits = await this.viewer.readMask(await plainBytes(await file.arrayBuffer()));
     if (!bits.includes(1)) throw new Error("Every voxel of the mask is 0.");
-    if (this.drawing.count && !(await confirmed("Replace the hole that you painted by the mask? Undo brings it back.", "Replace"))) return;
+    if (
+      this.drawing.count &&
+      !(await confirmed("Replace the hole that you painted by the mask? Undo brings it back.", "Replace"))
+    )
+      return;
     this.drawing.replace(bits);
     this.#lookAtHole();
     say(`${file.name} is the hole now.`);
@@ -123,7 +140,12 @@ class Desk {
     const { bits, count, dims } = this.drawing;
     let seen = 0;
     const index = bits.findIndex((bit) => bit && (seen += 1) > count / 2);
-    if (index >= 0) this.viewer.crosshair = [index % dims[0], Math.floor(index / dims[0]) % dims[1], Math.floor(index / (dims[0] * dims[1]))];
+    if (index >= 0)
+      this.viewer.crosshair = [
+        index % dims[0],
+        Math.floor(index / dims[0]) % dims[1],
+        Math.floor(index / (dims[0] * dims[1])),
+      ];
   }
 
   // ---- the hole
@@ -174,10 +196,18 @@ class Desk {
   act(name) {
     const size = (factor) => this.toolBar.setSize(settings.size * factor);
     const actions = {
-      help: () => find("help").showModal(), fill: () => guarded(() => this.fill()),
-      undo: () => this.undo(), redo: () => this.redo(), smaller: () => size(1 / 1.3), larger: () => size(1.3),
-      zoomIn: () => this.viewer.zoom(1.25), zoomOut: () => this.viewer.zoom(0.8), resetView: () => this.viewer.resetView(),
-      flicker: () => this.result.toggle("flicker"), deviation: () => this.result.toggle("deviation"), hole: () => this.result.nextLook(),
+      help: () => find("help").showModal(),
+      fill: () => guarded(() => this.fill()),
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      smaller: () => size(1 / 1.3),
+      larger: () => size(1.3),
+      zoomIn: () => this.viewer.zoom(1.25),
+      zoomOut: () => this.viewer.zoom(0.8),
+      resetView: () => this.viewer.resetView(),
+      flicker: () => this.result.toggle("flicker"),
+      deviation: () => this.result.toggle("deviation"),
+      hole: () => this.result.nextLook(),
     };
     if (actions[name]) actions[name]();
     else this.viewBar.keyView(name);
@@ -195,10 +225,18 @@ class Desk {
     this.drawing.redo();
   }
 
-  setTool(tool) { this.toolBar.setTool(tool); }
-  compare(isBefore) { this.result.before(isBefore); }
-  pointerMoved(spot) { this.overlay.hover(spot); }
-  windowChanged() { this.viewBar.showWindow(); }
+  setTool(tool) {
+    this.toolBar.setTool(tool);
+  }
+  compare(isBefore) {
+    this.result.before(isBefore);
+  }
+  pointerMoved(spot) {
+    this.overlay.hover(spot);
+  }
+  windowChanged() {
+    this.viewBar.showWindow();
+  }
 
   /** Moves through the slices of a plane. */
   scroll(plane, slices) {
@@ -218,7 +256,9 @@ class Desk {
     onClick("cancel", () => this.filling.cancel());
     onClick("show-help", () => find("help").showModal());
     find("error-close").addEventListener("click", clearError);
-    find("save-mask").addEventListener("click", () => { this.#saved = this.drawing.version; });
+    find("save-mask").addEventListener("click", () => {
+      this.#saved = this.drawing.version;
+    });
     for (const id of ["file", "folder"]) this.#onFiles(id, (files) => this.openFiles(files));
     this.#onFiles("mask", ([{ file }]) => this.openMask(file));
     this.#listenToDrops();
@@ -236,7 +276,10 @@ class Desk {
 
   #listenToDrops() {
     const lift = (isOver) => document.body.classList.toggle("dropping", isOver);
-    document.addEventListener("dragover", (event) => { event.preventDefault(); lift(true); });
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      lift(true);
+    });
     document.addEventListener("dragleave", (event) => event.relatedTarget === null && lift(false));
     document.addEventListener("drop", (event) => {
       event.preventDefault();

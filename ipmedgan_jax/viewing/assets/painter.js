@@ -18,10 +18,14 @@ export class Painter {
     this.grid = { dims: drawing.dims, spacing: viewer.spacing };
   }
 
-  get isBusy() { return this.#points.length > 0 || this.#last !== null; }
+  get isBusy() {
+    return this.#points.length > 0 || this.#last !== null;
+  }
 
   /** The outline or box that is being drawn: {plane, points, closed}. */
-  get pending() { return { plane: this.#plane, points: settings.tool === "box" ? this.#corners() : this.#points }; }
+  get pending() {
+    return { plane: this.#plane, points: settings.tool === "box" ? this.#corners() : this.#points };
+  }
 
   begin({ plane, at, voxel }) {
     this.#plane = plane;
@@ -42,7 +46,8 @@ export class Painter {
   end() {
     const put = (x, y, z) => this.drawing.set(x, y, z, 1);
     if (this.#points.length && settings.tool === "outline") polygon(this.#plane, this.#points, settings.depth, put);
-    if (this.#points.length && settings.tool === "box") box(this.#plane, rounded(this.#points[0]), rounded(this.#points.at(-1)), settings.depth, put);
+    if (this.#points.length && settings.tool === "box")
+      box(this.#plane, rounded(this.#points[0]), rounded(this.#points.at(-1)), settings.depth, put);
     const changed = this.drawing.end();
     if (this.#grown) this.#grown.changed = changed;
     this.#forget();
@@ -64,7 +69,9 @@ export class Painter {
   }
 
   /** The last growing is settled: what comes next does not change it. */
-  settle() { this.#grown = null; }
+  settle() {
+    this.#grown = null;
+  }
 
   #forget() {
     this.#points = [];
@@ -73,7 +80,8 @@ export class Painter {
 
   #dab(from, to) {
     const value = settings.tool === "eraser" ? 0 : 1;
-    const stamp = (...middle) => disc(this.grid, this.#plane, middle, settings.size, settings.ball, (x, y, z) => this.drawing.set(x, y, z, value));
+    const stamp = (...middle) =>
+      disc(this.grid, this.#plane, middle, settings.size, settings.ball, (x, y, z) => this.drawing.set(x, y, z, value));
     line(from, to, stamp);
     this.#last = to;
     this.drawing.show();
@@ -82,7 +90,14 @@ export class Painter {
   #grow(seed) {
     const [low, high] = this.viewer.window;
     const tolerance = (settings.tolerance / 100) * (high - low);
-    grow(this.grid, (x, y, z) => this.viewer.valueAt(x, y, z), seed, tolerance, settings.reach, (x, y, z) => this.drawing.set(x, y, z, 1));
+    grow(
+      this.grid,
+      (x, y, z) => this.viewer.valueAt(x, y, z),
+      seed,
+      tolerance,
+      settings.reach,
+      (x, y, z) => this.drawing.set(x, y, z, 1),
+    );
     this.#grown = { seed, changed: false };
   }
 

@@ -18,7 +18,8 @@ export class Result {
       this.before(isBefore);
     };
     for (const name of ["pointerdown", "keydown"]) button.addEventListener(name, hold(true));
-    for (const name of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"]) button.addEventListener(name, hold(false));
+    for (const name of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"])
+      button.addEventListener(name, hold(false));
     button.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch
     find("flicker").addEventListener("change", () => this.flicker(find("flicker").checked));
     find("deviation").addEventListener("change", () => this.desk.viewer.setDeviation(find("deviation").checked));
@@ -26,11 +27,16 @@ export class Result {
     calm.addEventListener("change", () => this.flicker(false));
   }
 
-  get isShown() { return !find("result").hidden; }
+  get isShown() {
+    return !find("result").hidden;
+  }
 
   /** Fetches what was filled and shows it over the scan. */
   async show(fill, version) {
-    const [filled, deviation] = await Promise.all([api.getBytes("filled.nii.gz"), fill.deviation ? api.getBytes("deviation.nii.gz") : null]);
+    const [filled, deviation] = await Promise.all([
+      api.getBytes("filled.nii.gz"),
+      fill.deviation ? api.getBytes("deviation.nii.gz") : null,
+    ]);
     await this.desk.viewer.showResult(filled, deviation);
     this.#version = version;
     this.#write(fill);
@@ -53,7 +59,9 @@ export class Result {
   }
 
   /** Says when the drawing is no longer the one that was filled. */
-  drawingChanged(version) { find("stale").hidden = version === this.#version; }
+  drawingChanged(version) {
+    find("stale").hidden = version === this.#version;
+  }
 
   before(isBefore) {
     if (!this.isShown) return;
@@ -90,12 +98,19 @@ export class Result {
     this.look();
   }
 
-  look() { this.desk.viewer.setHoleLook(find("hole-look").value); }
+  look() {
+    this.desk.viewer.setHoleLook(find("hole-look").value);
+  }
 
-  #offer(id, isThere) { for (const element of document.querySelectorAll(`.${id}`)) element.hidden = !isThere; }
+  #offer(id, isThere) {
+    for (const element of document.querySelectorAll(`.${id}`)) element.hidden = !isThere;
+  }
 
   #write({ voxels, ml, slices, plausibility, warnings, deviation }) {
-    const rows = [["Filled", `${voxels} voxels, ${Number(ml).toPrecision(3)} ml`], ["Slices", String(slices)]];
+    const rows = [
+      ["Filled", `${voxels} voxels, ${Number(ml).toPrecision(3)} ml`],
+      ["Slices", String(slices)],
+    ];
     const figure = figureOf(plausibility);
     if (figure) rows.push(["Plausibility", figure]);
     if (deviation) rows.push(["Largest deviation", Number(this.desk.viewer.deviationMax).toPrecision(3)]);

@@ -4,10 +4,20 @@ import { settings, TOOLS } from "./painter.js";
 const find = (id) => document.getElementById(id);
 const FIELDS = { size: "size", depth: "depth", tolerance: "tolerance", reach: "reach" };
 const UNITS = { size: " mm", depth: "", tolerance: " %", reach: " mm" };
-const NEEDS = { pen: ["size", "ball"], eraser: ["size", "ball"], outline: ["depth"], box: ["depth"], grow: ["tolerance", "reach"], move: [] };
+const NEEDS = {
+  pen: ["size", "ball"],
+  eraser: ["size", "ball"],
+  outline: ["depth"],
+  box: ["depth"],
+  grow: ["tolerance", "reach"],
+  move: [],
+};
 const HINTS = {
   move: "Drag: move the crosshair. Right button: contrast. Wheel: slices.",
-  pen: "Drag: paint.", eraser: "Drag: erase.", outline: "Draw round a region: its inside is painted.", box: "Drag from corner to corner.",
+  pen: "Drag: paint.",
+  eraser: "Drag: erase.",
+  outline: "Draw round a region: its inside is painted.",
+  box: "Drag from corner to corner.",
   grow: "Tap a region: voxels like it are painted. Then change the tolerance.",
 };
 
@@ -15,8 +25,11 @@ export class ToolBar {
   constructor(desk) {
     this.desk = desk;
     for (const tool of TOOLS) find(`tool-${tool}`).addEventListener("click", () => this.setTool(tool));
-    for (const name of Object.keys(FIELDS)) find(name).addEventListener("input", () => this.#set(name, Number(find(name).value)));
-    find("ball").addEventListener("change", () => { settings.ball = find("ball").checked; });
+    for (const name of Object.keys(FIELDS))
+      find(name).addEventListener("input", () => this.#set(name, Number(find(name).value)));
+    find("ball").addEventListener("change", () => {
+      settings.ball = find("ball").checked;
+    });
     for (const name of ["undo", "redo"]) find(name).addEventListener("click", () => desk[name]());
     find("clear").addEventListener("click", () => desk.drawing.clear());
     for (const name of Object.keys(FIELDS)) this.#set(name, settings[name]);
@@ -33,7 +46,9 @@ export class ToolBar {
     this.desk.overlay.draw();
   }
 
-  setSize(size) { this.#set("size", Math.round(size * 2) / 2); }
+  setSize(size) {
+    this.#set("size", Math.round(size * 2) / 2);
+  }
 
   #set(name, value) {
     const field = find(FIELDS[name]);

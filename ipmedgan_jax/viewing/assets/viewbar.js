@@ -11,7 +11,12 @@ export class ViewBar {
     find("view").addEventListener("change", () => this.setView(find("view").value));
     find("slice-down").addEventListener("click", () => desk.scroll(desk.plane, -1));
     find("slice-up").addEventListener("click", () => desk.scroll(desk.plane, 1));
-    for (const [id, action] of [["zoom-in", "zoomIn"], ["zoom-out", "zoomOut"], ["reset-view", "resetView"]]) find(id).addEventListener("click", () => desk.act(action));
+    for (const [id, action] of [
+      ["zoom-in", "zoomIn"],
+      ["zoom-out", "zoomOut"],
+      ["reset-view", "resetView"],
+    ])
+      find(id).addEventListener("click", () => desk.act(action));
     for (const id of ["window-width", "window-level"]) find(id).addEventListener("input", () => this.#setWindow());
     find("window-preset").addEventListener("change", () => this.#preset(find("window-preset").value));
     find("radiological").addEventListener("change", () => desk.viewer.setRadiological(find("radiological").checked));
@@ -42,7 +47,10 @@ export class ViewBar {
     const through = AXES[plane][2];
     find("slice-number").textContent = `${voxel[through] + 1} / ${viewer.dims[through]}`;
     const value = viewer.isInside(voxel) ? viewer.valueAt(...voxel) : NaN;
-    find("place").textContent = `${viewer.millimetres(voxel).map((mm) => mm.toFixed(1)).join(", ")} mm · value ${Number(value.toPrecision(4))}`;
+    find("place").textContent = `${viewer
+      .millimetres(voxel)
+      .map((mm) => mm.toFixed(1))
+      .join(", ")} mm · value ${Number(value.toPrecision(4))}`;
   }
 
   showScan() {

@@ -1,20 +1,12 @@
 // NiiVue, and the little that the page needs of it. Voxels here are in the viewer's order: x to the right, y to the front,
 // z to the top, as NiiVue keeps drawings. NiiVue's own mouse, touch and key handling is off: gestures.js and keys.js do that.
 
-import { fromFileOrder } from "./mask_file.js";
+import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, TYPES } from "./look.js";
+import { farthestApart, fromFileOrder } from "./mask_file.js";
 import { AXES } from "./shapes.js";
 import { SLICE_SHADER } from "./slice_shader.js";
 
-const { Niivue, NVImage, SHOW_RENDER } = window.niivue;
-
-const TYPES = { planes: 3, axial: 0, coronal: 1, sagittal: 2, solid: 4 };
-const HOLE_COLOUR = { R: [0, 255], G: [0, 140], B: [0, 0], A: [0, 255], I: [0, 1] };
-const OPAQUE_GRAY = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] }; // also the darkest fill covers the scan
-const OPTIONS = {
-  interactive: false, dragAndDropEnabled: false, logLevel: "error", loadingText: "",
-  multiplanarShowRender: SHOW_RENDER.NEVER,
-  crosshairColor: [0.45, 0.75, 1, 0.8], crosshairWidth: 0.25, crosshairWidthUnit: "percent", crosshairGap: 3, fontColor: [0.8, 0.85, 0.9, 1], fontMinPx: 14, backColor: [0, 0, 0, 1], tileMargin: 4,
-};
+const { Niivue, NVImage } = window.niivue;
 
 export class Viewer {
   #frame = 0;
@@ -40,13 +32,27 @@ export class Viewer {
   /** Called after each redraw. */
   drawn() {}
 
-  get dims() { return this.#scan.dimsRAS.slice(1, 4); }
-  get spacing() { return this.#scan.pixDimsRAS.slice(1, 4).map(Math.abs); }
-  get fileOrder() { return { start: this.#scan.img2RASstart, step: this.#scan.img2RASstep }; }
-  get range() { return [this.#scan.global_min, this.#scan.global_max]; }
-  get robustRange() { return [this.#scan.robust_min, this.#scan.robust_max]; }
-  get window() { return [this.#scan.cal_min, this.#scan.cal_max]; }
-  get isOpen() { return this.#scan !== null; }
+  get dims() {
+    return this.#scan.dimsRAS.slice(1, 4);
+  }
+  get spacing() {
+    return this.#scan.pixDimsRAS.slice(1, 4).map(Math.abs);
+  }
+  get fileOrder() {
+    return { start: this.#scan.img2RASstart, step: this.#scan.img2RASstep };
+  }
+  get range() {
+    return [this.#scan.global_min, this.#scan.global_max];
+  }
+  get robustRange() {
+    return [this.#scan.robust_min, this.#scan.robust_max];
+  }
+  get window() {
+    return [this.#scan.cal_min, this.#scan.cal_max];
+  }
+  get isOpen() {
+    return this.#scan !== null;
+  }
 
   async open(bytes) {
     const scan = await NVImage.new(bytes, "scan.nii", "gray", 1);
@@ -62,9 +68,11 @@ export class Viewer {
   async readMask(bytes) {
     const mask = await NVImage.new(bytes, "mask.nii", "gray", 1);
     const same = mask.dimsRAS.every((size, axis) => axis === 0 || size === this.#scan.dimsRAS[axis]);
-    if (!same) throw new Error(`The mask has ${mask.dimsRAS.slice(1, 4).join(" x ")} voxels, the scan has ${this.dims.join(" x ")}.`);
-    const apart = Math.max(...corners(this.dims).map((corner) => distance(mask.matRAS, this.#scan.matRAS, corner)));
-    if (apart > 0.1 * Math.min(...this.spacing)) throw new Error(`The mask lies up to ${apart.toFixed(1)} mm away from the scan's voxels.`);
+    if (!same)
+      throw new Error(`The mask has ${mask.dimsRAS.slice(1, 4).join(" x ")} voxels, the scan has ${this.dims.join(" x ")}.`);
+    const apart = farthestApart(mask.matRAS, this.#scan.matRAS, this.dims);
+    if (apart > 0.1 * Math.min(...this.spacing))
+      throw new Error(`The mask lies up to ${apart.toFixed(1)} mm away from the scan's voxels.`);
     return fromFileOrder(mask.img, this.dims, mask.img2RASstart, mask.img2RASstep);
   }
 
@@ -81,7 +89,14 @@ export class Viewer {
     const { gl, drawTexture } = this.nv;
     gl.activeTexture(gl.TEXTURE7);
     gl.bindTexture(gl.TEXTURE_3D, drawTexture);
-    const settings = { UNPACK_ALIGNMENT: 1, UNPACK_ROW_LENGTH: dims[0], UNPACK_IMAGE_HEIGHT: dims[1], UNPACK_SKIP_PIXELS: x0, UNPACK_SKIP_ROWS: y0, UNPACK_SKIP_IMAGES: z0 };
+    const settings = {
+      UNPACK_ALIGNMENT: 1,
+      UNPACK_ROW_LENGTH: dims[0],
+      UNPACK_IMAGE_HEIGHT: dims[1],
+      UNPACK_SKIP_PIXELS: x0,
+      UNPACK_SKIP_ROWS: y0,
+      UNPACK_SKIP_IMAGES: z0,
+    };
     for (const [name, value] of Object.entries(settings)) gl.pixelStorei(gl[name], value);
     gl.texSubImage3D(gl.TEXTURE_3D, 0, x0, y0, z0, x1 - x0 + 1, y1 - y0 + 1, z1 - z0 + 1, gl.RED, gl.UNSIGNED_BYTE, bits);
     for (const name of Object.keys(settings)) if (name !== "UNPACK_ALIGNMENT") gl.pixelStorei(gl[name], 0);
@@ -129,8 +144,12 @@ export class Viewer {
     this.redraw();
   }
 
-  get deviationMax() { return this.nv.volumes[2]?.global_max ?? 0; }
-  setDeviation(isShown) { if (this.nv.volumes[2]) this.nv.setOpacity(2, isShown ? 0.75 : 0); }
+  get deviationMax() {
+    return this.nv.volumes[2]?.global_max ?? 0;
+  }
+  setDeviation(isShown) {
+    if (this.nv.volumes[2]) this.nv.setOpacity(2, isShown ? 0.75 : 0);
+  }
 
   /** Draws the hole with its "inside", as an "outline", or not at all: "none". */
   setHoleLook(look) {
@@ -194,18 +213,24 @@ export class Viewer {
 
   // ---- where things are
 
-  get crosshair() { return Array.from(this.nv.frac2vox(this.nv.scene.crosshairPos)); }
+  get crosshair() {
+    return Array.from(this.nv.frac2vox(this.nv.scene.crosshairPos));
+  }
 
   set crosshair(voxel) {
-    this.nv.scene.crosshairPos = this.nv.vox2frac(voxel.map((place, axis) => Math.min(Math.max(place, 0), this.dims[axis] - 1)));
+    this.nv.scene.crosshairPos = this.nv.vox2frac(
+      voxel.map((place, axis) => Math.min(Math.max(place, 0), this.dims[axis] - 1)),
+    );
     this.nv.createOnLocationChange();
     this.redraw();
   }
 
   /** The position in mm of a voxel, as the scan's affine has it. */
-  millimetres(voxel) { return Array.from(this.nv.frac2mm(this.nv.vox2frac(voxel), 0, true)).slice(0, 3); }
+  millimetres(voxel) {
+    return Array.from(this.nv.frac2mm(this.nv.vox2frac(voxel), 0, true)).slice(0, 3);
+  }
 
-  /** What lies under a point of the window: {plane, at, voxel}, {solid: true} on the 3-D view, or null. `at` has fractions of voxels. */
+  /** What is under a point of the window: {plane, at, voxel}, {solid: true} on the 3-D view, or null. `at` has fractions. */
   spotAt(clientX, clientY) {
     const box = this.canvas.getBoundingClientRect();
     const [x, y] = [(clientX - box.left) * this.#ratio, (clientY - box.top) * this.#ratio];
@@ -220,7 +245,9 @@ export class Viewer {
     return { plane, at, voxel: at.map(Math.round) };
   }
 
-  isInside(voxel) { return voxel.every((place, axis) => place >= 0 && place < this.dims[axis]); }
+  isInside(voxel) {
+    return voxel.every((place, axis) => place >= 0 && place < this.dims[axis]);
+  }
 
   /** Where a voxel is in the tile of a plane, in CSS pixels of the canvas; null if that plane is not shown. */
   place(voxel, plane) {
@@ -236,7 +263,9 @@ export class Viewer {
   }
 
   /** The tile of a plane in CSS pixels: [left, top, width, height], or null. */
-  tileOf(plane) { return this.#tile(plane)?.leftTopWidthHeight.map((pixel) => pixel / this.#ratio) ?? null; }
+  tileOf(plane) {
+    return this.#tile(plane)?.leftTopWidthHeight.map((pixel) => pixel / this.#ratio) ?? null;
+  }
 
   /** CSS pixels a millimetre in the tile of a plane. */
   scaleOf(plane) {
@@ -244,8 +273,12 @@ export class Viewer {
     return tile ? tile.leftTopWidthHeight[2] / Math.abs(tile.fovMM[0]) / this.#ratio : 1;
   }
 
-  #tile(plane) { return this.nv.screenSlices.find((tile) => tile.axCorSag === plane); }
-  get #ratio() { return this.canvas.width / this.canvas.clientWidth; }
+  #tile(plane) {
+    return this.nv.screenSlices.find((tile) => tile.axCorSag === plane);
+  }
+  get #ratio() {
+    return this.canvas.width / this.canvas.clientWidth;
+  }
 
   /** Resolves when what was changed so far is drawn. */
   async settled() {
@@ -263,18 +296,4 @@ export class Viewer {
       this.drawn();
     });
   }
-}
-
-const corners = ([nx, ny, nz]) => [0, nx - 1].flatMap((x) => [0, ny - 1].flatMap((y) => [0, nz - 1].map((z) => [x, y, z])));
-
-/** How far apart two affines (row by row) put a voxel, in mm. */
-function distance(a, b, [x, y, z]) {
-  return Math.hypot(...[0, 4, 8].map((row) => (a[row] - b[row]) * x + (a[row + 1] - b[row + 1]) * y + (a[row + 2] - b[row + 2]) * z + a[row + 3] - b[row + 3]));
-}
-
-/** Where the planes are, as parts of the picture: [left, top, width, height]. */
-function layout(main, isWide) {
-  const others = [0, 1, 2].filter((plane) => plane !== main);
-  const places = isWide ? [[0, 0, 0.64, 1], [0.645, 0, 0.355, 0.497], [0.645, 0.503, 0.355, 0.497]] : [[0, 0, 1, 0.64], [0, 0.645, 0.497, 0.355], [0.503, 0.645, 0.497, 0.355]];
-  return [main, ...others].map((sliceType, i) => ({ sliceType, position: places[i] }));
 }
