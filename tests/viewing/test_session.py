@@ -16,9 +16,9 @@ from view_client import GRIDS, serving, write_scan
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import classical_filler
+from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.load import load_filler
-from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
