@@ -10,6 +10,7 @@ export const OPTIONS = {
   logLevel: "error",
   loadingText: "",
   multiplanarShowRender: window.niivue.SHOW_RENDER.NEVER,
+  isRadiologicalConvention: true, // as the report and most stations show slices; a switch of the view bar
   crosshairColor: [0.45, 0.75, 1, 0.8],
   crosshairWidth: 0.25,
   crosshairWidthUnit: "percent",
