@@ -26,11 +26,9 @@ from absl import flags
 from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.interruption import deferred, if_interrupted
+from ipmedgan_jax.core.interruption import if_interrupted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.inpainting import shipped
-
-_POLL_SECONDS = 0.2
 
 
 def main(arguments: list[str]) -> None:
@@ -50,15 +48,13 @@ def main(arguments: list[str]) -> None:
         if arguments:
             session.open_path(user_path(arguments[0]), given.series)
         server = stack.enter_context(closing(Server(session, given.port)))
-        with deferred() as raise_if_caught:
-            server.start()
-            print(f"open {server.url}\nstop with Ctrl-C", flush=True)
-            session.start()
-            if given.browser and _has_desktop():
-                threading.Thread(target=webbrowser.open, args=(server.url_for_browser(),), daemon=True).start()
-            while True:
-                raise_if_caught()
-                time.sleep(_POLL_SECONDS)
+        server.start()
+        print(f"open {server.url}\nstop with Ctrl-C", flush=True)
+        session.start()
+        if given.browser and _has_desktop():
+            threading.Thread(target=webbrowser.open, args=(server.url_for_browser(),), daemon=True).start()
+        while True:
+            time.sleep(3600)  # until a signal
 
 
 def _has_desktop() -> bool:

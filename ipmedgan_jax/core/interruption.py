@@ -1,11 +1,17 @@
 """Ctrl-C and SIGTERM outside of training: the command ends at once, with one line and the exit code that shells expect."""
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any
+
+_SOON = 0.05
+"""Seconds after which a lost signal is sent again; what lost it, such as a collection of garbage, has ended by then."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -16,9 +22,12 @@ def raise_on_sigterm() -> None:
     """Makes SIGTERM raise `Terminated`, unless the signal is ignored or handled already, or this is not the main thread.
 
     Processes that are forked later end by the signal as before. The exception comes when Python next runs a line: a program
-    that is being compiled is finished first.
+    that is being compiled is finished first. Where Python drops an exception, the signal is sent again.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _repeat_lost_signals()
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return
     owner = os.getpid()
 
@@ -31,6 +40,30 @@ def raise_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
+def _repeat_lost_signals() -> None:
+    """Lets this process send itself a Ctrl-C or SIGTERM again whose exception was dropped.
+
+    Python drops what is raised in `__del__` and in callbacks of the garbage collector and of C code, and tells
+    `sys.unraisablehook`. JAX has such a callback. A command that waits or works on would never end by that signal.
+    """
+    owner, previous = os.getpid(), sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt) or os.getpid() != owner:
+            previous(dropped)
+            return
+        number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
+        # Not threading.Thread: it takes a lock, which the code that was interrupted may hold.
+        with contextlib.suppress(RuntimeError):  # Python is about to end
+            _thread.start_new_thread(send, (number,))
+
+    def send(number: int) -> None:
+        time.sleep(_SOON)  # in the hook itself the exception would be dropped too
+        os.kill(owner, number)
+
+    sys.unraisablehook = hook
+
+
 @contextlib.contextmanager
 def if_interrupted(note: str) -> Iterator[None]:
     """Lets the line of a command that is interrupted meanwhile end in `note`: what is saved, and what to do."""
@@ -40,28 +73,6 @@ def if_interrupted(note: str) -> Iterator[None]:
         if not getattr(interruption, "__notes__", ()):
             interruption.add_note(note)
         raise
-
-
-@contextlib.contextmanager
-def deferred() -> Iterator[Callable[[], None]]:
-    """Lets Ctrl-C and SIGTERM raise nothing in the block; yields a function that raises for one that came.
-
-    What a handler raises is lost if the signal comes while Python runs a callback of the garbage collector. A command that
-    waits until it is stopped would then wait for ever.
-    """
-    caught: list[int] = []
-
-    def raise_if_caught() -> None:
-        if caught:
-            raise Terminated if caught[0] == signal.SIGTERM else KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, lambda number, frame: caught.append(number)) for number in numbers}
-    try:
-        yield raise_if_caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def describe(interruption: KeyboardInterrupt) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The lock of a run's folder: held while a process trains there, with the name of its holder."""
+"""The lock of a run's folder: held while a process trains there, with the name of its holder; empty after it ended."""
 
 import fcntl
 import json
@@ -6,7 +6,8 @@ import os
 import secrets
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -26,24 +27,32 @@ def new_holder() -> str:
     return json.dumps(holder)
 
 
-def lock(workdir: Path, holder: str, wait_s: float) -> IO[str]:
-    """Locks the folder until the returned file is closed, and writes the holder to the file.
+@contextmanager
+def lock(workdir: Path, holder: str, wait_s: float) -> Iterator[IO[str]]:
+    """Locks the folder for the block, yields the file, and writes the holder to it; empties the file afterwards.
 
     Args:
       wait_s: seconds to wait for another holder. A file server keeps the lock of a machine that died for some time.
 
     Raises UserError if another process holds the lock, or if the file is a link; OSError if it cannot be written.
     """
-    file = links.open_own_file(workdir / LOCK_FILE)
-    try:
+    with links.open_own_file(workdir / LOCK_FILE) as file:
         _acquire(file, workdir, time.monotonic() + wait_s)
         file.truncate(0)
         file.write(holder)
         file.flush()
-    except BaseException:
-        file.close()
-        raise
-    return file
+        try:
+            yield file
+        finally:
+            _empty(file, holder)
+
+
+def _empty(file: IO[str], holder: str) -> None:
+    """Removes the holder from its file; where there are no locks, another process may have written its own name there."""
+    with suppress(OSError, ValueError):
+        file.seek(0)
+        if file.read() == holder:
+            file.truncate(0)
 
 
 def check_place(file: IO[str], workdir: Path, saved: int | None) -> None:

@@ -179,6 +179,11 @@ def _saved(voxels: Any, affine: np.ndarray, header: Any, path: Path, scaling: tu
 
     `scaling` is the slope and intercept of voxels that are stored values; without it nibabel chooses one.
     """
+    if affine is not None and not np.array_equal((last := np.asarray(affine))[3:], [[0, 0, 0, 1]]):
+        numbers = " ".join(f"{number:g}" for number in last[3:].ravel())
+        raise UserError(
+            f"{path}: the last row of its affine is {numbers}, expected 0 0 0 1; divide the affine by its last number"
+        )
     try:
         with np.errstate(all="ignore"):
             image = _kind(header)(voxels, affine, header)

@@ -246,10 +246,15 @@ def _filling(
 
 
 def _loaded(model: PathLike | Filler | None, system: str | None) -> Filler:
+    """Returns what fills; UserError unless exactly one of the two is given."""
+    if model is None and system is None:
+        raise UserError("model: is missing; give model='flair' for example, or system='laplace' for a classical fill")
+    if model is not None and system is not None:
+        raise UserError(f"system={system!r}: expected a model or a system, not both")
     if model is None or isinstance(model, str | os.PathLike):
         return load_model(model, system=system)
-    if system is not None:
-        raise UserError(f"system={system!r}: expected a model or a system, not both")
+    if not hasattr(model, "open"):
+        raise UserError(f"model: is of type {type(model).__name__}; expected a name, a folder, or what load_model returned")
     return model
 
 

@@ -68,11 +68,11 @@ def given_scan(image: Any, affine: ArrayLike | None) -> GivenScan:
             raise UserError(f"{path}: is a folder; for a DICOM series call ipmedgan_jax.fill_file, which writes a series")
         dicom_files.refuse_file(path)
         return GivenScan(nifti.read(path), path, None)
+    if image is None or (affine is None and not isinstance(image, np.ndarray)):
+        raise UserError(f"image: is {_kind(image)}; expected {_KINDS}, or an array with its affine")
     if affine is None:
         raise UserError("affine: needed for an array: 4 x 4, from voxel indices to millimetres, as nibabel's image.affine")
-    array, matrix = np.asarray(image), np.asarray(affine, float)
-    if matrix.shape != (4, 4):
-        raise UserError(f"affine: has shape {matrix.shape}, expected (4, 4)")
+    array, matrix = np.asarray(image), _matrix(affine)
     if array.dtype == bool:
         raise UserError("image: its voxels are true or false; expected a scan's intensities")
     return GivenScan(nifti_image.file_of_array(array, matrix, nifti_image.IMAGE), None, array)
@@ -97,6 +97,24 @@ def given_mask(mask: Any, scan: Scan, labels: Sequence[int], match: str | None) 
     return voxels, path, lines
 
 
+_KINDS = "a nibabel image or the path of a file"
+
+
+def _kind(given: Any) -> str:
+    return "None" if given is None else f"of type {type(given).__name__}"
+
+
+def _matrix(affine: ArrayLike) -> np.ndarray:
+    """Returns an affine that was given with an array; UserError unless it is 4 x 4 numbers."""
+    try:
+        matrix = np.asarray(affine, float)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"affine: not numbers ({error}); expected 4 x 4, as nibabel's image.affine") from error
+    if matrix.shape != (4, 4):
+        raise UserError(f"affine: has shape {matrix.shape}, expected (4, 4)")
+    return matrix
+
+
 def _check_volume(given: Any, name: Path) -> None:
     """UserError for an image of nibabel's that holds no volume, such as a surface."""
     if isinstance(given, FileBasedImage) and not isinstance(given, SpatialImage):
@@ -105,6 +123,8 @@ def _check_volume(given: Any, name: Path) -> None:
 
 def _mask_on_grid(mask: ArrayLike, scan: Scan) -> NiftiFile:
     """Returns an array on the scan's grid as a file; UserError for another shape."""
+    if np.asarray(mask).dtype == object:
+        raise UserError(f"mask: is {_kind(mask)}; expected {_KINDS}, or an array on the grid of the scan")
     array = geometry.without_trailing_axes(np.asarray(mask))
     expected = scan.file.stored.shape[:3]
     if array.shape != expected:

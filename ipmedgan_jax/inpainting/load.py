@@ -17,8 +17,10 @@ def load_filler(workdir: str | None, model: str | None, system: str | None, chec
 
     UserError unless exactly one of `workdir`, `model` and `system` is given.
     """
-    if sum(source is not None for source in (workdir, model, system)) != 1:
-        raise UserError("expected one of --workdir, --model and --system")
+    given = sum(source is not None for source in (workdir, model, system))
+    if given != 1:
+        example = "" if given else ", for example --model=flair"
+        raise UserError(f"expected one of --workdir, --model and --system{example}")
     return LearnedFiller(load(workdir, model, checkpoint)) if system is None else ClassicalFiller(system)
 
 

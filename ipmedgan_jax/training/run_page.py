@@ -40,6 +40,7 @@ class Content:
     tiles: Sequence[str]
     settings: Sequence[Setting]
     published: str
+    column: str
     data: Sequence[Row]
     environment: Sequence[Sequence[Row]]
     messages: Sequence[tuple[str, str]]
@@ -53,7 +54,7 @@ def page(content: Content) -> str:
         ("curves", "Curves", _curves(content.charts)),
         ("examples", "Examples through time", _examples(content.examples)),
         ("scores", "Scores", _scores(content.scores)),
-        ("settings", f"Settings beside {content.published}", _settings(content.settings)),
+        ("settings", f"Settings beside {content.published}", _settings(content.settings, content.column)),
         ("data", "Data", _table(content.data)),
         ("environment", "Environment", _environment(content.environment)),
         ("messages", "Messages", _messages(content.messages)),
@@ -164,24 +165,25 @@ def _score(score: Any) -> str:
     return f"{score['mean']:.4g}{between}"
 
 
-def _settings(settings: Sequence[Setting]) -> str:
+def _settings(settings: Sequence[Setting], column: str) -> str:
     changed = [setting for setting in settings if setting.is_changed]
     groups = [
         ("Changed, and a step computes something else", [setting for setting in changed if setting.changes_results]),
-        ("Changed: data's place, length, logs, evaluation", [setting for setting in changed if not setting.changes_results]),
+        ("Changed: data's place, length, logs, evaluation", [s for s in changed if s.is_used and not s.changes_results]),
+        ("Changed, but no step of this system uses it", [setting for setting in changed if not setting.is_used]),
     ]
-    found = "".join(f"<h3>{title} ({len(group)})</h3>{_settings_table(group)}" for title, group in groups if group)
-    every = _settings_table(sorted(settings, key=lambda setting: setting.key))
+    found = "".join(f"<h3>{title} ({len(group)})</h3>{_settings_table(group, column)}" for title, group in groups if group)
+    every = _settings_table(sorted(settings, key=lambda setting: setting.key), column)
     return f"{found}<details><summary>All {len(settings)} settings</summary>{every}</details>"
 
 
-def _settings_table(settings: Sequence[Setting]) -> str:
+def _settings_table(settings: Sequence[Setting], column: str) -> str:
     rows = "".join(
         f'<tr{" class=changed" if setting.is_changed else ""}><th scope="row"><code>{escape(setting.key)}</code></th>'
         f"<td>{escape(setting.value)}</td><td>{escape(setting.published)}</td><td>{escape(setting.meaning)}</td></tr>"
         for setting in settings
     )
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("setting", "this run", "published", "meaning"))
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("setting", "this run", column, "meaning"))
     return _scrolling(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
 
 

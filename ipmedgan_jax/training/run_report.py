@@ -160,6 +160,7 @@ def _write_page(
         tiles=("damaged", "damage", "found") if experiment.is_finder else ("image", "context", "filled"),
         settings=published.beside_published(experiment.config),
         published=published.published_name(experiment.config),
+        column=published.column_title(experiment.config),
         data=run_facts.data_rows(experiment),
         environment=run_facts.environment_rows(workdir),
         messages=_messages(experiment, workdir, reader),

@@ -57,11 +57,25 @@ def test_evaluation_refuses_a_link_in_place_of_its_folder(tiny_config, tmp_path,
 def test_the_refusal_of_a_locked_folder_names_its_holder(tmp_path):
     with folder_lock.lock(tmp_path, folder_lock.new_holder(), 0):
         with pytest.raises(UserError, match=r"training there \(process \d+ on .+, since 20\d\d-.+\); wait for it"):
-            folder_lock.lock(tmp_path, folder_lock.new_holder(), 0)
+            folder_lock.lock(tmp_path, folder_lock.new_holder(), 0).__enter__()
 
 
 @pytest.mark.parametrize("content", ["", "0123456789abcdef", "[1]", "{}", "[" * 100_000, "\x00\xff"])
 def test_a_lock_file_that_names_no_holder_is_left_out_of_the_refusal(tmp_path, content):
     with folder_lock.lock(tmp_path, content, 0):
         with pytest.raises(UserError, match=r"another process is training there; wait for it"):
-            folder_lock.lock(tmp_path, "", 0)
+            folder_lock.lock(tmp_path, "", 0).__enter__()
+
+
+def test_no_holder_is_named_after_it_ended(tmp_path):
+    """A finished run may be given to others, and the file would name the machine."""
+    with folder_lock.lock(tmp_path, folder_lock.new_holder(), 0) as file:
+        assert "host" in (tmp_path / "lock").read_text()
+        folder_lock.check_place(file, tmp_path, None)
+    assert (tmp_path / "lock").read_bytes() == b""
+
+
+def test_the_name_of_another_holder_stays(tmp_path):
+    with folder_lock.lock(tmp_path, "mine", 0):
+        (tmp_path / "lock").write_text("another's")
+    assert (tmp_path / "lock").read_text() == "another's"

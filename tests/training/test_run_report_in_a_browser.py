@@ -34,7 +34,8 @@ def content(**changes):
         "facts": [("system", "unet")], "findings": [Finding("fine"), Finding("not fine", True)],
         "charts": curves.charts(scalars, "psnr"), "marks": [{"step": 150, "text": "resumed"}],
         "examples": [(step, f"examples/step_{step:07d}.png") for step in STEPS], "tiles": ("image", "context", "filled"),
-        "settings": [], "published": "the paper", "data": [("train", "1 slice")], "environment": [], "messages": [],
+        "settings": [], "published": "the paper", "column": "published",
+        "data": [("train", "1 slice")], "environment": [], "messages": [],
     }  # fmt: skip
     return run_page.Content(**given | changes)
 
