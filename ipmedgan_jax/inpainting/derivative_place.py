@@ -17,11 +17,11 @@ def check_place(output: Path, root: Path) -> None:
       output: the folder of the derivative; it need not exist.
       root: the data set of the images.
     """
-    example = f"give for example {root / DERIVATIVES / 'inpainted'}"
+    example = f"for example {root / DERIVATIVES / 'inpainted'}"
     if output.resolve() == root.resolve():
-        raise UserError(f"--output={output}: is the data set of the images, which is only read; {example}")
+        raise UserError(f"--output={output}: is the data set of the images, which is only read; give {example}")
     if output.resolve() in root.resolve().parents and "sourcedata" not in root.resolve().relative_to(output.resolve()).parts:
-        raise UserError(f"--output={output}: holds the data set {root}; give the derivative a folder of its own, {example}")
+        raise UserError(f"--output={output}: holds the data set {root}; give the derivative its own folder, {example}")
     linked = [root / folder.name for folder in root.glob("sub-*") if folder.is_symlink() and _holds(folder, output)]
     for place in {bids_dataset.full(output), output.resolve(), *linked}:
         if (dataset := _spoilt_by(place)) is not None:

@@ -10,7 +10,7 @@ from ipmedgan_jax.inpainting.derivative_place import check_place
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """The data set `study`, a link `link` to it, and a link from its sub-03 to `store`; the folder above is the current one."""
+    """The data set `study`, a link `link` to it, and a link from its sub-03 to `store`, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "store").mkdir()
     for folder in ("study/sub-01/ses-1", "study/derivatives/prep", "study/derivatives/plain", "study/sourcedata/raw"):

@@ -10,6 +10,7 @@ from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.imaging import mask_files, nifti, scans
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import list_input_files
+from ipmedgan_jax.inpainting import cohort as cohorts
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
@@ -176,9 +177,8 @@ def test_masks_beside_series_do_not_hide_them(tmp_path):
 def test_series_that_are_passed_over_are_named(tmp_path, caplog):
     study = write_study(tmp_path / "study", names=("t1",))
     for name in ("a.nii.gz", "a_mask.nii.gz"):
-        write_beside(study / "nifti", name)
-    (study / "nifti").rename(study / "x")
+        write_beside(study, name)
     (study / "capture.dcm").unlink()
-    cohort = Cohort(image=str(study), mask=str(study), output=tmp_path / "out")
-    fill_cohort(cohort, Filling(empty_mask="skip"), Shard(0, 1), lambda: LearnedFiller(generator()))
+    (job,), _, _ = cohorts._find(Cohort(image=str(study), mask=str(study), output=tmp_path / "out"))
+    assert job.image.name == "a.nii.gz"
     assert f"{study}: holds DICOM series, which are passed over" in caplog.text

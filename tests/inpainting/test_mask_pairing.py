@@ -13,8 +13,7 @@ def pair(tmp_path, names, image="in", mask="in"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     found, refused = find_jobs(str(tmp_path / image), str(tmp_path / mask), tmp_path / "out")
-    short = {job.image: job.mask for job in found}
-    return {name: other for name, other in (_short(tmp_path, pair) for pair in short.items())}, refused
+    return dict(_short(tmp_path, (job.image, job.mask)) for job in found), refused
 
 
 def _short(tmp_path, paths):
