@@ -1,9 +1,12 @@
 """Messages of the BIDS App name its own arguments."""
 
+import re
+from pathlib import Path
+
 import pytest
 from absl import logging
 
-from ipmedgan_jax import bids
+from ipmedgan_jax import bids, inpaint
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.inpainting import app_messages
 
@@ -39,6 +42,13 @@ def test_every_argument_in_messages_is_one_of_the_app():
     parsed = bids.parse(["in", "out", "participant"])
     names = [name.removeprefix("--").replace("-", "_") for name in app_messages._ARGUMENTS.values() if name.startswith("-")]
     assert set(names) <= set(vars(parsed))
+
+
+def test_every_flag_of_inpaint_that_the_app_spells_otherwise_is_translated():
+    flags = re.findall(r'DEFINE_\w+\(\s*"(\w+_\w+)"', Path(inpaint.__file__).read_text())
+    shared = set(flags) & set(vars(bids.parse(["in", "out", "participant"])))
+    assert shared >= {"mask_labels", "match_mask", "empty_mask", "dilate_mm", "skull_stripped"}
+    assert shared <= set(app_messages._ARGUMENTS)
 
 
 def test_a_record_of_the_log_is_translated():
