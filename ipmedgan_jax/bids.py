@@ -12,6 +12,7 @@ Not for diagnosis.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from absl import flags
@@ -24,13 +25,44 @@ from ipmedgan_jax.core.user_paths import user_path
 
 
 class _Parser(argparse.ArgumentParser):
+    given: Sequence[str] = ()
+    """The arguments, for messages."""
+
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}, see --help")
+        raise UserError(f"{message}{self._swallowed(message)}, see --help")
+
+    def _swallowed(self, message: str) -> str:
+        """Returns a hint if arguments are missing, or of another type, because an option for a list took them."""
+        if not ("are required: " in message or "invalid int value" in message):
+            return ""
+        lists = {name for action in self._actions if action.nargs == "+" for name in action.option_strings}
+        for option, *words in reversed(_options(self.given)):
+            if words and any(name.startswith(option) for name in lists):
+                return f" ({option} took {' '.join(words)}; write BIDS_DIR OUT_DIR participant before the options)"
+        return ""
+
+
+def _options(arguments: Sequence[str]) -> list[list[str]]:
+    """Returns each option with the words after it; `--name=value` and `--` take none."""
+    found: list[list[str]] = []
+    for word in arguments:
+        if word.startswith("--"):
+            found.append([word])
+        elif found and found[-1][0] != "--" and "=" not in found[-1][0]:
+            found[-1].append(word)
+    return found
 
 
 def main() -> None:
     flags.FLAGS(sys.argv[:1])  # absl's log asks whether its flags are parsed
-    command.run_to_exit(lambda: fill(parse(sys.argv[1:])))
+    command.run_to_exit(_fill_as_typed)
+
+
+def _fill_as_typed() -> None:
+    from ipmedgan_jax.inpainting.app_messages import app_names
+
+    with app_names():
+        fill(parse(sys.argv[1:]))
 
 
 def fill(given: argparse.Namespace) -> None:
@@ -39,6 +71,7 @@ def fill(given: argparse.Namespace) -> None:
     from ipmedgan_jax.inpainting import bids_selection
     from ipmedgan_jax.inpainting.classical_filler import check_samples
     from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
+    from ipmedgan_jax.inpainting.filler import Filler
     from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
     from ipmedgan_jax.inpainting.load import load_filler
 
@@ -48,13 +81,11 @@ def fill(given: argparse.Namespace) -> None:
         raise UserError(f"--checkpoint={given.checkpoint}: expected {', '.join(checkpoint_choice.EXPECTED)}")
     root, output = user_path(given.bids_dir), user_path(given.output_dir)
     check_samples(given.system, given.samples)
-    labels = MaskChoice(labels=tuple(given.mask_labels), dilate_mm=given.dilate_mm)
+    labels = MaskChoice(labels=tuple(given.mask_labels), match=given.match_mask, dilate_mm=given.dilate_mm)
     filling = Filling(
         planes=tuple(given.planes), samples=given.samples, strict=given.strict, empty_mask=given.empty_mask, mask=labels
     )
     scans = bids_selection.select_scans(root, output, given.participant_label, given.session_label, given.suffix)
-    if not given.skip_bids_validation:
-        bids_selection.validate(root)
     masks = given.mask_dir or bids_selection.as_list(bids_selection.find_masks(root, output))
     cohort = Cohort(
         image=bids_selection.as_list(scans),
@@ -65,8 +96,15 @@ def fill(given: argparse.Namespace) -> None:
         report=given.report,
     )
     model = given.model if (given.workdir, given.model, given.system) != (None, None, None) else "flair"
+
+    def load() -> Filler:
+        filler = load_filler(given.workdir, model, given.system, given.checkpoint)
+        if not given.skip_bids_validation:
+            bids_selection.validate(root)  # last, because it may take minutes
+        return filler
+
     # A scheduler's array gives each of its jobs other participants: they are not divided once more.
-    fill_cohort(cohort, filling, Shard(), lambda: load_filler(given.workdir, model, given.system, given.checkpoint))
+    fill_cohort(cohort, filling, Shard(), load)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -79,6 +117,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("level", choices=["participant", "group"], help="participant; there is no group level")
     _add_selection(parser)
     _add_filling(parser)
+    parser.given = arguments
     return parser.parse_args(arguments)
 
 
@@ -103,6 +142,11 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help="labels to fill",
     )
     group.add_argument("--dilate-mm", "--dilate_mm", type=float, default=0.0, help="also fill voxels within this distance")
+    group.add_argument(
+        *("--match-mask", "--match_mask"),
+        choices=["position", "index"],
+        help="for a mask that has the scan's shape but lies elsewhere: fill by position in millimetres, or by voxel index",
+    )
     group.add_argument(
         *("--empty-mask", "--empty_mask"),
         choices=["error", "copy", "skip"],

@@ -12,6 +12,7 @@ from typing import NoReturn
 from ipmedgan_jax import __version__
 from ipmedgan_jax.core import spelling
 from ipmedgan_jax.core.errors import BAD_INPUT
+from ipmedgan_jax.core.lines import one_line
 from ipmedgan_jax.core.program import MODULES
 
 
@@ -24,7 +25,7 @@ def main() -> NoReturn:
         print(overview())
         sys.exit(0)
     if word not in MODULES:
-        print(f"error: ipmedgan {word}: {_describe_unknown(word)}", file=sys.stderr)
+        print(one_line(f"error: ipmedgan {word}: {_describe_unknown(word)}"), file=sys.stderr)
         sys.exit(BAD_INPUT)
     sys.argv = [f"ipmedgan {word}", *rest]
     runpy.run_module(f"ipmedgan_jax.{MODULES[word]}", run_name="__main__")

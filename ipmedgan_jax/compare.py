@@ -23,6 +23,7 @@ from absl import flags, logging
 
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.user_paths import user_path
 
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
     print(comparison_tables.hole_table(runs).markdown())
-    print(f"written to {output}")
+    print_line(f"written to {output}")
     if left_out:
         raise UserError(f"{len(left_out)} of {len(arguments)} runs left out; see the warnings above")
 

@@ -17,6 +17,7 @@ from absl import flags
 from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError, reason
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.regular_files import read_text
 from ipmedgan_jax.core.user_paths import user_path
 
@@ -45,7 +46,7 @@ def main() -> None:
     else:
         exported.write(output, generator, network.program, network.weights, text, terms)
     size = sum(path.stat().st_size for path in output.iterdir())
-    print(f"{output}: {generator.name}, step {generator.step}, {size / 1e6:.1f} MB")
+    print_line(f"{output}: {generator.name}, step {generator.step}, {size / 1e6:.1f} MB")
 
 
 def _text(flag: str, path: str) -> str:

@@ -11,8 +11,9 @@ segmentation or a structure set. --series chooses among the series of a DICOM fo
 type, scaling and header. A JSON file beside it records the filled voxels, the generator and every warning.
 
 Several images (a pattern, a folder or a comma-separated list) are written to a folder as NAME_desc-inpainted_SUFFIX. The mask
-of each image is the one file with its BIDS entities or its name, or the one that a template gives for it:
---mask='{folder}/{case}-seg.nii.gz'. The outputs for a BIDS data set are a BIDS derivative.
+of each image is the one file with its BIDS entities or its name, also with mask or lesion in place of its contrast (RAS_mask
+for RAS_FLAIR in one folder), or the one that a template gives for it: --mask='{folder}/{case}-seg.nii.gz'. The
+outputs for a BIDS data set are a BIDS derivative.
 
 With --system, nothing needs to be trained: a classical fill, one of surround_mean, telea, navier_stokes, biharmonic, laplace,
 rbf and shift_map, fills the scan's own slices in its own unit.

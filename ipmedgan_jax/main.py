@@ -17,6 +17,7 @@ from absl import flags, logging
 
 from ipmedgan_jax.core import interruption, ranks, runtime
 from ipmedgan_jax.core.command import Stopped, run_command
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
 
@@ -32,7 +33,7 @@ def main() -> None:
     workdir = user_path(flags.FLAGS.workdir or default_workdir())
     if flags.FLAGS.dry_run:
         for line in dry_run.estimate(build.build_experiment(flags.FLAGS.config), workdir):
-            print(line, flush=True)
+            print_line(line)
         return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
     built = processes.run_on_all(lambda: build.build_experiment(flags.FLAGS.config))

@@ -22,6 +22,7 @@ from absl import flags
 from ipmedgan_jax.core import ranks
 from ipmedgan_jax.core.command import ShowFlag, run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
@@ -43,7 +44,7 @@ def main() -> None:
     avoid = masks_to_avoid(flags.FLAGS.config)
     missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard(), avoid=avoid)
     if missing:
-        print(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
+        print_line(f"{output}: this shard is done; {missing} of {len(paths)} volumes of other shards are still missing")
     else:
         print(preparation.summary(dataset_file.load_dataset(output)))
     if passed_over:
@@ -63,7 +64,7 @@ def _verified() -> str:
         )
     found = verification.verify(output)
     for problem in found.problems:
-        print(problem)
+        print_line(problem)
     if found.problems:
         raise UserError(
             f"{output}: {counted(len(found.problems), 'damaged file')}; prepare the data again with the same command and "

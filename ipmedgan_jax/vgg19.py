@@ -12,6 +12,7 @@ name.
 from absl import flags
 
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.user_paths import user_path
 
 
@@ -21,7 +22,7 @@ def main() -> None:
 
     output = user_path(flags.FLAGS.output)
     weights = vgg19_weights.convert(flags.FLAGS.source, output)
-    print(f"{output}: VGG-19 to conv5_1, {weights.preprocessing} preprocessing, from {weights.source}")
+    print_line(f"{output}: VGG-19 to conv5_1, {weights.preprocessing} preprocessing, from {weights.source}")
 
 
 def define_flags() -> None:

@@ -69,11 +69,20 @@ def test_what_is_filled_is_skipped_and_the_rest_is_filled(app, raw, tmp_path):
         (["group"], "group: there is no such level, because each scan is filled by itself; give participant"),
         (["both"], "argument level: invalid choice: 'both'"),
         ([], "the following arguments are required: level, see --help"),
+        (
+            ["--participant-label", "01", "participant"],
+            "the following arguments are required: level (--participant-label took 01 participant; write BIDS_DIR OUT_DIR",
+        ),
+        (
+            ["--mask-lab", "1", "participant"],
+            "argument --mask-labels/--mask_labels: invalid int value: 'participant' (--mask-lab took",
+        ),
         (["participant", "--nprocs", "3"], "unrecognized arguments: --nprocs 3, see --help"),
         (["participant", "--samples", "1"], "--samples=1: expected 0, or at least 2 for a standard deviation"),
         (["participant", "--samples", "2", "--system", "laplace"], "--samples=2: "),
         (["participant", "--planes", "oblique"], "--planes=oblique: expected some of axial, coronal, sagittal, each once"),
-        (["participant", "--mask-labels", "0"], "--mask_labels=0: expected whole numbers above 0"),
+        (["participant", "--mask-labels", "0"], "--mask-labels=0: expected whole numbers above 0"),
+        (["participant", "--mask-labels", "0", "4"], "--mask-labels 0 4: expected whole numbers above 0"),
         (["participant", "--checkpoint", "first"], "--checkpoint=first: expected best, latest, STEP"),
         (["participant", "--mask-dir", "/nowhere"], "no NIfTI file (.nii or .nii.gz) matches '/nowhere'"),
     ],
@@ -131,8 +140,42 @@ def test_masks_are_the_lesion_masks_of_the_data_set(raw, tmp_path):
 def test_a_folder_that_is_no_data_set_and_one_that_is_the_output_are_refused(raw, tmp_path):
     with pytest.raises(UserError, match=r"not a BIDS data set, it has no dataset_description.json"):
         bids_selection.select_scans(tmp_path, tmp_path / "out", [], [], "FLAIR")
-    with pytest.raises(UserError, match=r"is BIDS_DIR, which is only read; give for example .*derivatives/inpainted"):
+    with pytest.raises(UserError, match=r"is the data set of the images, which is only read; give .*derivatives/inpainted"):
         bids_selection.select_scans(raw, raw / "sub-01/..", [], [], "FLAIR")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [(["--system", "nosuch"], "nosuch"), (["--system", "laplace", "--mask-dir", "/nope"], "'/nope'")],
+)
+def test_cheap_mistakes_are_named_before_the_validator_runs(raw, tmp_path, monkeypatch, arguments, line):
+    monkeypatch.setattr(bids.runtime, "set_up", lambda: None)
+    monkeypatch.setattr(bids_selection, "validate", lambda root: pytest.fail("validated"))
+    with pytest.raises(UserError, match=line):
+        bids.fill(bids.parse([str(raw), str(tmp_path / "out"), "participant", *arguments]))
+
+
+def test_messages_about_missing_scans_are_true(raw, tmp_path, app, caplog):
+    write_scan(raw, "sub-02/ses-2/anat/sub-02_ses-2_FLAIR")
+    bids_selection.select_scans(raw, tmp_path / "out", ["01", "02"], ["2"], "FLAIR")
+    assert "sub-01: no scan of ses-2 is named _FLAIR" in caplog.text
+    assert app("participant", *SYSTEM, "--participant-label", "03").returncode == 0
+    with pytest.raises(
+        UserError, match=r"only masks and outputs of inpaint among 1 file .* named _FLAIR, for example sub-03"
+    ):
+        bids_selection.select_scans(tmp_path / "out", tmp_path / "again", [], [], "FLAIR")
+
+
+@pytest.mark.parametrize("place", ["derivatives/lesions", "derivatives/lesions/sub-01"])
+def test_an_output_folder_that_holds_the_masks_is_named(raw, place):
+    with pytest.raises(UserError, match=rf"^--output=.*{place}: holds lesion masks, such as .*derivatives/inpainted"):
+        bids_selection.find_masks(raw, raw / place)
+
+
+def test_an_output_folder_around_the_source_data_takes_its_masks(raw, tmp_path):
+    source = tmp_path / "derived/sourcedata/raw"
+    shutil.copytree(raw, source)
+    assert bids_selection.find_masks(source, tmp_path / "derived") == sorted((source / "derivatives").rglob("*mask.nii.gz"))
 
 
 @pytest.mark.skipif(bids_selection.validator() is None, reason="the BIDS validator is not installed")

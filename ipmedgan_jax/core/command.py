@@ -16,6 +16,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import interruption
 from ipmedgan_jax.core.errors import TRY_AGAIN, UserError
 from ipmedgan_jax.core.flag_help import help_text
+from ipmedgan_jax.core.lines import one_line
 from ipmedgan_jax.core.program import as_typed
 from ipmedgan_jax.core.spelling import suggestion
 
@@ -174,7 +175,10 @@ class _Plain(python_logging.Formatter):
 
     def format(self, record: python_logging.LogRecord) -> str:
         level = "" if record.levelno <= python_logging.INFO else f"{record.levelname.lower()}: "
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}"
+        message = record.getMessage()
+        if record.pathname.startswith(_OURS):
+            message = one_line(message)
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
 
 
 def _log_plainly() -> None:

@@ -14,6 +14,7 @@ from absl import logging
 from tqdm import tqdm
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import one_line
 from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.spelling import counted
@@ -228,7 +229,7 @@ def summary(dataset: dataset_file.Dataset) -> str:
     size = f"{dataset.image_size}x{dataset.image_size}"
     of_size = f"whole slices, for windows of {size}," if dataset.keeps_whole_slices else f"slices of {size}"
     total = (
-        f"{dataset.directory}: {len(dataset.volumes)} {dataset.modality} volumes, "
+        f"{one_line(str(dataset.directory))}: {len(dataset.volumes)} {dataset.modality} volumes, "
         f"{sum(dataset.slices.values())} {of_size} kept, "
         f"{left_out} left out (too little foreground)"
     )

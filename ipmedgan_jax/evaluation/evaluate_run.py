@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ipmedgan_jax.core import links, provenance
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import one_line
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import figures, scoring
@@ -96,7 +97,7 @@ def evaluate(
         task.write(directory, report, results)
         rows = [result.row for result in results if result.row]
         figures.example_grid(rows, directory / "examples.png", title=task.title)
-        print(f"{task.summary(report)}; written to {directory}")
+        print(f"{task.summary(report)}; written to {one_line(str(directory))}")
 
     _write_on_first(write, directory)
     return report

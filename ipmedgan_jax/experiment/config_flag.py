@@ -21,6 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from ipmedgan_jax import configs
 from ipmedgan_jax.core.command import ShowFlag
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import one_line
 from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import user_path
 
@@ -94,7 +95,7 @@ def find(name: str) -> Path:
         return path
     if path.parts == ("configs", path.name) and path.suffix == ".py" and path.stem in known:
         # Flags are read before the log is open.
-        print(f"{name}: not in this folder; using the shipped {known[path.stem]}", file=sys.stderr)
+        print(one_line(f"{name}: not in this folder; using the shipped {known[path.stem]}"), file=sys.stderr)
         return known[path.stem]
     what = "no such file" if path.suffix == ".py" or len(path.parts) > 1 else "no such config"
     suggested = suggestion(path.stem, known, "--config=") or ", or give a file"

@@ -12,7 +12,10 @@ from ipmedgan_jax.core.errors import UserError, reason
 DESCRIPTION = "dataset_description.json"
 """The file by which a folder is known as a BIDS data set."""
 
-_APART = frozenset({"derivatives", "sourcedata", "code"})
+DERIVATIVES = "derivatives"
+"""The folder of a data set for what was made from it."""
+
+APART = frozenset({DERIVATIVES, "sourcedata", "code"})
 """Folders at a data set's root that hold other data than its own scans."""
 
 
@@ -40,7 +43,7 @@ class BidsDataset:
           named: the folder that a flag names; in a folder that it lies in, all files are kept.
         """
         inside = self._top(named)
-        return [path for path in paths if (top := self._top(path)) not in _APART or top == inside]
+        return [path for path in paths if (top := self._top(path)) not in APART or top == inside]
 
     def _top(self, path: Path) -> str:
         """Returns the first folder below the root on the way to a path; empty if there is none."""

@@ -17,6 +17,11 @@ _TOKENS = {
 _CONTRASTS = {token: contrast for contrast, tokens in _TOKENS.items() for token in tokens}
 
 
+def is_contrast(word: str) -> bool:
+    """Whether one part of a file name stands for a contrast."""
+    return word.lower() in _CONTRASTS
+
+
 def contrast_of(path: Path) -> str:
     """Returns the contrast that the last telling part of a file name stands for; empty if none does."""
     tokens = re.split(r"[^a-z0-9]+", path.name.lower())

@@ -111,6 +111,11 @@ def holds_dicom_anywhere(folder: Path) -> bool:
     return folder.is_dir() and any(is_dicom(path) for path in visible_files(folder))
 
 
+def holds_named_slices(folder: Path) -> bool:
+    """Whether a folder or its subfolders hold DICOM files that are named as slices; files with other names are not read."""
+    return any(_has_name_of_slice(path) and is_dicom(path) for path in visible_files(folder))
+
+
 def dicom_files(folder: Path) -> Iterator[Path]:
     """Yields the DICOM files of a folder and its subfolders.
 

@@ -45,7 +45,7 @@ def match(text: str) -> list[Named]:
     """Returns the existing paths that one path or pattern names; `**` matches folders at any depth.
 
     A path that exists, and leading folders that exist, are taken literally. A later part with a bracket is taken both as a
-    pattern and as a name.
+    pattern and as a name. A pattern that ends in a slash matches folders alone.
     """
     if not text.strip():
         return []
@@ -59,7 +59,8 @@ def match(text: str) -> list[Named]:
     rest = [{part, part.replace("[", "[[]")} for part in parts]
     patterns = [str(Path(glob.escape(str(start)), *chosen)) for chosen in itertools.product(*rest)]
     found = {name for pattern in patterns for name in glob.iglob(pattern, recursive=True)}  # noqa: PTH207
-    return [(Path(name), start) for name in sorted(found)]
+    paths = [Path(name) for name in sorted(found)]
+    return [(path, start) for path in paths if is_folder(path) or not text.rstrip().endswith("/")]
 
 
 def find_in_list(text: str, find: Callable[[str], Collection[Found]]) -> tuple[list[Found], list[str]]:

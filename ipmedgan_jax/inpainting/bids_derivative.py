@@ -19,6 +19,7 @@ from ipmedgan_jax.imaging import bids_dataset, bids_names, contrasts
 from ipmedgan_jax.imaging.bids_dataset import DESCRIPTION, BidsDataset
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting.bids_entries import BidsEntries
+from ipmedgan_jax.inpainting.derivative_place import check_place
 from ipmedgan_jax.inpainting.jobs import Job
 
 BIDS_VERSION = "1.10.0"
@@ -151,8 +152,8 @@ def prepare(
 ) -> tuple[Derivative, list[Job]]:
     """Returns the derivative for the outputs of jobs, and the jobs with what its JSON files say.
 
-    UserError if the folder belongs to another data set that is no derivative, or if it holds outputs of these images under
-    names of earlier versions: they must not be filled twice.
+    UserError if the folder lies among the files of a data set, if it is another data set that is no derivative, or if it
+    holds outputs of these images under names of earlier versions: they must not be filled twice.
 
     Args:
       jobs: all jobs of a call.
@@ -161,6 +162,7 @@ def prepare(
       output: the folder of the derivative.
       skull_stripped: whether the scans are skull-stripped; None if their JSON files or voxels have to tell.
     """
+    check_place(output, dataset.root)
     if earlier := [job for job in jobs if job.output != job.earlier_output and job.earlier_output.exists()]:
         raise UserError(
             f"--output={output}: holds {counted(len(earlier), 'output')} of these images under names of earlier versions, "

@@ -14,6 +14,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import counted, suggestion
 from ipmedgan_jax.imaging import bids_dataset, nifti
 from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_mask, is_output
+from ipmedgan_jax.inpainting.derivative_place import check_place
 
 _VALIDATORS = ("bids-validator-deno", "bids-validator")
 """Commands of the BIDS validator, as its packages for Python and for Node.js install them."""
@@ -31,21 +32,32 @@ def select_scans(root: Path, output: Path, participants: Sequence[str], sessions
     """
     if not (root / bids_dataset.DESCRIPTION).exists():
         raise UserError(f"{root}: not a BIDS data set, it has no {bids_dataset.DESCRIPTION}")
-    if output.resolve() == root.resolve():
-        raise UserError(f"{output}: is BIDS_DIR, which is only read; give for example {root / 'derivatives' / 'inpainted'}")
+    check_place(output, root)
     subjects = _chosen(root.glob("sub-*"), "sub", participants, f"{root} has no such participant")
     folders = [folder for subject in subjects for folder in (subject, *sorted(subject.glob("ses-*"))) if folder.is_dir()]
+    chosen_sessions = ""
     if sessions:
+        chosen_sessions = " of " + ", ".join(f"ses-{label.removeprefix('ses-')}" for label in sessions)
         found = (folder for folder in folders if folder.name.startswith("ses-"))
         folders = _chosen(found, "ses", sessions, "the chosen participants have no such session")
     scans = {folder: _scans_in(folder, suffix) for folder in folders}
     paths = [path for found in scans.values() for path in found]
     if not paths:
-        raise UserError(f"{root}: no scan of the chosen participants and sessions is named _{suffix}; give --suffix")
+        raise _no_scan(root, folders, suffix)
     for subject in subjects:
         if not any(subject in path.parents for path in paths):
-            logging.warning("%s: no scan is named _%s", subject.name, suffix)
+            logging.warning("%s: no scan%s is named _%s", subject.name, chosen_sessions, suffix)
     return paths
+
+
+def _no_scan(root: Path, folders: Sequence[Path], suffix: str) -> UserError:
+    """Returns the error for folders of subjects and sessions in which there is no scan to fill."""
+    if passed_over := [path for folder in folders for path in _named(folder, suffix)]:
+        return UserError(
+            f"{root}: only masks and outputs of inpaint among {counted(len(passed_over), 'file')} of the chosen participants "
+            f"and sessions that are named _{suffix}, for example {passed_over[0].name}; give the data set of the scans"
+        )
+    return UserError(f"{root}: no scan of the chosen participants and sessions is named _{suffix}; give --suffix")
 
 
 def _chosen(folders: Iterable[Path], entity: str, labels: Sequence[str], problem: str) -> list[Path]:
@@ -62,20 +74,30 @@ def _chosen(folders: Iterable[Path], entity: str, labels: Sequence[str], problem
 
 def _scans_in(folder: Path, suffix: str) -> list[Path]:
     """Returns the scans of one subject or session with a suffix."""
+    return [path for path in _named(folder, suffix) if not is_mask(path) and not is_output(path)]
+
+
+def _named(folder: Path, suffix: str) -> list[Path]:
+    """Returns the NIfTI files of one subject or session with a suffix, in order."""
     named = sorted(path for path in folder.glob("*/*.nii*") if nifti.stem(path).endswith(f"_{suffix}"))
-    scans = [path for path in named if path.name.endswith(nifti.SUFFIXES) and not path.parent.name.startswith("ses-")]
-    return [path for path in scans if not is_mask(path) and not is_output(path)]
+    return [path for path in named if path.name.endswith(nifti.SUFFIXES) and not path.parent.name.startswith("ses-")]
 
 
 def find_masks(root: Path, output: Path) -> list[Path]:
     """Returns the lesion masks of a data set: files of subjects and of `derivatives` whose names call them lesion masks.
 
-    Masks in the output's folder are left out. UserError if there is none.
+    UserError if there is none, or if some lie in the output's folder, which is for outputs alone.
     """
     top = [*root.glob("sub-*"), root / "derivatives"]
     paths = (path for folder in top for path in folder.rglob("*.nii*") if path.name.endswith(nifti.SUFFIXES))
     masks = [path for path in paths if is_named_mask(path) and "lesion" in nifti.stem(path).lower()]
-    masks = sorted(path for path in masks if output.resolve() not in path.resolve().parents and not is_output(path))
+    masks = sorted(path for path in masks if not is_output(path))
+    inside = [path for path in masks if output.resolve() in path.resolve().parents]
+    if inside and output.resolve() not in root.resolve().parents:
+        raise UserError(
+            f"--output={output}: holds lesion masks, such as {inside[0]}; give the derivative a folder of its own, for "
+            f"example {root / bids_dataset.DERIVATIVES / 'inpainted'}"
+        )
     if not masks:
         raise UserError(
             f"{root}: holds no lesion mask, in its subjects or in derivatives; expected names such as "

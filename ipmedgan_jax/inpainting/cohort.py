@@ -9,9 +9,10 @@ from typing import Any
 from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.imaging import bids_dataset, dicom_files
+from ipmedgan_jax.imaging import bids_dataset, dicom_files, dicom_folders
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import named_folder, names_several
 from ipmedgan_jax.inpainting import bids_derivative, fill_report, mask_names, sidecar
@@ -118,6 +119,7 @@ def _find(cohort: Cohort) -> tuple[list[Job], list[str], Derivative | None]:
         dataset = bids_dataset.find(named_folder(cohort.image)) if cohort.bids and names_several(cohort.image) else None
         jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output, dataset)
     if dataset is None:
+        _tell_of_dicom(cohort, jobs)
         if cohort.skull_stripped is not None:
             raise UserError(f"--skull_stripped: is for the scans of a BIDS data set; --image={cohort.image} names none")
         return jobs, problems, None
@@ -125,6 +127,16 @@ def _find(cohort: Cohort) -> tuple[list[Job], list[str], Derivative | None]:
     masks = None if by_template else named_folder(str(cohort.mask))
     derivative, jobs = bids_derivative.prepare(jobs, dataset, masks, cohort.output, cohort.skull_stripped)
     return jobs, problems, derivative
+
+
+def _tell_of_dicom(cohort: Cohort, jobs: Sequence[Job]) -> None:
+    """Warns if NIfTI files are filled from folders that hold DICOM series too."""
+    folders = [] if any(job.series for job in jobs) else dicom_folders.passed_over(cohort.image)
+    if folders:
+        logging.warning(
+            "%s: holds DICOM series, which are passed over, because there are NIfTI scans too; --series=all takes the series",
+            folders[0],
+        )
 
 
 def _report_paths(cohort: Cohort, jobs: Sequence[Job], *, several: bool) -> ReportPaths | None:
@@ -190,7 +202,7 @@ def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, report: FillRep
     for job in jobs:
         try:
             content = inpaint_file(filler, job, filling, finished=functools.partial(report.add, job))
-            print(_outcome(job, filling, content))
+            print_line(_outcome(job, filling, content))
             if "empty_mask" in content:
                 report.add_unfilled(job, content["empty_mask"], failed=False, warnings=content["warnings"])
         except UserError as error:

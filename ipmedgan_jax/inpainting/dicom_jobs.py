@@ -28,7 +28,7 @@ def find_series_jobs(image: str, series: Sequence[str], mask: str | None, output
         None if masks are found in the images.
       output: a folder.
     """
-    folders = list_dicom_folders(image)
+    folders = list_dicom_folders(image, despite_nifti=bool(series))
     if not folders:
         raise UserError(f"--series={','.join(series)}: is for DICOM; --image={image} names no folder with DICOM files")
     if output.name.endswith(nifti.SUFFIXES):

@@ -1,6 +1,5 @@
 """The jobs of `inpaint`: which mask belongs to which image, and where the outputs go."""
 
-import functools
 import os
 import re
 from collections.abc import Sequence
@@ -13,15 +12,12 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.imaging import bids_names, nifti
 from ipmedgan_jax.imaging.bids_dataset import BidsDataset
-from ipmedgan_jax.imaging.file_kinds import is_mask, is_named_mask, is_named_output, is_output
+from ipmedgan_jax.imaging.file_kinds import is_mask, is_output
 from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names, sidecar
 from ipmedgan_jax.inpainting.bids_entries import BidsEntries
-
-_ENTITY = re.compile(r"(?:^|_)([a-zA-Z0-9]+)-([a-zA-Z0-9]+)(?=_|$)")
-_DERIVATIVE_ENTITIES = frozenset({"desc", "label", "space", "res", "den"})
-"""BIDS entities that may differ between a mask and its image, or be missing from either."""
+from ipmedgan_jax.inpainting.mask_pairing import pair_with_masks
 
 _SUBJECT_FOLDER = re.compile(r"sub-[a-zA-Z0-9]+")
 """Matches the name of a subject's folder in BIDS."""
@@ -120,7 +116,7 @@ def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset |
         raise UserError(f"--output={output}: expected the name of a folder for the outputs of several images")
     named = named_folder(image)
     images = _scans_of(list_input_files(image), dataset, named)
-    pairs, refused = _pair_with_masks(images, mask)
+    pairs, refused = pair_with_masks(images, mask, named)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
     found = [_job_of(path, own_mask, output / _place_in_tree(path, named), dataset) for path, own_mask in pairs]
@@ -166,29 +162,6 @@ def _mask_of_one(image: Path, mask: str) -> Path:
             "folder, a pattern or a list too"
         )
     return user_path(mask)
-
-
-def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[Path, Path | None]], list[str]]:
-    """Returns images with their masks, and an error message for each image without a unique mask.
-
-    Images that are the masks of others by a template are left out.
-    """
-    if mask is None:
-        return [(image, None) for image in images], []
-    if mask_names.is_template(mask):
-        find = functools.partial(mask_names.mask_by_template, mask)
-    else:
-        find = functools.partial(_find_mask, masks=[path for path in list_input_files(mask) if not is_named_output(path)])
-    pairs: list[tuple[Path, Path | None]] = []
-    refused = {}
-    for image in images:
-        try:
-            pairs.append((image, find(image)))
-        except UserError as error:
-            refused[image] = str(error)
-    masks = {own_mask.resolve() for _, own_mask in pairs if own_mask} if mask_names.is_template(mask) else set()
-    pairs = [pair for pair in pairs if pair[0].resolve() not in masks]
-    return pairs, [message for image, message in refused.items() if image.resolve() not in masks]
 
 
 def _place_in_tree(image: Path, named: Path) -> Path:
@@ -252,28 +225,6 @@ def _incomplete(job: Job) -> UserError:
         missing = next((path for path in job.outputs(deviation=False) if not path.exists()), job.output)
         problem = f"{job.sidecar}: exists, but {missing.name} does not"
     return UserError(f"{problem}; move all files of this output away to fill it again, or give --overwrite to fill all again")
-
-
-def _find_mask(image: Path, masks: list[Path]) -> Path:
-    """Returns the one mask with the image's BIDS entities or, if it has none, with its name or its name and `_mask`."""
-    entities = _entities(image)
-    if entities:
-        fitting = [mask for mask in masks if _entities(mask) == entities]
-    else:
-        fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
-    fitting = [mask for mask in fitting if mask.resolve() != image.resolve()]
-    named_masks = [mask for mask in fitting if is_named_mask(mask)]
-    fitting = named_masks or fitting  # a folder may hold other images of the subject, which fit too
-    if len(fitting) != 1:
-        problem = "none of the masks fits" if not fitting else f"several masks fit ({', '.join(map(str, fitting[:3]))})"
-        raise UserError(f"{image}: {problem}; expected one, with the same BIDS entities or the same name")
-    return fitting[0]
-
-
-def _entities(path: Path) -> dict[str, str]:
-    """Returns `{"sub": "01", "ses": "2"}` for sub-01_ses-2_desc-x_mask.nii.gz; empty for a name that is not BIDS's."""
-    found = dict(_ENTITY.findall(stem(path)))
-    return {key: value for key, value in found.items() if key not in _DERIVATIVE_ENTITIES} if "sub" in found else {}
 
 
 def _output_name(image: Path) -> Path:

@@ -169,7 +169,7 @@ def test_another_data_set_is_not_written_into(raw, tmp_path, entries, message):
     describe(tmp_path / "out", **entries)
     with pytest.raises(UserError, match=message):
         fill(raw, raw / "derivatives", tmp_path / "out")
-    with pytest.raises(UserError, match="is a data set of its own, 'raw'"):
+    with pytest.raises(UserError, match="is the data set of the images, which is only read"):
         fill(raw, raw / "derivatives", raw)
     assert files_in(tmp_path / "out") == ["dataset_description.json"]
 

@@ -7,9 +7,10 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
-from ipmedgan_jax.imaging import mask_files, scans
+from ipmedgan_jax.imaging import mask_files, nifti, scans
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import list_input_files
+from ipmedgan_jax.inpainting import cohort as cohorts
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
@@ -151,3 +152,33 @@ def test_what_reads_nifti_alone_says_so_of_dicom(tmp_path):
     assert not list_dicom_folders(f"{tmp_path}/*")
     with pytest.raises(UserError, match=r"--series=3: is for DICOM; .* names no folder with DICOM files"):
         find_series_jobs(str(tmp_path / "none"), ("3",), None, tmp_path / "out")
+
+
+def write_beside(study, name):
+    nifti.write_array(study / name, square().astype(np.uint8), np.eye(4))
+
+
+def test_masks_beside_series_do_not_hide_them(tmp_path):
+    study = write_study(tmp_path / "study", names=("t1", "flair"))
+    (study / "capture.dcm").unlink()
+    for name in ("t1_mask.nii.gz", "flair_mask.nii.gz"):
+        write_beside(study, name)
+    for text in (f"{study}/*/", f"{study}/*"):
+        assert len(jobs(text, (), tmp_path / "out")) == 2
+    assert len(jobs(study, ("all",), tmp_path / "out")) == 2
+    with pytest.raises(UserError, match="holds 2 DICOM series"):
+        jobs(study, (), tmp_path / "out")
+    write_beside(study, "scan.nii.gz")
+    assert len(jobs(study, ("all",), tmp_path / "out")) == 2
+    assert not list_dicom_folders(str(study))
+    assert len(list_dicom_folders(f"{study}/*/")) == 2
+
+
+def test_series_that_are_passed_over_are_named(tmp_path, caplog):
+    study = write_study(tmp_path / "study", names=("t1",))
+    for name in ("a.nii.gz", "a_mask.nii.gz"):
+        write_beside(study, name)
+    (study / "capture.dcm").unlink()
+    (job,), _, _ = cohorts._find(Cohort(image=str(study), mask=str(study), output=tmp_path / "out"))
+    assert job.image.name == "a.nii.gz"
+    assert f"{study}: holds DICOM series, which are passed over" in caplog.text

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging.file_kinds import is_output
-from ipmedgan_jax.inpainting import jobs
+from ipmedgan_jax.inpainting import jobs, mask_pairing
 from tests.properties import property_test
 
 LABEL = st.text("abcXYZ019", min_size=1, max_size=4)
 ENDING = st.sampled_from([".nii", ".nii.gz"])
 ENTITIES = st.fixed_dictionaries({"sub": LABEL}, optional=dict.fromkeys(("ses", "acq", "run", "echo"), LABEL))
-OF_DERIVATIVES = st.dictionaries(st.sampled_from(sorted(jobs._DERIVATIVE_ENTITIES)), LABEL)
+OF_DERIVATIVES = st.dictionaries(st.sampled_from(sorted(mask_pairing._DERIVATIVE_ENTITIES)), LABEL)
 SUFFIX = st.sampled_from(["FLAIR", "T1w", "ct"])
 
 
@@ -25,8 +25,8 @@ def bids_name(entities: dict[str, str], suffix: str, ending: str = ".nii.gz") ->
 @property_test
 @given(entities=ENTITIES, derivative=OF_DERIVATIVES, suffix=SUFFIX, ending=ENDING)
 def test_entities_are_read_from_a_name_but_for_those_that_a_mask_may_have_otherwise(entities, derivative, suffix, ending):
-    assert jobs._entities(bids_name(entities | derivative, suffix, ending)) == entities
-    assert jobs._entities(bids_name({"scan": entities["sub"]}, suffix, ending)) == {}
+    assert mask_pairing._entities(bids_name(entities | derivative, suffix, ending)) == entities
+    assert mask_pairing._entities(bids_name({"scan": entities["sub"]}, suffix, ending)) == {}
 
 
 @property_test
@@ -40,10 +40,10 @@ def test_every_image_gets_its_own_mask_in_whatever_order_they_come(scans, suffix
     masks = [Path("in") / bids_name(entities | derivative, "mask") for entities, derivative in scans]
     shuffled = data.draw(st.permutations([*masks, *images]))
     for image, mask in zip(images, masks, strict=True):
-        assert jobs._find_mask(image, shuffled) == mask
+        assert mask_pairing.find_mask(image, shuffled) == mask
     for image, mask in zip(images, masks, strict=True):
         with pytest.raises(UserError, match="none of the masks fits"):
-            jobs._find_mask(image, [other for other in masks if other != mask])
+            mask_pairing.find_mask(image, [other for other in masks if other != mask])
 
 
 @property_test
@@ -55,16 +55,16 @@ def test_an_output_is_named_after_its_image_and_told_from_it(entities, derivativ
     assert output.name.endswith(f"_desc-inpainted_{suffix}{ending}")
     assert output.name.count("desc-") == 1
     assert is_output(output)
-    assert jobs._entities(output) == entities
+    assert mask_pairing._entities(output) == entities
     assert jobs._output_name(output) == output
 
 
 def test_two_masks_of_one_image_are_named_and_one_called_a_mask_comes_first():
     image = Path("sub-1_FLAIR.nii.gz")
     lesion, head, other = (Path(f"sub-1_{rest}.nii.gz") for rest in ("label-lesion_mask", "label-head_mask", "T1w"))
-    assert jobs._find_mask(image, [other, lesion]) == lesion
+    assert mask_pairing.find_mask(image, [other, lesion]) == lesion
     with pytest.raises(UserError, match=r"several masks fit \(sub-1_label-lesion_mask.nii.gz, sub-1_label-head_mask.nii.gz"):
-        jobs._find_mask(image, [other, lesion, head])
+        mask_pairing.find_mask(image, [other, lesion, head])
 
 
 TREE = [
