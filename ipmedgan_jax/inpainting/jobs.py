@@ -42,6 +42,7 @@ class Job:
       output: the file or folder to write.
       mask_output: the file for the filled voxels; None for no such file.
       bids: what the JSON files of a BIDS derivative say too; None for an output elsewhere.
+      report_number: the number of the scan in the report of fills; empty if it has no report.
     """
 
     image: Path
@@ -50,6 +51,7 @@ class Job:
     mask_output: Path | None = None
     series: str = ""
     bids: BidsEntries | None = None
+    report_number: str = ""
 
     @property
     def deviation(self) -> Path:
@@ -97,8 +99,18 @@ class Job:
         return [path for path in (self.output, self.deviation if deviation else None, self.mask_output) if path]
 
 
-def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset | None = None) -> tuple[list[Job], list[str]]:
-    """Returns the jobs for all images that a flag names, and an error message for each image without a unique mask.
+@dataclass(frozen=True)
+class Unpaired:
+    """An image without a unique mask: the job that it would be, and the error message."""
+
+    job: Job
+    reason: str
+
+
+def find_jobs(
+    image: str, mask: str | None, output: Path, dataset: BidsDataset | None = None
+) -> tuple[list[Job], list[Unpaired]]:
+    """Returns the jobs for all images that a flag names, and each image without a unique mask.
 
     Masks and earlier outputs among the images are skipped. UserError if no image matches, if two outputs would have the same
     name, or if `output` does not fit the number of images.
@@ -123,9 +135,10 @@ def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset |
     pairs, refused = _pair_with_masks(images, mask)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    found = [_job_of(path, own_mask, output / _place_in_tree(path, named), dataset) for path, own_mask in pairs]
+    place = {path: output / _place_in_tree(path, named) for path in images}
+    found = [_job_of(path, own_mask, place[path], dataset) for path, own_mask in pairs]
     _check_outputs_differ(found)
-    return found, refused
+    return found, [Unpaired(_job_of(path, None, place[path], dataset), reason) for path, reason in refused.items()]
 
 
 def _scans_of(paths: Sequence[Path], dataset: BidsDataset | None, named: Path) -> list[Path]:
@@ -168,13 +181,13 @@ def _mask_of_one(image: Path, mask: str) -> Path:
     return user_path(mask)
 
 
-def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[Path, Path | None]], list[str]]:
+def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[Path, Path | None]], dict[Path, str]]:
     """Returns images with their masks, and an error message for each image without a unique mask.
 
     Images that are the masks of others by a template are left out.
     """
     if mask is None:
-        return [(image, None) for image in images], []
+        return [(image, None) for image in images], {}
     if mask_names.is_template(mask):
         find = functools.partial(mask_names.mask_by_template, mask)
     else:
@@ -188,7 +201,7 @@ def _pair_with_masks(images: list[Path], mask: str | None) -> tuple[list[tuple[P
             refused[image] = str(error)
     masks = {own_mask.resolve() for _, own_mask in pairs if own_mask} if mask_names.is_template(mask) else set()
     pairs = [pair for pair in pairs if pair[0].resolve() not in masks]
-    return pairs, [message for image, message in refused.items() if image.resolve() not in masks]
+    return pairs, {image: message for image, message in refused.items() if image.resolve() not in masks}
 
 
 def _place_in_tree(image: Path, named: Path) -> Path:
