@@ -82,7 +82,7 @@ def fill_cohort(
         raise UserError(f"--mask_output={cohort.mask_output}: a DICOM segmentation needs a DICOM series as --image")
     report_paths = _report_paths(cohort, jobs, several=several)
     if report_paths is not None:
-        jobs = [replace(job, report_number=report_names.number(job, report_paths.outputs)) for job in jobs]
+        jobs = [replace(job, report_number=report_names.scan_number(job, report_paths.outputs)) for job in jobs]
     all_jobs, problems = jobs, []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]

@@ -114,7 +114,7 @@ class FillReport:
 
     def name_of(self, job: Job) -> str:
         """Returns ` (NAME in the report)` for a message, where the name is not that of the scan's file; else nothing."""
-        if self._paths is None or not (title := self._name(job)).endswith(report_names.number(job, self._paths.outputs)):
+        if self._paths is None or not (title := self._name(job)).endswith(report_names.scan_number(job, self._paths.outputs)):
             return ""
         return f" ({title} in the report)"
 
@@ -215,7 +215,7 @@ class FillReport:
         for key in ("reason", "warnings"):
             if key in entry:
                 entry[key] = report_text.of_job(entry[key], job)
-        numbered = {"name": self._name(job), "number": report_names.number(job, self._known_paths().outputs)}
+        numbered = {"name": self._name(job), "number": report_names.scan_number(job, self._known_paths().outputs)}
         report_entries.save(self._known_paths().pictures / self._key(job), entry | numbered, layers or {})
         if time.monotonic() > self._next_page:
             self._write()

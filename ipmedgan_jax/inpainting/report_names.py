@@ -19,7 +19,7 @@ def place(job: Job, outputs: Path) -> Path:
     return job.output.relative_to(outputs) if job.output.is_relative_to(outputs) else Path(job.output.name)
 
 
-def number(job: Job, outputs: Path) -> str:
+def scan_number(job: Job, outputs: Path) -> str:
     """Returns the number of a scan in the report: 8 characters from a digest of its output's place.
 
     The first one is a letter, so that spreadsheets do not take a number such as 12345e67 for one to compute with.
@@ -34,15 +34,15 @@ def title(job: Job, outputs: Path) -> str:
     Folders of subjects and sessions in BIDS are shown, other folders not.
     """
     if job.series:
-        return f"DICOM series {number(job, outputs)}"
+        return f"DICOM series {scan_number(job, outputs)}"
     name = stem(job.image)
     folders = [folder for folder in place(job, outputs).parent.parts if folder not in _DATA_TYPES]
     bids = [folder for folder in folders if _BIDS_FOLDER.fullmatch(folder)]
     shown = "/".join([*(folder for folder in bids if folder not in name.split("_")), name])
-    return shown if len(bids) == len(folders) else f"{shown} {number(job, outputs)}"
+    return shown if len(bids) == len(folders) else f"{shown} {scan_number(job, outputs)}"
 
 
 def key(job: Job, outputs: Path) -> str:
     """Returns the name of the folder of a scan's pictures."""
     name = "series" if job.series else re.sub(r"[^A-Za-z0-9_-]", "", stem(job.image))[:60].lstrip("-") or "scan"
-    return f"{name}-{number(job, outputs)}"
+    return f"{name}-{scan_number(job, outputs)}"

@@ -391,7 +391,7 @@ def capsys_text(capsys):
 )
 def test_titles_show_folders_of_bids_alone(image, place, expected):
     job = Job(Path("in") / image, None, Path("out") / place)
-    number = report_names.number(job, Path("out"))
+    number = report_names.scan_number(job, Path("out"))
     assert report_names.title(job, Path("out")) == expected.replace("NUMBER", number)
     assert re.fullmatch("[a-p][0-9a-f]{7}", number)
 

@@ -275,7 +275,9 @@ def test_two_tabs_keep_the_reviews_of_both(browser, page):
     wait_for(second, "document.querySelector('#progress').textContent.startsWith('1 of')")
     first.evaluate("removeEventListener('storage', readReviews)")  # a tab that slept
     second.evaluate("setReview(data.scans[1], { verdict: 'pass', note: 'x' })")
+    wait_for(first, "localStorage.getItem(storageKey).includes('note\":\"x')")  # each tab has a process of its own
     first.evaluate("setReview(data.scans[1], { verdict: 'fail' })")
+    wait_for(second, "review(data.scans[1]).verdict === 'fail'")
     second.reload()
     assert reviews(second) == "2 of 5 looked at (0 pass, 2 fail)"
     assert second.evaluate("review(data.scans[1]).note") == "x"
