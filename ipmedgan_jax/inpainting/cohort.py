@@ -15,14 +15,14 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import bids_dataset, dicom_files, dicom_folders
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import named_folder, names_several
-from ipmedgan_jax.inpainting import bids_derivative, fill_report, mask_names, sidecar
+from ipmedgan_jax.inpainting import bids_derivative, fill_report, mask_names, report_names, sidecar
 from ipmedgan_jax.inpainting.bids_derivative import Derivative
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.fill_report import FillReport, ReportPaths
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
-from ipmedgan_jax.inpainting.jobs import Job, check_output, find_jobs
+from ipmedgan_jax.inpainting.jobs import Job, Unpaired, check_output, find_jobs
 from ipmedgan_jax.inpainting.scan import inpaint_file, requested
 
 
@@ -72,17 +72,19 @@ def fill_cohort(
     UserError if an image of this shard cannot be filled; all others are filled first. An image without a mask is reported
     by the first shard.
     """
-    jobs, problems, derivative = _find(cohort)
-    several = len(jobs) + len(problems) > 1
+    jobs, unpaired, derivative = _find(cohort)
+    several = len(jobs) + len(unpaired) > 1
     if several and cohort.mask_output is not None:
         raise UserError(
-            f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(problems)}; give --save_masks"
+            f"--mask_output={cohort.mask_output}: expected one image, found {len(jobs) + len(unpaired)}; give --save_masks"
         )
     as_segmentation = cohort.mask_output is not None and cohort.mask_output.suffix == dicom_files.SUFFIX
     if as_segmentation and not all(job.series for job in jobs):
         raise UserError(f"--mask_output={cohort.mask_output}: a DICOM segmentation needs a DICOM series as --image")
-    all_jobs, unpaired = jobs, problems
-    problems = problems if shard.index == 0 else []
+    report_paths = _report_paths(cohort, jobs, several=several)
+    if report_paths is not None:
+        jobs = [replace(job, report_number=report_names.scan_number(job, report_paths.outputs)) for job in jobs]
+    all_jobs, problems = jobs, []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
@@ -92,41 +94,44 @@ def fill_cohort(
         filler = load()
         if load_finder is not None:
             filling = replace(filling, mask=replace(filling.mask, finder=load_finder(filler)))
-        damaged = _check_done(filler, done, filling)
+        report = FillReport(report_paths, filler, filling)
+        damaged = _check_done(filler, done, filling, report)
         if derivative is not None and to_fill:
             derivative.write(all_jobs)
-        report = FillReport(_report_paths(cohort, all_jobs, several=several), filler, filling)
         report.start(all_jobs, unpaired)
-        for problem in problems:
-            report.add_unpaired(problem, dicom=any(job.series for job in all_jobs))
+        for image in unpaired if shard.index == 0 else []:
+            report.add_unpaired(image)
+            problems.append(f"{image.reason}{report.name_of(image.job)}")
         try:
             problems += [*damaged.values(), *_fill_all(filler, to_fill, filling, report, several=several)]
             _add_finished(report, done, damaged)
         finally:
             report.write()
+    elif shard.index == 0:
+        problems = [image.reason for image in unpaired]
     for problem in problems:
         logging.error("%s", problem)
     if problems:
         raise UserError(f"{counted(len(problems), 'image')} not filled; see the errors above")
 
 
-def _find(cohort: Cohort) -> tuple[list[Job], list[str], Derivative | None]:
-    """Returns all jobs, an error for each image without a unique mask, and the BIDS derivative that the outputs belong to."""
+def _find(cohort: Cohort) -> tuple[list[Job], list[Unpaired], Derivative | None]:
+    """Returns all jobs, each image without a unique mask, and the BIDS derivative that the outputs belong to."""
     if cohort.series or list_dicom_folders(cohort.image):
-        jobs, problems = find_series_jobs(cohort.image, cohort.series, cohort.mask, cohort.output)
+        jobs, unpaired = find_series_jobs(cohort.image, cohort.series, cohort.mask, cohort.output)
         dataset = None
     else:
         dataset = bids_dataset.find(named_folder(cohort.image)) if cohort.bids and names_several(cohort.image) else None
-        jobs, problems = find_jobs(cohort.image, cohort.mask, cohort.output, dataset)
+        jobs, unpaired = find_jobs(cohort.image, cohort.mask, cohort.output, dataset)
     if dataset is None:
         _tell_of_dicom(cohort, jobs)
         if cohort.skull_stripped is not None:
             raise UserError(f"--skull_stripped: is for the scans of a BIDS data set; --image={cohort.image} names none")
-        return jobs, problems, None
+        return jobs, unpaired, None
     by_template = cohort.mask is None or mask_names.is_template(cohort.mask)
     masks = None if by_template else named_folder(str(cohort.mask))
     derivative, jobs = bids_derivative.prepare(jobs, dataset, masks, cohort.output, cohort.skull_stripped)
-    return jobs, problems, derivative
+    return jobs, unpaired, derivative
 
 
 def _tell_of_dicom(cohort: Cohort, jobs: Sequence[Job]) -> None:
@@ -156,7 +161,7 @@ def _add_finished(report: FillReport, done: Sequence[Job], damaged: Mapping[Path
             report.add_finished(job)
 
 
-def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> dict[Path, str]:
+def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling, report: FillReport) -> dict[Path, str]:
     """Compares finished outputs with what is asked, and with their own digests.
 
     Returns an error for each output that is damaged, or whose input cannot be read any more. UserError if some were made
@@ -180,7 +185,7 @@ def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling) -> dict[P
                 "away to fill it again"
             )
         else:
-            logging.info("%s: exists, skipped", job.output)
+            logging.info("%s: exists, skipped%s", job.output, report.name_of(job))
     if made_otherwise:
         raise UserError(
             f"{len(made_otherwise)} of {len(jobs)} outputs that exist were made otherwise than is asked now, see the errors "
@@ -202,14 +207,14 @@ def _fill_all(filler: Filler, jobs: list[Job], filling: Filling, report: FillRep
     for job in jobs:
         try:
             content = inpaint_file(filler, job, filling, finished=functools.partial(report.add, job))
-            print_line(_outcome(job, filling, content))
+            print_line(f"{_outcome(job, filling, content)}{report.name_of(job)}")
             if "empty_mask" in content:
                 report.add_unfilled(job, content["empty_mask"], failed=False, warnings=content["warnings"])
         except UserError as error:
             report.add_unfilled(job, str(error), failed=True)
             if not several:
                 raise
-            problems.append(str(error))
+            problems.append(f"{error}{report.name_of(job)}")
     return problems
 
 

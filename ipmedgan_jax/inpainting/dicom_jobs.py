@@ -1,6 +1,7 @@
 """The jobs of `inpaint` on DICOM: which series of which folders are filled, their masks, and where the outputs go."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
@@ -9,11 +10,11 @@ from ipmedgan_jax.imaging import dicom_files, dicom_masks, nifti
 from ipmedgan_jax.imaging.dicom_files import ALL, SeriesFiles
 from ipmedgan_jax.imaging.dicom_folders import expand, is_one_path, list_dicom_folders
 from ipmedgan_jax.imaging.dicom_masks import MaskReference
-from ipmedgan_jax.inpainting.jobs import Job
+from ipmedgan_jax.inpainting.jobs import Job, Unpaired
 
 
-def find_series_jobs(image: str, series: Sequence[str], mask: str | None, output: Path) -> tuple[list[Job], list[str]]:
-    """Returns the jobs for the DICOM series that flags name, and an error message for each series without a unique mask.
+def find_series_jobs(image: str, series: Sequence[str], mask: str | None, output: Path) -> tuple[list[Job], list[Unpaired]]:
+    """Returns the jobs for the DICOM series that flags name, and each series without a unique mask.
 
     One folder and at most one `series` name one job, whose output is `output` itself. Otherwise each series gets a folder of
     its own in `output`, in the tree that it comes from.
@@ -45,7 +46,7 @@ def find_series_jobs(image: str, series: Sequence[str], mask: str | None, output
 
 def _several_jobs(
     folders: Sequence[tuple[Path, Path]], names: Sequence[str], masks: list[MaskReference] | None, output: Path
-) -> tuple[list[Job], list[str]]:
+) -> tuple[list[Job], list[Unpaired]]:
     jobs: dict[str, Job] = {}
     refused = []
     for folder, base in folders:
@@ -53,11 +54,12 @@ def _several_jobs(
         for series in dicom_files.choose_series(folder, listed, names):
             if series.uid in jobs:  # a pattern may match a folder and its parent
                 continue
+            job = Job(series.folder, None, output / _output_name(series, listed, base), series=series.uid)
             try:
                 mask = dicom_masks.choose_mask(masks, series.uid, series.frame_of_reference) if masks is not None else None
-                jobs[series.uid] = Job(series.folder, mask, output / _output_name(series, listed, base), series=series.uid)
+                jobs[series.uid] = replace(job, mask=mask)
             except UserError as error:
-                refused.append(f"{series.folder}: {error}")
+                refused.append(Unpaired(job, f"{series.folder}: {error}"))
     if len({job.output for job in jobs.values()}) < len(jobs):
         raise UserError(f"--series={','.join(names)}: several of these series have one number; choose by their UIDs")
     return list(jobs.values()), refused

@@ -4,7 +4,8 @@ Four layers lie on each other, so that nothing but the filled voxels can differ 
 before (grey), filled (grey, transparent where nothing was filled), difference (blue where the fill is darker, red where it is
 brighter) and outline (one pixel outside the mask).
 
-Slices are upright in radiological display, by the scan's canonical orientation; pixels are square in millimetres.
+Slices are upright in radiological display, by the scan's canonical orientation; pixels are square in millimetres. Planes in
+which the scan is too thin to show anything are left out.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,20 @@ LONGEST = 384
 LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
 """What lies to the left, to the right, at the top and at the bottom of a plane's slices."""
 
+_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""The canonical axis across a plane's slices; their order is that of the voxels."""
+
 _WINDOW_HU = (-160.0, 240.0)
 _PERCENTILES = (0.5, 99.5)
+_LEAST_HEAD = 0.2
+"""Share of the high percentile of a filled MRI from which on a voxel counts as the head, and not as noise of the air."""
+
+_MOST_MASKED = 0.5
+"""The shown intensities are those of the known voxels, unless more than this share of the head is masked."""
+
+_FEWEST, _THINNEST = 4, 0.15
+"""A plane is left out if its slices have fewer rows or columns of voxels, or are thinner by this ratio of their sides."""
+
 _BLOCK = 16
 """Slices begin at multiples of this column, so that lossy coding does not mix them."""
 
@@ -39,19 +52,23 @@ FULL_COLOUR = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The layers by name, `size` but for the finer outline, and where each plane lies in them."""
+    """The layers by name, `size` but for the finer outline, where each plane lies in them, and the planes left out."""
 
     layers: dict[str, Image.Image]
     size: tuple[int, int]
     planes: list[dict[str, Any]]
+    left_out: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """One slice: grey values in 0..1 before and after, and the mask in 0..1, all `[rows, columns]` of square pixels."""
+    """One slice: grey values in 0..1 before and after, and the mask in 0..1, all `[rows, columns]` of square pixels.
+
+    `at` is the canonical voxel of the mask in this slice that is next to the middle of the mask there.
+    """
 
     plane: str
-    index: int
+    at: tuple[int, ...]
     count: int
     before: np.ndarray
     after: np.ndarray
@@ -66,8 +83,9 @@ def draw(volume: Volume, mask: np.ndarray, filled: np.ndarray) -> Pictures:
       mask: bool, canonical `[X, Y, Z]`, true where voxels were filled.
       filled: the array after filling.
     """
-    window = _shown_window(volume, mask)
-    views = [_view(plane, volume, mask, filled, window) for plane in grids.PLANES]
+    window = _shown_window(volume, mask, filled)
+    shown = _shown_planes(volume)
+    views = [_view(plane, volume, mask, filled, window) for plane in shown]
     widths = [-(-view.before.shape[1] // _BLOCK) * _BLOCK for view in views]
     size = (sum(widths), max(view.before.shape[0] for view in views))
     starts = [sum(widths[:i]) for i in range(len(views))]
@@ -76,18 +94,35 @@ def draw(volume: Volume, mask: np.ndarray, filled: np.ndarray) -> Pictures:
     for view, start in zip(views, starts, strict=True):
         for name, picture in _layers(view).items():
             layers[name].paste(picture, (_FINER * start if name == "outline" else start, 0))
-    return Pictures(layers, size, [_place(view, start) for view, start in zip(views, starts, strict=True)])
+    places = [_place(view, start) for view, start in zip(views, starts, strict=True)]
+    return Pictures(layers, size, places, [plane for plane in grids.PLANES if plane not in shown])
 
 
-def _shown_window(volume: Volume, mask: np.ndarray) -> Window:
-    """Returns the intensities that are drawn black and white, by the known voxels; soft tissue for CT."""
+def _shown_planes(volume: Volume) -> list[str]:
+    """Returns the planes in which the scan is thick enough to be shown; at least one."""
+    ratios = {}
+    for plane, view in grids.PLANES.items():
+        voxels = view(volume.array).shape[1:]
+        sides = np.multiply(voxels, grids.in_plane(plane, volume.spacing_mm))
+        ratios[plane] = sides.min() / sides.max() if min(voxels) >= _FEWEST else 0.0
+    return [plane for plane, ratio in ratios.items() if ratio >= _THINNEST] or [max(ratios, key=lambda plane: ratios[plane])]
+
+
+def _shown_window(volume: Volume, mask: np.ndarray, filled: np.ndarray) -> Window:
+    """Returns the intensities that are drawn black and white; soft tissue for CT.
+
+    Those of the known voxels, so that a bad fill does not darken the head; of the fill too where little of the head is known.
+    """
     if scans.likely_modality(volume) == "ct":
         return _WINDOW_HU
     stride = max(1, round((mask.size / 1e6) ** (1 / 3)))
     part = (slice(None, None, stride),) * 3
-    known = volume.array[part][~mask[part]]
+    values, masked = filled[part], mask[part]
+    head = values > _LEAST_HEAD * np.percentile(values, _PERCENTILES[1])
+    little_known = np.count_nonzero(masked & head) > _MOST_MASKED * np.count_nonzero(head)
+    shown = values.ravel() if little_known else values[~masked]
     try:
-        return scans.intensity_window(known, "mri", window_hu=_WINDOW_HU, percentiles=_PERCENTILES, foreground_level=0.05)
+        return scans.intensity_window(shown, "mri", window_hu=_WINDOW_HU, percentiles=_PERCENTILES, foreground_level=0.05)
     except (UserError, IndexError, ValueError):  # nearly every known voxel has one value, or none of this part is known
         low, high = float(np.nanmin(volume.array)), float(np.nanmax(volume.array))
         return low, high if high > low else low + 1
@@ -97,6 +132,9 @@ def _view(plane: str, volume: Volume, mask: np.ndarray, filled: np.ndarray, wind
     masks = grids.PLANES[plane](mask)
     index = int(masks.sum((1, 2)).argmax())
     rows, columns = grids.in_plane(plane, volume.spacing_mm)
+    axis = _AXES[plane]
+    here = np.argwhere(mask.take(index, axis))
+    nearest = here[((here - here.mean(0)) ** 2).sum(1).argmin()] if len(here) else np.array(masks.shape[1:]) // 2
     height, width = masks.shape[1] * rows, masks.shape[2] * columns
     scale = min(1 / min(rows, columns), LONGEST / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -105,7 +143,9 @@ def _view(plane: str, volume: Volume, mask: np.ndarray, filled: np.ndarray, wind
         _resized((np.nan_to_num(grids.PLANES[plane](array)[index], nan=low) - low) / (high - low), size)
         for array in (volume.array, filled)
     )
-    return _View(plane, index, len(masks), before, after, _resized(masks[index], size))
+    return _View(
+        plane, tuple(np.insert(nearest, axis, index).tolist()), len(masks), before, after, _resized(masks[index], size)
+    )
 
 
 def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -149,7 +189,7 @@ def _place(view: _View, start: int) -> dict[str, Any]:
     return {
         "plane": view.plane,
         "letters": LETTERS[view.plane],
-        "slice": view.index + 1,
+        "at": view.at,
         "slices": view.count,
         "left": start,
         "width": width,

@@ -8,8 +8,6 @@ The page is written while scans are filled, but so seldom that this takes at mos
 
 import contextlib
 import dataclasses
-import hashlib
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,22 +18,29 @@ from absl import logging
 from PIL import Image
 
 from ipmedgan_jax.core import files, json_fields
+from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.nifti import stem
-from ipmedgan_jax.inpainting import fill_pictures, fill_report_page, report_entries, report_text, scan, sidecar
+from ipmedgan_jax.inpainting import (
+    fill_pictures,
+    fill_report_page,
+    report_entries,
+    report_names,
+    report_places,
+    report_text,
+    scan,
+    sidecar,
+)
 from ipmedgan_jax.inpainting.filled_scan import FilledScan
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
-from ipmedgan_jax.inpainting.jobs import Job
+from ipmedgan_jax.inpainting.jobs import Job, Unpaired
 from ipmedgan_jax.inpainting.plausibility import plausibility
 from ipmedgan_jax.pages import document
 
 ABOUT = "about.json"
 """File beside the entries: the number of the report, by which a browser keeps its reviews apart, and what fills."""
-
-_UNPAIRED = "unpaired-"
-"""Begins the names of entries of images that have no job."""
 
 _SHARE, _SECONDS = 20, 3
 """The page is written again once this many times as long has passed as its last writing took, and at least these seconds."""
@@ -82,14 +87,14 @@ class FillReport:
         self._filling = filling
         self._next_page = 0.0
 
-    def start(self, jobs: Iterable[Job], problems: Iterable[str] = ()) -> None:
-        """Removes entries whose outputs are gone or were made anew, and errors of images that have jobs now.
+    def start(self, jobs: Iterable[Job], unpaired: Iterable[Unpaired] = ()) -> None:
+        """Removes entries whose outputs are gone or were made anew, and errors of unpaired images of earlier calls.
 
         Args:
           jobs: the jobs of all processes of this call.
-          problems: the errors of its images that have no job.
+          unpaired: its images without a mask.
         """
-        self._guarded(self._start, list(jobs), list(problems))
+        self._guarded(self._start, list(jobs), list(unpaired))
 
     def add(self, job: Job, result: FilledScan, content: dict[str, Any]) -> None:
         """Adds a filled scan with the content of its sidecar."""
@@ -100,11 +105,18 @@ class FillReport:
         entry = {"state": "failed" if failed else "empty", "reason": reason, "warnings": list(warnings)}
         self._guarded(self._save, job, entry)
 
-    def add_unpaired(self, problem: str, *, dicom: bool) -> None:
-        """Adds an image that has no job, by its error."""
-        text = "a DICOM series without one fitting mask; the command named it" if dicom else report_text.public(problem)
-        entry = {"state": "failed", "name": "", "reason": text, "warnings": []}
-        self._guarded(self._save_entry, _problem_key(problem), entry)
+    def add_unpaired(self, unpaired: Unpaired) -> None:
+        """Adds an image without a unique mask, by its error."""
+        dicom = "there is not one mask that fits; the message of the command names the masks"
+        reason = dicom if unpaired.job.series else unpaired.reason
+        entry = {"state": "failed", "unpaired": True, "reason": reason, "warnings": []}
+        self._guarded(self._save, unpaired.job, entry)
+
+    def name_of(self, job: Job) -> str:
+        """Returns ` (NAME in the report)` for a message, where the name is not that of the scan's file; else nothing."""
+        if self._paths is None or not (title := self._name(job)).endswith(report_names.scan_number(job, self._paths.outputs)):
+            return ""
+        return f" ({title} in the report)"
 
     def add_finished(self, job: Job) -> None:
         """Adds an output that was there already, unless its entry is: the scan, its mask and the output are read again."""
@@ -120,18 +132,23 @@ class FillReport:
         try:
             action(*arguments)
         except Exception as error:  # whatever it is, hours of filling must go on
-            logging.warning("%s: the report is not complete (%s: %s)", self._paths.page, type(error).__name__, error)
+            logging.warning(
+                "%s: cannot be brought up to date, the report is not complete (%s: %s)",
+                self._paths.page,
+                type(error).__name__,
+                error,
+            )
             self._paths = None
 
     # ------------------------------------------------------------------ entries
 
-    def _start(self, jobs: list[Job], problems: list[str]) -> None:
+    def _start(self, jobs: list[Job], unpaired: list[Unpaired]) -> None:
         paths = self._known_paths()
         if paths.page.exists() and not (paths.pictures / ABOUT).exists():
             raise FileExistsError(f"exists, and was not made by inpaint: no {paths.pictures.name}/{ABOUT}")
         paths.pictures.mkdir(parents=True, exist_ok=True)
         self._write_about(paths.pictures / ABOUT)
-        known = {self._key(job): job.sidecar for job in jobs} | {_problem_key(text): None for text in problems}
+        known = {self._key(job): job.sidecar for job in [*jobs, *(one.job for one in unpaired)]}
         folders = report_entries.folders(paths.pictures)
         others: set[str] = set()
         if not {path.name for path in folders} <= known.keys():  # an earlier call filled other scans
@@ -142,14 +159,15 @@ class FillReport:
             if path.name in known:
                 stays = entry.get("state") == "failed" or report_entries.is_of(entry, known[path.name])
             else:  # a failure of another call stays, such as that of another participant's
-                failed = entry.get("state") == "failed" and not path.name.startswith(_UNPAIRED)
+                failed = entry.get("state") == "failed" and not entry.get("unpaired")
                 stays = failed or entry.get("sidecar_sha256") in others
             if not stays:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _write_about(self, path: Path) -> None:
         """Writes what fills; the number of the report stays, so that a browser finds its reviews again."""
-        files.create_json(path, fill_report_page.about(self._filler))
+        if not path.exists():
+            files.create_json(path, fill_report_page.about(self._filler))
         try:
             saved = json_fields.read(path)
         except ValueError:
@@ -171,7 +189,8 @@ class FillReport:
             "warnings": content["warnings"],
             "placed": result.scan.file.placed,
             "size": list(pictures.size),
-            "planes": pictures.planes,
+            "planes": [report_places.with_place(plane, result.scan) for plane in pictures.planes],
+            "left_out": pictures.left_out,
             "fill": fill_report_page.settings(content),
         }
         self._save(job, entry, pictures.layers)
@@ -196,31 +215,16 @@ class FillReport:
         for key in ("reason", "warnings"):
             if key in entry:
                 entry[key] = report_text.of_job(entry[key], job)
-        self._save_entry(self._key(job), entry | {"name": self._name(job)}, layers)
-
-    def _save_entry(self, key: str, entry: dict[str, Any], layers: dict[str, Image.Image] | None = None) -> None:
-        report_entries.save(self._known_paths().pictures / key, entry, layers or {})
+        numbered = {"name": self._name(job), "number": report_names.scan_number(job, self._known_paths().outputs)}
+        report_entries.save(self._known_paths().pictures / self._key(job), entry | numbered, layers or {})
         if time.monotonic() > self._next_page:
             self._write()
 
     def _key(self, job: Job) -> str:
-        """Returns the name of a job's folder: of its scan's name and a digest of its output's place."""
-        name = "series" if job.series else re.sub(r"[^A-Za-z0-9_-]", "", stem(job.image))[:60] or "scan"
-        return f"{name}-{self._digest_of_place(job)}"
+        return report_names.key(job, self._known_paths().outputs)
 
     def _name(self, job: Job) -> str:
-        """Returns the name of a scan in the page; of a DICOM series a number, because its folders may name the patient."""
-        if job.series:
-            return f"DICOM series {self._digest_of_place(job)}"
-        folder = self._folder_of(job)
-        return stem(job.image) if job.image.name.startswith("sub-") else (folder / stem(job.image)).as_posix()
-
-    def _folder_of(self, job: Job) -> Path:
-        outputs = self._known_paths().outputs
-        return job.output.parent.relative_to(outputs) if job.output.is_relative_to(outputs) else Path()
-
-    def _digest_of_place(self, job: Job) -> str:
-        return _short_digest((self._folder_of(job) / job.output.name).as_posix())
+        return as_utf8(report_names.title(job, self._known_paths().outputs))
 
     # ------------------------------------------------------------------ the page
 
@@ -231,7 +235,9 @@ class FillReport:
             read = report_entries.times(paths.pictures)
             entries = {name: entry for name in read if (entry := report_entries.read(paths.pictures / name))}
             about = json_fields.read(paths.pictures / ABOUT)
-            document.write(paths.page, fill_report_page.page(about, paths.pictures.name, entries))
+            text = fill_report_page.page(about, paths.pictures.name, entries)
+            if not document.is_written(paths.page, text):
+                document.write(paths.page, text)
             if read == report_entries.times(paths.pictures):
                 break
         now = time.monotonic()
@@ -240,11 +246,3 @@ class FillReport:
     def _known_paths(self) -> ReportPaths:
         assert self._paths is not None  # `_guarded` calls nothing without a place
         return self._paths
-
-
-def _problem_key(text: str) -> str:
-    return f"{_UNPAIRED}{_short_digest(text)}"
-
-
-def _short_digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]

@@ -8,13 +8,16 @@ from typing import Any
 import ipmedgan_jax
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import user_path, without_homes
-from ipmedgan_jax.inpainting import model_card, shipped
+from ipmedgan_jax.inpainting import model_card, plausibility, shipped
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.pages import document
 from ipmedgan_jax.pages.document import escape
 
 _CARD = "MODEL_CARD.md"
+
+SCRIPTS = ("fill_reviews.js", "fill_cards.js", "fill_order.js", "fill_table.js", "fill_report.js")
+"""The page's scripts; each uses those before it, and the last one starts the page."""
 
 PARTS = {
     "step": "mean difference of neighbours across the mask's border, relative to that in a ring 5 voxels wide round it "
@@ -84,11 +87,14 @@ def page(about: Mapping[str, Any], folder: str, entries: Mapping[str, dict[str, 
         filler=escape(about.get("filler", "")),
         kind=escape(about.get("kind", "")),
         card=_card_html(about),
+        ordinary=f"{plausibility.ORDINARY:g}",
+        far=f"{plausibility.FAR_OFF:g}",
         parts="".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in PARTS.items()),
         version=escape(ipmedgan_jax.__version__),
     )
-    data = {"report": about["report"], "folder": folder, "scans": scans}
-    return document.document("Report of fills", body, styles=["fill_report.css"], scripts=["fill_report.js"], data=data)
+    limits = {"ordinary": plausibility.ORDINARY, "far": plausibility.FAR_OFF}
+    data = {"report": about["report"], "folder": folder, "limits": limits, "scans": scans}
+    return document.document("Report of fills", body, styles=["fill_report.css"], scripts=SCRIPTS, data=data)
 
 
 def _summary(scans: Sequence[Mapping[str, Any]]) -> str:
@@ -124,12 +130,14 @@ _BODY = """
 <h1>Report of fills</h1>
 <p>{count}, by {filler} ({kind}{source}). <strong>What is filled in is invented. Not for diagnosis.</strong></p>
 <p class="faint">Slices are shown in <strong>radiological</strong> convention: the subject's right (R) is on the left.
-Of each plane the slice with most masked voxels is shown, pixels are square in millimetres.</p>
+Of each plane the slice with most masked voxels is shown, pixels are square in millimetres. Below it is a voxel in the
+middle of the mask: its millimetres to the right (R), left, front (A), back (P), top (S) or bottom (I), and its indices in the
+file, from 0.</p>
 {card}
 <details><summary>How scans are sorted: the plausibility figure</summary>
-<p>The figure tells how the fill differs from what surrounds it. It is the largest of five parts, each scaled so that 1 is
-what is expected at most: up to about 1 the fill looks like its surroundings, higher is worse, 3 is far off. It does not tell
-whether the fill is right. Scans that failed come first, scans with nothing to fill last. Differences are those within
+<p>The figure tells how the fill differs from what surrounds it. It is the largest of five parts. Up to {ordinary}
+the fill looks like its surroundings, higher is worse, {far} is far off. It does not tell whether the fill is right.
+ Scans that failed come first, scans with nothing to fill last. Differences are those within
 slices.</p>
 <dl>{parts}</dl>
 </details>
@@ -140,11 +148,12 @@ slices.</p>
 <li><kbd>d</kbd> difference, <kbd>o</kbd> outline, <kbd>z</kbd> enlarge the masks</li>
 <li><kbd>p</kbd> pass, <kbd>f</kbd> fail, <kbd>u</kbd> undo that, <kbd>n</kbd> write a note, <kbd>Esc</kbd> leave it</li>
 </ul>
-<p>Pictures flicker between before and after while the pointer is on them; a touch switches them.</p>
+<p>Keys act on the scan that has the blue frame: the one with the focus, or the one that you scrolled to.
+Pictures flicker between before and after while the pointer is on them; a touch switches them.</p>
 </details>
 </header>
 <noscript><p class="warning">This page needs JavaScript to show the scans; it loads nothing from a network.</p></noscript>
-<div class="bar" role="toolbar" aria-label="What is shown">
+<div class="bar" id="bar" role="toolbar" aria-label="What is shown">
 <label>Sort <select id="sort"><option value="figure">worst first</option><option value="name">name</option>
 <option value="volume">volume</option><option value="warnings">warnings</option></select></label>
 <label>Show <select id="filter"><option value="all">all</option><option value="open">not looked at</option>

@@ -38,6 +38,7 @@ class Job:
       output: the file or folder to write.
       mask_output: the file for the filled voxels; None for no such file.
       bids: what the JSON files of a BIDS derivative say too; None for an output elsewhere.
+      report_number: the number of the scan in the report of fills; empty if it has no report.
     """
 
     image: Path
@@ -46,6 +47,7 @@ class Job:
     mask_output: Path | None = None
     series: str = ""
     bids: BidsEntries | None = None
+    report_number: str = ""
 
     @property
     def deviation(self) -> Path:
@@ -93,8 +95,18 @@ class Job:
         return [path for path in (self.output, self.deviation if deviation else None, self.mask_output) if path]
 
 
-def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset | None = None) -> tuple[list[Job], list[str]]:
-    """Returns the jobs for all images that a flag names, and an error message for each image without a unique mask.
+@dataclass(frozen=True)
+class Unpaired:
+    """An image without a unique mask: the job that it would be, and the error message."""
+
+    job: Job
+    reason: str
+
+
+def find_jobs(
+    image: str, mask: str | None, output: Path, dataset: BidsDataset | None = None
+) -> tuple[list[Job], list[Unpaired]]:
+    """Returns the jobs for all images that a flag names, and each image without a unique mask.
 
     Masks and earlier outputs among the images are skipped. UserError if no image matches, if two outputs would have the same
     name, or if `output` does not fit the number of images.
@@ -119,9 +131,10 @@ def find_jobs(image: str, mask: str | None, output: Path, dataset: BidsDataset |
     pairs, refused = pair_with_masks(images, mask, named)
     if not pairs and not refused:
         raise UserError(f"--image={image}: only masks and earlier outputs match")
-    found = [_job_of(path, own_mask, output / _place_in_tree(path, named), dataset) for path, own_mask in pairs]
+    place = {path: output / _place_in_tree(path, named) for path in images}
+    found = [_job_of(path, own_mask, place[path], dataset) for path, own_mask in pairs]
     _check_outputs_differ(found)
-    return found, refused
+    return found, [Unpaired(_job_of(path, None, place[path], dataset), reason) for path, reason in refused.items()]
 
 
 def _scans_of(paths: Sequence[Path], dataset: BidsDataset | None, named: Path) -> list[Path]:

@@ -26,7 +26,7 @@ _MASK_WORDS = re.compile(r"(?:(?:^|[-_.])(?:lesions?|masks?|seg|segmentation|lab
 Pairs = list[tuple[Path, Path | None]]
 
 
-def pair_with_masks(images: Sequence[Path], mask: str | None, named: Path) -> tuple[Pairs, list[str]]:
+def pair_with_masks(images: Sequence[Path], mask: str | None, named: Path) -> tuple[Pairs, dict[Path, str]]:
     """Returns images with their masks, and an error message for each image without a unique mask.
 
     Images that are the masks of others are left out. UserError if one mask file is given, and it belongs to none.
@@ -37,7 +37,7 @@ def pair_with_masks(images: Sequence[Path], mask: str | None, named: Path) -> tu
       named: the folder that --image names.
     """
     if mask is None:
-        return [(image, None) for image in images], []
+        return [(image, None) for image in images], {}
     pairs: Pairs = []
     refused = {}
     by_template = mask_names.is_template(mask)
@@ -58,7 +58,7 @@ def pair_with_masks(images: Sequence[Path], mask: str | None, named: Path) -> tu
         )
     used = {own_mask.resolve() for _, own_mask in pairs if own_mask}
     pairs = [pair for pair in pairs if pair[0].resolve() not in used]
-    return pairs, [message for image, message in refused.items() if image.resolve() not in used]
+    return pairs, {image: message for image, message in refused.items() if image.resolve() not in used}
 
 
 Places = Callable[[Path, Path], bool]

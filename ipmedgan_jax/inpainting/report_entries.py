@@ -14,7 +14,7 @@ from ipmedgan_jax.core import files, json_fields
 
 ENTRY = "entry.json"
 
-VERSION = 1
+VERSION = 2
 """Version of the entries; those of another are made anew."""
 
 STATES = ("filled", "empty", "failed")

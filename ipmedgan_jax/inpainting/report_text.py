@@ -7,10 +7,23 @@ from typing import TypeVar
 from ipmedgan_jax.core.user_paths import as_utf8, without_homes
 from ipmedgan_jax.inpainting.jobs import Job
 
-_UID = re.compile(r"\b\d+(?:\.\d+){4,}\b")
-_PATH = re.compile(r"(?:[^\s:;,'\"()]*/)[^\s:;,'\"()]*")
-_QUOTED = re.compile(r'"[^"]*"')
-_PATIENT = re.compile(r"is of the patient .*")
+_DELIMITERS = r"\s:;,'\"()={}"
+"""Characters, for a regular expression, at which a path in a text ends; see `_odd_folders`."""
+
+_FOLDERS = re.compile(rf"(?<![^{_DELIMITERS}])(?<!}})(?!\d+/\d)/?(?:[^{_DELIMITERS}/]*/)+")
+"""Matches the folders of a path; not those that follow a field `{...}` of a template, nor a fraction."""
+
+_NAMED_AFTER = re.compile(r"is named after (?P<mask>[^:]+), the image after (?P<image>[^:]+): .*")
+_BIDS = re.compile(r"(?:sub|ses)-[a-zA-Z0-9]+")
+
+_HIDDEN_OF_SERIES = (
+    (re.compile(r"is of the patient .*"), "is of another patient than the series"),
+    (re.compile(r"\b(the series|the mask|the output)/.*?(?=: |; | and the |$)"), r"a file of \1"),
+    (re.compile(r'"[^"]*"'), "(text not shown)"),
+    (re.compile(r"\b\d+(?:\.\d+){4,}\b"), "(UID not shown)"),
+    (re.compile(r"[^\s:;,'\"()]*/[^\s:;,'\"()]*"), "(file not shown)"),
+)
+"""What a text about a DICOM series must not show, and what stands for it."""
 
 _SHORTEST = 4
 """Length of a name from which on it is looked for without its folder; shorter ones are numbers of series or of slices."""
@@ -18,13 +31,8 @@ _SHORTEST = 4
 Text = TypeVar("Text", str, list[str])
 
 
-def public(text: str) -> str:
-    """Returns a text with `~` for home folders, and valid UTF-8."""
-    return without_homes(as_utf8(text))
-
-
 def of_job(text: Text, job: Job) -> Text:
-    """Returns a text about a job, or each of a list, with file names instead of paths.
+    """Returns a text about a job, or each of a list, with file names instead of paths, in valid UTF-8.
 
     Of a DICOM series no names of files and folders are left, by which exports name patients, nor UIDs and descriptions.
     """
@@ -34,10 +42,13 @@ def of_job(text: Text, job: Job) -> Text:
         if path is not None:
             text = _without_path(text, path, word if job.series else path.name)
     if job.series:
-        text = _PATIENT.sub("is of another patient than the series", text)
-        for pattern in (_QUOTED, _UID, _PATH):
-            text = pattern.sub("(not shown)", text)
-    return public(text)
+        for pattern, words in _HIDDEN_OF_SERIES:
+            text = pattern.sub(words, text)
+    else:
+        for name in _odd_folders(job):
+            text = re.sub(rf"(?<![^{_DELIMITERS}/]){re.escape(name)}/", "", text)
+        text = _NAMED_AFTER.sub(_named_after, _FOLDERS.sub("", text))
+    return without_homes(as_utf8(text))
 
 
 def _without_path(text: str, path: Path, word: str) -> str:
@@ -47,3 +58,16 @@ def _without_path(text: str, path: Path, word: str) -> str:
     if len(path.name) < _SHORTEST or word == path.name:
         return text
     return re.sub(rf"(?<![\w^-]){re.escape(path.name)}(?![\w^-])", word.replace("\\", "/"), text)
+
+
+def _odd_folders(job: Job) -> list[str]:
+    """Returns the names of a job's folders that hold characters at which a path in a text seems to end, longest first."""
+    folders = {part for path in (job.image, job.mask, job.output) if path for part in path.absolute().parent.parts}
+    return sorted((name for name in folders if re.search(f"[{_DELIMITERS}]", name)), key=len, reverse=True)
+
+
+def _named_after(found: re.Match) -> str:
+    """Returns the warning about the names of a mask and its image, without names that folders may have."""
+    if all(_BIDS.fullmatch(name) for name in found.groups()):
+        return found[0]
+    return "is named after another number than the image: is it the mask of this image?"

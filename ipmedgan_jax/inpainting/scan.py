@@ -217,6 +217,7 @@ def _report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, ma
         | {
             "mask_voxels": voxels,
             "mask_ml": float(voxels * voxel_ml),
+            **({"report_number": job.report_number} if job is not None and job.report_number else {}),
             "training": filler.training(),
             provenance.KEY: provenance.provenance(jax.devices()),
         }

@@ -62,3 +62,11 @@ def write(path: Path, text: str) -> None:
     """Writes a page atomically; creates its folder. OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, text)
+
+
+def is_written(path: Path, text: str) -> bool:
+    """Whether a page is there with this text, so that it need not be written again."""
+    try:
+        return path.read_bytes() == text.encode("utf-8", errors="backslashreplace")
+    except OSError:
+        return False

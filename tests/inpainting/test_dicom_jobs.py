@@ -100,8 +100,8 @@ def test_a_series_without_a_mask_is_reported_and_the_others_are_filled(tmp_path)
     found, refused = find_series_jobs(str(study), ("all",), str(study), tmp_path / "out")
     assert [job.image.name for job in found] == ["t1"]
     assert len(refused) == 1
-    assert "flair: series" in refused[0]
-    assert "none of the masks refers to it" in refused[0]
+    assert "flair: series" in refused[0].reason
+    assert "none of the masks refers to it" in refused[0].reason
     with pytest.raises(UserError, match=r"--mask=.*t1: names no DICOM segmentation or structure set"):
         find_series_jobs(str(study), ("all",), str(study / "t1"), tmp_path / "out")
 

@@ -1,12 +1,14 @@
 """Pictures of the report of fills: upright for any orientation, square in millimetres, alike outside the mask."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.inpainting import fill_pictures
+from ipmedgan_jax.inpainting import fill_pictures, report_places
 
 SHAPE = (24, 30, 10)
 
@@ -46,6 +48,7 @@ def draw(scan, filled=None):
 def test_every_orientation_of_the_file_gives_the_same_picture(tmp_path, orientation, degrees):
     expected, found = draw(scan_of(tmp_path)), draw(scan_of(tmp_path, orientation, degrees))
     assert found.planes == expected.planes
+    assert found.left_out == expected.left_out == []
     for name, picture in expected.layers.items():
         difference = np.abs(np.asarray(picture, int) - np.asarray(found.layers[name], int))
         assert difference.max() <= (0 if degrees == 0 else 1), name
@@ -68,8 +71,8 @@ def test_slices_are_upright_in_radiological_display(tmp_path):
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 3.0), (0.5, 1.0, 1.0), (4.0, 0.8, 0.8)])
 def test_pixels_are_square_in_millimetres(tmp_path, spacing):
     edges = dict(zip("XYZ", np.array(SHAPE) * spacing, strict=True))
-    for plane, axes in zip(draw(scan_of(tmp_path, spacing=spacing)).planes, ("XY", "XZ", "YZ"), strict=True):
-        width, height = (edges[axis] for axis in axes)
+    for plane in draw(scan_of(tmp_path, spacing=spacing)).planes:
+        width, height = (edges[axis] for axis in {"axial": "XY", "coronal": "XZ", "sagittal": "YZ"}[plane["plane"]])
         assert plane["width"] / plane["height"] == pytest.approx(width / height, rel=0.05)
 
 
@@ -78,13 +81,14 @@ def test_a_large_slice_is_reduced():
     mask = np.zeros(volume.array.shape, bool)
     mask[100, 100, 0] = True
     planes = fill_pictures.draw(volume, mask, volume.array).planes
+    assert [plane["plane"] for plane in planes] == ["axial"]
     assert max(max(plane["width"], plane["height"]) for plane in planes) == fill_pictures.LONGEST
     assert planes[0]["box"][2] > planes[0]["box"][0]
 
 
 def test_the_slice_with_most_masked_voxels_is_shown_with_its_box(tmp_path):
     axial, *_ = draw(scan_of(tmp_path)).planes
-    assert (axial["slice"], axial["slices"]) == (9, 10)  # of slices 7, 8 and 9 of the hole, the whole one
+    assert (axial["at"][2], axial["slices"]) == (8, 10)  # of slices 6, 7 and 8 of the hole, the whole one
     rows, columns = slice(30 - 26, 30 - 18), slice(24 - 20, 24 - 14)
     assert axial["box"] == [columns.start, rows.start, columns.stop, rows.stop]
 
@@ -121,3 +125,52 @@ def test_a_scan_without_contrast_around_the_mask_is_drawn():
     array[mask] = 5
     volume = scans.Volume(None, array, (1.0, 1.0, 1.0), "RAS", False)
     assert fill_pictures.draw(volume, mask, np.zeros_like(array)).size[1] == 8
+
+
+@pytest.mark.parametrize(("orientation", "degrees"), [("RAS", 0), ("LPI", 0), ("ASR", 0), ("PIL", 12)])
+def test_a_place_is_that_of_the_file(tmp_path, orientation, degrees):
+    scan = scan_of(tmp_path, orientation, degrees)
+    image = nibabel.load(tmp_path / "x.nii.gz")
+    for plane in draw(scan).planes:
+        place = report_places.with_place(plane, scan)
+        assert hole()[plane["at"]]
+        assert image.get_fdata()[tuple(place["voxel"])] == scan_array()[plane["at"]]
+        signs = {"R": 1, "A": 1, "S": 1, "L": -1, "P": -1, "I": -1}
+        mm = [signs[word[0]] * float(word[2:]) for word in place["mm"]]
+        np.testing.assert_allclose(mm, image.affine[:3] @ [*place["voxel"], 1], atol=0.051)
+
+
+def test_a_scan_without_a_position_has_no_millimetres(tmp_path):
+    image = nibabel.Nifti1Image(scan_array(), None)
+    image.header.set_qform(None, 0)
+    image.header.set_sform(None, 0)
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    scan = scans.read_scan(tmp_path / "x.nii.gz")
+    place = report_places.with_place(draw(scan).planes[0], scan)
+    assert (place["mm"], len(place["voxel"])) == ([], 3)
+
+
+@pytest.mark.parametrize(("shape", "shown"), [((24, 30, 1), "axial"), ((1, 30, 30), "sagittal"), ((4, 200, 4), "axial")])
+def test_planes_in_which_a_scan_is_thin_are_left_out(shape, shown):
+    mask = np.zeros(shape, bool)
+    mask[tuple(length // 2 for length in shape)] = True
+    volume = scans.Volume(None, np.random.default_rng(0).random(shape, np.float32), (1.0, 1.0, 1.0), "RAS", False)
+    pictures = fill_pictures.draw(volume, mask, volume.array)
+    planes = [plane["plane"] for plane in pictures.planes]
+    assert shown in planes or shape == (4, 200, 4)
+    assert sorted([*planes, *pictures.left_out]) == ["axial", "coronal", "sagittal"]
+    assert len(planes) == 1
+
+
+def test_the_shown_intensities_are_those_of_the_head_even_if_most_of_it_is_masked():
+    head = np.zeros((40, 40, 20), bool)
+    head[10:30, 10:30, 3:17] = True
+    array = (np.abs(np.random.default_rng(0).normal(0, 8, head.shape)) + head * 400).astype(np.float32)
+    most, few = head.copy(), np.zeros_like(head)
+    most[:, :, 16] = False
+    few[15:20, 15:20, 8] = True
+    volume = scans.Volume(None, np.where(head, np.nan, array), (1.0, 1.0, 1.0), "RAS", False)
+    for mask, fill in ((head, array), (most, array), (few, np.where(few, 4000, array))):
+        low, high = fill_pictures._shown_window(replace(volume, array=np.where(mask, np.nan, array)), mask, fill)
+        assert low < 20
+        assert 350 < high < 500

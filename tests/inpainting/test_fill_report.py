@@ -14,12 +14,12 @@ import pytest
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.inpainting import fill_pictures, fill_report, report_entries, report_text
+from ipmedgan_jax.inpainting import fill_pictures, fill_report, plausibility, report_entries, report_names, report_text
 from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.fill_report_page import about
 from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
-from ipmedgan_jax.inpainting.jobs import Job
+from ipmedgan_jax.inpainting.jobs import Job, Unpaired
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.inpainting.scan import inpaint_file
 from tests.inpainting.test_scan import generator, ramp, square, write
@@ -132,7 +132,7 @@ def test_failed_and_unfilled_scans_are_in_the_page(fill, tmp_path):
     reasons = {scan["name"]: scan["reason"] for scan in scans if "reason" in scan}
     assert "every voxel is masked" in reasons["sub-4_FLAIR"]
     assert "is empty, every voxel is 0" in reasons["sub-3_FLAIR"]
-    assert "none of the masks fits" in reasons[""]
+    assert reasons["sub-5_FLAIR"].startswith("sub-5_FLAIR.nii.gz: none of the masks fits")
     write_scan(tmp_path / "in", "sub-4")  # mended
     write_scan(tmp_path / "in", "sub-5")
     assert [scan["state"] for scan in fill(filling=Filling(empty_mask="copy"))["scans"]] == ["filled"] * 5 + ["empty"]
@@ -174,6 +174,25 @@ def test_a_restart_keeps_entries_and_adds_what_is_new(fill, tmp_path):
     assert before.items() <= times(tmp_path).items()
     assert second["report"] == first["report"]  # so that the browser finds its reviews
     assert names(fill(image="in/sub-1_FLAIR.nii.gz,")) == names(second)  # other outputs are still there
+
+
+def test_a_rerun_of_a_finished_batch_writes_nothing(fill, tmp_path, monkeypatch, caplog):
+    first = fill()
+    folders = [tmp_path / "out", tmp_path / "out" / "report"]
+    kept = {path: path.stat().st_mtime_ns for path in [*folders, *folders[0].rglob("*")]}
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    for name in ("write_text", "create_json"):
+        monkeypatch.setattr(fill_report.files, name, refuse)
+    assert fill() == first
+    assert {path: path.stat().st_mtime_ns for path in [*folders, *folders[0].rglob("*")]} == kept
+    assert "report" not in caplog.text
+    (tmp_path / "out" / "report.html").write_text("older")
+    with pytest.raises(AttributeError):
+        fill()
+    assert "cannot be brought up to date" in caplog.text
 
 
 def test_lost_entries_are_made_again_from_the_files(fill, tmp_path):
@@ -221,7 +240,7 @@ def test_shards_add_to_one_page(fill, tmp_path):
             with pytest.raises(UserError, match="1 image not filled"):
                 fill(shard=Shard(index, 2))
     data = data_of(tmp_path / "out" / "report.html")
-    assert names(data) == ["", "sub-0_FLAIR", "sub-2_FLAIR"]
+    assert names(data) == [f"sub-{i}_FLAIR" for i in range(3)]
 
 
 def test_a_failure_of_another_participant_s_call_stays(fill, tmp_path):
@@ -236,6 +255,7 @@ def test_a_failure_of_another_participant_s_call_stays(fill, tmp_path):
 def test_a_page_that_another_process_overtakes_is_written_again(fill, tmp_path, monkeypatch):
     data = fill()
     report = fill_report.FillReport(fill_report.paths_in(tmp_path / "out"), LAPLACE, Filling())
+    (tmp_path / "out" / "report.html").write_text("an older page")
     entry = report_entries.read(tmp_path / "out" / "report" / data["scans"][0]["key"])
     write = fill_report.document.write
 
@@ -283,6 +303,19 @@ def test_hostile_names_and_texts_stay_text(fill, tmp_path):
     assert any("<img src=x" in name for name in names(data_of(tmp_path / "out" / "report.html")))
 
 
+def test_the_ordinary_figure_is_one_number_everywhere(fill, tmp_path):
+    assert fill()["limits"] == {"ordinary": plausibility.ORDINARY, "far": plausibility.FAR_OFF}
+    saved = json.loads((tmp_path / "out" / "sub-0_desc-inpainted_FLAIR.json").read_text())
+    assert saved["plausibility"]["ordinary_up_to"] == plausibility.ORDINARY
+    root = Path(__file__).parents[2]
+    docs, script = (root / name for name in ("docs/filling.md", "ipmedgan_jax/viewing/assets/result.js"))
+    words = f"Up to {plausibility.ORDINARY} the fill looks like its surroundings"
+    for text in ((tmp_path / "out" / "report.html").read_text(), docs.read_text()):
+        assert words in re.sub(r"\s+", " ", text)
+        assert not re.search(r"up to( about)? 1 |1 is what is expected", text)
+    assert "up to ${ordinary} the fill looks like its surroundings" in script.read_text()
+
+
 def test_a_model_is_named_with_its_card(tmp_path):
     (tmp_path / "MODEL_CARD.md").write_text("# A card <b>\n")
     told = about(LearnedFiller(replace(generator(), source=str(tmp_path))))
@@ -294,17 +327,79 @@ def test_a_model_is_named_with_its_card(tmp_path):
 
 def test_messages_name_files_without_their_folders():
     job = Job(Path("/data/ann smith/a.nii.gz"), Path("/data/ann smith/m.nii.gz"), Path("out/a.nii.gz"))
-    assert report_text.of_job("/data/ann smith/a.nii.gz: bad /home/ann/x", job) == "a.nii.gz: bad ~/x"
+    assert report_text.of_job("/data/ann smith/a.nii.gz: bad /home/ann/x", job) == "a.nii.gz: bad x"
     lines = [
         "/data/SMITH^ANN/1: is odd",
         "/x/SMITH.dcm: is of the patient SMITH, the series of JONES",
         'holds 3 DICOM series: 1 "SMITH ax" (CT), 1.2.840.113.4.5',
-        "SMITH/other/IM1: cannot be read",
+        "SMITH_J/other/IM1: cannot be read",
+        "/data/SMITH^ANN/1/SMITH, ANN 3.dcm: is truncated",
     ]
     series = Job(Path("/data/SMITH^ANN/1"), Path("/x/SMITH.dcm"), Path("out/SMITH"), series="1.2.3.4.5.6")
     shown = "\n".join(report_text.of_job(lines, series))
     assert not re.search(r"SMITH|JONES|1\.2\.840", shown)
     assert shown.startswith("the series: is odd\nthe mask: is of another patient than the series\n")
+    assert shown.endswith("(file not shown): cannot be read\na file of the series: is truncated")
+
+
+FOLDERS = ["SMITH_JOHN", "SMITH, JOHN (1950)", "SMITH JOHN's", "SMITH:JOHN=1", "SMITH-1"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_of_a_patient_is_in_the_report(tmp_path, folder, capsys, caplog):
+    """Not in titles of equally named scans, not in errors of scans without a mask, of damaged ones and of empty masks."""
+    folders = [tmp_path / "in" / folder / visit for visit in ("a", "b", "c", "d", "e")]
+    for i, path in enumerate(folders):
+        write_scan(path, "x", seed=i, hole=((0, 0),) if i == 3 else ((6, 12),) * 2 + ((1, 3),))
+    (folders[1] / "x_mask.nii.gz").unlink()
+    shutil.copy(folders[2] / "x_mask.nii.gz", folders[2] / "x_mask.nii")
+    (folders[4] / "x_FLAIR.nii.gz").write_bytes(b"no scan")
+    cohort = Cohort(image=f"{tmp_path}/in/*/*/x_FLAIR.nii.gz", mask="{folder}/x_mask.nii*", output=tmp_path / "out")
+    with pytest.raises(UserError, match="4 images not filled"):
+        fill_cohort(cohort, Filling(), Shard(), lambda: LAPLACE)
+    files = [tmp_path / "out" / "report.html", *(tmp_path / "out" / "report").rglob("entry.json")]
+    assert not re.search("SMITH|JOHN|1950", "".join(path.read_text() for path in files))
+    scans = data_of(files[0])["scans"]
+    assert len({scan["name"] for scan in scans}) == 5
+    for scan in scans:
+        assert scan["name"] == f"x_FLAIR {scan['number']}"
+        assert f"({scan['name']} in the report)" in capsys_text(capsys) + caplog.text
+    reasons = {scan["reason"] for scan in scans if "reason" in scan}
+    assert (
+        "x_FLAIR.nii.gz: there is no mask x_mask.nii*; correct --mask={folder}/x_mask.nii*, or leave the image out" in reasons
+    )
+    (sidecar,) = (tmp_path / "out").rglob("x_desc-inpainted_FLAIR.json")
+    assert json.loads(sidecar.read_text())["report_number"] == scans[-1]["number"]
+
+
+@functools.cache
+def capsys_text(capsys):
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "place", "expected"),
+    [
+        ("sub-1_FLAIR.nii.gz", "sub-1/anat/x.nii.gz", "sub-1_FLAIR"),
+        ("sub-1_ses-2_FLAIR.nii.gz", "sub-1/ses-2/anat/x.nii.gz", "sub-1_ses-2_FLAIR"),
+        ("flair.nii.gz", "sub-1/ses-2/anat/x.nii.gz", "sub-1/ses-2/flair"),
+        ("flair.nii.gz", "x.nii.gz", "flair"),
+        ("flair.nii.gz", "SMITH/x.nii.gz", "flair NUMBER"),
+        ("sub-1_FLAIR.nii.gz", "site1/x.nii.gz", "sub-1_FLAIR NUMBER"),
+        ("flair.nii.gz", "sub-1/SMITH/x.nii.gz", "sub-1/flair NUMBER"),
+    ],
+)
+def test_titles_show_folders_of_bids_alone(image, place, expected):
+    job = Job(Path("in") / image, None, Path("out") / place)
+    number = report_names.scan_number(job, Path("out"))
+    assert report_names.title(job, Path("out")) == expected.replace("NUMBER", number)
+    assert re.fullmatch("[a-p][0-9a-f]{7}", number)
+
+
+@pytest.mark.parametrize("text", ["more than 3/4 of the head", "correct --mask={folder}/m.nii.gz"])
+def test_texts_without_a_path_stay(text):
+    job = Job(Path("in/a.nii.gz"), None, Path("out/a.nii.gz"))
+    assert report_text.of_job(text, job) == text
 
 
 def test_a_dicom_series_is_shown_without_its_patient(tmp_path):
@@ -322,16 +417,19 @@ def test_a_dicom_series_is_shown_without_its_patient(tmp_path):
     inpaint_file(LAPLACE, job, filling, finished=functools.partial(report.add, job))
     failing = replace(job, output=tmp_path / "out" / "DOE2")
     report.add_unfilled(failing, f"{job.image}: has the shape of JANE 1, not of DOE/x; {uid}", failed=True)
-    report.add_unpaired("/data/DOE: no mask", dicom=True)
+    unpaired = Unpaired(replace(job, mask=None, output=tmp_path / "out" / "DOE3"), "/data/DOE: no mask")
+    report.add_unpaired(unpaired)
     report.write()
     paths = [tmp_path / "out" / "report.html", *(tmp_path / "out" / "report").rglob("*")]
     content = b"".join(path.read_bytes() for path in paths if path.is_file()) + " ".join(path.name for path in paths).encode()
     for secret in (b"DOE", b"JANE", b"P-4711", b"PatientName", uid.encode()):
         assert secret not in content
-    unpaired, failed, filled = data_of(tmp_path / "out" / "report.html")["scans"]
-    assert failed["reason"] == "the series: has the shape of the series, not of (not shown); (not shown)"
-    assert re.fullmatch("DICOM series [0-9a-f]{8}", filled["name"])
+    *failures, filled = data_of(tmp_path / "out" / "report.html")["scans"]
+    reasons = {scan["reason"] for scan in failures}
+    assert "the series: has the shape of the series, not of (file not shown); (UID not shown)" in reasons
+    assert re.fullmatch("DICOM series [a-p][0-9a-f]{7}", filled["name"])
+    assert report.name_of(job) == f" ({filled['name']} in the report)"
     shutil.rmtree(tmp_path / "out" / "report" / filled["key"])
     report.add_finished(job)
     report.write()
-    assert data_of(tmp_path / "out" / "report.html")["scans"] == [unpaired, failed, filled]
+    assert data_of(tmp_path / "out" / "report.html")["scans"] == [*failures, filled]

@@ -46,10 +46,10 @@ def test_images_of_equal_names_are_filled_with_the_masks_beside_them(tmp_path):
     ]
     assert len({job.output for job in found}) == 3
     assert len(refused) == 1
-    assert "pat-3/flair.nii.gz: there is no mask" in refused[0]
+    assert "pat-3/flair.nii.gz: there is no mask" in refused[0].reason
     touch(tmp_path, "pat-0/flair-seg.nii")
     _, refused = find_jobs(str(tmp_path / "pat-0/*"), "{folder}/*-seg.nii*", tmp_path / "out")
-    assert any("several masks fit" in line for line in refused)
+    assert any("several masks fit" in one.reason for one in refused)
 
 
 @pytest.mark.parametrize("mask", ["{0}", "{0}/*_mask.nii.gz", "{0}/a.nii,{0}/b.nii"])

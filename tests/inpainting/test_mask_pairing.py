@@ -13,7 +13,7 @@ def pair(tmp_path, names, image="in", mask="in"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     found, refused = find_jobs(str(tmp_path / image), str(tmp_path / mask), tmp_path / "out")
-    return dict(_short(tmp_path, (job.image, job.mask)) for job in found), refused
+    return dict(_short(tmp_path, (job.image, job.mask)) for job in found), [unpaired.reason for unpaired in refused]
 
 
 def _short(tmp_path, paths):

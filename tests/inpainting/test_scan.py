@@ -672,7 +672,7 @@ def test_a_folder_of_scans_masks_and_outputs_is_sorted_out(tmp_path):
     found, refused = find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
     assert [(job.image.name, job.mask.name) for job in found] == [("sub-01_FLAIR.nii.gz", "sub-01_label-lesion_mask.nii.gz")]
     assert len(refused) == 1
-    assert "sub-02_FLAIR.nii.gz: none of the masks fits" in refused[0]
+    assert "sub-02_FLAIR.nii.gz: none of the masks fits" in refused[0].reason
     touch(tmp_path, "in/sub-01_FLAIR.nii", "in/scan[1].nii.gz")
     with pytest.raises(UserError, match="would both be written to"):
         find_jobs(str(tmp_path / "in"), str(tmp_path / "in"), tmp_path / "in")
@@ -694,7 +694,7 @@ def test_masks_without_bids_names_have_their_image_s_name(tmp_path):
     found, refused = find_jobs(str(tmp_path / "images"), str(tmp_path / "masks"), tmp_path / "out")
     assert [job.mask.name for job in found] == ["a_mask.nii.gz", "b.nii.gz"]  # a name that ends in _mask comes first
     assert len(refused) == 1
-    assert "c.nii: none of the masks fits" in refused[0]
+    assert "c.nii: none of the masks fits" in refused[0].reason
     with pytest.raises(UserError, match="no NIfTI file"):
         find_jobs(str(tmp_path / "none*"), None, tmp_path / "out")
     with pytest.raises(UserError, match=r"expected a name that ends in \.nii"):

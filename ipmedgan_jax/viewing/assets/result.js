@@ -119,11 +119,11 @@ export class Result {
   }
 }
 
-/** The plausibility figure with its worst part; 1 is what is expected at most. Empty if there is none. */
+/** The plausibility figure with its worst part, and up to which the fill looks like its surroundings. Empty if there is none. */
 function figureOf(plausibility) {
   if (!plausibility) return "";
-  const { figure, worst_part: worst } = plausibility;
-  return `${figure.toPrecision(2)} (${worst}), up to 1 is as expected`;
+  const { figure, worst_part: worst, ordinary_up_to: ordinary } = plausibility;
+  return `${figure.toFixed(2)} (${worst}); up to ${ordinary} the fill looks like its surroundings`;
 }
 
 export function element(tag, text) {
