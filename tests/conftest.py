@@ -14,6 +14,7 @@ from dataclasses import replace
 import jax
 import pytest
 from absl import flags
+from browser import chromium
 from forked_commands import ForkedCommands
 
 from ipmedgan_jax.core import cache, processor
@@ -49,6 +50,13 @@ def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; tests skip without one. Not for the whole session: Playwright keeps an event loop running."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

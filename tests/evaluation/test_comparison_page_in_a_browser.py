@@ -5,14 +5,8 @@ import re
 import pytest
 
 from ipmedgan_jax.evaluation import comparison, evaluated_runs
-from tests.browser import chromium, opened
+from tests.browser import opened
 from tests.evaluation.made_up_runs import make_run
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

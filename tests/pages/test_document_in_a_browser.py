@@ -3,13 +3,7 @@
 import pytest
 
 from ipmedgan_jax.pages import document
-from tests.browser import chromium, opened
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
+from tests.browser import opened
 
 
 def test_a_page_opens_without_an_error_and_without_a_request(browser, tmp_path):

@@ -11,16 +11,10 @@ from PIL import Image
 from ipmedgan_jax.evaluation import figures
 from ipmedgan_jax.training import curves, run_page
 from ipmedgan_jax.training.health import Finding
-from tests.browser import chromium, opened
+from tests.browser import opened
 from tests.training.test_curves import points
 
 STEPS = (100, 200, 300)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def content(**changes):

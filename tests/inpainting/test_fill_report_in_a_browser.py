@@ -13,16 +13,10 @@ from ipmedgan_jax.inpainting.classical_filler import ClassicalFiller
 from ipmedgan_jax.inpainting.cohort import Cohort, fill_cohort
 from ipmedgan_jax.inpainting.fill_report import FillReport, paths_in
 from ipmedgan_jax.inpainting.filling_options import Filling
-from tests.browser import chromium, opened
+from tests.browser import opened
 from tests.inpainting.test_fill_report import LAPLACE, write_scan
 
 HOSTILE = '=HYPERLINK("http://x",1)</script><img src=x onerror=alert(1)>'
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
