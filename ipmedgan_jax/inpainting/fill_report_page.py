@@ -131,8 +131,8 @@ _BODY = """
 <p>{count}, by {filler} ({kind}{source}). <strong>What is filled in is invented. Not for diagnosis.</strong></p>
 <p class="faint">Slices are shown in <strong>radiological</strong> convention: the subject's right (R) is on the left.
 Of each plane the slice with most masked voxels is shown, pixels are square in millimetres. Below it is a voxel in the
-middle of the mask: its millimetres to the right (R), left, front (A), back (P), top (S) or bottom (I), and its indices in the
-file, from 0.</p>
+middle of the mask: its millimetres to the right (R), left (L), front (A), back (P), top (S) or bottom (I), and its indices in
+the file, from 0.</p>
 {card}
 <details><summary>How scans are sorted: the plausibility figure</summary>
 <p>The figure tells how the fill differs from what surrounds it. It is the largest of five parts. Up to {ordinary}

@@ -361,20 +361,16 @@ def test_no_folder_of_a_patient_is_in_the_report(tmp_path, folder, capsys, caplo
     assert not re.search("SMITH|JOHN|1950", "".join(path.read_text() for path in files))
     scans = data_of(files[0])["scans"]
     assert len({scan["name"] for scan in scans}) == 5
+    printed = capsys.readouterr().out + caplog.text
     for scan in scans:
         assert scan["name"] == f"x_FLAIR {scan['number']}"
-        assert f"({scan['name']} in the report)" in capsys_text(capsys) + caplog.text
+        assert f"({scan['name']} in the report)" in printed
     reasons = {scan["reason"] for scan in scans if "reason" in scan}
     assert (
         "x_FLAIR.nii.gz: there is no mask x_mask.nii*; correct --mask={folder}/x_mask.nii*, or leave the image out" in reasons
     )
     (sidecar,) = (tmp_path / "out").rglob("x_desc-inpainted_FLAIR.json")
     assert json.loads(sidecar.read_text())["report_number"] == scans[-1]["number"]
-
-
-@functools.cache
-def capsys_text(capsys):
-    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -433,3 +429,26 @@ def test_a_dicom_series_is_shown_without_its_patient(tmp_path):
     report.add_finished(job)
     report.write()
     assert data_of(tmp_path / "out" / "report.html")["scans"] == [*failures, filled]
+
+
+def test_a_dicom_series_is_traced_from_the_page_by_its_number(tmp_path, capsys, caplog):
+    """In the printed line and the sidecar of a filled series, and in the error of one without a mask."""
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from ipmedgan_jax.imaging import dicom_seg_writing
+    from tests.dicom_series import write_series
+
+    study = tmp_path / "study"
+    for i, name in enumerate(("DOE t1", "DOE flair")):
+        write_series(study / name, ramp(), SeriesNumber=i + 1, FrameOfReferenceUID=f"1.2.3.4.5.{i}")
+    scan = scans.read_scan(study / "DOE t1")
+    dicom_seg_writing.write(tmp_path / "seg.dcm", scan.file.datasets, scan.in_file_order(square()), "made up")
+    cohort = Cohort(image=str(study), mask=f"{tmp_path}/seg.dcm,", output=tmp_path / "out", series=("all",))
+    with pytest.raises(UserError, match="1 image not filled"):
+        fill_cohort(cohort, Filling(), Shard(), lambda: LAPLACE)
+    failed, filled = data_of(tmp_path / "out" / "report.html")["scans"]
+    (saved,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "study").glob("*.json"))
+    assert filled["name"] == f"DICOM series {saved['report_number']}"
+    assert f"filled ({filled['name']} in the report)" in capsys.readouterr().out
+    assert f"({failed['name']} in the report)" in caplog.text
+    assert failed["reason"] == "there is not one mask that fits; the message of the command names the masks"
+    assert "DOE" not in (tmp_path / "out" / "report.html").read_text()
