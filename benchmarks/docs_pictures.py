@@ -23,6 +23,7 @@ from typing import Any
 from absl import flags
 from PIL import Image
 
+from benchmarks import view_pictures
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
@@ -38,6 +39,9 @@ LESJAK = "scan of subject 12 of Lesjak et al., Neuroinformatics 2016"
 MS3SEG = "scans of Bashiri Bawil et al., MS3SEG, figshare 30393475"
 
 OWN = "Apache-2.0, as the package"
+
+CHROMIUM = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""For root, and for WebGL2 without a graphics card."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def screenshot(
 ) -> None:
     """Writes what Chromium shows of an address or an HTML file, `width` x `height` pixels.
 
-    `prepare(page)` may use the page first, for example `lambda page: page.click("#open")`; `page` is Playwright's.
+    The picture has 256 colours at most. `prepare(page)` may use the page first, for example
+    `lambda page: page.click("#open")`; `page` is Playwright's.
     """
     try:
         from playwright.sync_api import sync_playwright
@@ -102,7 +107,7 @@ def screenshot(
         raise UserError("a screenshot needs Chromium on the machine")
     path.parent.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--use-angle=swiftshader"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(CHROMIUM))
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
         page.goto(address.absolute().as_uri() if isinstance(address, Path) else address)
         if prepare:
@@ -110,6 +115,8 @@ def screenshot(
         page.wait_for_load_state("networkidle")
         page.screenshot(path=path)
         browser.close()
+    with Image.open(path) as shown:
+        shown.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 # ------------------------------------------------------------------ the pictures
@@ -170,6 +177,29 @@ def make_report(given: Given, path: Path) -> None:
     run("benchmarks.report_picture", "--model=flair", f"--output={path}")
 
 
+def make_view(given: Given, path: Path) -> None:
+    """Shows the page of `view` while a hole is drawn; docs/view_fill.png shows its fill."""
+    _photograph_view(path, view_pictures.paint)
+
+
+def make_view_fill(given: Given, path: Path) -> None:
+    _photograph_view(path, view_pictures.fill)
+
+
+def _photograph_view(path: Path, prepare: Callable[[Any], None]) -> None:
+    with view_pictures.page_address() as address:
+        screenshot(address, path, width=1180, height=760, prepare=prepare)
+
+
+def make_run_report(given: Given, path: Path) -> None:
+    """Trains a U-Net on the phantom for a minute and shows the report of the run."""
+    workdir = given.work / "unet"
+    lengths = {"steps": 400, "validate_every": 25, "checkpoint_every": 200, "log_every": 4}
+    settings = (f"--config.train.{key}={value}" for key, value in lengths.items())
+    run("ipmedgan_jax.main", "--config=demo:unet", f"--workdir={workdir}", *settings)
+    screenshot(workdir / "report.html", path, width=1100, height=1150)
+
+
 def _show_a_subject(page: Any) -> None:
     """Opens a subject's slices in a comparison's report; `page` is Playwright's."""
     page.select_option("#plot-subject", "1")
@@ -190,6 +220,9 @@ PICTURES = (
     Picture("docs/demo.png", PHANTOM, OWN, make_demo, needs=("demo",)),
     Picture("docs/compare.png", PHANTOM, OWN, make_compare),
     Picture("docs/report.png", PHANTOM, OWN, make_report),
+    Picture("docs/view.png", PHANTOM, OWN, make_view),
+    Picture("docs/view_fill.png", PHANTOM, OWN, make_view_fill),
+    Picture("docs/run_report.png", PHANTOM, OWN, make_run_report),
     Picture("docs/long_run.png", "a training of this package", OWN, make_long_run, needs=("long_run_steps",)),
 )
 """All pictures in docs/, in the order in which they are made: docs/before_after.png is cut from docs/fill.png."""

@@ -215,6 +215,11 @@ TEXTS = sorted(
 )
 
 
+def test_the_architecture_lists_every_command():
+    (row,) = re.findall(r"^\| (`main\.py`.*?) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)\.py`", row)) == set(MODULES.values())
+
+
 def test_no_text_names_files_that_no_reader_has():
     assert len(TEXTS) > 100
     found = {str(path.relative_to(ROOT)): OURS_ALONE.findall(path.read_text()) for path in TEXTS}

@@ -35,6 +35,11 @@ def test_the_list_has_the_pictures_that_the_pages_show_and_no_others():
     assert {f"docs/{path.name}" for path in (ROOT / "docs").iterdir() if path.suffix in {".png", ".jpg", ".webp"}} == listed()
 
 
+def test_a_screenshot_of_the_docs_is_small():
+    for name in ("view", "view_fill", "run_report"):
+        assert (ROOT / "docs" / f"{name}.png").stat().st_size < 250_000
+
+
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.file)
 def test_a_picture_states_its_source_and_terms(picture):
     assert picture.source

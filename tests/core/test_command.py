@@ -45,7 +45,7 @@ def test_of_a_library_the_log_has_what_is_wrong(level, message, shown):
     assert core_command._is_ours_or_a_warning(record(jax.__file__, level, message)) is shown
 
 
-@pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19"])
+@pytest.mark.parametrize("module", ["prepare", "main", "evaluate", "vgg19", "view"])
 def test_help_explains_and_succeeds(command, module):
     result = command(module, "--help")
     assert result.returncode == 0

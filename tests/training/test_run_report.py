@@ -181,6 +181,17 @@ def test_an_evaluation_adds_its_scores_and_a_run_without_a_report_gets_one(tiny_
     assert "Not known: the run is older" in page.text
 
 
+def test_settings_of_a_system_without_a_paper_are_not_called_published(tiny_config, tmp_path):
+    experiment = build.build_experiment(tiny_config("unet"))
+    run_report._write_page(experiment, tmp_path, EventReader(tmp_path / "tensorboard"), 0, "stopped")
+    page = (tmp_path / "report.html").read_text()
+    assert '<th scope="col">default</th>' in page
+    assert '<th scope="col">published</th>' not in page
+    used, _, unused = page.partition("Changed, but no step of this system uses it")
+    assert "discriminator.width" in unused.partition("<details")[0]
+    assert "discriminator.width" not in used
+
+
 def test_a_run_that_trains_keeps_its_own_report(tiny_config, tmp_path):
     built = build.build_experiment(tiny_config("unet"))
     with run_folder.lock_run(built, tmp_path):
