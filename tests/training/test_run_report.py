@@ -183,7 +183,7 @@ def test_an_evaluation_adds_its_scores_and_a_run_without_a_report_gets_one(tiny_
 
 def test_settings_of_a_system_without_a_paper_are_not_called_published(tiny_config, tmp_path):
     experiment = build.build_experiment(tiny_config("unet"))
-    run_report._write_page(experiment, tmp_path, run_report.EventReader(tmp_path / "tensorboard"), 0, "stopped")
+    run_report._write_page(experiment, tmp_path, EventReader(tmp_path / "tensorboard"), 0, "stopped")
     page = (tmp_path / "report.html").read_text()
     assert '<th scope="col">default</th>' in page
     assert '<th scope="col">published</th>' not in page
