@@ -6,7 +6,6 @@ Nothing of a person is shown. The hole of one scan is filled too bright on purpo
 and an installed Chromium.
 """
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import nibabel
 import numpy as np
 from absl import flags
-from PIL import Image
 
+from benchmarks.docs_pictures import screenshot
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.ranks import Shard
@@ -70,30 +69,20 @@ def fill(folder: Path, filler: Filler) -> Path:
     return folder / "out" / "report.html"
 
 
-def photograph(page: Path, output: Path, *, width: int, height: int, keys: str = "", dark: bool = False) -> None:
-    """Opens a page in Chromium, presses keys, and saves what is shown, as a PNG of 256 colours at most."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        scheme: Any = "dark" if dark else "light"
-        tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-        tab.goto(page.as_uri())
-        for key in keys:
-            tab.keyboard.press(key)
-        tab.wait_for_timeout(1000)
-        tab.screenshot(path=output)
-        browser.close()
-    Image.open(output).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(output, optimize=True)
-
-
 def main() -> None:
     runtime.set_up()
     given = flags.FLAGS
     filler = load_filler(None, given.model, given.system, "best")
     with tempfile.TemporaryDirectory() as folder:
         page = fill(Path(folder), filler)
-        photograph(page, Path(given.output), width=1120, height=900, keys=given.keys, dark=given.dark)
+        screenshot(page, Path(given.output), width=1120, height=900, dark=given.dark, prepare=_press_keys)
+
+
+def _press_keys(page: Any) -> None:
+    """Presses the keys that a flag gives; `page` is Playwright's."""
+    for key in flags.FLAGS["keys"].value:
+        page.keyboard.press(key)
+    page.wait_for_timeout(1000)
 
 
 def define_flags() -> None:
