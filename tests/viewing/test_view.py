@@ -1,6 +1,7 @@
 """The command: it starts fast, ends by a signal, and leaves nothing behind."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -25,7 +26,9 @@ def started(temporary, *arguments):
     """Gives a process of the command, and the address that it prints; ends it at last."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "ipmedgan_jax.view", "--nobrowser", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    with subprocess.Popen(command, env=environment, preexec_fn=heed, **pipes) as process:
         try:
             line = process.stdout.readline()
             found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", line)
