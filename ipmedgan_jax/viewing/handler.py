@@ -187,6 +187,11 @@ class Handler(BaseHTTPRequestHandler):
         self._no_body()
         return HTTPStatus.OK, self.server.session.open_upload(upload, given.get("series", ""))
 
+    def _drop_upload(self, upload: str, given: dict[str, str]) -> Answer:
+        self._no_body()
+        self.server.session.drop_upload(upload)
+        return HTTPStatus.OK, {}
+
     def _fill(self, given: dict[str, str]) -> Answer:
         length = requests.content_length(self.headers)
         return HTTPStatus.ACCEPTED, self.server.session.fill(given, length, self._body(length))
@@ -279,6 +284,7 @@ _ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("POST", r"api/upload", "_begin_upload", ()),
     ("POST", r"api/upload/([A-Za-z0-9_-]{12})", "_add_file", ("name",)),
     ("POST", r"api/upload/([A-Za-z0-9_-]{12})/open", "_open_upload", ("series",)),
+    ("POST", r"api/upload/([A-Za-z0-9_-]{12})/drop", "_drop_upload", ()),
     ("POST", r"api/fill", "_fill", FILL_PARAMETERS),
     ("POST", r"api/cancel", "_cancel", ()),
 ]

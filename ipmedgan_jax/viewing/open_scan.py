@@ -196,6 +196,8 @@ def _opened(image: Path, series: str, name: str, index: int, folder: Path, *, up
     warnings = [] if scan.file.placed else [scans.UNPLACED]
     if isinstance(scan.file, nifti.NiftiFile):
         warnings += filter(None, [placement.forms_warning(scan.file)])
+    if bad := int(scan.volume.array.size - np.isfinite(scan.volume.array).sum()):
+        warnings.append(f"{bad:,} of its voxels are NaN or infinite; a fill needs numbers, replace them by the background")
     shape = tuple(geometry.without_trailing_axes(scan.file.stored).shape)
     described = {
         "spacing_mm": [round(value, 4) for value in nibabel.affines.voxel_sizes(scan.file.affine).tolist()],

@@ -96,6 +96,10 @@ class Session:
         count, size = self._uploads.add(upload, name, length, body)
         return {"files": count, "bytes": size}
 
+    def drop_upload(self, upload: str) -> None:
+        """Removes an upload that is not wanted any more."""
+        self._uploads.discard(upload)
+
     def open_upload(self, key: str, series: str = "") -> dict[str, Any]:
         """Opens an upload as the scan; returns its description. The earlier scan stays if this fails."""
         from ipmedgan_jax.viewing import open_scan
@@ -114,6 +118,10 @@ class Session:
                 self._uploads.drop(key)
                 shutil.rmtree(folder, ignore_errors=True)
                 raise Refusal(HTTPStatus.BAD_REQUEST, self._plain(str(error), upload.names)) from error
+            except BaseException:
+                self._uploads.drop(key)
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             (self._uploads.keep if opened.series else self._uploads.drop)(key)
             earlier, self._scan = self._scan, opened
             self._remove(earlier)

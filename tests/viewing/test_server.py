@@ -281,6 +281,27 @@ def test_an_upload_is_bounded_in_bytes_and_files(unchanged):
     assert unchanged.ask("POST", f"api/upload/{upload}?name=x", b"x")[0] == 404  # the oldest made room
 
 
+def test_an_abandoned_upload_makes_room(unchanged, monkeypatch):
+    abandoned, upload = (unchanged.post("api/upload")["upload"] for _ in range(2))
+    unchanged.post(f"api/upload/{abandoned}?name=x", b"x" * (LIMIT - 100))
+    status, answer, _ = unchanged.ask("POST", f"api/upload/{upload}?name=x", b"x" * 101)
+    assert (status, answer["error"].startswith("other uploads that were not opened hold 199,900 of")) == (413, True)
+    monkeypatch.setattr("ipmedgan_jax.viewing.uploads._IDLE_SECONDS", 0)
+    assert unchanged.post(f"api/upload/{upload}?name=x", b"x" * 101)["files"] == 1
+    assert unchanged.ask("POST", f"api/upload/{abandoned}?name=x", b"x")[0] == 404
+
+
+def test_the_page_drops_an_upload(unchanged):
+    before = {path.name for path in unchanged.server.session.folder.glob("upload-*")}
+    upload, other = (unchanged.post("api/upload")["upload"] for _ in range(2))
+    unchanged.post(f"api/upload/{upload}?name=x", b"x" * LIMIT)
+    assert unchanged.post(f"api/upload/{upload}/drop") == {}
+    assert unchanged.ask("POST", f"api/upload/{upload}/drop")[0] == 404
+    assert unchanged.post(f"api/upload/{other}?name=x", b"x" * LIMIT)["files"] == 1
+    unchanged.post(f"api/upload/{other}/drop")
+    assert {path.name for path in unchanged.server.session.folder.glob("upload-*")} <= before
+
+
 def test_a_body_that_ends_early_leaves_nothing(unchanged):
     upload = unchanged.post("api/upload")["upload"]
     host = f"127.0.0.1:{unchanged.port}"

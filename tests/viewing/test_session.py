@@ -321,6 +321,26 @@ def test_a_bad_option_is_refused(client, tmp_path, query):
     assert (status, client.get("api/fill")["state"]) == (400, "idle"), answer
 
 
+def test_uploads_that_fail_to_open_do_not_block_the_next(client, tmp_path, monkeypatch):
+    image, _ = write_scan(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(scans, "read_scan", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+        for _ in range(5):
+            upload = client.post("api/upload")["upload"]
+            client.post(f"api/upload/{upload}?name=x.nii.gz", image.read_bytes())
+            assert client.ask("POST", f"api/upload/{upload}/open")[0] == 507
+    assert not list(client.server.session.folder.glob("upload-*"))
+    assert client.open(image)
+
+
+def test_a_scan_with_nan_warns_when_it_is_opened(client, tmp_path):
+    array = np.random.default_rng(0).normal(size=(8, 8, 4)).astype(np.float32)
+    array[0, 0, :3] = np.nan, np.inf, -np.inf
+    nibabel.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / "x.nii")
+    (warning,) = client.open(tmp_path / "x.nii")["warnings"]
+    assert "3 of its voxels are NaN or infinite" in warning
+
+
 # ------------------------------------------------------------------ two tabs, and cancel
 
 
