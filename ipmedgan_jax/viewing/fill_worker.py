@@ -33,7 +33,10 @@ class _Cancelled(Exception):
 
 @dataclass(frozen=True)
 class FillState:
-    """What the page shows of a fill; `state` is idle, loading, filling, done, failed or cancelled."""
+    """What the page shows of a fill; `state` is idle, loading, filling, done, failed or cancelled.
+
+    `number` counts the fills that were begun, up to this one.
+    """
 
     state: str = "idle"
     done: int = 0
@@ -47,6 +50,7 @@ class FillState:
     deviation: bool = False
     scan: int = 0
     source: str = ""
+    number: int = 0
 
 
 @dataclass
@@ -99,12 +103,19 @@ class Fills:
             if self._state.state in BUSY:
                 raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
             self._stop.clear()
-            self._state, self._result = FillState("loading", scan=scan, source=source), _Result()
+            self._state, self._result = (
+                FillState("loading", scan=scan, source=source, number=self._state.number + 1),
+                _Result(),
+            )
 
     def begin(self, order: Order) -> FillState:
-        """Hands a claimed fill to the thread."""
+        """Hands a fill, for which `reserve` was called, to the thread."""
         self._orders.put(order)
         return self.state
+
+    def give_up(self) -> None:
+        """Ends a fill for which `reserve` was called, and which cannot begin."""
+        self._update(state="failed", error="the painted mask could not be kept; is the disk with the temporary files full?")
 
     def cancel(self) -> FillState:
         """Asks the running fill to end, at its next slice."""
@@ -116,19 +127,26 @@ class Fills:
         with self._lock:
             if self._state.state in BUSY:
                 raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
-            self._state, self._result = FillState(), _Result()
+            self._state, self._result = FillState(number=self._state.number), _Result()
 
-    def view(self, name: str) -> Path:
-        """Returns a file of the finished fill for the page; refuses what there is not."""
+    def view(self, name: str, number: str | None = None) -> Path:
+        """Returns a file of the finished fill for the page; refuses what there is not, and another fill than `number`."""
         with self._lock:
+            self._check_number(number)
             return _existing(self._result.views, name)
 
-    def save(self, name: str) -> Path:
+    def save(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the finished fill to be saved, as `inpaint` writes it; a series as a zip file."""
         with self._lock:
+            self._check_number(number)
             path = _existing(self._result.saves, name)
         with self._zip_lock:
             return fill_files.zipped(path) if path.is_dir() else path
+
+    def _check_number(self, number: str | None) -> None:
+        """Refuses a number that is not that of the finished fill; None stands for whichever it is."""
+        if number is not None and (self._state.state != "done" or number != str(self._state.number)):
+            raise Refusal(HTTPStatus.CONFLICT, "another fill was made meanwhile; fill again")
 
     # ------------------------------------------------------------------ in the thread of the fills
 
@@ -177,7 +195,9 @@ class Fills:
         return self._fillers[source.key]
 
     def _fill(self, order: Order) -> None:
-        from ipmedgan_jax.inpainting.scan import Filling, MaskChoice, inpaint_file
+        from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
+        from ipmedgan_jax.inpainting.scan import inpaint_file
+        from ipmedgan_jax.viewing.open_scan import sentence
 
         self._check_cancelled()
         filler = self._filler(order.source)
@@ -206,7 +226,7 @@ class Fills:
             self._state = replace(
                 self._state,
                 state="done",
-                warnings=tuple(fill_files.without_folder(warning, order) for warning in report["warnings"]),
+                warnings=tuple(sentence(fill_files.without_folder(warning, order)) for warning in report["warnings"]),
                 voxels=report["mask_voxels"],
                 ml=report["mask_ml"],
                 slices=report["slices"],

@@ -96,8 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         """Asks for the body only after the checks, in `_body`."""
         return True
 
-    def do_GET(self) -> None:
-        """Checks the request, whatever its method, and answers it: one line for a refusal, and never a traceback."""
+    def serve(self) -> None:
+        """Checks a request of any method and answers it: one line for a refusal, and never a traceback."""
         self.close_connection = True
         try:
             self._send(*self._serve())
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             logging.exception("a request failed")
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "an unexpected error; the terminal shows it"})
 
-    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_TRACE = do_CONNECT = do_GET
+    do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_TRACE = do_CONNECT = serve
 
     def _serve(self) -> Answer:
         """Makes all checks, and then what is asked for."""
@@ -167,11 +167,11 @@ class Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, self.server.session.scan_view()
 
     def _fill_view(self, name: str, given: dict[str, str]) -> Answer:
-        return HTTPStatus.OK, self.server.session.fill_view(name)
+        return HTTPStatus.OK, self.server.session.fill_view(name, given.get("fill"))
 
     def _save(self, name: str, given: dict[str, str]) -> Answer:
         self._saved = True
-        return HTTPStatus.OK, self.server.session.save(name)
+        return HTTPStatus.OK, self.server.session.save(name, given.get("fill"))
 
     def _begin_upload(self, given: dict[str, str]) -> Answer:
         self._no_body()
@@ -225,7 +225,6 @@ class Handler(BaseHTTPRequestHandler):
         """Sends JSON, a file, or for SEE_OTHER the way to another address."""
         if self._answered:
             raise ConnectionAbortedError("a part of another answer was sent")
-        self._answered = True
         self.connection.settimeout(IDLE_SECONDS)
         if isinstance(content, Path):
             self._send_file(content)
@@ -237,9 +236,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _send_file(self, path: Path) -> None:
-        self._answered = False
-        with path.open("rb") as file:
-            self._answered = True
+        with path.open("rb") as file:  # if it is gone, another answer can be sent
             length = file.seek(0, io.SEEK_END)
             file.seek(0)
             kind = _TYPES.get(path.suffix, "application/octet-stream")
@@ -249,6 +246,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
 
     def _send_headers(self, status: HTTPStatus, more: dict[str, str]) -> None:
+        self._answered = True
         self.send_response(status)
         for name, value in (HEADERS | more).items():
             self.send_header(name, value)
@@ -279,8 +277,8 @@ _ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("GET", r"api/state", "_state", ()),
     ("GET", r"api/scan\.nii\.gz", "_scan", ("number",)),
     ("GET", r"api/fill", "_fill_state", ()),
-    ("GET", r"api/(filled|mask|deviation)\.nii\.gz", "_fill_view", ("number",)),
-    ("GET", r"api/save/(filled|mask|deviation|sidecar)", "_save", ()),
+    ("GET", r"api/(filled|mask|deviation)\.nii\.gz", "_fill_view", ("number", "fill")),
+    ("GET", r"api/save/(filled|mask|deviation|sidecar)", "_save", ("fill",)),
     ("POST", r"api/upload", "_begin_upload", ()),
     ("POST", r"api/upload/([A-Za-z0-9_-]{12})", "_add_file", ("name",)),
     ("POST", r"api/upload/([A-Za-z0-9_-]{12})/open", "_open_upload", ("series",)),
@@ -288,4 +286,7 @@ _ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("POST", r"api/fill", "_fill", FILL_PARAMETERS),
     ("POST", r"api/cancel", "_cancel", ()),
 ]
-"""Method, path below the token, what serves it, and the parameters that it takes; `number` only makes addresses differ."""
+"""Method, path below the token, what serves it, and the parameters that it takes.
+
+`number` only makes addresses differ; `fill` is the number of the fill that the page expects.
+"""

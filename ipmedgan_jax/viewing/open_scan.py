@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import shutil
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import contrasts, dicom_files, dicom_folders, geometry, nifti, placement, scans
 from ipmedgan_jax.imaging.labels import read_labels
+from ipmedgan_jax.viewing.page_files import for_page
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.uploads import Upload
 
@@ -62,11 +61,11 @@ class OpenScan:
         return math.prod(self.shape) * 8 + _LONGEST_HEADER
 
     def view(self) -> Path:
-        """Returns a .nii.gz file for the page: the scan's own bytes, or the grid of a series in the order of its file."""
+        """Returns a .nii.gz file for the page: of a series its grid in the order of its file."""
         path = self.folder / _VIEWS / "scan.nii.gz"
         path.parent.mkdir(exist_ok=True)
         if not self.series:
-            return packed(self.image, path)
+            return for_page(self.image, path)
         if not path.exists():
             write_view(path, scans.read_file(self.image, self.series))
         return path
@@ -112,18 +111,6 @@ def _shape_in_header(start: bytes) -> tuple[int, ...]:
     return shape
 
 
-def packed(image: Path, path: Path) -> Path:
-    """Returns a NIfTI file that is compressed: the image itself, or else `path`, to which its bytes are compressed."""
-    with image.open("rb") as source:
-        if source.read(2) == b"\x1f\x8b":
-            return image
-        if not path.exists():
-            source.seek(0)
-            with files.atomic_file(path) as unfinished, gzip.open(unfinished, "wb", 1) as file:
-                shutil.copyfileobj(source, file, 2**20)
-    return path
-
-
 def write_view(path: Path, file: scans.ScanFile) -> None:
     """Writes a DICOM series as NIfTI, in the order of its file; as 16-bit integers if nothing is lost."""
     values = file.values()
@@ -137,28 +124,29 @@ def open_path(path: Path, series: str, index: int, folder: Path) -> OpenScan:
         raise UserError(f"{path}: holds no DICOM files; give a NIfTI file or the folder of a DICOM series")
     if path.is_dir():
         return _open_series(path, dicom_files.list_series(path), series, index, folder, uploaded=False)
-    return _open_nifti(path, index, folder, uploaded=False)
+    return _open_nifti(path, path.name, index, folder, uploaded=False)
 
 
 def open_upload(upload: Upload, series: str, index: int, folder: Path) -> OpenScan:
     """Opens the files of an upload, which move to `folder` if they form a scan. UserError, or Refusal for a choice."""
     names = upload.names
-    images = [stored for stored, name in names.items() if name.endswith(nifti.SUFFIXES)]
+    images = [stored for stored, name in names.items() if name.lower().endswith(nifti.SUFFIXES)]
     if images and len(names) > 1:
         raise UserError("expected one NIfTI file, or the files of one DICOM series")
     if not images:
         listed = dicom_files.list_series(upload.folder)
         return _open_series(upload.folder, listed, _choose(listed, series), index, folder, uploaded=True)
     ((stored, name),) = names.items()
-    image = folder / name  # its name tells the modality, and names the outputs
+    suffix = next(suffix for suffix in nifti.SUFFIXES if name.lower().endswith(suffix))
+    image = folder / f"{name[: -len(suffix)]}{suffix}"  # its name tells the modality, and names the outputs
     folder.mkdir()
     (upload.folder / stored).rename(image)
-    return _open_nifti(image, index, folder, uploaded=True)
+    return _open_nifti(image, name, index, folder, uploaded=True)
 
 
-def _open_nifti(image: Path, index: int, folder: Path, *, uploaded: bool) -> OpenScan:
+def _open_nifti(image: Path, name: str, index: int, folder: Path, *, uploaded: bool) -> OpenScan:
     folder.mkdir(exist_ok=True)
-    return _opened(image, "", image.name, index, folder, uploaded=uploaded)
+    return _opened(image, "", name, index, folder, uploaded=uploaded)
 
 
 def _open_series(
@@ -182,12 +170,18 @@ def _choose(listed: list[dicom_files.SeriesFiles], number: str) -> str:
     choose = [
         {
             "number": str(position),
-            "description": series.description or f"series {series.series_number}".strip(),
+            "description": ": ".join(filter(None, [f"series {series.series_number}".strip(), series.description])),
             "images": len(series.files),
         }
         for position, series in enumerate(usable, start=1)
     ]
     raise Refusal(HTTPStatus.CONFLICT, f"these are {len(usable)} series; choose one", choose=choose)
+
+
+def sentence(warning: str) -> str:
+    """Returns a warning, which follows the name of a file elsewhere, as a sentence for the page."""
+    whole = f"the scan {warning}" if warning.startswith("has ") else warning
+    return f"{whole[:1].upper()}{whole[1:].removesuffix('.')}{'' if whole.endswith('?') else '.'}"
 
 
 def _opened(image: Path, series: str, name: str, index: int, folder: Path, *, uploaded: bool) -> OpenScan:
@@ -203,6 +197,6 @@ def _opened(image: Path, series: str, name: str, index: int, folder: Path, *, up
         "spacing_mm": [round(value, 4) for value in nibabel.affines.voxel_sizes(scan.file.affine).tolist()],
         "orientation": scan.volume.orientation,
         "modality": modality,
-        "warnings": warnings,
+        "warnings": [sentence(warning) for warning in warnings],
     }
     return OpenScan(index, name, image, series, folder, uploaded, shape, scan.file.affine, scan.file.placed, described)

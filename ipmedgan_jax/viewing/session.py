@@ -16,7 +16,7 @@ from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.viewing.fill_files import Order
 from ipmedgan_jax.viewing.fill_worker import Fills
 from ipmedgan_jax.viewing.requests import Refusal
-from ipmedgan_jax.viewing.sources import Sources, offered
+from ipmedgan_jax.viewing.sources import Source, Sources, offered
 from ipmedgan_jax.viewing.uploads import Limits, Uploads, too_large
 from ipmedgan_jax.viewing.work_folder import WorkFolder
 
@@ -52,7 +52,7 @@ class Session:
         self._uploads = Uploads(self.folder, self.limits)
         self._fills = Fills(set_up)
         self._lock = threading.RLock()  # of the scan: held while one is opened
-        self._view_lock = threading.Lock()
+        self._view_lock, self._mask_lock = threading.Lock(), threading.Lock()
         self._scan: OpenScan | None = None
         self._counter = 0
 
@@ -145,25 +145,42 @@ class Session:
         if source is None:
             raise Refusal(HTTPStatus.BAD_REQUEST, "source: expected a model or a system that the page offers")
         if options["samples"] and source in self.sources.classical:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "samples: a classical fill has no variants")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "variations: a classical fill has none")
         if given.get("scan", str(scan.index)) != str(scan.index):
             raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
         self._refuse_while_filling()
         if length > (most := min(self.limits.bytes, scan.most_mask_bytes)):
             raise too_large(most)
-        folder = self.folder / f"fill-{self._next()}"
+        received = self.folder / f"mask-{self._next()}"
         try:
-            mask = _write_mask(folder / "painted", body)
-            scan.check_mask(mask)
-            with self._lock:
-                if scan is not self._scan:
-                    raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
-                self._fills.reserve(scan.index, source.key)
-                self._remove_other_fills(folder)
-            return asdict(self._fills.begin(Order(scan, source, folder, mask, **options)))
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            mask = _write_mask(received, body)
+            with self._mask_lock:  # a check holds the whole mask in memory
+                self._refuse_while_filling()
+                self._refuse_other_scan(scan)
+                scan.check_mask(mask)
+                with self._lock:
+                    self._refuse_other_scan(scan)
+                    self._fills.reserve(scan.index, source.key)
+                    return self._begin_fill(scan, source, mask, options)
+        finally:
+            shutil.rmtree(received, ignore_errors=True)
+
+    def _begin_fill(self, scan: "OpenScan", source: Source, mask: Path, options: dict[str, Any]) -> dict[str, Any]:
+        """Begins the fill for which `reserve` was called, in a new folder; the earlier one's files are removed."""
+        folder = self.folder / f"fill-{self._next()}"
+        self._remove_fills()
+        painted = folder / "painted" / mask.name
+        try:
+            painted.parent.mkdir(parents=True)
+            mask.rename(painted)
+        except OSError:
+            self._fills.give_up()
             raise
+        return asdict(self._fills.begin(Order(scan, source, folder, painted, **options)))
+
+    def _refuse_other_scan(self, scan: "OpenScan") -> None:
+        if scan is not self._scan:
+            raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
 
     def fill_state(self) -> dict[str, Any]:
         """Returns the state of the fill."""
@@ -173,13 +190,13 @@ class Session:
         """Asks the running fill to end."""
         return asdict(self._fills.cancel())
 
-    def fill_view(self, name: str) -> Path:
-        """Returns a file of the fill for the page: `filled`, `mask` or `deviation`."""
-        return self._fills.view(name)
+    def fill_view(self, name: str, number: str | None = None) -> Path:
+        """Returns a file of the fill for the page: `filled`, `mask` or `deviation`; refuses another than `number`."""
+        return self._fills.view(name, number)
 
-    def save(self, name: str) -> Path:
+    def save(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the fill as `inpaint` writes it: `filled`, `mask`, `deviation` or `sidecar`."""
-        return self._fills.save(name)
+        return self._fills.save(name, number)
 
     def _next(self) -> int:
         with self._lock:
@@ -192,16 +209,15 @@ class Session:
 
     def _remove(self, scan: "OpenScan | None") -> None:
         """Removes the files of a scan that is replaced, and of its fills."""
-        self._remove_other_fills(None)
+        self._remove_fills()
         if scan is not None:
             shutil.rmtree(scan.folder, ignore_errors=True)
             if scan.uploaded and scan.series:
                 shutil.rmtree(scan.image, ignore_errors=True)
 
-    def _remove_other_fills(self, kept: Path | None) -> None:
+    def _remove_fills(self) -> None:
         for folder in self.folder.glob("fill-*"):
-            if folder != kept:
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _plain(self, text: str, names: dict[str, str]) -> str:
         """Returns a message about uploaded files without the places of temporary files."""
@@ -218,13 +234,13 @@ def _fill_options(given: dict[str, str]) -> dict[str, Any]:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"planes: expected some of {', '.join(PLANES)}, each once")
     samples = given.get("samples", "0")
     if not re.fullmatch("[0-9]{1,3}", samples) or int(samples) == 1 or int(samples) > _MOST_SAMPLES:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"samples: expected 0, or 2 to {_MOST_SAMPLES}")
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"variations: expected 0, or 2 to {_MOST_SAMPLES}")
     try:
         dilate_mm = float(given.get("dilate_mm", "0"))
     except ValueError:
         dilate_mm = math.nan
     if not 0 <= dilate_mm <= _MOST_MM:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"dilate_mm: expected millimetres, 0 to {_MOST_MM:g}")
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"dilate by (mm): expected a number, 0 to {_MOST_MM:g}")
     return {"planes": planes, "samples": int(samples), "dilate_mm": dilate_mm}
 
 

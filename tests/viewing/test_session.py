@@ -3,9 +3,12 @@
 import gzip
 import io
 import json
+import re
 import threading
+import time
 import urllib.parse
 import zipfile
+import zlib
 from dataclasses import replace
 
 import nibabel
@@ -22,6 +25,7 @@ from ipmedgan_jax.inpainting.load import load_filler
 from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
+from ipmedgan_jax.viewing.open_scan import OpenScan, sentence
 from ipmedgan_jax.viewing.session import Session
 
 
@@ -143,6 +147,60 @@ def test_a_model_fills_as_inpaint_does(client, tmp_path):
     assert client.get("api/deviation.nii.gz") == theirs["sub-1_FLAIR_desc-inpainted_std.nii.gz"]
 
 
+def test_an_earlier_fill_is_not_shown_as_this_one(client, tmp_path):
+    image, mask = write_scan(tmp_path)
+    client.open(image)
+    first = client.fill(mask.read_bytes())["number"]
+    second = client.fill(mask.read_bytes())["number"]
+    assert second == client.get("api/state")["fill"]["number"] == first + 1
+    for path in ("filled.nii.gz", "mask.nii.gz", "deviation.nii.gz", "save/filled", "save/sidecar"):
+        status, answer, _ = client.ask("GET", f"api/{path}?fill={first}")
+        assert (status, "another fill was made meanwhile; fill again" in str(answer)) == (409, True)
+    assert client.get(f"api/filled.nii.gz?fill={second}") == client.get("api/filled.nii.gz")
+
+
+@pytest.mark.parametrize("dtype", ["<u8", ">i8", ">u2"])
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_page_gets_a_type_and_a_position_that_it_can_read(client, tmp_path, dtype, placed):
+    image, mask = write_scan(tmp_path, grid="LPI")
+    array, header = np.abs(nibabel.load(image).get_fdata()).astype(dtype), nibabel.Nifti1Header(endianness=dtype[0])
+    header.set_data_shape(array.shape)
+    header.set_data_dtype(dtype)
+    header["scl_slope"], header["vox_offset"], header["magic"] = 0.5, 352, b"n+1"
+    if placed:
+        header.set_sform(GRIDS["LPI"], 1)
+    image.write_bytes(gzip.compress(header.structarr.tobytes() + bytes(4) + array.tobytes("F")))
+    stored = nibabel.load(image)
+    mask.write_bytes(gzip.compress(nibabel.Nifti1Image(np.asarray(nibabel.load(mask).dataobj), stored.affine).to_bytes()))
+    scan = client.open(image)
+    client.fill(mask.read_bytes())
+    for name in ("scan", "filled"):
+        shown = _image(client.get(f"api/{name}.nii.gz"))
+        assert shown.header["datatype"] in (2, 4, 8, 16, 64, 256, 512, 768)
+        assert shown.header["sform_code"] > 0
+        assert np.allclose(shown.affine, stored.affine)
+        assert scan["orientation"] == "".join(nibabel.aff2axcodes(shown.affine))
+        if name == "scan":
+            assert np.array_equal(shown.get_fdata(), stored.get_fdata())
+            assert (client.get("api/scan.nii.gz") == image.read_bytes()) == (placed and dtype == ">u2")
+
+
+@pytest.mark.parametrize("fault", ["members", "zeros", "plain"])
+def test_the_page_gets_one_gzip_member(client, tmp_path, fault):
+    image, _ = write_scan(tmp_path)
+    content, whole = gzip.decompress(image.read_bytes()), image.read_bytes()
+    packed = {
+        "members": gzip.compress(content[:900]) + gzip.compress(content[900:]),
+        "zeros": whole + bytes(9),
+        "plain": whole,
+    }
+    image.write_bytes(packed[fault])
+    client.open(image)
+    shown, member = client.get("api/scan.nii.gz"), zlib.decompressobj(31)
+    assert member.decompress(shown) == content
+    assert (member.eof, member.unused_data, shown == whole) == (True, b"", fault == "plain")
+
+
 # ------------------------------------------------------------------ DICOM
 
 
@@ -210,8 +268,8 @@ def test_of_several_series_one_is_chosen(client, series, tmp_path):
     status, content, _ = client.ask("POST", f"api/upload/{upload}/open")
     assert status == 409
     assert content["choose"] == [
-        {"number": "1", "description": "head", "images": 5},
-        {"number": "2", "description": "bone", "images": 3},
+        {"number": "1", "description": "series 4: head", "images": 5},
+        {"number": "2", "description": "series 7: bone", "images": 3},
     ]
     assert client.ask("POST", f"api/upload/{upload}/open?series=9")[0] == 409
     assert client.post(f"api/upload/{upload}/open?series=2")["name"] == "series 7"
@@ -339,6 +397,43 @@ def test_a_scan_with_nan_warns_when_it_is_opened(client, tmp_path):
     nibabel.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / "x.nii")
     (warning,) = client.open(tmp_path / "x.nii")["warnings"]
     assert "3 of its voxels are NaN or infinite" in warning
+
+
+def test_a_suffix_in_capitals_is_a_suffix(client, tmp_path):
+    image, mask = write_scan(tmp_path)
+    image = image.rename(tmp_path / "SCAN.NII.GZ")
+    assert client.open(image)["name"] == "SCAN.NII.GZ"
+    assert client.fill(mask.read_bytes())["state"] == "done"
+    assert "SCAN_desc-inpainted.nii.gz" in client.ask("GET", "api/save/filled")[2]["Content-Disposition"]
+
+
+def test_warnings_are_sentences():
+    for warning in (scans.UNPLACED, "its qform is no rotation", "does the mask lie on the head?"):
+        assert re.fullmatch(r"(The scan has|Its|Does) .*[^.][.?]", sentence(warning))
+
+
+def test_masks_are_checked_one_at_a_time(client, tmp_path, monkeypatch):
+    image, mask = write_scan(tmp_path)
+    client.open(image)
+    running, most, check, statuses = [], [], OpenScan.check_mask, []
+
+    def slow(scan, path):
+        running.append(path)
+        most.append(len(running))
+        time.sleep(0.1)
+        check(scan, path)
+        running.remove(path)
+
+    monkeypatch.setattr(OpenScan, "check_mask", slow)
+    ask = [lambda: statuses.append(client.ask("POST", "api/fill?source=system:laplace", mask.read_bytes())[0])] * 6
+    threads = [threading.Thread(target=target) for target in ask]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert set(statuses) <= {202, 409}
+    assert client.wait()["state"] == "done"
 
 
 # ------------------------------------------------------------------ two tabs, and cancel
