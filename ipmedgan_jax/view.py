@@ -18,8 +18,9 @@ import os
 import sys
 import threading
 import time
-import webbrowser
 from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -29,6 +30,9 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.interruption import if_interrupted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.inpainting import shipped
+
+if TYPE_CHECKING:
+    from ipmedgan_jax.viewing.server import Server
 
 
 def main(arguments: list[str]) -> None:
@@ -52,9 +56,16 @@ def main(arguments: list[str]) -> None:
         print(f"open {server.url}\nstop with Ctrl-C", flush=True)
         session.start()
         if given.browser and _has_desktop():
-            threading.Thread(target=webbrowser.open, args=(server.url_for_browser(),), daemon=True).start()
+            threading.Thread(target=_open_browser, args=(server, session.folder), daemon=True).start()
         while True:
             time.sleep(3600)  # until a signal
+
+
+def _open_browser(server: "Server", folder: Path) -> None:
+    from ipmedgan_jax.viewing.browser import open_page
+
+    if not open_page(server.url, folder, server.asked):
+        print("the browser did not open the page; open the address above in it", flush=True)
 
 
 def _has_desktop() -> bool:

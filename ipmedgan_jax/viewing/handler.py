@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
@@ -64,9 +66,10 @@ class Served(Protocol):
     token: str
     assets: dict[str, Path]
     session: Session
+    asked: threading.Event
 
-    def redeem(self, word: str) -> str:
-        """Returns the path of the page for the address that leads to it once."""
+    def admit(self, connection: socket.socket) -> None:
+        """Is called when a connection has shown the token."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,9 +126,8 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> Answer:
         """Makes all checks, and then what is asked for."""
         requests.check_host(self.headers, self.server.port)
-        if (once := re.fullmatch(r"/once/([A-Za-z0-9_-]+)", self.path)) and self.command == "GET":
-            return HTTPStatus.SEE_OTHER, self.server.redeem(once[1])
         path, query = requests.split_target(self.path, self.server.token)
+        self.server.admit(self.connection)
         if path:
             requests.check_site(self.headers)
         route, arguments, allowed = self._route(path)
@@ -150,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
     # ------------------------------------------------------------------ what is served
 
     def _page(self, given: dict[str, str]) -> Answer:
+        self.server.asked.set()
         return self._asset("index.html", given)
 
     def _asset(self, name: str, given: dict[str, str]) -> Answer:
@@ -222,16 +225,15 @@ class Handler(BaseHTTPRequestHandler):
     _saved = False
 
     def _send(self, status: HTTPStatus, content: Any) -> None:
-        """Sends JSON, a file, or for SEE_OTHER the way to another address."""
+        """Sends JSON or a file."""
         if self._answered:
             raise ConnectionAbortedError("a part of another answer was sent")
         self.connection.settimeout(IDLE_SECONDS)
         if isinstance(content, Path):
             self._send_file(content)
             return
-        more = {"Location": content} if status == HTTPStatus.SEE_OTHER else {}
         body = json.dumps(content).encode()
-        self._send_headers(status, {"Content-Type": "application/json", "Content-Length": str(len(body))} | more)
+        self._send_headers(status, {"Content-Type": "application/json", "Content-Length": str(len(body))})
         if self.command != "HEAD":
             self.wfile.write(body)
 

@@ -4,32 +4,25 @@ Every answer ends its connection, so that no request can hide behind another. Th
 are bounded.
 """
 
-import hmac
 import secrets
 import socket
 import socketserver
 import threading
-import time
 from contextlib import suppress
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.pages import document
 from ipmedgan_jax.viewing.handler import Handler
-from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.session import Session
 
 ASSETS = Path(__file__).parent / "assets"
 
 MOST_CONNECTIONS = 32
-"""Connections that are served at once; others wait, or are closed after a second."""
+"""Connections that are served at once; of more, those without a token are closed, oldest first."""
 
 HOST = "127.0.0.1"
-
-ONCE_SECONDS = 60.0
-"""How long the address for the browser can be used."""
 
 
 class Server:
@@ -54,12 +47,10 @@ class Server:
         """The address of the page, with its token."""
         return f"http://{HOST}:{self.port}/{self._http.token}/"
 
-    def url_for_browser(self) -> str:
-        """Returns an address that leads to the page once, within a minute.
-
-        A browser is started with its address on the command line, which other accounts of the machine can read.
-        """
-        return f"http://{HOST}:{self.port}/once/{self._http.issue()}"
+    @property
+    def asked(self) -> threading.Event:
+        """Is set when somebody has asked for the page."""
+        return self._http.asked
 
     def start(self) -> None:
         """Starts to serve, in a thread."""
@@ -87,33 +78,35 @@ class HTTPServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.assets["base.css"] = document.ASSETS / "base.css"  # the colours of all pages
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._lock = threading.Lock()
-        self._open: set[Any] = set()
-        self._once, self._once_end = "", 0.0
+        self._open: dict[Any, bool] = {}  # oldest first, with whether a token was checked
+        self.asked = threading.Event()
         super().__init__(address, Handler)
         self.port = self.server_address[1]
 
-    def issue(self) -> str:
-        """Returns a word that `redeem` takes once; an earlier one becomes invalid."""
+    def admit(self, connection: socket.socket) -> None:
+        """Marks a connection as one whose token was checked, so that it is not closed for others."""
         with self._lock:
-            self._once, self._once_end = secrets.token_urlsafe(32), time.monotonic() + ONCE_SECONDS
-            return self._once
+            if connection in self._open:
+                self._open[connection] = True
 
-    def redeem(self, word: str) -> str:
-        """Returns the path of the page for the word of `issue`; Refusal for another, a used or an old one."""
+    def _close_oldest_stranger(self) -> None:
+        """Closes the connection that has waited longest without a token, so that idle ones do not keep the page out."""
         with self._lock:
-            fits = bool(self._once) and hmac.compare_digest(word, self._once) and time.monotonic() < self._once_end
-            self._once = "" if fits else self._once
-        if not fits:
-            raise Refusal(HTTPStatus.GONE, "this address leads to the page once; open the one that the terminal shows")
-        return f"/{self.token}/"
+            oldest = next((connection for connection, admitted in self._open.items() if not admitted), None)
+            if oldest is not None:
+                self._open[oldest] = True  # it is not closed twice
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serves a connection in a thread, or closes it if there are too many."""
-        if not self._free.acquire(timeout=1):
-            self.shutdown_request(request)
-            return
+        """Serves a connection in a thread; of too many, the oldest without a token is closed, or else this one."""
+        if not self._free.acquire(blocking=False):
+            self._close_oldest_stranger()
+            if not self._free.acquire(timeout=1):
+                self.shutdown_request(request)
+                return
         with self._lock:
-            self._open.add(request)
+            self._open[request] = False
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -121,7 +114,7 @@ class HTTPServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._lock:
-                self._open.discard(request)
+                self._open.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

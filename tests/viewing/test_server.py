@@ -12,7 +12,7 @@ import pytest
 from view_client import serving, write_scan
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.viewing import connection, server
+from ipmedgan_jax.viewing import browser, connection, server
 from ipmedgan_jax.viewing.handler import HEADERS
 from ipmedgan_jax.viewing.server import Server
 from ipmedgan_jax.viewing.session import Session
@@ -377,9 +377,19 @@ def test_more_connections_than_are_served_wait_or_are_closed(impatient):
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(socket.create_connection(("127.0.0.1", impatient.port), timeout=60))
-        assert threading.active_count() <= before + 3
         time.sleep(1)
+        assert threading.active_count() <= before + 3
     assert impatient.get("api/state")
+
+
+def test_idle_connections_do_not_keep_the_page_out(monkeypatch):
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    with serving() as client, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(("127.0.0.1", client.port), timeout=60))
+        begun = time.monotonic()
+        assert client.get("api/state")
+        assert time.monotonic() - begun < connection.HEADER_SECONDS / 2
 
 
 # ------------------------------------------------------------------ the address
@@ -394,19 +404,32 @@ def test_the_token_is_long_and_new_each_time():
     assert min(map(len, tokens)) >= 43
 
 
-def test_the_address_for_the_browser_leads_to_the_page_once(client, monkeypatch):
-    def ask(url):
-        return client.ask("GET", "/" + url.split("/", 3)[3])
+def test_the_browser_gets_the_address_in_a_private_file(tmp_path, monkeypatch):
+    opened, asked, url = [], threading.Event(), "http://127.0.0.1:1/secret/"
 
-    first = client.server.url_for_browser()
-    assert client.token not in first
-    status, _, headers = ask(first)
-    assert (status, headers["Location"]) == (303, f"/{client.token}/")
-    assert ask(first)[0] == 410
-    assert ask(first[:-1])[0] == 410
-    assert client.ask("GET", "/" + client.server.url_for_browser().split("/", 3)[3], Host="evil.example")[0] == 403
-    monkeypatch.setattr(server, "ONCE_SECONDS", -1)
-    assert ask(client.server.url_for_browser())[0] == 410
+    def open_file(address):
+        path = tmp_path / "open.html"
+        opened.append((address, path.stat().st_mode & 0o777, path.read_text()))
+        asked.set()
+
+    monkeypatch.setattr(browser.webbrowser, "open", open_file)
+    assert browser.open_page(url, tmp_path, asked)
+    ((address, mode, text),) = opened
+    assert (address, mode) == ((tmp_path / "open.html").as_uri(), 0o600)
+    assert f"url={url}" in text
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(browser, "SECONDS", 0.01)
+    monkeypatch.setattr(browser.webbrowser, "open", lambda address: False)
+    assert not browser.open_page(url, tmp_path, threading.Event())
+
+
+def test_the_server_tells_when_the_page_is_asked_for():
+    with serving() as client:
+        client.get("api/state")
+        assert client.ask("GET", "/wrong/")[0] == 403
+        assert not client.server.asked.is_set()
+        client.get("")
+        assert client.server.asked.is_set()
 
 
 def test_a_port_that_is_taken_is_an_error_in_one_line(client):
