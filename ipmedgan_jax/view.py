@@ -85,4 +85,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, define_flags, arguments="the scan is", may_lack_arguments=True)
+    run_command(main, define_flags, arguments="the scan is", may_lack_arguments=True, leaves_threads=True)

@@ -44,6 +44,7 @@ def run_command(
     *,
     arguments: str = "",
     may_lack_arguments: bool = False,
+    leaves_threads: bool = False,
 ) -> NoReturn:
     """Defines and parses the flags, calls `main` and exits with 0, a UserError's code, or 128 + signal if interrupted.
 
@@ -57,11 +58,12 @@ def run_command(
       arguments: for a command with positional arguments, their name in messages, with its verb. `main` gets them as a list
         that is not empty. Without it, a positional argument is a UserError.
       may_lack_arguments: whether that list may be empty.
+      leaves_threads: whether a signal leaves threads that compute, for which Python's own end may wait without an end.
     """
-    run_to_exit(lambda: _run(main, define_flags, required, arguments, may_lack_arguments))
+    run_to_exit(lambda: _run(main, define_flags, required, arguments, may_lack_arguments), leaves_threads=leaves_threads)
 
 
-def run_to_exit(body: Callable[[], object]) -> NoReturn:
+def run_to_exit(body: Callable[[], object], *, leaves_threads: bool = False) -> NoReturn:
     """Calls the body of a command and exits, as `run_command` does; for a command that parses its own arguments."""
     _print_any_name()
     _log_plainly()
@@ -74,7 +76,9 @@ def run_to_exit(body: Callable[[], object]) -> NoReturn:
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt as stopped:
         exit_code, line = interruption.describe(stopped)
-        print(as_typed(line), file=sys.stderr)
+        print(as_typed(line), file=sys.stderr, flush=True)
+        if leaves_threads:
+            os._exit(exit_code)
         sys.exit(exit_code)
     sys.exit(0)
 
