@@ -4,7 +4,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ class _Cancelled(Exception):
 class FillState:
     """What the page shows of a fill; `state` is idle, loading, filling, done, failed or cancelled.
 
-    `number` counts the fills that were begun, up to this one.
+    `index` counts the fills that were begun, up to this one.
     """
 
     state: str = "idle"
@@ -50,7 +50,13 @@ class FillState:
     deviation: bool = False
     scan: int = 0
     source: str = ""
-    number: int = 0
+    index: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what the page shows; `index` is its `number`."""
+        fields = asdict(self)
+        fields["number"] = fields.pop("index")
+        return fields
 
 
 @dataclass
@@ -104,7 +110,7 @@ class Fills:
                 raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
             self._stop.clear()
             self._state, self._result = (
-                FillState("loading", scan=scan, source=source, number=self._state.number + 1),
+                FillState("loading", scan=scan, source=source, index=self._state.index + 1),
                 _Result(),
             )
 
@@ -127,7 +133,7 @@ class Fills:
         with self._lock:
             if self._state.state in BUSY:
                 raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
-            self._state, self._result = FillState(number=self._state.number), _Result()
+            self._state, self._result = FillState(index=self._state.index), _Result()
 
     def view(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the finished fill for the page; refuses what there is not, and another fill than `number`."""
@@ -145,7 +151,7 @@ class Fills:
 
     def _check_number(self, number: str | None) -> None:
         """Refuses a number that is not that of the finished fill; None stands for whichever it is."""
-        if number is not None and (self._state.state != "done" or number != str(self._state.number)):
+        if number is not None and (self._state.state != "done" or number != str(self._state.index)):
             raise Refusal(HTTPStatus.CONFLICT, "another fill was made meanwhile; fill again")
 
     # ------------------------------------------------------------------ in the thread of the fills

@@ -5,7 +5,6 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,7 +175,7 @@ class Session:
         except OSError:
             self._fills.give_up()
             raise
-        return asdict(self._fills.begin(Order(scan, source, folder, painted, **options)))
+        return self._fills.begin(Order(scan, source, folder, painted, **options)).as_json()
 
     def _refuse_other_scan(self, scan: "OpenScan") -> None:
         if scan is not self._scan:
@@ -184,11 +183,11 @@ class Session:
 
     def fill_state(self) -> dict[str, Any]:
         """Returns the state of the fill."""
-        return asdict(self._fills.state)
+        return self._fills.state.as_json()
 
     def cancel(self) -> dict[str, Any]:
         """Asks the running fill to end."""
-        return asdict(self._fills.cancel())
+        return self._fills.cancel().as_json()
 
     def fill_view(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the fill for the page: `filled`, `mask` or `deviation`; refuses another than `number`."""
