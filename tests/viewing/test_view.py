@@ -1,7 +1,6 @@
 """The command: it starts fast, ends by a signal, and leaves nothing behind."""
 
 import contextlib
-import functools
 import os
 import re
 import signal
@@ -20,15 +19,20 @@ from ipmedgan_jax.viewing.work_folder import WorkFolder
 
 ROOT = Path(__file__).parents[2]
 
+START = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+runpy.run_module("ipmedgan_jax.view", run_name="__main__")
+"""
+
 
 @contextlib.contextmanager
 def started(temporary, *arguments):
     """Gives a process of the command, and the address that it prints; ends it at last."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "ipmedgan_jax.view", "--nobrowser", *map(str, arguments)]
+    command = [sys.executable, "-c", START, "--nobrowser", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
-    with subprocess.Popen(command, env=environment, preexec_fn=heed, **pipes) as process:
+    with subprocess.Popen(command, env=environment, **pipes) as process:
         try:
             line = process.stdout.readline()
             found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+/[\w-]{43}/)\n", line)
