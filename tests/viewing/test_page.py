@@ -495,3 +495,67 @@ def test_an_address_with_a_wrong_token_shows_no_page(browser, client):
         assert tab.query_selector("#picture") is None
     finally:
         context.close()
+
+
+# ------------------------------------------------------------------ one stroke at a time
+
+
+def test_a_growing_that_is_no_longer_the_last_change_is_left_alone(browser, client, tmp_path):
+    image, mask = write_scan(tmp_path, shape=SHAPE)
+    with visit(browser, client, image) as tab:
+        wait_for_scan(tab)
+        tab.keyboard.press("g")
+        show(tab, (20, 18, 6))
+        tab.focus("#picture")
+        tab.keyboard.press("Space")
+        tab.click("#clear")
+        set_slider(tab, "tolerance", 50)
+        assert voxels_of(painted(tab)) == set()
+        tab.click("#undo")
+        grown = voxels_of(painted(tab))
+        tab.set_input_files("#mask", mask)
+        tab.click("#question-yes")
+        tab.wait_for_selector("#status:text('is the hole now')")
+        set_slider(tab, "tolerance", 20)
+        assert voxels_of(painted(tab)) == voxels_of(nibabel.load(mask)) != grown
+
+
+def test_keys_drop_what_the_drawing_or_another_slice_ended(browser, client, tmp_path):
+    image, _ = write_scan(tmp_path, shape=SHAPE)
+    with visit(browser, client, image) as tab:
+        wait_for_scan(tab)
+        tab.focus("#picture")
+        for clear_while_drawing in (True, False):
+            tab.keyboard.press("b")
+            show(tab, (20, 18, 6))
+            tab.keyboard.press("Space")
+            if clear_while_drawing:
+                tab.evaluate("desk.clear()")
+            tab.keyboard.press("PageUp")
+            assert not tab.evaluate("desk.painter.isBusy")
+            tab.keyboard.press("Space")
+            tab.keyboard.press("ArrowUp")
+            tab.keyboard.press("Space")
+            assert {z for _, _, z in voxels_of(painted(tab))} == {7}
+        tab.keyboard.press("Space")
+        tab.keyboard.press("2")
+        assert not tab.evaluate("desk.painter.isBusy")
+        count = len(voxels_of(painted(tab)))
+        tab.keyboard.press("4")
+        tab.keyboard.press("p")
+        tab.keyboard.press("Space")
+        assert len(voxels_of(painted(tab))) == count
+        assert "3-D" in tab.inner_text("#status")
+
+
+def test_painting_along_begins_again_after_escape(browser, client, tmp_path):
+    image, _ = write_scan(tmp_path, shape=SHAPE)
+    with visit(browser, client, image) as tab:
+        wait_for_scan(tab)
+        tab.evaluate("desk.toolBar.setTool('pen'); desk.toolBar.setSize(0.5)")
+        tab.focus("#picture")
+        tab.keyboard.down("Shift")
+        for key in ("ArrowUp", "Escape", "ArrowUp", "ArrowUp"):
+            tab.keyboard.press(key)
+        tab.keyboard.up("Shift")
+        assert len(voxels_of(painted(tab))) == 3

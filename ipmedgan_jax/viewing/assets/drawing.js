@@ -8,13 +8,14 @@ export class Drawing {
   #undo = [];
   #redo = [];
   #stroke = null;
+  #latest = 0; // the newest version
 
   /** dims: [nx, ny, nz]; changed: called with the box [x0, y0, z0, x1, y1, z1] of voxels that changed, ends included. */
   constructor(dims, changed = () => {}) {
     this.dims = dims;
     this.bits = new Uint8Array(dims[0] * dims[1] * dims[2]);
     this.count = 0;
-    this.version = 0; // grows with every change
+    this.version = 0; // names the content: undo and redo bring it back with the content
     this.changed = changed;
   }
 
@@ -25,9 +26,16 @@ export class Drawing {
     return this.#redo.length > 0;
   }
 
+  /** Begins a stroke, and ends the one before; answers it. */
   begin() {
     this.end();
-    this.#stroke = { flips: [], box: null };
+    this.#stroke = { flips: [], box: null, before: this.version };
+    return this.#stroke;
+  }
+
+  /** Whether a stroke is the one that is being drawn: undo, redo, clear and replace drop it. */
+  isDrawing(stroke) {
+    return stroke !== null && stroke === this.#stroke;
   }
 
   /** Sets a voxel; outside the grid nothing happens. */
@@ -45,7 +53,7 @@ export class Drawing {
   /** Tells the viewer what the stroke has changed so far. */
   show() {
     if (!this.#stroke?.box) return;
-    this.version += 1;
+    this.version = this.#latest += 1;
     this.changed(this.#stroke.box);
   }
 
@@ -54,10 +62,11 @@ export class Drawing {
     const stroke = this.#stroke;
     this.#stroke = null;
     if (!stroke?.flips.length) return false;
-    this.#undo.push({ flips: Uint32Array.from(stroke.flips), box: stroke.box });
+    this.version = this.#latest += 1;
+    const { box, before } = stroke;
+    this.#undo.push({ flips: Uint32Array.from(stroke.flips), box, before, after: this.version });
     if (this.#undo.length > DEEPEST) this.#undo.shift();
     this.#redo = [];
-    this.version += 1;
     this.changed(stroke.box);
     return true;
   }
@@ -66,19 +75,20 @@ export class Drawing {
   cancel() {
     const stroke = this.#stroke;
     this.#stroke = null;
-    if (stroke?.flips.length) this.#flip(stroke);
+    if (stroke?.flips.length) this.#flip(stroke, stroke.before);
   }
 
   undo() {
-    this.#move(this.#undo, this.#redo);
+    this.#move(this.#undo, this.#redo, "before");
   }
   redo() {
-    this.#move(this.#redo, this.#undo);
+    this.#move(this.#redo, this.#undo, "after");
   }
 
   /** Replaces the whole drawing, as one step of undo. */
   replace(bits) {
     const [nx, ny] = this.dims;
+    this.cancel();
     this.begin();
     for (let index = 0; index < bits.length; index += 1) {
       const value = bits[index] ? 1 : 0;
@@ -91,20 +101,20 @@ export class Drawing {
     this.replace(new Uint8Array(this.bits.length));
   }
 
-  #move(from, to) {
-    this.end();
+  #move(from, to, version) {
+    this.cancel();
     const stroke = from.pop();
     if (!stroke) return;
-    this.#flip(stroke);
+    this.#flip(stroke, stroke[version]);
     to.push(stroke);
   }
 
-  #flip({ flips, box }) {
+  #flip({ flips, box }, version) {
     for (const index of flips) {
       this.bits[index] ^= 1;
       this.count += this.bits[index] ? 1 : -1;
     }
-    this.version += 1;
+    this.version = version;
     this.changed(box);
   }
 }

@@ -1,6 +1,7 @@
 // The keyboard: everything that a pointer can do. Letters act wherever the focus is but in fields; arrows and
 // Space on the picture.
 import { AXES } from "./shapes.js";
+import { say } from "./messages.js";
 import { settings } from "./painter.js";
 
 const TOOL_KEYS = { m: "move", p: "pen", o: "outline", b: "box", g: "grow", e: "eraser" };
@@ -74,8 +75,8 @@ export class Keys {
     const [right, up] = ARROWS[event.key];
     const [u, v] = AXES[this.desk.plane];
     const length = event.ctrlKey ? 10 : 1;
-    const along = event.shiftKey && (settings.tool === "pen" || settings.tool === "eraser");
-    if (along && !this.#isPaintingAlong) this.#beginAlong();
+    const along = event.shiftKey && this.#isInSlice() && (settings.tool === "pen" || settings.tool === "eraser");
+    if (along && !(this.#isPaintingAlong && this.desk.painter.isBusy)) this.#beginAlong();
     if (right) this.#step(u, right * length * this.#sign(u));
     else this.#step(v, up * length);
   }
@@ -107,12 +108,20 @@ export class Keys {
   /** The tool at the crosshair: a dab of the pen, a growing, or the beginning and the end of an outline or a box. */
   #apply() {
     const { painter, viewer } = this.desk;
-    if (settings.tool === "move") return;
+    if (settings.tool === "move" || !this.#isInSlice()) return;
     const isShape = settings.tool === "outline" || settings.tool === "box";
     const ends = !isShape || painter.isBusy;
     if (!painter.isBusy) painter.begin(this.#spot());
     if (ends) painter.end();
     viewer.redraw();
+  }
+
+  /** Whether the plane that keys act on is shown; says so if it is not, as in the 3-D view. */
+  #isInSlice() {
+    const { viewer, plane } = this.desk;
+    if (viewer.tileOf(plane)) return true;
+    say("Nothing is painted in the 3-D view. Show slices first.");
+    return false;
   }
 
   #beginAlong() {
@@ -128,6 +137,7 @@ export class Keys {
   }
 
   #cancel() {
+    this.#isPaintingAlong = false;
     this.desk.painter.cancel();
     this.desk.viewer.redraw();
   }

@@ -1,6 +1,6 @@
 // Opening a scan: chosen or dropped files go to the server, which says what they are; and a mask file becomes the drawing.
 import * as api from "./api.js";
-import { chosen, say } from "./messages.js";
+import { chosen, guarded, say } from "./messages.js";
 
 /** Sends files to the server and opens them. Answers the scan, or null if the user chose none of several series. */
 export async function upload(files) {
@@ -24,10 +24,10 @@ export async function upload(files) {
 }
 
 /** Files of an input: [{name, file}]. */
-export const fromInput = (input) => Array.from(input.files, (file) => ({ name: file.name, file }));
+const fromInput = (input) => Array.from(input.files, (file) => ({ name: file.name, file }));
 
 /** Files of a drop, with those in dropped folders: [{name, file}]. The entries must be taken while the event is handled. */
-export async function fromDrop(transfer) {
+async function fromDrop(transfer) {
   const entries = Array.from(transfer.items ?? [], (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return Array.from(transfer.files, (file) => ({ name: file.name, file }));
   const files = [];
@@ -47,3 +47,29 @@ async function collect(entry, files) {
 }
 
 const read = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+
+/** Calls for the files that are chosen with the input of an id. */
+export function onFiles(id, action) {
+  const input = document.getElementById(id);
+  input.addEventListener("change", () => {
+    const files = fromInput(input);
+    input.value = ""; // the same file may be chosen again
+    if (files.length) guarded(() => action(files));
+  });
+}
+
+/** Calls with a promise of the files that are dropped anywhere. */
+export function onDrop(action) {
+  const lift = (isOver) => document.body.classList.toggle("dropping", isOver);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    lift(true);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && lift(false));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    lift(false);
+    const files = fromDrop(event.dataTransfer); // taken now: the event keeps them no longer
+    guarded(() => action(files));
+  });
+}

@@ -6,7 +6,7 @@ import { Gestures } from "./gestures.js";
 import { Keys } from "./keys.js";
 import { gzipped, maskFile, plainBytes, toFileOrder } from "./mask_file.js";
 import { clearError, confirmed, guarded, say, showError } from "./messages.js";
-import { fromDrop, fromInput, upload } from "./opening.js";
+import { onDrop, onFiles, upload } from "./opening.js";
 import { Overlay } from "./overlay.js";
 import { Painter, settings } from "./painter.js";
 import { element, Result } from "./result.js";
@@ -36,6 +36,7 @@ class Desk {
 
   set plane(plane) {
     this.#plane = plane;
+    this.#follow();
     this.viewBar.showPlane(plane);
     this.overlay.draw();
   }
@@ -47,7 +48,10 @@ class Desk {
     this.viewBar = new ViewBar(this);
     this.result = new Result(this);
     await this.viewer.attach(this.canvas);
-    this.viewer.moved = () => this.viewBar.showPlace();
+    this.viewer.moved = () => {
+      this.#follow();
+      this.viewBar.showPlace();
+    };
     this.viewer.drawn = () => this.overlay.draw();
     this.gestures = new Gestures(this.canvas, this);
     this.keys = new Keys(this);
@@ -214,22 +218,24 @@ class Desk {
   }
 
   undo() {
-    this.painter.cancel();
-    this.painter.settle();
     this.drawing.undo();
   }
-
   redo() {
-    this.painter.cancel();
-    this.painter.settle();
     this.drawing.redo();
+  }
+  clear() {
+    this.drawing.clear();
+  }
+
+  #follow() {
+    if (this.painter?.follow(this.#plane, this.viewer.crosshair)) say("The shape that was begun is dropped: the slice changed.");
   }
 
   setTool(tool) {
     this.toolBar.setTool(tool);
   }
   compare(isBefore) {
-    this.result.before(isBefore);
+    this.result.hold(isBefore);
   }
   pointerMoved(spot) {
     this.overlay.hover(spot);
@@ -259,34 +265,11 @@ class Desk {
     find("save-mask").addEventListener("click", () => {
       this.#saved = this.drawing.version;
     });
-    for (const id of ["file", "folder"]) this.#onFiles(id, (files) => this.openFiles(files));
-    this.#onFiles("mask", ([{ file }]) => this.openMask(file));
-    this.#listenToDrops();
+    for (const id of ["file", "folder"]) onFiles(id, (files) => this.openFiles(files));
+    onFiles("mask", ([{ file }]) => this.openMask(file));
+    onDrop((files) => this.openFiles(files));
     for (const name of ["focus", "blur"]) this.canvas.addEventListener(name, () => this.overlay.draw());
     window.addEventListener("beforeunload", (event) => this.hasUnsaved && event.preventDefault());
-  }
-
-  #onFiles(id, action) {
-    find(id).addEventListener("change", () => {
-      const files = fromInput(find(id));
-      find(id).value = ""; // the same file may be chosen again
-      if (files.length) guarded(() => action(files));
-    });
-  }
-
-  #listenToDrops() {
-    const lift = (isOver) => document.body.classList.toggle("dropping", isOver);
-    document.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      lift(true);
-    });
-    document.addEventListener("dragleave", (event) => event.relatedTarget === null && lift(false));
-    document.addEventListener("drop", (event) => {
-      event.preventDefault();
-      lift(false);
-      const files = fromDrop(event.dataTransfer); // taken now: the event keeps them no longer
-      guarded(() => this.openFiles(files));
-    });
   }
 }
 

@@ -8,9 +8,11 @@ export const settings = { tool: "pen", size: 6, ball: false, depth: 1, tolerance
 
 export class Painter {
   #plane = 0;
+  #slice = 0;
+  #stroke = null; // of the drawing, which may drop it
   #points = []; // of the outline or box that is being drawn, in voxels with fractions
   #last = null; // last voxel of a pen
-  #grown = null; // the last growing, for another tolerance: {seed, changed}
+  #grown = null; // the last growing, for another tolerance: {seed, changed, version}
 
   constructor(drawing, viewer) {
     this.drawing = drawing;
@@ -19,37 +21,41 @@ export class Painter {
   }
 
   get isBusy() {
-    return this.#points.length > 0 || this.#last !== null;
+    return this.drawing.isDrawing(this.#stroke);
   }
 
   /** The outline or box that is being drawn: {plane, points, closed}. */
   get pending() {
-    return { plane: this.#plane, points: settings.tool === "box" ? this.#corners() : this.#points };
+    const points = settings.tool === "box" ? this.#corners() : this.#points;
+    return { plane: this.#plane, points: this.isBusy ? points : [] };
   }
 
   begin({ plane, at, voxel }) {
+    this.#forget();
     this.#plane = plane;
+    this.#slice = voxel[AXES[plane][2]];
     this.#grown = null;
-    this.drawing.begin();
+    this.#stroke = this.drawing.begin();
     if (settings.tool === "grow") this.#grow(voxel);
     else if (settings.tool === "outline" || settings.tool === "box") this.#points = [at];
     else this.#dab(voxel, voxel);
   }
 
   move({ plane, at, voxel }) {
-    if (plane !== this.#plane) return;
+    if (!this.isBusy || plane !== this.#plane) return;
     if (this.#points.length && settings.tool === "box") this.#points = [this.#points[0], at];
     else if (this.#points.length) this.#points.push(at);
     else if (this.#last) this.#dab(this.#last, voxel);
   }
 
   end() {
+    if (!this.isBusy) return;
     const put = (x, y, z) => this.drawing.set(x, y, z, 1);
     if (this.#points.length && settings.tool === "outline") polygon(this.#plane, this.#points, settings.depth, put);
     if (this.#points.length && settings.tool === "box")
       box(this.#plane, rounded(this.#points[0]), rounded(this.#points.at(-1)), settings.depth, put);
     const changed = this.drawing.end();
-    if (this.#grown) this.#grown.changed = changed;
+    if (this.#grown) Object.assign(this.#grown, { changed, version: this.drawing.version });
     this.#forget();
   }
 
@@ -58,22 +64,29 @@ export class Painter {
     this.#forget();
   }
 
-  /** Grows from the last seed again, after tolerance or reach were changed. */
+  /** What is shown has changed: a pen's stroke ends, an outline or a box of another slice is dropped. Answers whether one was. */
+  follow(plane, voxel) {
+    if (!this.isBusy) return false;
+    const isShape = this.#points.length > 0;
+    if (plane === this.#plane && (!isShape || voxel[AXES[plane][2]] === this.#slice)) return false;
+    if (isShape) this.cancel();
+    else this.end();
+    return isShape;
+  }
+
+  /** Grows from the last seed again, after tolerance or reach were changed; not if the drawing was changed since. */
   growAgain() {
-    if (!this.#grown) return;
+    if (!this.#grown || this.isBusy || this.#grown.version !== this.drawing.version) return;
     const { seed, changed } = this.#grown;
     if (changed) this.drawing.undo();
     this.drawing.begin();
     this.#grow(seed);
-    this.#grown.changed = this.drawing.end();
-  }
-
-  /** The last growing is settled: what comes next does not change it. */
-  settle() {
-    this.#grown = null;
+    const isChanged = this.drawing.end();
+    Object.assign(this.#grown, { changed: isChanged, version: this.drawing.version });
   }
 
   #forget() {
+    this.#stroke = null;
     this.#points = [];
     this.#last = null;
   }
@@ -98,7 +111,7 @@ export class Painter {
       settings.reach,
       (x, y, z) => this.drawing.set(x, y, z, 1),
     );
-    this.#grown = { seed, changed: false };
+    this.#grown = { seed, changed: false, version: -1 };
   }
 
   #corners() {

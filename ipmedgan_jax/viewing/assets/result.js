@@ -8,6 +8,7 @@ const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 export class Result {
   #timer = 0;
   #version = -1;
+  #isHeld = false;
 
   constructor(desk) {
     this.desk = desk;
@@ -15,7 +16,7 @@ export class Result {
     const hold = (isBefore) => (event) => {
       if (event.key !== undefined && event.key !== " " && event.key !== "Enter") return;
       if (event.key !== undefined) event.preventDefault();
-      this.before(isBefore);
+      this.hold(isBefore);
     };
     for (const name of ["pointerdown", "keydown"]) button.addEventListener(name, hold(true));
     for (const name of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"])
@@ -24,6 +25,7 @@ export class Result {
     find("flicker").addEventListener("change", () => this.flicker(find("flicker").checked));
     find("deviation").addEventListener("change", () => this.desk.viewer.setDeviation(find("deviation").checked));
     find("hole-look").addEventListener("change", () => this.look());
+    window.addEventListener("blur", () => this.hold(false)); // a key that is let go elsewhere
     calm.addEventListener("change", () => this.flicker(false));
   }
 
@@ -63,6 +65,12 @@ export class Result {
     find("stale").hidden = version === this.#version;
   }
 
+  /** Shows the scan before the fill as long as a key or a button is held; flicker waits. */
+  hold(isBefore) {
+    this.#isHeld = isBefore;
+    this.before(isBefore);
+  }
+
   before(isBefore) {
     if (!this.isShown) return;
     this.desk.viewer.setBefore(isBefore);
@@ -75,9 +83,9 @@ export class Result {
     this.#timer = 0;
     const goes = isOn && this.isShown && !calm.matches;
     find("flicker").checked = goes;
-    if (!goes) return this.before(false);
+    if (!goes) return this.before(this.#isHeld && this.isShown);
     let isBefore = false;
-    this.#timer = setInterval(() => this.before((isBefore = !isBefore)), FLICKER);
+    this.#timer = setInterval(() => this.#isHeld || this.before((isBefore = !isBefore)), FLICKER);
     return undefined;
   }
 

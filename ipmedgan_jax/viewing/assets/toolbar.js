@@ -31,7 +31,7 @@ export class ToolBar {
       settings.ball = find("ball").checked;
     });
     for (const name of ["undo", "redo"]) find(name).addEventListener("click", () => desk[name]());
-    find("clear").addEventListener("click", () => desk.drawing.clear());
+    find("clear").addEventListener("click", () => desk.clear());
     for (const name of Object.keys(FIELDS)) this.#set(name, settings[name]);
     this.setTool(settings.tool);
   }

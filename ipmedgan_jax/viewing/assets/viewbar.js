@@ -25,6 +25,7 @@ export class ViewBar {
   setView(view) {
     find("view").value = view;
     if (PLANES.includes(view)) this.desk.plane = PLANES.indexOf(view);
+    if (view === "solid") this.desk.painter?.cancel(); // nothing is painted there
     this.desk.viewer.setView(view, this.desk.plane);
   }
 
