@@ -218,13 +218,13 @@ class Desk {
   }
 
   undo() {
-    this.drawing.undo();
+    this.drawing?.undo();
   }
   redo() {
-    this.drawing.redo();
+    this.drawing?.redo();
   }
   clear() {
-    this.drawing.clear();
+    this.drawing?.clear();
   }
 
   #follow() {
