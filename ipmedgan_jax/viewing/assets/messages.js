@@ -37,32 +37,40 @@ export async function guarded(action) {
 }
 
 /** Asks a question; resolves to true if the answer is yes. Escape and No are the same. */
-export function confirmed(question, yes) {
-  const dialog = find("question");
-  find("question-text").textContent = question;
-  find("question-yes").textContent = yes;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) =>
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
-  );
+export async function confirmed(question, yes) {
+  const answer = await answerOf("question", "no", () => {
+    find("question-text").textContent = question;
+    find("question-yes").textContent = yes;
+  });
+  return answer === "yes";
 }
 
 /** Offers a choice of several; resolves to the chosen value, or null. */
-export function chosen(choices) {
-  const dialog = find("series");
-  const list = find("series-list");
-  list.replaceChildren(
-    ...choices.map(({ value, text }) => {
-      const button = document.createElement("button");
-      button.value = value;
-      button.textContent = text;
-      return button;
-    }),
+export async function chosen(choices) {
+  const answer = await answerOf("series", "", () =>
+    find("series-list").replaceChildren(
+      ...choices.map(({ value, text }) => {
+        const button = document.createElement("button");
+        button.value = value;
+        button.textContent = text;
+        return button;
+      }),
+    ),
   );
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) =>
-    dialog.addEventListener("close", () => resolve(dialog.returnValue || null), { once: true }),
-  );
+  return answer || null;
+}
+
+let earlier = Promise.resolve(); // until the question before is answered: its end comes as an event, some time after it
+
+/** Shows a dialog after the one before; resolves to the value of the button that ended it, or to `otherwise`. */
+function answerOf(id, otherwise, prepare) {
+  const dialog = find(id);
+  const ask = (resolve) => {
+    prepare();
+    dialog.returnValue = otherwise;
+    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+    dialog.showModal();
+  };
+  earlier = earlier.then(() => new Promise(ask));
+  return earlier;
 }
