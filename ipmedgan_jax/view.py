@@ -57,8 +57,8 @@ def main(arguments: list[str]) -> None:
         session.start()
         if given.browser and _has_desktop():
             threading.Thread(target=_open_browser, args=(server, session.folder), daemon=True).start()
-        while True:
-            time.sleep(3600)  # until a signal
+        while True:  # until a signal; one that another thread got is only noticed when a sleep ends
+            time.sleep(0.5)
 
 
 def _open_browser(server: "Server", folder: Path) -> None:
