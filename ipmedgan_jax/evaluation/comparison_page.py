@@ -4,6 +4,7 @@ The page is readable without JavaScript. All text of runs and subjects is escape
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -190,9 +191,7 @@ def _first_metric(runs: Sequence[Run]) -> tuple[str, str, int]:
 
 def _subjects(runs: Sequence[Run], subjects: dict[str, list[int]], pictures: dict[int, SlicePicture]) -> str:
     """Returns a part for each subject, closed at first: its scores and its slices."""
-    counts = dict.fromkeys(subjects, 0)
-    for score in runs[0].scores:
-        counts[score.subject] += 1
+    counts = Counter(score.subject for score in runs[0].scores)
     means = [run.subject_means["hole"] for run in runs]
     parts = []
     for i, (subject, positions) in enumerate(subjects.items()):

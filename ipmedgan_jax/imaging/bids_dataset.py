@@ -61,9 +61,14 @@ def find(path: Path) -> BidsDataset | None:
 
     UserError if the description cannot be read.
     """
-    start = full(path)
-    root = next((folder for folder in (start, *start.parents) if (folder / DESCRIPTION).exists()), None)
+    root = find_root(path)
     return None if root is None else BidsDataset(root, read_description(root))
+
+
+def find_root(path: Path) -> Path | None:
+    """Returns the nearest folder with a description, from a file or folder upwards; None without one."""
+    start = full(path)
+    return next((folder for folder in (start, *start.parents) if (folder / DESCRIPTION).exists()), None)
 
 
 def read_description(root: Path) -> dict[str, Any]:

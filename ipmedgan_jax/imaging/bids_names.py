@@ -40,6 +40,9 @@ TEMPLATES = frozenset(
 )
 """Values of `space` that BIDS knows; files in any other space name their reference."""
 
+FOLDER = re.compile(r"(?:sub|ses)-[a-zA-Z0-9]+")
+"""Matches the name of a subject's or a session's folder."""
+
 FILLED_MASK = re.compile(r"_label-lesion_desc-filled[a-zA-Z0-9]*_mask$")
 """Matches the end of the name of a mask that `mask_name` gave."""
 

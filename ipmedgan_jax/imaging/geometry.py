@@ -35,7 +35,12 @@ _BOX_SHARE = 0.01  # a row or column with a smaller share of foreground is noise
 
 def without_trailing_axes(array: np.ndarray) -> np.ndarray:
     """Reshapes `[X, Y, Z, 1, ...]` to `[X, Y, Z]`; returns any other array unchanged."""
-    return array.reshape(array.shape[:3]) if set(array.shape[3:]) == {1} else array
+    return array.reshape(shape_without_trailing_axes(array.shape))
+
+
+def shape_without_trailing_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns `(X, Y, Z)` for `(X, Y, Z, 1, ...)`, and any other shape unchanged."""
+    return shape[:3] if set(shape[3:]) == {1} else shape
 
 
 def check_memory(path: Path, shape: Sequence[int], bytes_per_value: int) -> None:

@@ -2,15 +2,11 @@
 
 import glob
 import os
-import re
 from pathlib import Path
 
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import dicom_folders, nifti, path_patterns
+from ipmedgan_jax.imaging import bids_names, dicom_folders, nifti, path_patterns
 from ipmedgan_jax.imaging.path_patterns import Named
-
-_BIDS_FOLDER = re.compile(r"(sub|ses)-[a-zA-Z0-9]+")
-"""Matches the name of a subject's or a session's folder."""
 
 
 def list_input_files(text: str) -> list[Path]:
@@ -63,5 +59,5 @@ def _find_files(text: str) -> list[Named]:
 def _is_listed(path: Path) -> bool:
     is_nifti = path.name.endswith(nifti.SUFFIXES)
     if path.is_symlink() and not path.exists():
-        return is_nifti or bool(_BIDS_FOLDER.fullmatch(path.name))
+        return is_nifti or bool(bids_names.FOLDER.fullmatch(path.name))
     return is_nifti and path.is_file()

@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import IO, cast
 
 import nibabel
 import numpy as np
@@ -24,7 +25,7 @@ from ipmedgan_jax.imaging import geometry
 
 SUFFIXES = (".nii.gz", ".nii")
 
-_HEADER_BYTES = 540
+HEADER_BYTES = 540
 """Length of the longer header, that of NIfTI-2."""
 
 _TRAILING_BYTES = 2**20
@@ -35,6 +36,9 @@ _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 
 _UNIT_OF_LENGTH, _MILLIMETRE = 0b111, 2
 """The bits of `xyzt_units` with the code of the unit of length, and the code of the millimetre."""
+
+_GZIP = b"\x1f\x8b"
+"""The first bytes of a gzip file."""
 
 _CHUNK = 2**22
 """Bytes that are read at once, so that memory is taken for what a file holds and not for what its header promises."""
@@ -155,7 +159,7 @@ def read(path: Path | str) -> NiftiFile:
 def parse(path: Path, content: bytes) -> NiftiFile:
     """Returns the file with a content, uncompressed; UserError if it is unusable. `path` names it in messages."""
     try:
-        header = _read_header(path, content[:_HEADER_BYTES])
+        header = _read_header(path, content[:HEADER_BYTES])
         if len(content) < (expected := _expected_bytes(path, header)):
             raise ValueError(f"it ends after {len(content)} bytes, its header promises {expected}")
     except ValueError as error:
@@ -165,9 +169,9 @@ def parse(path: Path, content: bytes) -> NiftiFile:
 
 def _read(path: Path, file: BufferedReader) -> tuple[nibabel.Nifti1Header, bytearray]:
     """Returns the header and the uncompressed content of an open file; ValueError if it ends early, or has no header."""
-    packed = file.peek(2)[:2] == b"\x1f\x8b"
+    packed = file.peek(2)[:2] == _GZIP
     stream = gzip.GzipFile(fileobj=file) if packed else file
-    content = bytearray(stream.read(_HEADER_BYTES))
+    content = bytearray(stream.read(HEADER_BYTES))
     header = _read_header(path, bytes(content))
     expected = _expected_bytes(path, header)
     available = os.fstat(file.fileno()).st_size * (_DEFLATED if packed else 1)
@@ -180,6 +184,33 @@ def _read(path: Path, file: BufferedReader) -> tuple[nibabel.Nifti1Header, bytea
     if len(content) > expected + _TRAILING_BYTES:
         raise UserError(f"{path}: holds more than the {expected} bytes that its header gives; convert it again")
     return header, content
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is compressed by gzip, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
+def unpacked(path: Path) -> IO[bytes]:
+    """Opens a file's content, uncompressed; to be closed."""
+    return cast("IO[bytes]", gzip.open(path)) if is_packed(path) else path.open("rb")
+
+
+def stored_header(path: Path) -> nibabel.Nifti1Header:
+    """Returns the header at the beginning of a file as it is stored, unchecked; ValueError if it has none."""
+    with unpacked(path) as stream:
+        start = stream.read(HEADER_BYTES)
+    kind = header_kind(start)
+    return kind(start[: kind.sizeof_hdr], check=False)
+
+
+def header_kind(start: bytes) -> type[nibabel.Nifti1Header]:
+    """Returns nibabel's class of the header in a file's first bytes; ValueError if it has none."""
+    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    if (kind := next((kind for kind in kinds if kind.may_contain_header(start)), None)) is None:
+        raise ValueError("it has no NIfTI header")
+    return kind
 
 
 def write(path: Path, content: bytes | bytearray) -> None:
@@ -204,9 +235,7 @@ def content_of_array(array: np.ndarray, affine: np.ndarray) -> bytes:
 
 def _read_header(path: Path, start: bytes) -> nibabel.Nifti1Header:
     """Returns the header in a file's first bytes, with its lengths in millimetres; UserError or ValueError if unusable."""
-    kind = next((kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header) if kind.may_contain_header(start)), None)
-    if kind is None:
-        raise ValueError("it has no NIfTI header")
+    kind = header_kind(start)
     block = start[: kind.sizeof_hdr]
     with parser_errors(path, *_UNREADABLE), np.errstate(all="ignore"):
         stored = kind(block, check=False)

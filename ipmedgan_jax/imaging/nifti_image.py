@@ -70,7 +70,8 @@ class ExactNifti2Image(ExactNifti1Image, nibabel.Nifti2Image):
 
 def exact_image(content: bytes | bytearray) -> ExactNifti1Image:
     """Returns the image of a file's content, uncompressed."""
-    kind = ExactNifti1Image if nibabel.Nifti1Header.may_contain_header(content[:540]) else ExactNifti2Image
+    is_first = nifti.header_kind(bytes(content[: nifti.HEADER_BYTES])) is nibabel.Nifti1Header
+    kind = ExactNifti1Image if is_first else ExactNifti2Image
     return kind.from_bytes(bytes(content))
 
 

@@ -187,10 +187,11 @@ def _links(
     given = {link: name for name, link in _links_in(description).items()}
     links: dict[Path, str] = {}
     paths = [bids_dataset.full(path) for job in jobs for path in (job.image, job.mask) if path]
-    sources = {folder: bids_dataset.find(folder) for folder in {path.parent for path in paths}}
+    roots = {folder: bids_dataset.find_root(folder) for folder in {path.parent for path in paths}}
+    sources = {root: BidsDataset(root, bids_dataset.read_description(root)) for root in set(roots.values()) if root}
     for path in paths:
-        source = sources[path.parent]
-        folder = source.root if source else _folder_of(path, masks)
+        root = roots[path.parent]
+        source, folder = (sources[root], root) if root else (None, _folder_of(path, masks))
         if folder in links:
             continue
         wish = _wish(source, dataset, folder)

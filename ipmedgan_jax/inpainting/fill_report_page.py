@@ -14,8 +14,6 @@ from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
 from ipmedgan_jax.pages import document
 from ipmedgan_jax.pages.document import escape
 
-_CARD = "MODEL_CARD.md"
-
 SCRIPTS = ("fill_reviews.js", "fill_cards.js", "fill_order.js", "fill_table.js", "fill_report.js")
 """The page's scripts; each uses those before it, and the last one starts the page."""
 
@@ -51,7 +49,7 @@ def _card(filler: Filler) -> str:
     if filler.source == shipped.label(shipped.FOLDER / folder.name):
         folder = shipped.FOLDER / folder.name
     try:
-        return (folder / _CARD).read_text(encoding="utf-8")
+        return (folder / shipped.CARD_FILE).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return model_card.card(filler.generator, None) if isinstance(filler, LearnedFiller) else ""
 

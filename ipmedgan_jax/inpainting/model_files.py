@@ -20,9 +20,7 @@ from ipmedgan_jax.data import training_data
 from ipmedgan_jax.inpainting import shipped
 from ipmedgan_jax.inpainting.model import Generator
 from ipmedgan_jax.inpainting.model_card import INTENDED_USE, Terms
-from ipmedgan_jax.inpainting.shipped import MODEL_FILE
-
-CARD_FILE = "MODEL_CARD.md"
+from ipmedgan_jax.inpainting.shipped import CARD_FILE, MODEL_FILE
 
 PROGRAM_FORMAT, WEIGHTS_FORMAT = 2, 3
 

@@ -4,10 +4,10 @@ import hashlib
 import re
 from pathlib import Path
 
+from ipmedgan_jax.imaging import bids_names
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting.jobs import Job
 
-_BIDS_FOLDER = re.compile(r"(?:sub|ses)-[a-zA-Z0-9]+")
 _DATA_TYPES = frozenset({"anat", "ct", "dwi", "fmap", "func", "perf", "pet"})
 """Names of folders that BIDS gives to kinds of data."""
 
@@ -37,7 +37,7 @@ def title(job: Job, outputs: Path) -> str:
         return f"DICOM series {scan_number(job, outputs)}"
     name = stem(job.image)
     folders = [folder for folder in place(job, outputs).parent.parts if folder not in _DATA_TYPES]
-    bids = [folder for folder in folders if _BIDS_FOLDER.fullmatch(folder)]
+    bids = [folder for folder in folders if bids_names.FOLDER.fullmatch(folder)]
     shown = "/".join([*(folder for folder in bids if folder not in name.split("_")), name])
     return shown if len(bids) == len(folders) else f"{shown} {scan_number(job, outputs)}"
 

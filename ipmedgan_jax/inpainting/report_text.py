@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipmedgan_jax.core.user_paths import as_utf8, without_homes
+from ipmedgan_jax.imaging import bids_names
 from ipmedgan_jax.inpainting.jobs import Job
 
 _DELIMITERS = r"\s:;,'\"()={}"
@@ -14,7 +15,6 @@ _FOLDERS = re.compile(rf"(?<![^{_DELIMITERS}])(?<!}})(?!\d+/\d)/?(?:[^{_DELIMITE
 """Matches the folders of a path; not those that follow a field `{...}` of a template, nor a fraction."""
 
 _NAMED_AFTER = re.compile(r"is named after (?P<mask>[^:]+), the image after (?P<image>[^:]+): .*")
-_BIDS = re.compile(r"(?:sub|ses)-[a-zA-Z0-9]+")
 
 _HIDDEN_OF_SERIES = (
     (re.compile(r"is of the patient .*"), "is of another patient than the series"),
@@ -68,6 +68,6 @@ def _odd_folders(job: Job) -> list[str]:
 
 def _named_after(found: re.Match) -> str:
     """Returns the warning about the names of a mask and its image, without names that folders may have."""
-    if all(_BIDS.fullmatch(name) for name in found.groups()):
+    if all(bids_names.FOLDER.fullmatch(name) for name in found.groups()):
         return found[0]
     return "is named after another number than the image: is it the mask of this image?"

@@ -11,6 +11,9 @@ from ipmedgan_jax.core.user_paths import user_path
 MODEL_FILE = "model.json"
 """The file by which a folder is known as a model."""
 
+CARD_FILE = "MODEL_CARD.md"
+"""The file in a model's folder that says what the model is for, from what it was made, and what it cannot do."""
+
 FOLDER = Path(__file__).parents[1] / "models"
 
 

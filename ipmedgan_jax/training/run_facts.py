@@ -17,6 +17,7 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.build import Experiment
+from ipmedgan_jax.training import step_files
 from ipmedgan_jax.training.nonfinite import FOLDER as NONFINITE
 
 Row = tuple[str, str]
@@ -106,9 +107,9 @@ def _without_subjects(command: str) -> str:
 def nonfinite_steps(workdir: Path) -> list[tuple[int, str]]:
     """Returns step and problem of each step with a number that is not finite, as far as their files are kept."""
     found = []
-    for path in sorted((workdir / NONFINITE).glob("step_*.json")):
+    for step in step_files.steps_in(workdir / NONFINITE, ".json"):
         with suppress(OSError, ValueError, UserError, KeyError, TypeError):
-            fields = json_fields.read(path, finite=False)
+            fields = json_fields.read(step_files.path_of(workdir / NONFINITE, step, ".json"), finite=False)
             found.append((int(fields["step"]), str(fields["problem"])))
     return found
 

@@ -211,8 +211,8 @@ def _marks(experiment: Experiment, reader: EventReader) -> list[dict[str, object
 def _examples(workdir: Path, step: int) -> list[tuple[int, str]]:
     """Returns step and path, relative to the page, of each example picture up to a step."""
     folder = workdir / "examples"
-    steps = step_files.steps_in(folder, ".png") if folder.is_dir() else []
-    return [(kept, f"examples/{step_files.path_of(folder, kept, '.png').name}") for kept in steps if kept <= step]
+    steps = [kept for kept in step_files.steps_in(folder, ".png") if kept <= step]
+    return [(kept, f"examples/{step_files.path_of(folder, kept, '.png').name}") for kept in steps]
 
 
 def _messages(experiment: Experiment, workdir: Path, reader: EventReader) -> list[tuple[str, str]]:

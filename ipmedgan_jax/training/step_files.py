@@ -10,8 +10,8 @@ def path_of(folder: Path, step: int, suffix: str) -> Path:
 
 
 def steps_in(folder: Path, suffix: str) -> list[int]:
-    """Returns the steps whose files are in a folder, in order."""
-    names = (re.fullmatch(rf"step_(\d{{7,}}){re.escape(suffix)}", path.name) for path in folder.iterdir())
+    """Returns the steps whose files are in a folder, in order; none without a folder."""
+    names = (re.fullmatch(rf"step_(\d{{7,}}){re.escape(suffix)}", path.name) for path in folder.glob("step_*"))
     return sorted(int(name[1]) for name in names if name)
 
 

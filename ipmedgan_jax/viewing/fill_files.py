@@ -51,15 +51,14 @@ def write_views(job: "Job", filled: "FilledScan") -> dict[str, Path]:
     import numpy as np
 
     from ipmedgan_jax.imaging import nifti, scans
-    from ipmedgan_jax.viewing.open_scan import write_view
-    from ipmedgan_jax.viewing.page_files import for_page
+    from ipmedgan_jax.viewing.page_files import for_page, write_series
 
     scan, folder = filled.scan, job.output.parent
     views = {"deviation": job.deviation} if filled.deviation is not None else {}
     if not job.series:
         views |= {"filled": job.output, "mask": job.beside}
         return {name: for_page(path, folder / f"view_{name}.nii.gz") for name, path in views.items()}
-    write_view(folder / "view.nii.gz", scans.read_file(job.output))
+    write_series(folder / "view.nii.gz", scans.read_file(job.output))
     nifti.write_array(folder / "view_mask.nii.gz", scan.in_file_order(filled.mask).astype(np.uint8), scan.file.affine)
     return views | {"filled": folder / "view.nii.gz", "mask": folder / "view_mask.nii.gz"}
 

@@ -99,20 +99,18 @@ class Fills:
         with self._lock:
             return self._state
 
-    @property
-    def busy(self) -> bool:
-        return self.state.state in BUSY
+    def refuse_while_busy(self) -> None:
+        """Refuses while a fill runs."""
+        if self._state.state in BUSY:
+            raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
 
     def reserve(self, scan: int, source: str) -> None:
         """Marks a fill as begun, and forgets the one before; refuses while another runs."""
         with self._lock:
-            if self._state.state in BUSY:
-                raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
+            self.refuse_while_busy()
             self._stop.clear()
-            self._state, self._result = (
-                FillState("loading", scan=scan, source=source, index=self._state.index + 1),
-                _Result(),
-            )
+            self._state = FillState("loading", scan=scan, source=source, index=self._state.index + 1)
+            self._result = _Result()
 
     def begin(self, order: Order) -> FillState:
         """Hands a fill, for which `reserve` was called, to the thread."""
@@ -131,8 +129,7 @@ class Fills:
     def reset(self) -> None:
         """Forgets a finished fill, because its scan is replaced; refuses while one runs."""
         with self._lock:
-            if self._state.state in BUSY:
-                raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
+            self.refuse_while_busy()
             self._state, self._result = FillState(index=self._state.index), _Result()
 
     def view(self, name: str, number: str | None = None) -> Path:

@@ -1,6 +1,5 @@
 """The scan that the page shows: opened from files, described for the page, and as a NIfTI file that the page can read."""
 
-import gzip
 import math
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,7 +12,7 @@ import numpy as np
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import contrasts, dicom_files, dicom_folders, geometry, nifti, placement, scans
 from ipmedgan_jax.imaging.labels import read_labels
-from ipmedgan_jax.viewing.page_files import for_page
+from ipmedgan_jax.viewing.page_files import for_page, write_series
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.uploads import Upload
 
@@ -67,7 +66,7 @@ class OpenScan:
         if not self.series:
             return for_page(self.image, path)
         if not path.exists():
-            write_view(path, scans.read_file(self.image, self.series))
+            write_series(path, scans.read_file(self.image, self.series))
         return path
 
     def check_mask(self, path: Path) -> None:
@@ -86,36 +85,15 @@ class OpenScan:
 
 def _check_shape(path: Path, expected: tuple[int, ...]) -> None:
     """Refuses a NIfTI file of another shape by the first bytes of it."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            start = stream.read(540)
-        shape = _shape_in_header(start)
+        header = nifti.stored_header(path)
+        if not 0 <= header["vox_offset"] <= _LONGEST_HEADER:
+            raise ValueError("its voxels begin elsewhere than after a header")
+        shape = geometry.shape_without_trailing_axes(tuple(map(int, header.get_data_shape())))
     except Exception as error:  # of gzip, zlib and nibabel, for any bytes
         raise Refusal(HTTPStatus.BAD_REQUEST, "the mask is not a readable NIfTI file") from error
     if shape != expected:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"the mask has shape {shape}, the scan {expected}")
-
-
-def _shape_in_header(start: bytes) -> tuple[int, ...]:
-    """Returns the shape, without trailing axes of length 1, that the first bytes of a NIfTI file give."""
-    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
-    kind = next(kind for kind in kinds if kind.may_contain_header(start))
-    header = kind(start[: kind.sizeof_hdr], check=False)
-    if not 0 <= header["vox_offset"] <= _LONGEST_HEADER:
-        raise ValueError("its voxels begin elsewhere than after a header")
-    shape = tuple(int(length) for length in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape
-
-
-def write_view(path: Path, file: scans.ScanFile) -> None:
-    """Writes a DICOM series as NIfTI, in the order of its file; as 16-bit integers if nothing is lost."""
-    values = file.values()
-    small = values.astype(np.int16)
-    nifti.write_array(path, small if np.array_equal(small, values) else values.astype(np.float32), file.affine)
 
 
 def open_path(path: Path, series: str, index: int, folder: Path) -> OpenScan:

@@ -4,20 +4,18 @@ import gzip
 import shutil
 import zlib
 from pathlib import Path
-from typing import IO, cast
 
-import nibabel
 import numpy as np
 
 from ipmedgan_jax.core import files
 from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging.scans import ScanFile
 from ipmedgan_jax.viewing.connection import PIECE
 
 _SHOWN = ("u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8")
 """Types of voxels that NiiVue 0.69 reads."""
 
 _LEVEL = 1
-_HEADER_BYTES = 540
 
 
 def for_page(image: Path, path: Path) -> Path:
@@ -35,38 +33,39 @@ def for_page(image: Path, path: Path) -> Path:
         path.unlink(missing_ok=True)  # a link to a file that is gone
         path.symlink_to(image)
     else:
-        with _opened(image) as source, files.atomic_file(path) as unfinished, gzip.open(unfinished, "wb", _LEVEL) as file:
+        with (
+            nifti.unpacked(image) as source,
+            files.atomic_file(path) as unfinished,
+            gzip.open(unfinished, "wb", _LEVEL) as file,
+        ):
             shutil.copyfileobj(source, file, PIECE)
     return path
 
 
-def _is_packed(image: Path) -> bool:
-    with image.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+def write_series(path: Path, file: ScanFile) -> None:
+    """Writes a DICOM series as NIfTI, in the order of its file; as 16-bit integers if nothing is lost."""
+    nifti.write_array(path, _small(file.values(), np.float32), file.affine)
 
 
-def _opened(image: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(image)) if _is_packed(image) else image.open("rb")
+def _small(values: np.ndarray, otherwise: type[np.floating]) -> np.ndarray:
+    """Returns values as 16-bit integers if nothing is lost, else as another type."""
+    small = values.astype(np.int16)
+    return small if np.array_equal(small, values) else values.astype(otherwise)
 
 
 def _is_readable(image: Path) -> bool:
     """Whether the viewer reads a file's type of voxels, and takes its position from the header."""
-    with _opened(image) as stream:
-        start = stream.read(_HEADER_BYTES)
-    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
-    kind = next(kind for kind in kinds if kind.may_contain_header(start))
-    header = kind(start[: kind.sizeof_hdr], check=False)
+    header = nifti.stored_header(image)
     placed = header["qform_code"] > 0 or header["sform_code"] > 0
     return bool(placed and header.get_data_dtype().str[1:] in _SHOWN)
 
 
 def _is_one_member(image: Path) -> bool:
     """Whether a file is one gzip member and nothing more, as a browser's decompression needs it."""
+    if not nifti.is_packed(image):
+        return False
     member = zlib.decompressobj(zlib.MAX_WBITS | 16)
     with image.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return False
-        file.seek(0)
         while piece := member.unconsumed_tail or file.read(PIECE):
             member.decompress(piece, PIECE)
             if member.eof:
@@ -79,8 +78,7 @@ def _write_copy(image: Path, path: Path) -> None:
     file = nifti.read(image)
     header, voxels = file.header.copy(), file.stored
     if voxels.dtype.str[1:] not in _SHOWN:
-        small = voxels.astype(np.int16)
-        voxels = small if np.array_equal(small, voxels) else voxels.astype(np.float64)
+        voxels = _small(voxels, np.float64)
         header.set_data_dtype(voxels.dtype.newbyteorder(header.endianness))
     if not file.placed:
         header.set_sform(file.affine, "scanner")

@@ -104,7 +104,7 @@ class Session:
         from ipmedgan_jax.viewing import open_scan
 
         with self._lock:
-            self._refuse_while_filling()
+            self._fills.refuse_while_busy()
             upload = self._uploads.take(key)
             folder = self.folder / f"scan-{self._next()}"
             try:
@@ -113,13 +113,11 @@ class Session:
             except Refusal:
                 self._uploads.release(key)
                 raise
-            except UserError as error:
+            except BaseException as error:
                 self._uploads.drop(key)
                 shutil.rmtree(folder, ignore_errors=True)
-                raise Refusal(HTTPStatus.BAD_REQUEST, self._plain(str(error), upload.names)) from error
-            except BaseException:
-                self._uploads.drop(key)
-                shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(error, UserError):
+                    raise Refusal(HTTPStatus.BAD_REQUEST, self._plain(str(error), upload.names)) from error
                 raise
             (self._uploads.keep if opened.series else self._uploads.drop)(key)
             earlier, self._scan = self._scan, opened
@@ -147,14 +145,14 @@ class Session:
             raise Refusal(HTTPStatus.BAD_REQUEST, "variations: a classical fill has none")
         if given.get("scan", str(scan.index)) != str(scan.index):
             raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
-        self._refuse_while_filling()
+        self._fills.refuse_while_busy()
         if length > (most := min(self.limits.bytes, scan.most_mask_bytes)):
             raise too_large(most)
         received = self.folder / f"mask-{self._next()}"
         try:
             mask = _write_mask(received, body)
             with self._mask_lock:  # a check holds the whole mask in memory
-                self._refuse_while_filling()
+                self._fills.refuse_while_busy()
                 self._refuse_other_scan(scan)
                 scan.check_mask(mask)
                 with self._lock:
@@ -202,10 +200,6 @@ class Session:
             self._counter += 1
             return self._counter
 
-    def _refuse_while_filling(self) -> None:
-        if self._fills.busy:
-            raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
-
     def _remove(self, scan: "OpenScan | None") -> None:
         """Removes the files of a scan that is replaced, and of its fills."""
         self._remove_fills()
@@ -250,6 +244,6 @@ def _write_mask(folder: Path, body: Iterable[bytes]) -> Path:
     with path.open("xb") as file:
         for piece in body:
             file.write(piece)
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return path.rename(folder / ("mask.nii.gz" if packed else "mask.nii"))
+    from ipmedgan_jax.imaging import nifti
+
+    return path.rename(folder / ("mask.nii.gz" if nifti.is_packed(path) else "mask.nii"))

@@ -24,7 +24,6 @@ CLASSICAL = {
 }
 """The classical fills with a line about each."""
 
-_CARD = "MODEL_CARD.md"
 _LONGEST_CARD = 2**18
 
 
@@ -118,7 +117,7 @@ def _modality(described: dict[str, Any]) -> str:
 
 def _card(folder: Path) -> str:
     try:
-        with (folder / _CARD).open(encoding="utf-8", errors="replace") as file:
+        with (folder / shipped.CARD_FILE).open(encoding="utf-8", errors="replace") as file:
             return without_homes(file.read(_LONGEST_CARD))
     except OSError:
         return ""

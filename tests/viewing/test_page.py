@@ -16,7 +16,7 @@ from ipmedgan_jax.inpainting.load import load_filler
 from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
-from tests.browser import chromium, opened
+from tests.browser import opened
 
 SHAPE = (40, 36, 12)
 PLANES = {0: (0, 1, 2), 1: (0, 2, 1), 2: (1, 2, 0)}
@@ -26,12 +26,6 @@ AS_TEXT = "(bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).joi
 """Bytes leave the browser much faster as text."""
 
 has_flair = "model:flair" in {source.key for source in sources.offered().models}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
