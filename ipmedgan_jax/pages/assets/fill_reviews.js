@@ -1,63 +1,69 @@
 "use strict";
-// Reviews of scans, kept in this browser for this report alone. Other tabs may show the same report: each change is added to
-// what is kept at that moment.
+// Reviews of scans, kept in this browser for this report alone, each under a key of its own: other tabs may show the same
+// report, and a tab may see what another one wrote late or never (Chromium does so now and then after a reload of a file). So
+// nothing is written when a page is opened, and a change writes the review of its scan alone.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const cards = new Map(); // the elements of the scans, by their keys
 
 const storageKey = `ipmedgan-fills:${data.report}`;
-let storageWorks = true;
-let reviews = keptReviews() ?? new Map();
+const reviews = new Map(); // reviews by the keys of the storage, as this tab knows them
+let storageWorks = browserKeeps();
+data.scans.forEach(readReview);
 
-/** Returns the reviews that the browser keeps; null if it keeps nothing. */
-function keptReviews() {
+/** Tells whether the browser lets the page keep anything. */
+function browserKeeps() {
   try {
-    const text = localStorage.getItem(storageKey) ?? "{}";
-    localStorage.setItem(storageKey, text);
-    const saved = JSON.parse(text);
-    return new Map(saved !== null && typeof saved === "object" ? Object.entries(saved) : []);
-  } catch (error) {
-    if (error instanceof SyntaxError) return new Map();
-    storageWorks = false;
-    return null;
-  }
-}
-
-function saveReviews() {
-  try {
-    localStorage.setItem(storageKey, JSON.stringify(Object.fromEntries(reviews)));
+    localStorage.setItem(storageKey, "");
+    return true;
   } catch {
-    storageWorks = false;
+    return false;
   }
-  byId("storage").hidden = storageWorks;
 }
 
 // A scan that was filled anew is another one: its old review no longer holds.
 function reviewKey(scan) {
-  return `${scan.key}:${scan.sidecar_sha256 || ""}`;
+  return `${storageKey}:${scan.key}:${scan.sidecar_sha256 || ""}`;
+}
+
+/** Reads the review that the browser keeps of a scan; keeps to what this tab knows if there is none or it is damaged. */
+function readReview(scan) {
+  if (!storageWorks) return;
+  const key = reviewKey(scan);
+  try {
+    const kept = JSON.parse(localStorage.getItem(key));
+    if (kept !== null) reviews.set(key, kept);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) storageWorks = false;
+  }
 }
 
 function review(scan) {
-  const saved = reviews.get(reviewKey(scan));
-  const given = saved !== null && typeof saved === "object" ? saved : {};
-  return { verdict: ["pass", "fail"].includes(given.verdict) ? given.verdict : "", note: String(given.note || "") };
+  const { verdict, note } = reviews.get(reviewKey(scan)) ?? {};
+  return { verdict: ["pass", "fail"].includes(verdict) ? verdict : "", note: String(note || "") };
 }
 
 function setReview(scan, change) {
-  const kept = keptReviews();
-  reviews = kept ?? reviews;
-  reviews.set(reviewKey(scan), { ...review(scan), ...change });
-  saveReviews();
+  readReview(scan);
+  const changed = { ...review(scan), ...change };
+  reviews.set(reviewKey(scan), changed);
+  try {
+    localStorage.setItem(reviewKey(scan), JSON.stringify(changed));
+  } catch {
+    storageWorks = false;
+  }
+  byId("storage").hidden = storageWorks;
   showReview(scan);
   showProgress();
 }
 
-/** Shows what another tab changed. */
+/** Shows what another tab changed; a null key means that everything was removed, which this tab keeps. */
 function readReviews(event) {
-  if (event.key !== storageKey && event.key !== null) return;
-  reviews = keptReviews() ?? reviews;
-  data.scans.forEach(showReview);
+  const scan = data.scans.find((one) => reviewKey(one) === event.key);
+  if (!scan) return;
+  readReview(scan);
+  showReview(scan);
   showProgress();
 }
 
