@@ -8,6 +8,7 @@
 # --minutes=M     or train every system for M minutes (again from 0 after an interruption; phases stay shares of the config's
 #                 length)
 # --systems=".."  learned systems
+# --seeds=N       train every system N times, with the seeds 0 to N-1; by default once, with the config's seed
 # --fills=".."    classical fills
 # --runs=DIR      folder of the runs (by default runs/ and the output's name)
 # Further --config.KEY=VALUE flags apply to every system. A folder of runs with other arguments is refused.
@@ -16,10 +17,12 @@ begin "$@"
 
 systems="context_encoder glcic glcic_cited medgan ipmedgan unet casnet_plus ipmedgan_plus"
 fills="surround_mean telea navier_stokes biharmonic laplace rbf shift_map"
+seeds=
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --systems=*) systems=${argument#*=} ;;
     --fills=*) fills=${argument#*=} ;;
+    --seeds=*) seeds=${argument#*=} ;;
     *) usage "$argument: not an option of this script" ;;
   esac
 done
@@ -29,7 +32,16 @@ for fill in $fills; do
   echo "== $fill"
   python -m ipmedgan_jax.evaluate --config="$config" "${scored[@]}" --system="$fill" --workdir="$runs/$fill"
 done
-for system in $systems; do
-  train_and_score "$system" "$system"
-done
-compare_runs ipmedgan $fills $systems
+trained=()
+train() {  # NAME SYSTEM [--config.KEY=VALUE ...]
+  train_and_score "$@"
+  trained+=("$1")
+}
+if [[ -z $seeds ]]; then
+  for system in $systems; do train "$system" "$system"; done
+else
+  for ((seed = 0; seed < seeds; seed++)); do
+    for system in $systems; do train "$system-seed$seed" "$system" "--config.seed=$seed"; done
+  done
+fi
+compare_runs ipmedgan $fills "${trained[@]}"

@@ -1,0 +1,69 @@
+"""Learning curves: scores at a number of slices, trends, and the files of real event files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import learning_curves
+from benchmarks.learning_curves import Curve
+from ipmedgan_jax.core.errors import UserError
+
+
+def curve(values, *, run="runs-0", system="U-Net", step=100, score="psnr"):
+    return Curve(run, system, step * np.arange(1, len(values) + 1), {score: np.array(values, np.float32)})
+
+
+def test_a_score_is_the_mean_of_the_last_quarter_before():
+    assert curve([1, 2, 3, 4, 5, 6, 7, 8]).at(800, "psnr") == 7.5
+    assert curve([1, 2, 3, 4]).at(400, "psnr") == 4
+
+
+def test_a_shorter_run_and_a_missing_score_have_none():
+    assert np.isnan(curve([1, 2]).at(400, "psnr"))
+    assert np.isnan(curve([1, 2]).at(200, "ssim"))
+
+
+@pytest.mark.parametrize(("slope", "word"), [(0.1, "rising"), (-0.1, "falling"), (0.0, "flat")])
+def test_the_trend_is_of_the_last_third_alone(slope, word):
+    rng = np.random.default_rng(0)
+    values = np.concatenate([5 - 0.5 * np.arange(40), slope * np.arange(20) + rng.normal(0, 0.05, 20)])
+    gain, low, high = curve(values).trend("psnr")
+    assert low < gain < high
+    assert gain == pytest.approx(slope * 20, abs=0.2)
+    assert learning_curves._trend_text(curve(values), "psnr", 2).endswith(word)
+
+
+def test_a_few_validations_show_no_trend():
+    assert curve([1, 2, 3, 4]).trend("psnr") is None
+
+
+def test_seeds_share_a_row_with_their_range():
+    text = learning_curves.table([curve([1, 2]), curve([1, 4], run="runs-1"), curve([9], system="MedGAN")], [200])
+    assert "| U-Net  | 2    | 3.00 (2: 2.00 to 4.00) | too few validations" in text
+    assert "| MedGAN | 1    | -  " in text
+
+
+def test_the_picture_has_a_line_for_each_run(tmp_path):
+    learning_curves.draw([curve([1, 2, 3]), curve([3, 2, 1], system="MedGAN")], tmp_path / "curves.png")
+    pixels = np.asarray(Image.open(tmp_path / "curves.png")).reshape(-1, 3).tolist()
+    assert {(0, 114, 178), (213, 94, 0)} <= set(map(tuple, pixels))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="not found"):
+        learning_curves.read_curve(tmp_path)
+
+
+def test_a_run_s_validations_are_read_from_its_event_files(tmp_path, monkeypatch):
+    from tensorboardX import SummaryWriter
+
+    from ipmedgan_jax.experiment import run_folder
+
+    with SummaryWriter(str(tmp_path / "tensorboard")) as writer:
+        for step in (10, 20):
+            writer.add_scalar("validation/psnr", step / 2, step)
+            writer.add_scalar("loss/generator/style", 1.0, step)
+    monkeypatch.setattr(run_folder, "read_config", lambda folder: {"system": "medgan", "train": {"batch_size": 4}})
+    found = learning_curves.read_curve(tmp_path)
+    assert (found.system, list(found.slices), list(found.scores)) == ("MedGAN", [40, 80], ["psnr"])
+    assert list(found.scores["psnr"]) == [5, 10]
