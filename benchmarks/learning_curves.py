@@ -9,7 +9,8 @@ Writes to OUTPUT:
 
 The scores are those of training's own validations, on at most train.validation_slices slices of the validation subjects; they
 are read from the run's event files. A run's score at N slices is the mean of its validations in the last quarter before N,
-because single validations scatter; a system's is the mean over its runs that are as long.
+because single validations scatter. Runs of one system and one length share a row, with their mean. Runs of other lengths have
+rows of their own: their phases (train.generator_alone, optimiser.decay) lie elsewhere.
 
 The trend is the slope of Theil and Sen (Sen, 1968) over the last third of the slices seen, times that third: what the score
 gained in it, with Sen's 95 % interval. `flat` means that the interval has 0 in it: no trend can be told from the scatter. The
@@ -84,33 +85,36 @@ def read_curve(folder: Path) -> Curve:
 
 
 def table(curves: Sequence[Curve], milestones: Sequence[int]) -> str:
-    """Returns a Markdown section for each score: a row for each system, with its runs' mean at each milestone and trend."""
+    """Returns a Markdown section for each score: a row for each system and length of runs, its means and trend."""
     from ipmedgan_jax.evaluation import reports
 
     sections = []
     for title, score, decimals in SCORES:
-        rows = [["system", "runs", *(f"{slices:,}" for slices in milestones), "gain in the last third of the longest run"]]
-        for system, runs in _by_system(curves).items():
-            rows.append([system, str(len(runs)), *(_cell(runs, slices, score, decimals) for slices in milestones)])
-            rows[-1].append(_trend_text(max(runs, key=lambda curve: curve.slices[-1]), score, decimals))
+        rows = [
+            ["system", "runs", "slices", *(f"at {slices:,}" for slices in milestones), "gain in the first run's last third"]
+        ]
+        for (system, length), runs in _alike(curves).items():
+            cells = (_cell(runs, slices, score, decimals) for slices in milestones)
+            rows.append([system, str(len(runs)), f"{length:,}", *cells, _trend_text(runs[0], score, decimals)])
         sections.append(f"## {title}\n\n{reports.markdown_table(rows)}\n")
     return "\n".join(sections)
 
 
-def _by_system(curves: Iterable[Curve]) -> dict[str, list[Curve]]:
-    runs: dict[str, list[Curve]] = {}
+def _alike(curves: Iterable[Curve]) -> dict[tuple[str, int], list[Curve]]:
+    """Returns the runs of each system and length."""
+    runs: dict[tuple[str, int], list[Curve]] = {}
     for curve in curves:
-        runs.setdefault(curve.system, []).append(curve)
+        runs.setdefault((curve.system, int(curve.slices[-1])), []).append(curve)
     return runs
 
 
 def _cell(runs: Sequence[Curve], slices: int, score: str, decimals: int) -> str:
-    """Returns the mean over the runs that are as long, and their number and range if they are several."""
+    """Returns the mean over the runs, and their range if they are several."""
     values = [value for value in (curve.at(slices, score) for curve in runs) if math.isfinite(value)]
     if not values:
         return "-"
     mean = f"{np.mean(values):.{decimals}f}"
-    return f"{mean} ({len(values)}: {min(values):.{decimals}f} to {max(values):.{decimals}f})" if len(values) > 1 else mean
+    return f"{mean} ({min(values):.{decimals}f} to {max(values):.{decimals}f})" if len(values) > 1 else mean
 
 
 def _trend_text(curve: Curve, score: str, decimals: int) -> str:
@@ -126,7 +130,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """Writes a panel for each score that every run has, to a PNG file."""
     from benchmarks.line_plot import Line, Panel, line_plot
 
-    colours = {system: i for i, system in enumerate(_by_system(curves))}
+    colours = {system: i for i, system in enumerate(dict.fromkeys(curve.system for curve in curves))}
     panels = [
         Panel(title, tuple(Line(one.system, colours[one.system], one.slices, one.scores[score]) for one in curves))
         for title, score, _ in SCORES
@@ -141,7 +145,7 @@ def main(folders: list[str]) -> None:
 
     output = Path(flags.FLAGS.output).expanduser()
     try:
-        milestones = [int(text) for text in flags.FLAGS.at]
+        milestones = sorted({int(text) for text in flags.FLAGS.at})
     except ValueError as error:
         raise UserError(f"--at={','.join(flags.FLAGS.at)}: expected numbers of slices") from error
     curves = [read_curve(Path(folder).expanduser()) for folder in folders]

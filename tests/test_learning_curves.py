@@ -39,8 +39,14 @@ def test_a_few_validations_show_no_trend():
 
 def test_seeds_share_a_row_with_their_range():
     text = learning_curves.table([curve([1, 2]), curve([1, 4], run="runs-1"), curve([9], system="MedGAN")], [200])
-    assert "| U-Net  | 2    | 3.00 (2: 2.00 to 4.00) | too few validations" in text
-    assert "| MedGAN | 1    | -  " in text
+    assert "| U-Net  | 2    | 200    | 3.00 (2.00 to 4.00) | too few validations" in text
+    assert "| MedGAN | 1    | 100    | -  " in text
+
+
+def test_runs_of_another_length_have_a_row_of_their_own():
+    text = learning_curves.table([curve([1, 2]), curve([5, 6, 7], run="long")], [200])
+    assert "| U-Net  | 1    | 200    | 2.00 " in text
+    assert "| U-Net  | 1    | 300    | 6.00 " in text
 
 
 def test_the_picture_has_a_line_for_each_run(tmp_path):
