@@ -1,4 +1,4 @@
-"""The 95 % interval of a mean over subjects: Student's t. Every interval of the package and of its benchmarks is one.
+"""The 95 % interval of a mean over subjects: Student's t, in the package and in its benchmarks.
 
 Coverage in % of simulated samples (3,000 or more a cell), by the number of subjects:
 
