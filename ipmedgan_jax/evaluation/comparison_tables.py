@@ -8,7 +8,7 @@ from ipmedgan_jax.evaluation import paired_tests, reports, seed_model
 from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, weak_points
 from ipmedgan_jax.evaluation.latex import latex
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
-from ipmedgan_jax.evaluation.seed_model import SystemScores
+from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
 
 PAPER = {
@@ -262,7 +262,8 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
     means = [[estimate["mean"] if estimate else None for estimate in row] for row in cells]
     return Table(
         "By the hole's share of foreground",
-        "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets.",
+        "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets."
+        f"{_few_subjects(scores[0], columns)}",
         ("system", *heading),
         tuple(
             (group.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
@@ -271,6 +272,17 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
         best_cells([(i, column[3], [row[i - 1] for row in means]) for i, column in enumerate(columns, 1)]),
         supported_cells([(i, column[3], [row[i - 1] for row in scores]) for i, column in enumerate(columns, 1)]),
     )
+
+
+def _few_subjects(scores: Sequence[SystemScores | None], columns: Sequence[tuple]) -> str:
+    """Returns a sentence on the ranges that few subjects have holes in, after a space; empty if there are none."""
+    few = {
+        _group_name(*column[:2]): found.values.shape[1]
+        for found, column in zip(scores, columns, strict=True)
+        if found is not None and found.values.shape[1] < FEWEST_SUBJECTS
+    }
+    counts = ", ".join(f"{name} ({count})" for name, count in few.items())
+    return f" Fewer than {FEWEST_SUBJECTS} subjects have such holes: {counts}." if few else ""
 
 
 def _group_name(low: float, high: float) -> str:

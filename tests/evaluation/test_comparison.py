@@ -105,6 +105,8 @@ def test_each_hole_is_in_one_group_by_foreground(folders):
     runs = runs_of(folders, "telea", "ipmedgan")
     table = comparison_tables.group_table(runs)
     assert [name.split(", ")[1] for name in table.heading[1::2]] == ["below 75% (6)", "75% to 95% (6)", "95% and more (4)"]
+    few = "Fewer than 6 subjects have such holes: below 75% (3), 75% to 95% (3), 95% and more (2)."
+    assert few in table.note
     first = [score.hole_scores["psnr"] for score in runs[0].first.scores if score.foreground < 0.75]
     assert table.rows[0][1].startswith(f"{np.mean(first):.2f}")
 
