@@ -31,7 +31,7 @@ from ipmedgan_jax.core.user_paths import user_path
 
 
 def main(arguments: list[str]) -> None:
-    from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, seed_groups
+    from ipmedgan_jax.evaluation import comparison, comparison_notes, comparison_tables, evaluated_runs, seed_groups
 
     output = user_path(flags.FLAGS.output)
     runs, left_out = evaluated_runs.read_all([user_path(argument) for argument in arguments])
@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
     print(comparison_tables.hole_table(groups).markdown())
+    if notes := f"{comparison_notes.apart(groups)}{comparison_notes.weak_points(groups)}".strip():
+        print_line(notes)
     print_line(f"written to {output}")
     if left_out:
         raise UserError(f"{len(left_out)} of {len(arguments)} runs left out; see the warnings above")

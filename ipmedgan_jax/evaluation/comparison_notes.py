@@ -34,6 +34,11 @@ def weak_points(groups: Sequence[SeedGroup]) -> str:
     return "".join(f" {sentence}" for sentence in sentences)
 
 
+def apart(groups: Sequence[SeedGroup]) -> str:
+    """Returns the sentences on runs of one system that are rows of their own, each after a space; empty for none."""
+    return "".join(f" {group.label} is no further seed of {group.apart}." for group in groups if group.apart)
+
+
 def why_no_best(groups: Sequence[SeedGroup]) -> str:
     """Returns why no best value of these rows can be supported by the test; empty if one can."""
     if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:

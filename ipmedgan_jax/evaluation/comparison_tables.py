@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipmedgan_jax.evaluation import paired_tests, reports, seed_model
-from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, weak_points
+from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, apart, weak_points
 from ipmedgan_jax.evaluation.latex import latex
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
@@ -172,11 +172,10 @@ def spread_table(groups: Sequence[SeedGroup]) -> Table:
             spreads = seed_model.spreads(group.scores_of(metric))
             cells += ["-" if spread is None or math.isnan(spread) else f"{spread:.{decimals}f}" for spread in spreads]
         rows.append(tuple(cells))
-    apart = "".join(f" {group.label} is no further seed of {group.apart}." for group in groups if group.apart)
     return Table(
         "Spread of subjects and of seeds",
         "Standard deviations in the hole: of the subjects' means over seeds, and of the seeds' means over subjects. Runs of "
-        f"one system whose configs differ in the seed alone are one row.{apart}",
+        f"one system whose configs differ in the seed alone are one row.{apart(groups)}",
         ("system", "seeds", *heading),
         tuple(rows),
     )

@@ -303,7 +303,9 @@ def test_the_command_compares_the_other_runs_if_one_is_missing_and_ends_with_an_
     flags_of(tmp_path / "out")
     with pytest.raises(UserError, match="1 of 3 runs left out"):
         compare.main([str(folders / "ipmedgan"), str(tmp_path / "nowhere"), str(folders / "telea")])
-    assert "| Telea" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| Telea" in printed
+    assert "One seed: ip-MedGAN." in printed
     assert (tmp_path / "out" / "figure.png").exists()
 
 
