@@ -7,7 +7,7 @@ The arguments are files of `benchmarks.lesion_holes --save_fills`. For each file
 - `OUTPUT/NAME.png`: pairs of the same place, one true and one filled by the fill `--page`, left or right by lot; orange ticks
   beside a patch show where the hole's box lies. `OUTPUT/NAME_key.txt` says which side is filled;
 - `OUTPUT/classifier.md`: the accuracy of `benchmarks.fill_classifier` for each fill in %, where 50 is perfect, with the 95 %
-  bootstrap interval over subjects. It is trained on half of the subjects and tested on the other half, both ways.
+  interval over subjects. It is trained on half of the subjects and tested on the other half, both ways.
 """
 
 from pathlib import Path
@@ -25,14 +25,13 @@ from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.files import write_text
 from ipmedgan_jax.evaluation import figures, reports
-
-RESAMPLES = 2000
+from ipmedgan_jax.evaluation.intervals import mean_interval
 
 TILE, TICK = 256, 6
 """Pixels of the page: side of a patch, and length of the ticks that show the hole's box."""
 
 ABOUT = """\
-Accuracy in % of a ridge classifier that tells fills from the scans' own pixels at the same places, with the 95 % bootstrap
+Accuracy in % of a ridge classifier that tells fills from the scans' own pixels at the same places, with the 95 %
 interval over subjects; 50 is perfect. It sees random-convolution features, spectra and differences of the patch, in the hole
 and round it (`benchmarks/fill_classifier.py`). It is trained on half of the subjects and tested on the other half, both ways.
 """
@@ -66,8 +65,8 @@ def classify(holes: dict[str, FilledHoles]) -> str:
                 cells[name].append("-")
                 continue
             of_subjects = accuracies(patch_features(filled.fills[name], filled.masks), truth, filled.subjects)
-            interval = reports.bootstrap_interval(of_subjects, resamples=RESAMPLES)
-            cells[name].append(reports.cell({"mean": float(np.mean(of_subjects)), "ci95": interval}, 0))
+            estimate = {"mean": float(np.mean(of_subjects)), "ci95": mean_interval(of_subjects)}
+            cells[name].append(reports.cell(estimate, 0))
     headings = [f"{kind} ({len(filled.subjects)} holes)" for kind, filled in holes.items()]
     return reports.markdown_table([["fill", *headings], *([name, *row] for name, row in cells.items())])
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from benchmarks.fill_scores import PERIODS, frechet_distance, standardised
 from ipmedgan_jax.evaluation import metrics, reports
+from ipmedgan_jax.evaluation.intervals import Interval, mean_interval, pseudo_values
 from ipmedgan_jax.systems.classical import FILLS
-
-RESAMPLES, REFEREE_RESAMPLES = 2000, 500
 
 COLUMNS = (
     ("PSNR (dB)", "psnr", 2),
@@ -37,7 +36,7 @@ class KindScores:
     Attributes:
       subjects: the subject of each hole.
       by_hole: {fill: {score: `[n]`}}, `fill_scores.pixel_scores` and `vgg_distance`.
-      distances: {fill: {"kid", "referee": value and its 95 % interval, or None for one subject}}.
+      distances: {fill: {"kid", "referee": value and its 95 % interval (None for too few subjects), or None for one subject}}.
     """
 
     subjects: list[str]
@@ -82,20 +81,21 @@ def _subject_score(columns: dict[str, np.ndarray], score: str) -> float:
 
 def feature_distances(subjects: list[str], features: np.ndarray, referee_features: np.ndarray) -> dict[str, Any]:
     """Returns KID and referee, each with its interval, of features `[n, 2, D]` of fills and truths."""
+    kid = metrics.kernel_inception_distance(features, subjects)
     return {
-        "kid": metrics.kernel_inception_distance(features, subjects),
+        "kid": None if kid is None else (kid.value, mean_interval(list(kid.pseudo_values.values()))),
         "referee": _referee(subjects, standardised(referee_features)),
     }
 
 
-def _referee(subjects: list[str], features: np.ndarray) -> tuple[float, tuple[float, float] | None]:
-    """The Fréchet distance of all holes, with the bootstrap interval over subjects."""
-    names = sorted(set(subjects))
-    rows = [np.flatnonzero([subject == name for subject in subjects]) for name in names]
-    draws = np.random.default_rng(reports.BOOTSTRAP_SEED).integers(len(names), size=(REFEREE_RESAMPLES, len(names)))
-    found = [frechet_distance(features[np.concatenate([rows[i] for i in draw])]) for draw in draws]
-    low, high = np.percentile(found, [2.5, 97.5])
-    return frechet_distance(features), (float(low), float(high)) if len(names) > 1 else None
+def _referee(subjects: list[str], features: np.ndarray) -> tuple[float, Interval | None]:
+    """The Fréchet distance of all holes, with the jackknife's interval over subjects."""
+    names, of_holes = sorted(set(subjects)), np.array(subjects)
+    value = frechet_distance(features)
+    if len(names) < 2:
+        return value, None
+    without = [frechet_distance(features[of_holes != name]) for name in names]
+    return value, mean_interval(pseudo_values(value, without))
 
 
 def scores_table(scores: KindScores) -> str:
@@ -136,21 +136,22 @@ def differences_table(scores: KindScores) -> str:
 
 
 def _format_ratio(scores: KindScores, name: str, other: str, score: str, digits: int) -> str:
-    """The ratio of two means, for scores of subjects with its paired bootstrap interval."""
+    """The ratio of two means, for scores of subjects with the jackknife's paired interval."""
     value = scores.mean(name, score) / scores.mean(other, score)
     if score in ("kid", "referee"):
         return f"{value:.{digits}f}"
     a, b = scores.by_subject(name, score), scores.by_subject(other, score)
-    draws = np.random.default_rng(reports.BOOTSTRAP_SEED).integers(len(a), size=(RESAMPLES, len(a)))
-    ends = np.percentile(a[draws].mean(1) / b[draws].mean(1), [2.5, 97.5]) if len(a) > 1 else None
-    return _format(value, None if ends is None else tuple(ends), digits)
+    if len(a) < 2:
+        return _format(value, None, digits)
+    without = (a.sum() - a) / (b.sum() - b)
+    return _format(value, mean_interval(pseudo_values(value, without)), digits)
 
 
 def _format_mean(values: np.ndarray, digits: int) -> str:
     values = values[np.isfinite(values)]
     if not len(values):
         return "-"
-    return _format(float(values.mean()), reports.bootstrap_interval(values.tolist(), resamples=RESAMPLES), digits)
+    return _format(float(values.mean()), mean_interval(values), digits)
 
 
 def _format(value: float, ends: tuple[float, ...] | None, digits: int, between: str = ",") -> str:

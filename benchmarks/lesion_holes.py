@@ -8,7 +8,7 @@ slice gets at most one hole of a kind, in the head and clear of the subject's ow
 names alone. Masks give the outlines and the subjects' own lesions. Without --masks only squares are placed, anywhere in the
 head.
 
---output gets Markdown: means over subjects with 95 % bootstrap intervals, and differences from the best classical fill,
+--output gets Markdown: means over subjects with 95 % intervals (t), and differences from the best classical fill,
 paired by subject. A JSON file beside it has the scores of every hole. `benchmarks/fill_scores.py` defines the scores.
 --save_fills writes the windows for `benchmarks.blind_test`.
 """
@@ -27,13 +27,13 @@ CLASSICAL = ["surround_mean", "telea", "navier_stokes", "biharmonic", "laplace",
 """All classical fills but `shift_map`, which takes two seconds a hole."""
 
 DEFINITIONS = """\
-Means over subjects with 95 % bootstrap intervals, on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
+Means over subjects with 95 % intervals (t), on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
 intensity window. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of
 32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: Fréchet distance, with
 diagonal covariances, of features that no loss has: those of a random convolution network (seed 0), in standard deviations of
 the truths. Lattice: power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest of the three; 0
-dB for none. Its last row has the scans' own mean, and the range of 95 % of the subjects. KID's intervals are jackknife
-intervals over subjects.
+dB for none. Its last row has the scans' own mean, and the range of 95 % of the subjects. Intervals of
+KID, referee and ratios are the jackknife's over subjects, with t.
 """
 
 

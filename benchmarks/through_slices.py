@@ -21,8 +21,6 @@ from ipmedgan_jax.core.errors import UserError
 
 THREE = ("axial", "coronal", "sagittal")
 
-RESAMPLES = 2000
-
 
 def main(folders: list[str]) -> None:
     runtime.set_up()
@@ -31,6 +29,7 @@ def main(folders: list[str]) -> None:
 
     from ipmedgan_jax.data.subjects import subject_of
     from ipmedgan_jax.evaluation import reports
+    from ipmedgan_jax.evaluation.intervals import mean_interval
     from ipmedgan_jax.imaging import scans
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
@@ -73,7 +72,7 @@ def main(folders: list[str]) -> None:
     rows = [["measure", "mean", "95 % interval"]]
     for name, by_subject in measured.items():
         values = [float(np.mean(scan_values)) for scan_values in by_subject.values()]
-        ends = reports.bootstrap_interval(values, resamples=RESAMPLES)
+        ends = mean_interval(values)
         rows.append([name, f"{np.mean(values):.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}" if ends else ""])
     subjects = len(next(iter(measured.values())))
     text = f"{run.name}, step {run.step}; {subjects} subjects, {given.samples} samples.\n\n{reports.markdown_table(rows)}\n"

@@ -147,7 +147,6 @@ def get_config(system: str = "") -> ConfigDict:
     evaluation.split = "test"  # test | validation: the subjects that `evaluate` scores; choose settings on validation
     evaluation.batch_size = 8  # slices per batch
     evaluation.checkpoint = "best"  # best (by train.best on the validation subjects) | latest | a step, such as "4000"
-    evaluation.bootstrap = 2000  # resamples of the subjects for the 95 % intervals
     evaluation.examples = 6  # rows of examples.png
     return for_system(config, system)
 

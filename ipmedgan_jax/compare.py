@@ -1,10 +1,13 @@
 """Compares evaluated runs: the paper's Table I and Figure 2 on your own data, with intervals and paired tests.
 
   python -m ipmedgan_jax.compare runs/mri runs/glcic runs/telea --output=results/mri
+  python -m ipmedgan_jax.compare runs/mri-seed{0,1,2} runs/glcic-seed{0,1,2} runs/telea --output=results/mri
+
+Runs of one system whose configs differ in the seed alone are one row, whose intervals and p include the spread of seeds.
 
 Writes to OUTPUT:
-  table.md      scores over the hole, paired differences, scores by foreground and over the whole image, and the paper's
-                printed numbers
+  table.md      scores over the hole, paired differences, spreads of subjects and seeds, scores by foreground and over the
+                whole image, and the paper's printed numbers
   table.csv
   table.tex     the tables for LaTeX, to be input in an article; no package is needed
   figure.png    context, each system's fill, image
@@ -28,7 +31,7 @@ from ipmedgan_jax.core.user_paths import user_path
 
 
 def main(arguments: list[str]) -> None:
-    from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs
+    from ipmedgan_jax.evaluation import comparison, comparison_notes, comparison_tables, evaluated_runs, seed_groups
 
     output = user_path(flags.FLAGS.output)
     runs, left_out = evaluated_runs.read_all([user_path(argument) for argument in arguments])
@@ -36,12 +39,15 @@ def main(arguments: list[str]) -> None:
         logging.warning("left out: %s", reason)
     if not runs:
         raise UserError("no run left to compare: evaluate the runs first with python -m ipmedgan_jax.evaluate")
-    reference = evaluated_runs.find_reference(runs, flags.FLAGS.reference)
+    groups = seed_groups.group_seeds(runs)
+    reference = seed_groups.find_reference(groups, flags.FLAGS.reference)
     try:
-        comparison.write(runs, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
+        comparison.write(groups, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
-    print(comparison_tables.hole_table(runs).markdown())
+    print(comparison_tables.hole_table(groups).markdown())
+    if notes := f"{comparison_notes.apart(groups)}{comparison_notes.weak_points(groups)}".strip():
+        print_line(notes)
     print_line(f"written to {output}")
     if left_out:
         raise UserError(f"{len(left_out)} of {len(arguments)} runs left out; see the warnings above")
@@ -52,7 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "reference",
         None,
-        "run that paired differences are taken from: its folder's name or its system; by default ipmedgan, or the first run "
+        "system that paired differences are taken from, or the name of one of its folders; by default ipmedgan, or the first "
         "where there is none",
     )
     flags.DEFINE_integer("cases", 4, "number of rows of figure.png", lower_bound=1)

@@ -143,7 +143,6 @@ def tiny_config(phantom_data):
             "train__validate_every": 4,
             "train__checkpoint_every": 2,
             "evaluation__batch_size": 4,
-            "evaluation__bootstrap": 50,
         }
         for key, value in (small | changes).items():
             group, _, name = key.rpartition("__")

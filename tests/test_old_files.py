@@ -9,15 +9,19 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
+from ipmedgan_jax import compare
 from ipmedgan_jax.configs import base, demo
+from ipmedgan_jax.core import files, json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, records
-from ipmedgan_jax.evaluation import comparison, evaluate_run, evaluated_runs
+from ipmedgan_jax.evaluation import comparison, evaluate_run, evaluated_runs, reports
+from ipmedgan_jax.evaluation.seed_groups import group_seeds
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.inpainting import exported, load, load_run, scan
 from ipmedgan_jax.inpainting.filling_options import Filling
@@ -64,6 +68,7 @@ def experiment_of_today(name, system, folder, steps):
     """Builds a run's experiment as the command does today, from configs/demo.py and the same --config flags."""
     config = demo.get_config(present_name(name, system)).unlock()
     settings = EXPECTED[name]["settings"] | {"data.dir": str(folder / "prepared"), "train.steps": steps}
+    settings = {key: value for key, value in settings.items() if key not in saved_config.REMOVED_KEYS}
     settings["train.ema"] = run_folder.read_config(folder / f"run_{system}")["train"]["ema"]  # the first config had none
     config.update_from_flattened_dict(
         {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
@@ -145,7 +150,8 @@ def test_an_old_run_has_the_same_scores(unpacked, tmp_path, name, system):
         then = evaluated.report  # the old commit's metrics.json
         assert then["system"] == present_name(name, system)
         assert {region: means(scores) for region, scores in then["region"].items()} == expected
-        comparison.write([evaluated], tmp_path / "compared", reference=evaluated, cases=1, caption="")
+        groups = group_seeds([evaluated])
+        comparison.write(groups, tmp_path / "compared", reference=groups[0], cases=1, caption="")
         assert "Comparison of 1 system" in (tmp_path / "compared" / "report.html").read_text()
     else:
         with pytest.raises(UserError, match="evaluate the run again"):
@@ -155,6 +161,29 @@ def test_an_old_run_has_the_same_scores(unpacked, tmp_path, name, system):
     assert report["step"] == 2
     for region, scores in expected.items():
         assert means(report["region"][region]) == pytest.approx(scores, rel=ROUNDING), region
+
+
+def test_two_seeds_of_a_run_are_one_row_of_the_command(unpacked, tmp_path, monkeypatch, capsys):
+    """The newest old run beside itself with another seed: their scores are equal, and so are their spreads of seeds."""
+    name, system = RUNS[-1]
+    for seed in (0, 1):
+        run = Path(shutil.copytree(unpacked(name) / f"run_{system}", tmp_path / f"run{seed}"))
+        config = {key: value for key, value in json_fields.read(run / "config.json").items() if key != json_fields.SEAL}
+        files.write_json(run / "config.json", json_fields.sealed(config | {"seed": seed}))
+    monkeypatch.setattr(
+        compare.flags, "FLAGS", SimpleNamespace(output=str(tmp_path / "out"), reference=None, cases=1, caption="")
+    )
+    compare.main([str(tmp_path / "run0"), str(tmp_path / "run1")])
+    heading, _, row = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()[:3]
+    )
+    assert dict(zip(heading, row, strict=True))["seeds"] == "2"
+    expected = evaluated_runs.read(tmp_path / "run0").report["region"]["hole"]["psnr"]
+    (psnr,) = (
+        row for row in reports.read_rows(tmp_path / "out" / "table.csv") if (row["region"], row["metric"]) == ("hole", "psnr")
+    )
+    assert (psnr["seeds"], float(psnr["mean"]), float(psnr["sd_seeds"])) == ("2", expected["mean"], 0)
+    assert "Fewer than 3 seeds" in (tmp_path / "out" / "table.tex").read_text()
 
 
 @pytest.mark.parametrize(("name", "source"), FILLED)

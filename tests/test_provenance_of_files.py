@@ -13,6 +13,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, preparation, records
 from ipmedgan_jax.evaluation import comparison, evaluated_runs
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_run
+from ipmedgan_jax.evaluation.seed_groups import group_seeds
 from ipmedgan_jax.experiment import build, run_folder, saved_config
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import exported, load_run, model_card
@@ -35,8 +36,8 @@ def run(tiny_config, phantom_data, tmp_path, monkeypatch):
 
 
 def test_all_files_of_a_run_have_a_provenance_and_no_home_folder(run, tmp_path):
-    evaluated = evaluated_runs.read(run)
-    comparison.write([evaluated], tmp_path / "out", reference=evaluated, cases=1, caption="")
+    groups = group_seeds([evaluated_runs.read(run)])
+    comparison.write(groups, tmp_path / "out", reference=groups[0], cases=1, caption="")
     network = load_run.load_network(run, "best")
     generator = network.generator()
     exported.write(tmp_path / "model", generator, network.program, network.weights, model_card.card(generator, None))

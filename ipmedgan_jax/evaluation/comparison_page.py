@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.evaluation import comparison_pictures, paired_tests, reports
+from ipmedgan_jax.evaluation import comparison_pictures, reports
+from ipmedgan_jax.evaluation.comparison_notes import has_several_seeds, why_no_best
 from ipmedgan_jax.evaluation.comparison_pictures import SlicePicture
 from ipmedgan_jax.evaluation.comparison_tables import SUPPORTED_BEST, Table
-from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 from ipmedgan_jax.evaluation.table_html import cell_html, column_class, scrolling_table, table_html
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
 from ipmedgan_jax.pages import document
@@ -31,42 +34,56 @@ SECTIONS = (("tables", "Tables"), ("plots", "Scores by subject"), ("figure", "Sl
 """Sections of the page: id, text of the link."""
 
 
+_SHOWN_SEED = "A system with several seeds is shown by the first of its runs."
+_PLOTTED_SEEDS = (
+    "<p><small>A dot is a subject's mean over a system's seeds; the long thin marks are the means of its single seeds."
+    "</small></p>\n"
+)
+
+
 def write(
-    runs: Sequence[Run], tables: Sequence[Table], output: Path, *, reference: Run, cases: int, header: str, made: str
+    groups: Sequence[SeedGroup],
+    tables: Sequence[Table],
+    output: Path,
+    *,
+    reference: SeedGroup,
+    cases: int,
+    header: str,
+    made: str,
 ) -> None:
     """Writes `report.html` and its pictures into the folder `output`.
 
     Args:
-      runs: the runs, in the order of the rows.
+      groups: the systems with their runs, in the order of the rows.
       tables: the tables of table.md.
-      reference: the run of the paired differences; the plot of two systems starts with it.
+      reference: the system of the paired differences; the plot of two systems starts with it.
       cases: number of slices in the figure.
       header: what was scored, plain text.
       made: the provenance in one line, plain text.
     """
-    examples = comparison_pictures.example_positions(runs, cases)
-    subjects = comparison_pictures.subject_positions(runs)
+    examples = comparison_pictures.example_positions(groups, cases)
+    subjects = comparison_pictures.subject_positions(groups)
     positions = comparison_pictures.all_positions(examples, subjects)
-    pictures = comparison_pictures.write_pictures(runs, positions, output)
+    pictures = comparison_pictures.write_pictures(groups, positions, output)
     body = "\n".join(
         [
-            _head(runs, header, list(pictures.values())),
-            _supported_note(runs),
+            _head(groups, header, list(pictures.values())),
+            _supported_note(groups),
             *(_table_section(i, table) for i, table in enumerate(tables)),
-            _plots(runs),
-            f"<div>{_figure(runs, [pictures[position] for position in examples])}",
-            f"{_subjects(runs, subjects, pictures)}</div>",
+            _plots(groups),
+            f"<div>{_figure(groups, [pictures[position] for position in examples])}",
+            f"{_subjects(groups, subjects, pictures)}</div>",
             f'<footer class="faint"><code>{escape(made)}</code></footer>',
             "</main>",
         ]
     )
-    title = f"Comparison of {counted(len(runs), 'system')}"
+    title = f"Comparison of {counted(len(groups), 'system')}"
     assets = {"styles": ["tables.css", "compare.css"], "scripts": ["tables.js", "plots.js", "compare.js"]}
-    page = document.document(title, body, **assets, data=_data(runs, reference))
+    page = document.document(title, body, **assets, data=_data(groups, reference))
     document.write(output / FILE, page)
 
 
-def _head(runs: Sequence[Run], header: str, pictures: Sequence[SlicePicture]) -> str:
+def _head(groups: Sequence[SeedGroup], header: str, pictures: Sequence[SlicePicture]) -> str:
     """Returns the heading, what was scored, the links to the sections, and the note on pictures."""
     size = sum(picture.bytes for picture in pictures) / 1e6
     links = "".join(f'<a href="#{name}">{title}</a> ' for name, title in SECTIONS)
@@ -75,7 +92,7 @@ def _head(runs: Sequence[Run], header: str, pictures: Sequence[SlicePicture]) ->
         "data allow."
     )
     return (
-        f"<main><h1>Comparison of {counted(len(runs), 'system')}</h1>\n<p>{escape(header)}</p>\n"
+        f"<main><h1>Comparison of {counted(len(groups), 'system')}</h1>\n<p>{escape(header)}</p>\n"
         f'<p class="warning">This page and its folder <code>{comparison_pictures.FOLDER}/</code> {note}</p>\n'
         f'<nav aria-label="Sections">{links}</nav>\n<h2 id="tables">Tables</h2>'
     )
@@ -90,21 +107,15 @@ def _table_section(index: int, table: Table) -> str:
     )
 
 
-def _supported_note(runs: Sequence[Run]) -> str:
-    """Returns a line that says if so few subjects cannot support any best value."""
-    smallest = paired_tests.smallest_p(runs[0].report["subjects"], len(runs))
-    if len(runs) < 2 or smallest < paired_tests.LEVEL:
-        return ""
-    subjects = counted(runs[0].report["subjects"], "subject")
-    return (
-        f"<p><small>No best value is marked: with {subjects} and {len(runs)} systems the smallest p that the test "
-        f"between all pairs can reach is {smallest:.2f}.</small></p>"
-    )
+def _supported_note(groups: Sequence[SeedGroup]) -> str:
+    """Returns a line that says why no best value can be supported, if so."""
+    reason = why_no_best(groups) if len(groups) > 1 else ""
+    return f"<p><small>No best value is marked: {escape(reason)}.</small></p>" if reason else ""
 
 
-def _figure(runs: Sequence[Run], pictures: Sequence[SlicePicture]) -> str:
+def _figure(groups: Sequence[SeedGroup], pictures: Sequence[SlicePicture]) -> str:
     """Returns the figure: slices under every system, with the enlarged holes."""
-    blocks = "\n".join(_slice(runs, picture) for picture in pictures)
+    blocks = "\n".join(_slice(groups, picture) for picture in pictures)
     controls = (
         '<p id="view" hidden><label><input type="checkbox" id="show-whole" checked> whole slices</label> '
         '<label><input type="checkbox" id="show-hole" checked> enlarged holes</label> '
@@ -114,15 +125,16 @@ def _figure(runs: Sequence[Run], pictures: Sequence[SlicePicture]) -> str:
     )
     return (
         '<h2 id="figure">Slices under every system</h2>\n<p><small>As Fig. 2 of the paper: the same slices and holes for all '
-        "systems; below each slice its hole is enlarged. The scores are those of the hole.</small></p>\n"
+        "systems; below each slice its hole is enlarged. The scores are those of the hole. "
+        f"{_SHOWN_SEED if has_several_seeds(groups) else ''}</small></p>\n"
         f"{controls}\n{blocks}"
     )
 
 
-def _slice(runs: Sequence[Run], picture: SlicePicture) -> str:
+def _slice(groups: Sequence[SeedGroup], picture: SlicePicture) -> str:
     """Returns the tiles of a slice: context, each system's fill with its scores, and image."""
-    score = runs[0].scores[picture.position]
-    captions = [(run.label, _slice_scores(run.scores[picture.position])) for run in runs]
+    score = groups[0].first.scores[picture.position]
+    captions = [(group.shown_label, _slice_scores(group.first.scores[picture.position])) for group in groups]
     if picture.is_complete:
         captions = [("context", ""), *captions, ("image", "")]
     (height, width), (row, column, rows, columns), (top, left, side) = picture.size, picture.hole, picture.square
@@ -153,51 +165,53 @@ def _slice_scores(score: reports.SliceScore) -> str:
     return escape(", ".join(found))
 
 
-def _taken(runs: Sequence[Run]) -> list[tuple[str, str, int]]:
+def _taken(groups: Sequence[SeedGroup]) -> list[tuple[str, str, int]]:
     """Returns the METRICS that the runs were scored with."""
-    return [entry for entry in METRICS if runs[0].estimate(entry[1])]
+    return [entry for entry in METRICS if groups[0].estimate(entry[1])]
 
 
-def _subject_names(runs: Sequence[Run]) -> list[str]:
-    return sorted({score.subject for score in runs[0].scores})
+def _subject_names(groups: Sequence[SeedGroup]) -> list[str]:
+    return sorted({score.subject for score in groups[0].first.scores})
 
 
-def _plots(runs: Sequence[Run]) -> str:
+def _plots(groups: Sequence[SeedGroup]) -> str:
     """Returns the plots' place and the table of the subjects' scores, which `compare.js` fills for the chosen metric."""
-    title, metric, decimals = _first_metric(runs)
-    values = [run.per_subject(metric) for run in runs]
+    title, metric, decimals = _first_metric(groups)
+    values = [group.per_subject(metric) for group in groups]
     head = '<th scope="col">subject</th>' + "".join(
-        f'<th scope="col" class="number">{escape(run.label)}</th>' for run in runs
+        f'<th scope="col" class="number">{escape(group.label)}</th>' for group in groups
     )
     rows = [
         f'<tr><th scope="row"><a href="#subject-{i}">{escape(subject)}</a></th>'
         f"{''.join(cell_html(f'{column[i]:.{decimals}f}') for column in values)}</tr>"
-        for i, subject in enumerate(_subject_names(runs))
+        for i, subject in enumerate(_subject_names(groups))
     ]
     table = scrolling_table(head, rows, "sortable", ' id="score-table"')
     return (
-        '<h2 id="plots">Scores by subject</h2>\n<div id="plot-controls" hidden></div><div id="plot-place"></div>\n'
+        f'<h2 id="plots">Scores by subject</h2>\n{_PLOTTED_SEEDS if has_several_seeds(groups) else ""}'
+        '<div id="plot-controls" hidden></div><div id="plot-place"></div>\n'
         '<noscript><p><a href="subjects.png">subjects.png</a> shows the scores of every subject.</p></noscript>\n'
         '<details id="subject-scores"><summary>Table of scores in the hole, a row for each subject: '
         f'<span id="score-name">{title}</span></summary>{table}</details>'
     )
 
 
-def _first_metric(runs: Sequence[Run]) -> tuple[str, str, int]:
+def _first_metric(groups: Sequence[SeedGroup]) -> tuple[str, str, int]:
     """Returns the metric that plots start with: PSNR, or the first that was taken."""
-    taken = _taken(runs)
+    taken = _taken(groups)
     return next((entry for entry in taken if entry[1] == "psnr"), taken[0])
 
 
-def _subjects(runs: Sequence[Run], subjects: dict[str, list[int]], pictures: dict[int, SlicePicture]) -> str:
+def _subjects(groups: Sequence[SeedGroup], subjects: dict[str, list[int]], pictures: dict[int, SlicePicture]) -> str:
     """Returns a part for each subject, closed at first: its scores and its slices."""
-    counts = Counter(score.subject for score in runs[0].scores)
-    means = [run.subject_means["hole"] for run in runs]
+    counts = Counter(score.subject for score in groups[0].first.scores)
+    taken = _taken(groups)
+    means = {metric: [group.per_subject(metric) for group in groups] for _, metric, _ in taken}
     parts = []
     for i, (subject, positions) in enumerate(subjects.items()):
         shown = [pictures[position] for position in positions]
-        scores = _subject_table(runs, [run_means[subject] for run_means in means])
-        slices = "".join(_slice(runs, picture) for picture in shown)
+        scores = _subject_table(groups, [[column[i] for column in means[metric]] for _, metric, _ in taken])
+        slices = "".join(_slice(groups, picture) for picture in shown)
         parts.append(
             f"<details><summary>{escape(subject)} <small>{counted(counts[subject], 'hole')}, {_shown_text(shown)}</small>"
             f'</summary><div id="subject-{i}" tabindex="-1">{scores}{slices}</div></details>'
@@ -211,17 +225,16 @@ def _subjects(runs: Sequence[Run], subjects: dict[str, list[int]], pictures: dic
     return f'<h2 id="subjects">Each subject</h2>\n<p><small>{note}</small></p>\n<div id="subject-list">{"".join(parts)}</div>'
 
 
-def _subject_table(runs: Sequence[Run], means: Sequence[dict[str, float]]) -> str:
-    """Returns the table of one subject's means in the hole, a row for each run."""
-    taken = _taken(runs)
+def _subject_table(groups: Sequence[SeedGroup], columns: Sequence[Sequence[float]]) -> str:
+    """Returns the table of one subject's means in the hole, a row for each system; `columns` has their values by metric."""
+    taken = _taken(groups)
     head = "".join(
         f'<th scope="col"{column_class(i)}>{title}</th>' for i, title in enumerate(["system", *(t for t, *_ in taken)])
     )
-    rows = [
-        f'<tr><th scope="row">{escape(run.label)}</th>'
-        f"{''.join(cell_html(f'{scores[metric]:.{decimals}f}') for _, metric, decimals in taken)}</tr>"
-        for run, scores in zip(runs, means, strict=True)
-    ]
+    rows = []
+    for i, group in enumerate(groups):
+        cells = [cell_html(f"{column[i]:.{decimals}f}") for column, (*_, decimals) in zip(columns, taken, strict=True)]
+        rows.append(f'<tr><th scope="row">{escape(group.label)}</th>{"".join(cells)}</tr>')
     return scrolling_table(head, rows, "sortable")
 
 
@@ -232,25 +245,32 @@ def _shown_text(shown: Sequence[SlicePicture]) -> str:
     )
 
 
-def _data(runs: Sequence[Run], reference: Run) -> dict[str, Any]:
-    """Returns what the scripts draw: {"systems", "subjects", "pair", "first", "metrics": [...]}; null for no value."""
+def _data(groups: Sequence[SeedGroup], reference: SeedGroup) -> dict[str, Any]:
+    """Returns what the scripts draw: {"systems", "subjects", "pair", "first", "metrics": [...]}; null for no value.
+
+    A metric's "values" are means over seeds `[systems][subjects]`, its "seeds" the means of each of several seeds.
+    """
     metrics = []
-    for title, metric, decimals in _taken(runs):
-        estimates = [run.estimate(metric) or {"mean": None, "ci95": None} for run in runs]
+    for title, metric, decimals in _taken(groups):
+        scores = [group.scores_of(metric).values for group in groups]
+        estimates = [group.estimate(metric) or {"mean": None, "ci95": None} for group in groups]
         metrics.append(
             {
                 "title": title,
                 "decimals": decimals,
                 "higher": metric in HIGHER_IS_BETTER,
-                "values": [
-                    [value if math.isfinite(value) else None for value in run.per_subject(metric).tolist()] for run in runs
-                ],
+                "values": [_finite(values.mean(0)) for values in scores],
+                "seeds": [_finite(values.mean(1)) if len(values) > 1 else [] for values in scores],
                 "means": [estimate["mean"] for estimate in estimates],
                 "intervals": [estimate["ci95"] for estimate in estimates],
             }
         )
-    first = [entry[1] for entry in _taken(runs)].index(_first_metric(runs)[1])
-    a = runs.index(reference)
-    pair = [a, next((i for i in range(len(runs)) if i != a), a)]
-    names = {"systems": [run.label for run in runs], "subjects": _subject_names(runs)}
+    first = [entry[1] for entry in _taken(groups)].index(_first_metric(groups)[1])
+    a = groups.index(reference)
+    pair = [a, next((i for i in range(len(groups)) if i != a), a)]
+    names = {"systems": [group.label for group in groups], "subjects": _subject_names(groups)}
     return names | {"pair": pair, "first": first, "metrics": metrics}
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]

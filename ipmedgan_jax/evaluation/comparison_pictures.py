@@ -16,6 +16,7 @@ from ipmedgan_jax.data.holes import box_mask, context_image
 from ipmedgan_jax.evaluation import figures
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.print_figure import square_around
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 
 FOLDER = "report"
 """Folder of the pictures, beside the page."""
@@ -44,19 +45,24 @@ class SlicePicture:
     is_complete: bool
 
 
-def example_positions(runs: Sequence[Run], cases: int) -> list[int]:
+def runs_of(groups: Sequence[SeedGroup]) -> list[Run]:
+    """Returns the runs of all groups: any of them may have kept a slice's image."""
+    return [run for group in groups for run in group.runs]
+
+
+def example_positions(groups: Sequence[SeedGroup], cases: int) -> list[int]:
     """Returns the positions of the slices of figure.png."""
-    return [int(position) for position in runs[0].fills.shown[:cases]]
+    return [int(position) for position in groups[0].first.fills.shown[:cases]]
 
 
-def subject_positions(runs: Sequence[Run]) -> dict[str, list[int]]:
+def subject_positions(groups: Sequence[SeedGroup]) -> dict[str, list[int]]:
     """Returns the positions of the slices that are shown of each subject, evenly spread; subjects in order of name.
 
     They are slices with an image where there are such, and slices with the fills alone where there are none.
     """
-    with_image = {int(i) for run in runs for i in (*run.fills.shown, *run.fills.kept)}
+    with_image = {int(i) for run in runs_of(groups) for i in (*run.fills.shown, *run.fills.kept)}
     by_subject: dict[str, list[int]] = {}
-    for position, score in enumerate(runs[0].scores):
+    for position, score in enumerate(groups[0].first.scores):
         by_subject.setdefault(score.subject, []).append(position)
     limit = max(1, min(A_SUBJECT, ALL // len(by_subject)))
     chosen = {}
@@ -72,20 +78,20 @@ def _spread(positions: Sequence[int], at_most: int) -> list[int]:
     return [positions[(2 * i + 1) * len(positions) // (2 * count)] for i in range(count)]
 
 
-def write_pictures(runs: Sequence[Run], positions: Iterable[int], output: Path) -> dict[int, SlicePicture]:
+def write_pictures(groups: Sequence[SeedGroup], positions: Iterable[int], output: Path) -> dict[int, SlicePicture]:
     """Writes the pictures of these slices into the report's folder, in place of an earlier report's, and describes them."""
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("slice-*.png"):
         path.unlink()
-    return {position: _write_picture(runs, position, output) for position in sorted(set(positions))}
+    return {position: _write_picture(groups, position, output) for position in sorted(set(positions))}
 
 
-def _write_picture(runs: Sequence[Run], position: int, output: Path) -> SlicePicture:
+def _write_picture(groups: Sequence[SeedGroup], position: int, output: Path) -> SlicePicture:
     """Writes one slice's picture. Only the hole differs between its tiles, so it is little larger than one tile."""
-    row, column, height, width = (int(value) for value in runs[0].fills.hole[position])
-    image = next((found for run in runs if (found := run.fills.image_of(position)) is not None), None)
-    fills = [run.fills.fill[position] for run in runs]
+    row, column, height, width = (int(value) for value in groups[0].first.fills.hole[position])
+    image = next((found for run in runs_of(groups) if (found := run.fills.image_of(position)) is not None), None)
+    fills = [group.first.fills.fill[position] for group in groups]
     if image is None:
         tiles, hole = fills, (0, 0, height, width)
     else:

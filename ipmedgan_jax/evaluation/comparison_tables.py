@@ -1,15 +1,14 @@
-"""Tables of evaluated runs. All means are over subjects, except KID, which averages pairs of slices."""
+"""Tables of a comparison: a row for each system. All means are over subjects and seeds; KID averages pairs of slices."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from ipmedgan_jax.evaluation import paired_tests, reports
-from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation import paired_tests, reports, seed_model
+from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, apart, weak_points
 from ipmedgan_jax.evaluation.latex import latex
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
+from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
 from ipmedgan_jax.experiment.checkpoint_scores import HIGHER_IS_BETTER
 
 PAPER = {
@@ -33,7 +32,7 @@ PAPER_COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 1), ("
 """Columns beside the printed Table I: heading, metric, decimals."""
 
 
-PAIRED_COLUMNS = (*reports.COLUMNS[:4], ("VGG", "vgg_distance", 4))
+PAIRED_COLUMNS = (*reports.COLUMNS[:4], ("VGG", "vgg_distance", 4), ("KID", "kid", 4))
 """Columns of the paired differences: heading, metric, decimals."""
 
 
@@ -41,13 +40,13 @@ GROUPS = ((0.0, 0.75), (0.75, 0.95), (0.95, 1.0 + 1e-9))
 """Ranges of a hole's share of foreground, upper bounds excluded: at the head's edge, mostly and wholly inside the head."""
 
 
-RESAMPLES = 2000
-"""Bootstrap samples of an interval."""
+SPREAD_COLUMNS = (("SSIM", "ssim", 4), ("PSNR", "psnr", 2), ("MSE", "mse", 1), ("VGG", "vgg_distance", 4))
+"""Columns of the spreads of subjects and of seeds: heading, metric, decimals."""
 
 
 SUPPORTED_BEST = (
-    "the best mean of its column, where it differs from every other row: Wilcoxon's signed-rank test over subjects between "
-    "all pairs of rows, p < .05 after Holm's correction"
+    "the best mean of its column, where it differs from every other row: t test over subjects and seeds between all "
+    "pairs of rows, p < .05 after Holm's correction"
 )
 """What the supported cells of a table are."""
 
@@ -90,68 +89,99 @@ def best_cells(columns: Sequence[tuple[int, str, Sequence[float | None]]]) -> fr
 
 
 def _best_means(
-    runs: Sequence[Run], columns: Sequence[tuple[str, str, int]], region: str = "hole"
+    groups: Sequence[SeedGroup], columns: Sequence[tuple[str, str, int]], region: str = "hole"
 ) -> frozenset[tuple[int, int]]:
     """Returns the best cells of a table with these columns behind the names."""
 
-    def mean(run: Run, metric: str) -> float | None:
-        estimate = run.estimate(metric, region)
+    def mean(group: SeedGroup, metric: str) -> float | None:
+        estimate = group.estimate(metric, region)
         return estimate["mean"] if estimate else None
 
-    return best_cells([(i, metric, [mean(run, metric) for run in runs]) for i, (_, metric, _) in enumerate(columns, 1)])
+    return best_cells([(i, metric, [mean(group, metric) for group in groups]) for i, (_, metric, _) in enumerate(columns, 1)])
 
 
 def _supported_means(
-    runs: Sequence[Run], columns: Sequence[tuple[str, str, int]], region: str = "hole"
+    groups: Sequence[SeedGroup], columns: Sequence[tuple[str, str, int]], region: str = "hole"
 ) -> frozenset[tuple[int, int]]:
     """Returns the best cells that the paired test supports, of a table with these columns behind the names."""
     return supported_cells(
-        [(i, metric, [run.per_subject(metric, region) for run in runs]) for i, (_, metric, _) in enumerate(columns, 1)]
+        [(i, metric, [group.scores_of(metric, region) for group in groups]) for i, (_, metric, _) in enumerate(columns, 1)]
     )
 
 
-def supported_cells(columns: Sequence[tuple[int, str, Sequence[np.ndarray]]]) -> frozenset[tuple[int, int]]:
+def supported_cells(columns: Sequence[tuple[int, str, Sequence[SystemScores | None]]]) -> frozenset[tuple[int, int]]:
     """Returns (row, column) of the best cell of each column where the paired test supports it.
 
     Args:
-      columns: a column's number, its metric, and each row's values `[subjects]`.
+      columns: a column's number, its metric, and each row's scores; None where the row has none.
     """
     found = set()
-    for column, metric, values in columns:
-        row = paired_tests.supported_best(values, higher_is_better=metric in HIGHER_IS_BETTER)
+    for column, metric, scores in columns:
+        known = [row for row in scores if row is not None]
+        if len(known) < len(scores):
+            continue
+        row = paired_tests.supported_best(known, higher_is_better=metric in HIGHER_IS_BETTER)
         if row is not None:
             found.add((row, column))
     return frozenset(found)
 
 
-def hole_table(runs: Sequence[Run]) -> Table:
-    """Returns the scores in the hole, with each run's training length, parameters and seconds a slice."""
-    heading = ("system", *(title for title, _, _ in reports.COLUMNS), "trained on", "parameters", "s/slice")
+def hole_table(groups: Sequence[SeedGroup]) -> Table:
+    """Returns the scores in the hole, with each system's seeds, training length, parameters and seconds a slice."""
+    heading = ("system", *(title for title, _, _ in reports.COLUMNS), "seeds", "trained on", "parameters", "s/slice")
     return Table(
         "In the hole",
-        "Means of subjects' means with 95 % intervals over subjects, 0..255; VGG: distance of VGG-19 features with unit "
-        "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID.",
+        f"Means of subjects' means, 0..255, with 95 % intervals: {INTERVALS}. VGG: distance of VGG-19 features with unit "
+        "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID."
+        f"{weak_points(groups)}",
         heading,
         tuple(
             (
-                run.label,
-                *(reports.cell(run.estimate(metric), decimals) for _, metric, decimals in reports.COLUMNS),
-                *_costs(run),
+                group.label,
+                *(reports.cell(group.estimate(metric), decimals) for _, metric, decimals in reports.COLUMNS),
+                *_costs(group),
             )
-            for run in runs
+            for group in groups
         ),
-        _best_means(runs, reports.COLUMNS),
-        _supported_means(runs, reports.COLUMNS),
+        _best_means(groups, reports.COLUMNS),
+        _supported_means(groups, reports.COLUMNS),
     )
 
 
-def _costs(run: Run) -> tuple[str, str, str]:
-    """Returns a run's cells: slices trained on, parameters, seconds a slice."""
-    seen, parameters, seconds = (run.report[key] for key in ("images_seen", "parameters", "seconds_per_slice"))
-    return (f"{seen:,}" if seen else "-", f"{parameters / 1e6:.2f} M" if parameters else "-", f"{seconds or 0:.2g}")
+def _costs(group: SeedGroup) -> tuple[str, str, str, str]:
+    """Returns a system's cells: number of seeds, slices trained on (the range over seeds), parameters, seconds a slice."""
+    seen = sorted({run.report["images_seen"] or 0 for run in group.runs})
+    seconds = [run.report["seconds_per_slice"] or 0 for run in group.runs]
+    parameters = group.first.report["parameters"]
+    trained = " to ".join(f"{count:,}" for count in (seen[0], seen[-1])[: len(seen)])
+    return (
+        str(len(group.runs)) if group.learns else "-",
+        trained if seen[-1] else "-",
+        f"{parameters / 1e6:.2f} M" if parameters else "-",
+        f"{sum(seconds) / len(seconds):.2g}",
+    )
 
 
-def image_table(runs: Sequence[Run]) -> Table:
+def spread_table(groups: Sequence[SeedGroup]) -> Table:
+    """Returns the standard deviations of subjects and of seeds, and says which runs of a system are no seeds of another."""
+    heading = [f"{title}, {of}" for title, _, _ in SPREAD_COLUMNS for of in ("subjects", "seeds")]
+    rows = []
+    for group in groups:
+        cells = [group.label, ", ".join(map(str, group.seeds)) if None not in group.seeds else "-"]
+        for _, metric, decimals in SPREAD_COLUMNS:
+            spreads = seed_model.spreads(group.scores_of(metric))
+            cells += ["-" if spread is None or math.isnan(spread) else f"{spread:.{decimals}f}" for spread in spreads]
+        rows.append(tuple(cells))
+    return Table(
+        "Spread of subjects and of seeds",
+        "Standard deviations in the hole: of the subjects' means over seeds, and of the seeds' means over subjects. Runs of "
+        f"one system whose configs differ in the seed alone are one row.{apart(groups)}",
+        ("system", "seeds", *heading),
+        tuple(rows),
+    )
+
+
+def image_table(groups: Sequence[SeedGroup]) -> Table:
     """Returns the scores in the whole image."""
     columns = reports.COLUMNS[:5]
     return Table(
@@ -159,29 +189,29 @@ def image_table(runs: Sequence[Run]) -> Table:
         "The fill in the hole, the image elsewhere: most pixels are known.",
         ("system", *(title for title, _, _ in columns)),
         tuple(
-            (run.label, *(reports.cell(run.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
-            for run in runs
+            (group.label, *(reports.cell(group.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
+            for group in groups
         ),
-        _best_means(runs, columns, "image"),
-        _supported_means(runs, columns, "image"),
+        _best_means(groups, columns, "image"),
+        _supported_means(groups, columns, "image"),
     )
 
 
-def paper_table(runs: Sequence[Run]) -> Table | None:
-    """Returns the scores beside the paper's printed ones; None if none of its systems is among the runs."""
-    modality = runs[0].report["data"]["modality"]
+def paper_table(groups: Sequence[SeedGroup]) -> Table | None:
+    """Returns the scores beside the paper's printed ones; None if none of its systems is compared."""
+    modality = groups[0].first.report["data"]["modality"]
     printed = PAPER.get(modality, {})
-    systems_of_paper = [run for run in runs if run.system in printed]
+    systems_of_paper = [group for group in groups if group.system in printed]
     if not systems_of_paper:
         return None
     heading = ["system"]
     for title, _, _ in PAPER_COLUMNS:
         heading += [title, f"{title}, printed"]
 
-    def row(run: Run) -> tuple[str, ...]:
-        cells = [run.label]
-        for (_, metric, decimals), value in zip(PAPER_COLUMNS, printed[run.system], strict=True):
-            cells += [reports.cell(run.estimate(metric), decimals), f"{value:.{decimals}f}"]
+    def row(group: SeedGroup) -> tuple[str, ...]:
+        cells = [group.label]
+        for (_, metric, decimals), value in zip(PAPER_COLUMNS, printed[group.system], strict=True):
+            cells += [reports.cell(group.estimate(metric), decimals), f"{value:.{decimals}f}"]
         return tuple(cells)
 
     return Table(
@@ -193,73 +223,65 @@ def paper_table(runs: Sequence[Run]) -> Table | None:
     )
 
 
-def difference_table(runs: Sequence[Run], reference: Run) -> Table:
-    """Returns each run's paired differences from the reference, with Holm's p of the signed-rank test over subjects."""
-    others = [run for run in runs if run is not reference]
-    columns = {metric: _differences(others, reference, metric) for _, metric, _ in PAIRED_COLUMNS}
-    rows = []
-    for i, run in enumerate(others):
-        cells = [run.label]
-        for _, metric, decimals in PAIRED_COLUMNS:
-            estimate, p = columns[metric][i]
-            cells.append(f"{reports.cell(estimate, decimals, signed=True)}{'' if p is None else f', p {_p_text(p)}'}")
-        rows.append(tuple(cells))
+def difference_table(groups: Sequence[SeedGroup], reference: SeedGroup) -> Table:
+    """Returns each system's paired differences from the reference, with Holm's p of the t test over subjects and seeds."""
+    others = [group for group in groups if group is not reference]
+    columns = [difference_cells(others, reference, metric, decimals) for _, metric, decimals in PAIRED_COLUMNS]
     return Table(
         f"Paired differences from {reference.label}",
-        "The row's score minus the reference's, subject by subject: mean and 95 % interval; p of Wilcoxon's two-sided "
-        "signed-rank test over subjects, with Holm's correction over the rows of a column.",
+        f"The row's score minus the reference's, subject by subject: mean, 95 % interval ({INTERVALS}; the seeds of two "
+        "systems are independent), and p of the same t, two-sided, with Holm's correction over the rows of a column."
+        f"{weak_points(groups)}",
         ("system", *(title for title, _, _ in PAIRED_COLUMNS)),
-        tuple(rows),
+        tuple((group.label, *cells) for group, *cells in zip(others, *columns, strict=True)),
     )
 
 
-def _differences(others: Sequence[Run], reference: Run, metric: str) -> list[tuple[dict[str, Any], float | None]]:
-    """Returns, for each run, the mean difference with its interval, and Holm's p (None for fewer than two subjects)."""
-    differences = [run.per_subject(metric) - reference.per_subject(metric) for run in others]
-    estimates = [
-        {"mean": float(paired.mean()), "ci95": reports.bootstrap_interval(paired.tolist(), resamples=RESAMPLES)}
-        for paired in differences
-    ]
-    if not differences or len(differences[0]) < 2:
-        return [(estimate, None) for estimate in estimates]
-    p_values = paired_tests.holm([paired_tests.signed_rank_p(paired) for paired in differences])
-    return list(zip(estimates, p_values, strict=True))
+def difference_cells(others: Sequence[SeedGroup], reference: SeedGroup, metric: str, decimals: int) -> list[str]:
+    """Returns the cell of each system: the mean difference with its interval, and Holm's p."""
+    other = reference.scores_of(metric)
+    differences = [seed_model.difference(group.scores_of(metric), other) for group in others]
+    cells = []
+    for found, p in zip(differences, paired_tests.holm_known([found.p for found in differences]), strict=True):
+        if math.isnan(found.value):
+            cells.append("-")
+            continue
+        behind = f", p {_p_text(p)}" if p is not None else f", {ONE_SEED}" if found.interval else ""
+        cells.append(f"{reports.cell(found.as_entry(), decimals, signed=True)}{behind}")
+    return cells
 
 
-def group_table(runs: Sequence[Run]) -> Table:
+def group_table(groups: Sequence[SeedGroup]) -> Table:
     """Returns PSNR and VGG distance by the hole's share of foreground."""
     columns = [(low, high, *column) for low, high in GROUPS for column in (("PSNR", "psnr", 2), ("VGG", "vgg_distance", 3))]
-    counts = {low: sum(low <= score.foreground < high for score in runs[0].scores) for low, high in GROUPS}
+    counts = {low: sum(low <= score.foreground < high for score in groups[0].first.scores) for low, high in GROUPS}
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
-    values = [[_group_values(run, low, high, metric) for low, high, _, metric, _ in columns] for run in runs]
-    cells = [[_estimate(subjects) for subjects in row] for row in values]
+    scores = [[group.scores_where(metric, low, high) for low, high, _, metric, _ in columns] for group in groups]
+    cells = [[None if found is None else seed_model.mean(found).as_entry() for found in row] for row in scores]
     means = [[estimate["mean"] if estimate else None for estimate in row] for row in cells]
     return Table(
         "By the hole's share of foreground",
-        "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets.",
+        "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets."
+        f"{_few_subjects(scores[0], columns)}",
         ("system", *heading),
         tuple(
-            (run.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
-            for run, row in zip(runs, cells, strict=True)
+            (group.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
+            for group, row in zip(groups, cells, strict=True)
         ),
         best_cells([(i, column[3], [row[i - 1] for row in means]) for i, column in enumerate(columns, 1)]),
-        supported_cells([(i, column[3], [np.array(row[i - 1]) for row in values]) for i, column in enumerate(columns, 1)]),
+        supported_cells([(i, column[3], [row[i - 1] for row in scores]) for i, column in enumerate(columns, 1)]),
     )
 
 
-def _group_values(run: Run, low: float, high: float, metric: str) -> list[float]:
-    """Returns the means of the subjects over the holes with a share of foreground in [low, high), those without left out."""
-    chosen = [score for score in run.scores if low <= score.foreground < high]
-    if not chosen or metric not in chosen[0].hole_scores:
-        return []
-    return [subject[metric] for subject in reports.subject_means(chosen, "hole").values()]
-
-
-def _estimate(values: Sequence[float]) -> dict[str, Any] | None:
-    """Returns {"mean", "ci95"} of subjects' values, None without any."""
-    if not values:
-        return None
-    return {"mean": float(np.mean(values)), "ci95": reports.bootstrap_interval(values, resamples=RESAMPLES)}
+def _few_subjects(scores: Sequence[SystemScores | None], columns: Sequence[tuple]) -> str:
+    """Returns a sentence on the ranges that few subjects have holes in, after a space; empty if there are none."""
+    few = {
+        _group_name(*column[:2]): found.values.shape[1]
+        for found, column in zip(scores, columns, strict=True)
+        if found is not None and found.values.shape[1] < FEWEST_SUBJECTS
+    }
+    counts = ", ".join(f"{name} ({count})" for name, count in few.items())
+    return f" Fewer than {FEWEST_SUBJECTS} subjects have such holes: {counts}." if few else ""
 
 
 def _group_name(low: float, high: float) -> str:

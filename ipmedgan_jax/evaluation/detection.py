@@ -109,14 +109,14 @@ def _ratio(part: float, total: float) -> float | None:
     return float(part / total) if total else None
 
 
-def report(counts: Sequence[Count], *, resamples: int, **about: Any) -> dict[str, Any]:
+def report(counts: Sequence[Count], **about: Any) -> dict[str, Any]:
     """Returns the content of metrics.json, with the entries `about`. Raises UserError without slices."""
     if not counts:
         raise UserError("no slice to find damage in, at least one expected (data.dir)")
     by_subject = subject_scores(counts)
     return {
         **about,
-        "region": {"image": reports.estimates(by_subject, resamples=resamples)},
+        "region": {"image": reports.estimates(by_subject)},
         "subjects": len(by_subject),
         "slices": len(counts),
         "seconds_per_slice": statistics.median(count.seconds for count in counts),
@@ -179,7 +179,6 @@ class DamageFinding:
         experiment = self.experiment
         return report(
             [result.count for result in results],
-            resamples=experiment.evaluation.bootstrap,
             system=experiment.name,
             data=experiment.describe_data(),
             damage=experiment.describe_damage(),

@@ -1,4 +1,4 @@
-"""Dot plots, drawn with Pillow: a panel for each score, a line for each system, a dot for each subject, and the mean."""
+"""Dot plots, drawn with Pillow: a panel for each score, a line for each system, a dot for each subject, and the means."""
 
 import math
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ OPACITY = 0.45
 LINE, PANEL, GAP, MARGIN, AXIS = 56, 480, 36, 20, 60
 """Pixels: height of a line, width of a panel, gap between panels, margin of the page, space below the panels."""
 
-TICK, RADIUS, MEAN = 5, 4.5, (3, 28)
-"""Pixels: length of a tick, radius of a dot, width and height of a mean's bar."""
+TICK, RADIUS, MEAN, MARK = 5, 4.5, (3, 28), (1, 44)
+"""Pixels: length of a tick, radius of a dot, width and height of a mean's bar and of the mark of one of several means."""
 
 FINER = 2
 """Scale of the drawing before it is reduced, which smooths edges."""
@@ -29,7 +29,10 @@ FINER = 2
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: the title of its axis, and the values `[n]` of each line. NaN is not drawn."""
+    """One panel: the title of its axis, and the values `[k, n]` of each line. NaN is not drawn.
+
+    A dot is a mean over k, the bar the mean of all; where k is above 1, each of the k means over n is a thin mark.
+    """
 
     title: str
     values: tuple[np.ndarray, ...]
@@ -76,7 +79,7 @@ def span(values: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
     draw = ImageDraw.Draw(page)
-    low, high = span(panel.values)
+    low, high = span([np.concatenate([values.mean(0), values.mean(1)]) for values in panel.values])
     top, bottom = MARGIN, MARGIN + len(panel.values) * LINE
     marks = ticks(low, high)
     decimals = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 3
@@ -94,13 +97,15 @@ def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
     for line, values in enumerate(panel.values):
         y = top + (line + 0.5) * LINE
         draw.line((*_scaled((left - TICK, y)), *_scaled((left, y))), INK, FINER)
-        for value in values[np.isfinite(values)]:
+        dots = values.mean(0)
+        for value in dots[np.isfinite(dots)]:
             _draw_dot(page, (across(value), y))
-        mean = values.mean()
-        if np.isfinite(mean):
-            x, (mean_width, mean_height) = across(mean), MEAN
-            box = (x - mean_width / 2, y - mean_height / 2), (x + mean_width / 2, y + mean_height / 2)
-            draw.rectangle((*_scaled(box[0]), *_scaled(box[1])), INK)
+        marks_of_line = [(mean, MARK) for mean in values.mean(1)] if len(values) > 1 else []
+        for mean, (width, height) in ((values.mean(), MEAN), *marks_of_line):
+            if np.isfinite(mean):
+                x = across(mean)
+                box = (x - width / 2, y - height / 2), (x + width / 2, y + height / 2)
+                draw.rectangle((*_scaled(box[0]), *_scaled(box[1])), INK)
 
 
 def _draw_dot(page: Image.Image, middle: tuple[float, float]) -> None:

@@ -8,7 +8,7 @@ import csv
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError, reason
-from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
+from ipmedgan_jax.evaluation.intervals import mean_interval
 from ipmedgan_jax.experiment.saved_config import RENAMED_SYSTEMS
 
 TITLES = {
@@ -61,7 +61,13 @@ class Run:
         return self.report["data"].get("window", 0)
 
     def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
-        """Returns each subject's mean `[subjects]`, in order of name; NaN if the metric was not taken."""
+        """Returns each subject's mean `[subjects]`, in order of name; NaN if the metric was not taken.
+
+        Those of KID are the jackknife's pseudo-values; runs of earlier versions, and of two subjects, have none.
+        """
+        if metric == "kid" and region == "hole":
+            pseudo_values = (self.estimate("kid") or {}).get("pseudo_values", {})
+            return np.array([pseudo_values.get(subject, math.nan) for subject in self.subject_means["hole"]])
         return np.array([subject.get(metric, math.nan) for subject in self.subject_means[region].values()])
 
     @functools.cached_property
@@ -76,10 +82,14 @@ class Run:
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A metric in a report: its mean and interval over subjects; no interval for a single subject."""
+    """A metric in a report: its mean and interval over subjects; no interval for a single subject.
+
+    KID has the jackknife's pseudo-value of each subject, too; reports of earlier versions have none.
+    """
 
     mean: float
     ci95: tuple[float, float] | None
+    pseudo_values: dict[str, float] = field(default_factory=dict)
 
 
 _DERIVED = {"psnr_of_mean_mse"}
@@ -115,7 +125,10 @@ def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 
 def read(folder: Path) -> Run:
-    """Reads one evaluated run. Raises UserError if its files are missing, damaged, or do not agree with each other."""
+    """Reads one evaluated run. Raises UserError if its files are missing, damaged, or do not agree with each other.
+
+    The intervals in its report are computed anew: those of earlier versions covered less (`intervals`).
+    """
     directory = folder / "evaluation"
     path = directory / "metrics.json"
     try:
@@ -138,7 +151,19 @@ def read(folder: Path) -> Run:
     filled = saved_fills.read(directory / saved_fills.FILE)
     if [(score.subject, score.volume, score.index) for score in scores] != _slice_names(filled):
         raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")
+    report = _with_present_intervals(report, scores)
     return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
+
+
+def _with_present_intervals(report: dict[str, Any], scores: Sequence[reports.SliceScore]) -> dict[str, Any]:
+    """Returns a report with the intervals of today. KID's need its pseudo-values; without them it has none."""
+    regions = {}
+    for region, metrics in report["region"].items():
+        estimates = reports.estimates(reports.subject_means(scores, region)) if region in reports.REGIONS else {}
+        regions[region] = metrics | {metric: found for metric, found in estimates.items() if metric in metrics}
+    if kid := regions["hole"].get("kid"):
+        regions["hole"]["kid"] = kid | {"ci95": mean_interval(list(kid.get("pseudo_values", {}).values()))}
+    return report | {"region": regions}
 
 
 def _with_present_name(report: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +208,9 @@ def _check_sums(
                 raise UserError(
                     f"{directory}: metrics.json and slices.csv differ in {metric} ({region}); evaluate the run again"
                 )
+    pseudo_values = report["region"]["hole"].get("kid", {}).get("pseudo_values", {})
+    if pseudo_values and pseudo_values.keys() != reports.subject_means(scores, "hole").keys():
+        raise UserError(f"{directory}: metrics.json has KID of other subjects than slices.csv; evaluate the run again")
 
 
 def _check_same(first: Run, run: Run) -> None:
@@ -219,20 +247,3 @@ def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
         else run
         for run in runs
     ]
-
-
-def find_reference(runs: Sequence[Run], name: str | None) -> Run:
-    """Returns the run whose folder has this name, else the first of this system.
-
-    Without a name, that is ip-MedGAN's run, or the first run where there is none. Raises UserError for an unknown name.
-    """
-    wanted = name or "ipmedgan"
-    for is_reference in (lambda run: run.folder.name == wanted, lambda run: run.system == wanted):
-        for run in runs:
-            if is_reference(run):
-                return run
-    if name is None:
-        return runs[0]
-    known = dict.fromkeys(name for run in runs for name in (run.folder.name, run.system))
-    found = suggestion(name, known, "--reference=")
-    raise UserError(f"--reference={name}: none of the compared runs; expected one of {', '.join(known)}{found}")

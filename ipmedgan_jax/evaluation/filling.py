@@ -101,7 +101,6 @@ class HoleFilling:
             data=experiment.describe_data(),
             holes=experiment.describe_holes(),
             seconds_per_slice=statistics.median(result.seconds for result in results) if results else None,
-            resamples=experiment.evaluation.bootstrap,
             kid=kid,
             **about,
         )

@@ -96,8 +96,8 @@ def _name(text: str) -> Cell:
 
 
 def _number(text: str) -> Cell:
-    """Divides `mean [low, high], p P` into `mean, p P` and the interval."""
-    found = re.fullmatch(r"(\S+) (\[.*?\])(, p .*)?", text)
+    """Divides `mean [low, high], p P` into `mean, p P` and the interval; `one seed` may be in the place of p."""
+    found = re.fullmatch(r"(\S+) (\[.*?\])(, (?:p .*|one seed))?", text)
     return Cell(found[1] + (found[3] or ""), found[2]) if found else Cell(text)
 
 

@@ -5,11 +5,15 @@ return [B] float32. A patch is a hole or a whole slice. Only `referee_scores`, w
 inpainting challenge, takes a mask.
 """
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ipmedgan_jax.evaluation import intervals
 
 PEAK = 255.0
 """Grey levels: the largest value; also the data range of SSIM and PSNR."""
@@ -105,40 +109,49 @@ def scores(inpainted: jax.Array, image: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def kernel_inception_distance(
-    features: np.ndarray, subjects: Sequence[str]
-) -> tuple[float, tuple[float, float] | None] | None:
-    """Computes the KID (Binkowski et al., 2018) of VGG features `[N, 2, D]` of fills and truths, with its 95 % interval.
+@dataclass(frozen=True)
+class KernelDistance:
+    """KID, and the jackknife's pseudo-value of each subject {subject: value}, whose mean is KID; none for two subjects."""
+
+    value: float
+    pseudo_values: dict[str, float]
+
+
+def kernel_inception_distance(features: np.ndarray, subjects: Sequence[str]) -> KernelDistance | None:
+    """Computes the KID (Binkowski et al., 2018) of VGG features `[N, 2, D]` of fills and truths.
 
     KID is the squared maximum mean discrepancy for the kernel (x . y / D + 1)^3. The features are scaled so that the truths'
     mean x . x / D is 1. A fill and its truth are not independent draws, and neither are slices of one subject, so only pairs
     of different subjects are averaged. The estimate stays unbiased: 0 is expected for equal distributions, and chance can
-    make it negative.
+    make it negative. One subject has no estimate.
 
-    Returns:
-      The estimate and its interval, 1.96 standard errors of the jackknife over subjects to each side. The interval is None
-      for two subjects; one subject has no estimate.
+    `intervals.mean_interval` of the pseudo-values is KID's interval; the scale is that of the subjects that are left.
     """
     names = sorted(set(subjects))
     if len(names) < 2:
         return None
-    scaled = np.asarray(features, np.float64)
-    scaled /= np.sqrt(np.square(scaled[:, 1]).mean()) or 1.0
-    by_subject = [scaled[[subject == name for subject in subjects]] for name in names]
-    count = len(names)
-    sums, pairs = np.zeros((count, count)), np.zeros((count, count))
-    for a, first in enumerate(by_subject):
-        for b, second in enumerate(by_subject):
-            if a != b:
-                kernel = (np.einsum("isd,jtd->stij", first, second, optimize=True) / scaled.shape[2] + 1) ** 3
-                sums[a, b] = (kernel[0, 0] + kernel[1, 1] - kernel[0, 1] - kernel[1, 0]).sum()
-                pairs[a, b] = len(first) * len(second)
-    value = sums.sum() / pairs.sum()
+    count, rows = len(names), [np.array([subject == name for subject in subjects]) for name in names]
+    features = np.asarray(features, np.float64)
+    energy = np.array([np.square(features[chosen, 1]).sum() for chosen in rows])
+    slices = np.array([int(chosen.sum()) for chosen in rows])
+    moments, pairs = np.zeros((3, count, count)), np.outer(slices, slices) * (1 - np.eye(count))
+    for a, b in itertools.permutations(range(count), 2):
+        products = np.einsum("isd,jtd->stij", features[rows[a]], features[rows[b]], optimize=True) / features.shape[2]
+        for power, moment in enumerate(moments, 1):
+            (same_fills, mixed), (mixed_too, same_truths) = (products**power).sum((2, 3))
+            moment[a, b] = same_fills + same_truths - mixed - mixed_too
+
+    def distance(kept: np.ndarray) -> float:
+        """Returns KID of some subjects: the kernel is 1 + 3 z + 3 z^2 + z^3 of z = x . y / D over the square of the scale."""
+        square = energy[kept].sum() / (slices[kept].sum() * features.shape[2]) or 1.0
+        sums = moments[:, kept][:, :, kept].sum((1, 2))
+        return float((3 * sums[0] / square + 3 * sums[1] / square**2 + sums[2] / square**3) / pairs[kept][:, kept].sum())
+
+    value = distance(np.arange(count))
     if count < 3:
-        return float(value), None
-    without = (sums.sum() - sums.sum(0) - sums.sum(1)) / (pairs.sum() - pairs.sum(0) - pairs.sum(1))
-    error = np.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
-    return float(value), (float(value - 1.96 * error), float(value + 1.96 * error))
+        return KernelDistance(value, {})
+    without = [distance(np.delete(np.arange(count), i)) for i in range(count)]
+    return KernelDistance(value, dict(zip(names, intervals.pseudo_values(value, without).tolist(), strict=True)))
 
 
 @jax.jit

@@ -1,19 +1,15 @@
-"""Paired tests over subjects: Wilcoxon's signed-rank test, corrected after Holm."""
+"""Paired tests of systems: the t test of `seed_model.difference`, corrected after Holm."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import wilcoxon
+
+from ipmedgan_jax.evaluation import seed_model
+from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
 
 LEVEL = 0.05
 """Level of a family of tests: below it, a difference counts as supported."""
-
-
-def signed_rank_p(paired: np.ndarray) -> float:
-    """Returns p of Wilcoxon's two-sided signed-rank test of the differences `[subjects]`; 1 if all are zero."""
-    return float(wilcoxon(paired).pvalue) if np.any(paired) else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -25,26 +21,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def smallest_p(subjects: int, runs: int) -> float:
-    """Returns the smallest corrected p that a run can reach against another, where each pair of runs is tested."""
-    return min(1.0, 2.0 ** (1 - subjects) * math.comb(runs, 2))
+def holm_known(p_values: Sequence[float | None]) -> list[float | None]:
+    """Returns `holm` of the p values that are known; None stays None and is no member of the family."""
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(corrected) for p in p_values]
 
 
-def supported_best(values: Sequence[np.ndarray], *, higher_is_better: bool) -> int | None:
+def supported_best(scores: Sequence[SystemScores], *, higher_is_better: bool) -> int | None:
     """Returns the position of the best mean if it differs from every other one by the test; None where it does not.
 
-    All pairs of runs are tested, because the data choose which run is the best; Holm's correction is over all pairs.
+    All pairs are tested, because the data choose which system is the best; Holm's correction is over all pairs. No best is
+    supported beside a system that cannot be tested, or with fewer than `FEWEST_SUBJECTS` subjects.
 
     Args:
-      values: each run's values `[subjects]`, subjects in the same order.
+      scores: each system's, subjects in the same order.
       higher_is_better: whether the largest mean is the best.
     """
-    subjects = len(values[0]) if values else 0
-    if len(values) < 2 or smallest_p(subjects, len(values)) >= LEVEL or not np.isfinite(values).all():
+    subjects = scores[0].values.shape[1] if scores else 0
+    if len(scores) < 2 or subjects < FEWEST_SUBJECTS or not all(np.isfinite(system.values).all() for system in scores):
         return None
-    means = [float(np.mean(run)) for run in values]
+    means = [float(system.values.mean()) for system in scores]
     best = means.index(max(means) if higher_is_better else min(means))
-    pairs = list(itertools.combinations(range(len(values)), 2))
-    p_values = holm([signed_rank_p(values[a] - values[b]) for a, b in pairs])
-    supported = all(p < LEVEL for pair, p in zip(pairs, p_values, strict=True) if best in pair)
+    pairs = list(itertools.combinations(range(len(scores)), 2))
+    p_values = holm_known([seed_model.difference(scores[a], scores[b]).p for a, b in pairs])
+    supported = all(p is not None and p < LEVEL for pair, p in zip(pairs, p_values, strict=True) if best in pair)
     return best if supported else None

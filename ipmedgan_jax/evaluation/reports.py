@@ -1,7 +1,7 @@
 """Reports: metrics.json, tables and CSV files from the scores of slices, with means and 95 % intervals over subjects.
 
-Slices of one subject are not independent, so every mean is a mean of subjects' means, and every interval comes from
-resampling subjects, not slices. Scores keep their units: 0..255 grey levels for mae, their squares for mse, dB for psnr, HU
+Slices of one subject are not independent, so every mean is a mean of subjects' means, and every interval comes from the
+spread of subjects (`intervals`). Scores keep their units: 0..255 grey levels for mae, their squares for mse, dB for psnr, HU
 for mae_hu.
 """
 
@@ -19,15 +19,10 @@ import numpy as np
 from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.regular_files import read_text
-from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP
+from ipmedgan_jax.evaluation.intervals import mean_interval
+from ipmedgan_jax.evaluation.metrics import PEAK, PSNR_CAP, KernelDistance
 
 REGIONS = ("hole", "image")
-
-Estimate = tuple[float, tuple[float, float] | None]
-"""A value and its 95 % interval, or None without an interval."""
-
-BOOTSTRAP_SEED = 0
-"""Seed of the bootstrap, fixed so that equal scores have equal intervals."""
 
 COLUMNS = (
     ("SSIM", "ssim", 4),
@@ -77,10 +72,10 @@ def mean_over_subjects(subject_scores: dict[str, dict[str, float]]) -> dict[str,
     return {name: float(np.mean(values)) for name, values in _values_by_score(subject_scores).items()}
 
 
-def estimates(subject_scores: dict[str, dict[str, float]], *, resamples: int) -> dict[str, dict[str, Any]]:
+def estimates(subject_scores: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Returns {score: {"mean", "ci95"}} over the subjects that have the score."""
     return {
-        name: {"mean": float(np.mean(values)), "ci95": bootstrap_interval(values, resamples=resamples)}
+        name: {"mean": float(np.mean(values)), "ci95": mean_interval(values)}
         for name, values in _values_by_score(subject_scores).items()
     }
 
@@ -94,21 +89,6 @@ def _values_by_score(subject_scores: dict[str, dict[str, float]]) -> dict[str, l
     return by_score
 
 
-def bootstrap_interval(
-    per_subject_values: Sequence[float], *, resamples: int, seed: int = BOOTSTRAP_SEED
-) -> tuple[float, float] | None:
-    """Computes the percentile bootstrap (Efron, 1979): the 2.5 and 97.5 percentiles of the means of resampled subjects.
-
-    Returns None for fewer than two subjects: one subject says nothing about how subjects differ.
-    """
-    values = np.asarray(per_subject_values, np.float64)
-    if len(values) < 2:
-        return None
-    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def report(
     scores: Sequence[SliceScore],
     *,
@@ -117,8 +97,7 @@ def report(
     data: Any,
     holes: Any,
     seconds_per_slice: float | None,
-    resamples: int,
-    kid: Estimate | None = None,
+    kid: KernelDistance | None = None,
     parameters: int = 0,
     images_seen: int = 0,
 ) -> dict[str, Any]:
@@ -133,8 +112,7 @@ def report(
       step: training step of the checkpoint; None where nothing learns.
       data, holes: descriptions of what was scored, copied into the report.
       seconds_per_slice: time of one fill.
-      resamples: number of bootstrap samples.
-      kid: kernel distance and its interval, a score of the holes.
+      kid: kernel distance, a score of the holes. Its pseudo-values are kept, for comparisons of several seeds.
       parameters: number of the generator's parameters; 0 where nothing learns.
       images_seen: number of training slices, repetitions included; 0 where nothing learns.
 
@@ -143,9 +121,10 @@ def report(
     if not scores:
         raise UserError(f"{system}: no slice to score, at least one expected (data.dir, holes.evaluation_min_foreground)")
     check_scores(scores)
-    regions = {region: _region_report(subject_means(scores, region), resamples) for region in REGIONS}
+    regions = {region: _region_report(subject_means(scores, region)) for region in REGIONS}
     if kid is not None:
-        regions["hole"]["kid"] = {"mean": kid[0], "ci95": kid[1]}
+        interval = mean_interval(list(kid.pseudo_values.values()))
+        regions["hole"]["kid"] = {"mean": kid.value, "ci95": interval, "pseudo_values": kid.pseudo_values}
     return {
         "system": system,
         "step": step,
@@ -213,9 +192,9 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:]))
 
 
-def _region_report(means: dict[str, dict[str, float]], resamples: int) -> dict[str, Any]:
+def _region_report(means: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Returns one region of metrics.json from its subjects' means."""
-    summary: dict[str, Any] = estimates(means, resamples=resamples)
+    summary: dict[str, Any] = estimates(means)
     if "mse" in summary:
         summary["psnr_of_mean_mse"] = _psnr_of_mean_mse(summary["mse"]["mean"])
     return summary

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipmedgan_jax.evaluation.comparison_tables import Table
 from ipmedgan_jax.pages.document import escape
 
-_CELL = re.compile(r"(?P<value>.*?)(?P<further>(?: \[[^\]]*\])?(?:, p .*)?)")
+_CELL = re.compile(r"(?P<value>.*?)(?P<further>(?: \[[^\]]*\])?(?:, (?:p .*|one seed))?)")
 """A cell of a table: its value, then its interval and p, if any."""
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")

@@ -118,7 +118,7 @@ _AT_LEAST_ONE = (
     *("generator.blocks", "generator.width", "discriminator.width", "discriminator.layers", "data.threads", "data.prefetch"),
     *("train.batch_size", "train.accumulate", "train.generator_updates", "train.steps_per_dispatch", "train.keep"),
     *("train.log_every", "train.validate_every", "train.checkpoint_every", "train.validation_slices"),
-    *("evaluation.batch_size", "evaluation.bootstrap", "evaluation.examples"),
+    *("evaluation.batch_size", "evaluation.examples"),
 )
 
 

@@ -1,7 +1,7 @@
 """Configs as JSON files: reading, writing, and which keys may change when a run resumes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import PurePath
 from typing import Any
@@ -37,6 +37,19 @@ The data may lie in another folder, but must be the same (`DATASET`). What they 
 
 SWITCHES_ON_RESUME = ("train.target_cache_gib",)
 """Keys that may change when a run resumes, but not to or from 0: only being on or off changes what a step computes."""
+
+
+KEYS_FREE_BETWEEN_SEEDS = (
+    *("seed", "train.minutes", "train.log_every", "train.keep", "train.steps_per_dispatch", "train.deterministic"),
+    *("train.wandb_project", "train.target_cache_gib", "generator.remat", "data.dir", "data.assume_axial", "data.foreground"),
+    *("data.workers", "data.threads", "data.prefetch", "holes.avoid", "phantom"),
+    *("evaluation.split", "evaluation.batch_size", "evaluation.examples"),
+)
+"""Keys, or groups of keys, that may differ between the seeds of one system.
+
+Beside the seed itself they are folders, logs, speed and memory. What the data were prepared with is in their fingerprint.
+Unlike KEYS_FREE_ON_RESUME, the length and what chooses the best checkpoint are not among them.
+"""
 
 
 DATASET = "dataset"
@@ -121,12 +134,16 @@ _ADDED_KEYS_OF_SYSTEMS = {"unet": {"loss.reconstruction": 1.0}}
 """Values in place of those of ADDED_KEYS for runs of a system: the L1 of the first U-Nets had no weight."""
 
 
+REMOVED_KEYS = ("evaluation.bootstrap",)
+"""Keys that older runs have and that mean nothing any more: intervals are computed without resampling."""
+
+
 RENAMED_SYSTEMS = {"ipmedgan_plus": "casnet_plus"}
 """Systems whose name another system has now, with their present names. Their configs have no `generator.noise`."""
 
 
 def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config in a `config.json` of any age, completed with the keys that were added after it was written.
+    """Returns the config in a `config.json` of any age, with today's keys: those added since, without those removed.
 
     A system that has been renamed since has its present name.
     """
@@ -134,6 +151,9 @@ def with_added_keys(saved: dict[str, Any]) -> dict[str, Any]:
     completed = without_home_paths({key: value for key, value in saved.items() if key not in beside})
     if "noise" not in completed.get("generator", {}) and completed.get("system") in RENAMED_SYSTEMS:
         completed["system"] = RENAMED_SYSTEMS[completed["system"]]
+    for group, _, name in (key.partition(".") for key in REMOVED_KEYS):
+        if name in completed.get(group, {}):
+            completed[group] = {key: value for key, value in completed[group].items() if key != name}
     own = _ADDED_KEYS_OF_SYSTEMS.get(str(completed.get("system")), {})
     for key, value in (ADDED_KEYS | own).items():
         group, _, name = key.partition(".")
@@ -227,5 +247,15 @@ def differing_keys(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
         for config in (saved, current)
     )
     has_phases = any(a.get(key) for key in ("train.generator_alone", "train.discriminators_alone", "optimiser.decay"))
-    free = tuple(f"{key}." for key in KEYS_FREE_ON_RESUME if not (has_phases and key in LENGTH_KEYS))
-    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(free))
+    return _differing(a, b, [key for key in KEYS_FREE_ON_RESUME if not (has_phases and key in LENGTH_KEYS)])
+
+
+def differing_but_for_seed(saved: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Returns the keys, in order, by which two runs are more than two seeds of one system."""
+    return _differing(flattened(saved), flattened(other), KEYS_FREE_BETWEEN_SEEDS)
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any], free: Sequence[str]) -> list[str]:
+    """Returns the keys, in order, whose values differ, without those that are `free` or in a free group."""
+    prefixes = tuple(f"{key}." for key in free)
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(prefixes))

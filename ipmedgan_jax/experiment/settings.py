@@ -52,7 +52,6 @@ class EvaluationSettings:
     split: str
     batch_size: int
     checkpoint: str
-    bootstrap: int
     examples: int
 
 
@@ -175,6 +174,4 @@ def training_settings(config: ConfigDict, slices: int) -> TrainingSettings:
 def evaluation_settings(config: ConfigDict) -> EvaluationSettings:
     """Returns `config.evaluation`."""
     evaluation = config.evaluation
-    return EvaluationSettings(
-        evaluation.split, evaluation.batch_size, evaluation.checkpoint, evaluation.bootstrap, evaluation.examples
-    )
+    return EvaluationSettings(evaluation.split, evaluation.batch_size, evaluation.checkpoint, evaluation.examples)

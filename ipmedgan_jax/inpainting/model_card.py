@@ -93,7 +93,8 @@ def _score_lines(scores: dict[str, Any] | None) -> list[str]:
     if not scores:
         return ["Not evaluated."]
     subjects = counted(scores["subjects"], f"{scores['data']['split']} subject")
-    lines = [f"On {counted(scores['slices'], 'square hole')} of {subjects}, mean and 95 % interval:", ""]
+    holes = counted(scores["slices"], "square hole")
+    lines = [f"On {holes} of {subjects}, mean and 95 % interval over subjects, for this one training:", ""]
     lines += ["| score | mean | interval |", "|---|---|---|"]
     for name, score in scores["region"]["hole"].items():
         if isinstance(score, dict):  # others are derived from these

@@ -132,11 +132,11 @@ def test_scores_pool_the_slices_of_a_subject():
     assert scores["b"] == {"dice": 1, "sensitivity": 1, "precision": 1, "dice_cut": 1, "slice_specificity": 1}
     means = reports.mean_over_subjects(detection.subject_scores(finds))
     assert (means["dice"], means["dice_void"]) == pytest.approx((0.7, 0.5))
-    report = detection.report(finds, resamples=50, system="finder")
+    report = detection.report(finds, system="finder")
     assert report["region"]["image"]["dice"]["mean"] == pytest.approx(0.7)
     assert report["region"]["image"]["dice_cut"]["ci95"] is None  # one subject says nothing of others
     with pytest.raises(UserError, match="no slice"):
-        detection.report([], resamples=50)
+        detection.report([])
 
 
 def test_a_component_is_damaged_if_it_reaches_the_high_threshold():

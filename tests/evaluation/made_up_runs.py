@@ -2,7 +2,18 @@
 
 import numpy as np
 
-from ipmedgan_jax.evaluation import reports, saved_fills
+from ipmedgan_jax.configs import base
+from ipmedgan_jax.core import files, json_fields
+from ipmedgan_jax.evaluation import metrics, reports, saved_fills
+from ipmedgan_jax.experiment import saved_config
+
+
+def add_config(folder, system, **changes):
+    """Writes the `config.json` of a run on made-up data, with `changes` as "train__steps" to the system's config."""
+    config = base.get_config(system).unlock()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+    files.write_json(folder / "config.json", json_fields.sealed(saved_config.as_json(config) | {saved_config.DATASET: "f"}))
+    return folder
 
 
 def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3, subject_prefix="s", **data):
@@ -28,8 +39,7 @@ def make_run(folder, system, error, *, subjects=8, fingerprint="f", corner=3, su
         data={"fingerprint": fingerprint, "vgg19": "w", "modality": "mri", "image_size": 32, "split": "test", **data},
         holes={"size": 16},
         seconds_per_slice=0.5,
-        resamples=100,
-        kid=(0.2, (0.1, 0.3)),
+        kid=metrics.KernelDistance(0.2, {f"{subject_prefix}{i}": 0.1 + 0.2 * i / (subjects - 1) for i in range(subjects)}),
         parameters=6_000_000 if system != "telea" else 0,
         images_seen=400 if system != "telea" else 0,
     )

@@ -7,11 +7,14 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, metrics, paired_tests, reports, saved_fills
+from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, paired_tests, reports, saved_fills
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
+from ipmedgan_jax.evaluation.intervals import mean_interval
+from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
 from ipmedgan_jax.experiment import build
 from tests.changed_json import OTHERS, REMOVED, changed, places
 from tests.evaluation.made_up_runs import make_run
@@ -27,9 +30,10 @@ def folders(tmp_path_factory):
 
 
 def runs_of(folders, *names):
+    """Returns a group for each run: they have no config.json."""
     found, left_out = evaluated_runs.read_all([folders / name for name in names])
     assert not left_out
-    return found
+    return group_seeds(found)
 
 
 def test_windows_and_whole_slices_are_not_compared_and_windows_are_named(folders, tmp_path):
@@ -37,8 +41,8 @@ def test_windows_and_whole_slices_are_not_compared_and_windows_are_named(folders
     runs, left_out = evaluated_runs.read_all([folders / "telea", windows])
     assert [run.system for run in runs] == ["telea"]
     assert re.search(r"windows: scored on windows of 32 pixels, but .*telea on whole slices; compare runs", left_out[0])
-    (run,) = evaluated_runs.read_all([windows])[0]
-    comparison.write([run], tmp_path / "out", reference=run, cases=1, caption="")
+    (group,) = group_seeds(evaluated_runs.read_all([windows])[0])
+    comparison.write([group], tmp_path / "out", reference=group, cases=1, caption="")
     assert "16 holes of 16x16 pixels in windows of 32x32, 8 test subjects" in (tmp_path / "out" / "table.md").read_text()
     whole = make_run(tmp_path / "whole", "unet", 8.0, window=0)
     assert not evaluated_runs.read_all([folders / "telea", whole])[1]  # older reports have no window
@@ -55,7 +59,7 @@ def test_scores_of_the_former_ipmedgan_plus_have_its_present_name(tmp_path):
 
 
 def test_scores_of_slices_are_read_back_from_their_file(folders):
-    (run,) = runs_of(folders, "telea")
+    run = runs_of(folders, "telea")[0].first
     assert len(run.scores) == 16
     assert run.scores[3].foreground == 0.8
     assert np.mean(run.per_subject("mse")) == pytest.approx(run.report["region"]["hole"]["mse"]["mean"])
@@ -67,20 +71,27 @@ def test_the_tables_have_the_numbers_of_the_reports(folders):
     table = comparison_tables.hole_table(runs)
     assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited", "ip-MedGAN"]
     cells = dict(zip(table.heading, table.rows[2], strict=True))
-    mse = runs[2].report["region"]["hole"]["mse"]
+    mse = runs[2].first.report["region"]["hole"]["mse"]
     assert cells["MSE"] == f"{mse['mean']:.1f} [{mse['ci95'][0]:.1f}, {mse['ci95'][1]:.1f}]"
-    assert (cells["KID"], cells["trained on"], cells["parameters"]) == ("0.2000 [0.1000, 0.3000]", "400", "6.00 M")
-    assert table.rows[0][-3:] == ("-", "-", "0.5")
+    low, high = mean_interval(np.linspace(0.1, 0.3, 8))
+    assert cells["KID"] == f"0.2000 [{low:.4f}, {high:.4f}]"
+    assert [cells[name] for name in ("seeds", "trained on", "parameters")] == ["1", "400", "6.00 M"]
+    assert table.rows[0][-4:] == ("-", "-", "-", "0.5")
 
 
-def test_differences_are_paired_and_tested_over_subjects(folders):
-    runs = runs_of(folders, "ipmedgan", "telea", "glcic_cited")
-    table = comparison_tables.difference_table(runs, runs[0])
-    assert [row[0] for row in table.rows] == ["Telea", "GLCIC as cited"]
-    difference = runs[1].per_subject("mse") - runs[0].per_subject("mse")
+def test_differences_are_paired_and_tested_over_subjects(folders, tmp_path):
+    make_run(tmp_path / "laplace", "laplace", 5.0)
+    make_run(tmp_path / "rbf", "rbf", 9.6)
+    paths = [folders / "telea", tmp_path / "laplace", tmp_path / "rbf"]
+    runs = group_seeds(evaluated_runs.read_all(paths)[0])
+    table = comparison_tables.difference_table(runs, runs[2])
+    assert [row[0] for row in table.rows] == ["Telea", "Laplace"]
+    difference = runs[0].per_subject("mse") - runs[2].per_subject("mse")
     cell = dict(zip(table.heading, table.rows[0], strict=True))["MSE"]
-    assert cell.startswith(f"+{difference.mean():.1f} [+")
-    assert cell.endswith("p .016")  # all 8 subjects have the same sign: 2 / 2^8, doubled by Holm
+    low, high = mean_interval(difference)
+    both = [ttest_1samp(run.per_subject("mse") - runs[2].per_subject("mse"), 0).pvalue for run in runs[:2]]
+    assert both[0] < both[1]  # so Holm doubles the first
+    assert cell == f"+{difference.mean():.1f} [+{low:.1f}, +{high:.1f}], p {f'{2 * both[0]:.3f}'[1:]}"
     uqi = dict(zip(table.heading, table.rows[0], strict=True))["UQI"]
     assert uqi == "+0.0000 [+0.0000, +0.0000], p 1.000"
 
@@ -94,7 +105,9 @@ def test_each_hole_is_in_one_group_by_foreground(folders):
     runs = runs_of(folders, "telea", "ipmedgan")
     table = comparison_tables.group_table(runs)
     assert [name.split(", ")[1] for name in table.heading[1::2]] == ["below 75% (6)", "75% to 95% (6)", "95% and more (4)"]
-    first = [score.hole_scores["psnr"] for score in runs[0].scores if score.foreground < 0.75]
+    few = "Fewer than 6 subjects have such holes: below 75% (3), 75% to 95% (3), 95% and more (2)."
+    assert few in table.note
+    first = [score.hole_scores["psnr"] for score in runs[0].first.scores if score.foreground < 0.75]
     assert table.rows[0][1].startswith(f"{np.mean(first):.2f}")
 
 
@@ -114,12 +127,13 @@ def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
     text = (tmp_path / "out" / "table.md").read_text()
     assert text.startswith("16 holes of 16x16 pixels in slices of 32x32, 8 test subjects (MRI). Trained on nothing.")
     titles = [line for line in text.splitlines() if line.startswith("## ")]
-    assert len(titles) == 5
+    assert len(titles) == 6
     rows = reports.read_rows(tmp_path / "out" / "table.csv")
-    expected = runs[1].report["region"]["image"]["mse"]["mean"]
+    expected = runs[1].first.report["region"]["image"]["mse"]["mean"]
     (found,) = (r for r in rows if (r["system"], r["region"], r["metric"]) == ("ip-MedGAN", "image", "mse"))
     assert float(found["mean"]) == expected
-    assert (tmp_path / "out" / "table.tex").read_text().count(r"\begin{table}") >= 5
+    assert float(found["sd_subjects"]) > 0 == len(found["sd_seeds"])
+    assert (tmp_path / "out" / "table.tex").read_text().count(r"\begin{table}") >= 6
     with Image.open(tmp_path / "out" / "figure.png") as picture:
         assert picture.width > 4 * 192  # context, two systems, image
     with Image.open(tmp_path / "out" / "subjects.png") as picture:
@@ -130,20 +144,20 @@ def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
 
 def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path):
     make_run(tmp_path / "without_style", "ipmedgan", 12.0)
-    runs, _ = evaluated_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])
+    runs = group_seeds(evaluated_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])[0])
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
-    assert evaluated_runs.find_reference(runs, "without_style") is runs[1]
-    assert evaluated_runs.find_reference(runs, "ipmedgan") is runs[0]
+    assert find_reference(runs, "without_style") is runs[1]
+    assert find_reference(runs, "ipmedgan") is runs[0]
     with pytest.raises(
         UserError, match=r"--reference=without_styl: .* ipmedgan, without_style; did you mean --reference=without_style"
     ):
-        evaluated_runs.find_reference(runs, "without_styl")
+        find_reference(runs, "without_styl")
 
 
 def test_without_ipmedgan_and_a_reference_differences_are_taken_from_the_first_run(folders):
     runs = runs_of(folders, "telea", "glcic_cited")
-    assert evaluated_runs.find_reference(runs, None) is runs[0]
-    assert evaluated_runs.find_reference(runs_of(folders, "telea", "ipmedgan"), None).system == "ipmedgan"
+    assert find_reference(runs, None) is runs[0]
+    assert find_reference(runs_of(folders, "telea", "ipmedgan"), None).system == "ipmedgan"
 
 
 # ------------------------------------------------------------------ runs that are left out
@@ -256,7 +270,7 @@ def test_a_run_on_other_data_or_holes_is_named_and_left_out(changes, reason, fol
 
 
 def test_a_figure_s_row_shows_every_run_s_fill_of_one_slice(folders, tmp_path):
-    first, second = runs_of(folders, "ipmedgan", "telea")
+    first, second = (group.first for group in runs_of(folders, "ipmedgan", "telea"))
     which = first.fills.shown[2]
     row, column, height, width = first.fills.hole[which]
     shown = first.fills.inpainted(2, second.fills.fill[which])
@@ -289,7 +303,9 @@ def test_the_command_compares_the_other_runs_if_one_is_missing_and_ends_with_an_
     flags_of(tmp_path / "out")
     with pytest.raises(UserError, match="1 of 3 runs left out"):
         compare.main([str(folders / "ipmedgan"), str(tmp_path / "nowhere"), str(folders / "telea")])
-    assert "| Telea" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| Telea" in printed
+    assert "One seed: ip-MedGAN." in printed
     assert (tmp_path / "out" / "figure.png").exists()
 
 
@@ -323,49 +339,15 @@ def test_runs_that_evaluate_wrote_can_be_compared(tiny_config, tmp_path):
     assert first.fills.image_of(kept[0]).shape == inpainted.shape
 
 
-# ------------------------------------------------------------------ KID
-
-
-def test_kid_is_near_zero_for_equal_distributions_and_grows_with_their_distance():
-    rng = np.random.default_rng(0)
-    truth = rng.normal(1, 1, (120, 16))
-    subjects = [f"s{i // 6}" for i in range(120)]
-
-    def kid(fake):
-        return metrics.kernel_inception_distance(np.stack([fake, truth], axis=1), subjects)
-
-    equal, interval = kid(rng.normal(1, 1, (120, 16)))
-    assert interval[0] < 0 < interval[1]
-    near, far = (kid(rng.normal(1 + shift, 1, (120, 16)))[0] for shift in (0.5, 1.5))
-    assert abs(equal) < near < far
-
-
-def test_kid_by_hand_of_two_subjects():
-    features = np.array([[[1.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 1.0]]])  # fill and truth of one slice each
-    value, interval = metrics.kernel_inception_distance(features, ["a", "b"])
-    assert value == pytest.approx((0 / 2 + 1) ** 3 + (2 / 2 + 1) ** 3 - 2 * (1 / 2 + 1) ** 3)
-    assert interval is None
-
-
-def test_one_subject_has_no_kid():
-    assert metrics.kernel_inception_distance(np.ones((3, 2, 4)), ["a"] * 3) is None
-
-
-def test_a_perfect_fill_has_a_kid_of_zero():
-    features = np.random.default_rng(0).normal(0, 1, (12, 1, 8)).repeat(2, axis=1)
-    value, interval = metrics.kernel_inception_distance(features, list("aabbccddeeff"))
-    assert (value, *interval) == pytest.approx((0, 0, 0), abs=1e-9)
-
-
 def test_any_value_in_a_report_is_read_or_refused(folders, tmp_path):
     run = shutil.copytree(folders / "ipmedgan", tmp_path / "run")
     path, refused = run / "evaluation" / "metrics.json", 0
-    report = json.loads(path.read_text())
+    report, telea = json.loads(path.read_text()), runs_of(folders, "telea")
     for i, place in enumerate(places(report)):
         for value in (REMOVED, OTHERS[1 + i % (len(OTHERS) - 1)], [0, 1]):
             path.write_text(changed(report, place, value))
             try:
-                found = [*runs_of(folders, "telea"), evaluated_runs.read(run)]
+                found = [*telea, *group_seeds([evaluated_runs.read(run)])]
             except UserError:
                 refused += 1
                 continue

@@ -18,6 +18,8 @@ from ipmedgan_jax.evaluation import (
     saved_fills,
     table_html,
 )
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup, group_seeds
+from ipmedgan_jax.evaluation.seed_model import SystemScores
 from tests.evaluation.made_up_runs import make_run
 
 
@@ -25,7 +27,7 @@ def runs_in(folder, **settings):
     systems = (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0))
     found, left_out = evaluated_runs.read_all([make_run(folder / name, name, error, **settings) for name, error in systems])
     assert not left_out
-    return found
+    return group_seeds(found)
 
 
 def page_of(runs, output, **changes):
@@ -49,7 +51,7 @@ def test_the_tables_of_the_page_are_those_of_table_md(tmp_path):
     written = (tmp_path / "out" / "table.md").read_text()
     lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in written.splitlines() if line[:1] == "|"]
     expected = [row for row in lines if not re.fullmatch("[-|]+", "".join(row))]
-    found = [row for table in tables_of(page)[:5] for row in table]
+    found = [row for table in tables_of(page)[:6] for row in table]
     assert found == expected
     assert [line[3:] for line in written.splitlines() if line.startswith("## ")] == [
         html.unescape(title) for title in re.findall(r"<h3.*?>(.*?)</h3>", page)
@@ -62,6 +64,7 @@ def test_the_tables_of_the_page_are_those_of_table_md(tmp_path):
         ("0.1230 [0.1, 0.2]", 0.123),
         ("-12.5 [-20.0, -3.1], p .016", -12.5),
         ("+0.3, p < .001", 0.3),
+        ("+0.3 [+0.1, +0.5], one seed", 0.3),
         ("9,600", 9600),
         ("4.62 M", 4.62),
         ("1e-05", 1e-5),
@@ -96,7 +99,7 @@ def test_a_slice_s_picture_has_the_context_every_fill_and_the_image(tmp_path):
     box = np.s_[row : row + height, column : column + width]
     assert np.all(tiles[0][box] == 0)
     for run, tile in zip(runs, tiles[1:4], strict=True):
-        np.testing.assert_array_equal(tile[box], np.rint((run.fills.fill[2] + 1) * 127.5))
+        np.testing.assert_array_equal(tile[box], np.rint((run.first.fills.fill[2] + 1) * 127.5))
         np.testing.assert_array_equal(tile[0], tiles[4][0])
 
 
@@ -119,8 +122,8 @@ def test_subjects_without_a_kept_image_are_shown_by_their_fills_and_the_page_say
 def test_an_image_that_one_run_kept_serves_all(tmp_path):
     runs = runs_in(tmp_path)
     grey = np.full((8, 32, 32), 51, np.uint8)
-    fills = dataclasses.replace(runs[2].fills, kept=np.arange(1, 16, 2), kept_grey=grey)
-    runs[2] = dataclasses.replace(runs[2], fills=fills)
+    fills = dataclasses.replace(runs[2].first.fills, kept=np.arange(1, 16, 2), kept_grey=grey)
+    runs[2] = dataclasses.replace(runs[2], runs=(dataclasses.replace(runs[2].first, fills=fills),))
     chosen = comparison_pictures.subject_positions(runs)
     assert chosen["s0"] == [0, 1]
     assert chosen["s7"] == [15]
@@ -134,7 +137,8 @@ def test_an_image_that_one_run_kept_serves_all(tmp_path):
 def test_a_page_of_many_subjects_shows_fewer_slices_of_each(subjects, slices):
     scores = [reports.SliceScore(f"{i}", "v", j, (0, 0, 1, 1), 1.0, {}, {}) for i in range(subjects) for j in range(9)]
     fills = dataclasses.make_dataclass("Fills", ["shown", "kept"])(np.arange(len(scores)), np.array([], int))
-    chosen = comparison_pictures.subject_positions([dataclasses.make_dataclass("Run", ["scores", "fills"])(scores, fills)])
+    run = dataclasses.make_dataclass("Run", ["scores", "fills"])(scores, fills)
+    chosen = comparison_pictures.subject_positions([SeedGroup("", (run,), (None,))])
     assert {len(positions) for positions in chosen.values()} == {slices}
 
 
@@ -146,8 +150,8 @@ def test_files_of_earlier_versions_have_no_kept_images(tmp_path):
     assert len(fills.kept) == len(fills.kept_grey) == 0
     assert fills.image_of(0).shape == (32, 32)
     assert fills.image_of(1) is None
-    (run,) = evaluated_runs.read_all([tmp_path / "old"])[0]
-    assert "Comparison of 1 system<" in page_of([run], tmp_path / "out")
+    groups = group_seeds(evaluated_runs.read_all([tmp_path / "old"])[0])
+    assert "Comparison of 1 system<" in page_of(groups, tmp_path / "out")
 
 
 def test_the_page_names_no_home_and_no_machine(tmp_path, monkeypatch):
@@ -159,31 +163,49 @@ def test_the_page_names_no_home_and_no_machine(tmp_path, monkeypatch):
 # ------------------------------------------------------------------ which best values the tests support
 
 
+def scores(values, *, learns=False):
+    return SystemScores(np.atleast_2d(values), learns)
+
+
 def test_a_best_value_is_marked_where_every_pair_s_test_supports_it():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.1, (3, 20))
-    values = list(noise + np.array([[3.0], [2.0], [1.0]]))
+    values = [scores(row) for row in noise + np.array([[3.0], [2.0], [1.0]])]
     assert paired_tests.supported_best(values, higher_is_better=True) == 0
     assert paired_tests.supported_best(values, higher_is_better=False) == 2
-    assert paired_tests.supported_best([values[0], values[0] + noise[0], values[2]], higher_is_better=True) is None
+    near = scores(values[0].values + noise[0] - noise[0].mean())
+    assert paired_tests.supported_best([values[0], near, values[2]], higher_is_better=True) is None
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_no_best_value_is_marked_beside_a_system_with_one_seed(position):
+    values = [scores(np.arange(8) + 10.0), scores(np.arange(8.0))]
+    assert paired_tests.supported_best(values, higher_is_better=True) == 0
+    values[position] = scores(values[position].values, learns=True)
+    assert paired_tests.supported_best(values, higher_is_better=True) is None
 
 
 @pytest.mark.parametrize("subjects", [0, 1, 5])
 def test_few_subjects_support_no_best_value(subjects):
-    values = [np.arange(subjects) + 10.0, np.arange(subjects) + 0.0, np.arange(subjects) - 10.0]
+    values = [scores(np.arange(subjects) + shift) for shift in (10.0, 0.0, -10.0)]
     assert paired_tests.supported_best(values, higher_is_better=True) is None
-    assert paired_tests.smallest_p(subjects, 3) >= paired_tests.LEVEL
 
 
-def test_the_smallest_p_by_hand():
-    assert paired_tests.smallest_p(8, 3) == pytest.approx(3 * 2 / 2**8)
+def test_p_values_that_are_not_known_are_no_members_of_holm_s_family():
+    assert paired_tests.holm_known([0.01, None, 0.04]) == [0.02, None, 0.04]
+    assert paired_tests.holm_known([None]) == [None]
 
 
 def test_supported_values_are_marked_in_the_page(tmp_path):
-    runs = runs_in(tmp_path)
+    systems = (("laplace", 10.0), ("telea", 20.0), ("rbf", 5.0))
+    runs = group_seeds([evaluated_runs.read(make_run(tmp_path / name, name, error)) for name, error in systems])
     table = comparison_tables.hole_table(runs)
     mse = table.heading.index("MSE")
-    assert (2, mse) in table.supported  # 8 subjects, all of one sign: 3 * 2 / 2^8
+    assert (2, mse) in table.supported
     assert not {column for _, column in table.supported} & {table.heading.index("UQI"), table.heading.index("KID"), 0}
     assert re.search(r'class="number supported"[^>]*><b>\d', table_html.table_html(table))
-    assert "No best value is marked" in page_of(runs_in(tmp_path / "few", subjects=4), tmp_path / "out")
+    assert "No best value" not in page_of(runs, tmp_path / "out")
+    few = page_of(runs_in(tmp_path / "few", subjects=4), tmp_path / "out")
+    assert "No best value is marked: there are 4 subjects, at least 6 expected." in few
+    single = page_of(runs_in(tmp_path / "single"), tmp_path / "out")
+    assert "No best value is marked: there is one seed of ip-MedGAN, GLCIC as cited." in single

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from ipmedgan_jax.evaluation import comparison, evaluated_runs
+from ipmedgan_jax.evaluation.seed_groups import group_seeds
 from tests.browser import opened
-from tests.evaluation.made_up_runs import make_run
+from tests.evaluation.made_up_runs import add_config, make_run
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,8 @@ def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     systems = (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0))
     runs, _ = evaluated_runs.read_all([make_run(root / name, name, error) for name, error in systems])
-    comparison.write(runs, root / "out", reference=runs[0], cases=2, caption="")
+    groups = group_seeds(runs)
+    comparison.write(groups, root / "out", reference=groups[0], cases=2, caption="")
     return (root / "out" / "report.html").as_uri()
 
 
@@ -71,6 +73,20 @@ def test_the_pointer_names_a_subject_and_a_press_opens_it(browser, page):
         assert tab.inner_text(".tooltip >> nth=1") == "s7"
         tab.mouse.click(x, y)
         assert tab.locator("#subject-7").is_visible()
+
+
+def test_the_mean_of_each_seed_and_the_interval_are_in_the_plot(browser, tmp_path):
+    folders = [
+        add_config(make_run(tmp_path / f"{i}", "ipmedgan", 10.0 + 30 * i, subjects=3), "ipmedgan", seed=i) for i in (0, 1)
+    ]
+    groups = group_seeds(evaluated_runs.read_all([*folders, make_run(tmp_path / "telea", "telea", 20.0, subjects=3)])[0])
+    comparison.write(groups, tmp_path / "out", reference=groups[0], cases=1, caption="")
+    with opened(browser, (tmp_path / "out" / "report.html").as_uri()) as tab:
+        plot = tab.locator("svg >> nth=0")
+        assert plot.locator(".seed").count() == 2
+        width = float(plot.get_attribute("viewBox").split()[2])
+        for line in plot.locator("line.seed, line.interval").all():
+            assert 0 < float(line.get_attribute("x1")) <= float(line.get_attribute("x2")) < width
 
 
 def test_another_score_changes_the_plot_and_the_table_of_subjects(browser, page):

@@ -30,7 +30,7 @@ def test_an_axis_of_one_value_or_none_has_a_width(values):
 
 
 def test_each_value_is_drawn_as_a_dot_and_the_mean_as_a_bar(tmp_path):
-    dot_plot([Panel("score", (np.array([0.0, 1.0]), np.array([0.5, math.nan])))], ["a", "b"], tmp_path / "plot.png")
+    dot_plot([Panel("score", (np.array([[0.0, 1.0]]), np.array([[0.5, math.nan]])))], ["a", "b"], tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as picture:
         pixels = np.asarray(picture).astype(int)
     right = pixels.shape[1] - MARGIN
@@ -46,3 +46,14 @@ def test_each_value_is_drawn_as_a_dot_and_the_mean_as_a_bar(tmp_path):
     np.testing.assert_allclose(at(0.5, first), INK, atol=6)  # the mean
     np.testing.assert_allclose(at(0.25, first), PAGE, atol=6)
     np.testing.assert_allclose(at(0.5, second), mixed, atol=6)  # no mean where a subject has no score
+
+
+def test_the_mean_of_each_of_several_seeds_is_a_longer_mark(tmp_path):
+    seeds = np.array([[0.0, 0.5], [0.5, 1.0]])  # subjects 0.25 and 0.75, seeds 0.25 and 0.75, the mean of all 0.5
+    dot_plot([Panel("score", (seeds,))], ["a"], tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        pixels = np.asarray(picture.convert("L")).astype(int)
+    above = pixels[MARGIN + LINE // 2 - 19, pixels.shape[1] - MARGIN - PANEL + 5 : -MARGIN - 5]
+    dark = np.flatnonzero(above < 150) + 5
+    assert dark.min() == pytest.approx(PANEL * 0.05 / 1.1, abs=3)
+    assert dark.max() == pytest.approx(PANEL * 1.05 / 1.1, abs=3)

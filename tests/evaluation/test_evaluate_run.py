@@ -1,8 +1,8 @@
-"""Settings of `evaluate`: split, batch size, number of examples and of bootstrap samples come from the config."""
+"""Settings of `evaluate`: split, batch size and number of examples come from the config."""
 
 import pytest
 
-from ipmedgan_jax.evaluation import figures, reports, scoring
+from ipmedgan_jax.evaluation import figures, scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.experiment import build
 
@@ -17,19 +17,6 @@ def evaluated(tiny_config, repeated_scan_data, tmp_path, without_vgg19):
         return built, evaluate_classical(built, "surround_mean", tmp_path)
 
     return evaluate
-
-
-def test_intervals_have_the_config_s_number_of_bootstrap_samples(evaluated, monkeypatch):
-    """Asked for, not by the interval: of two subjects' means, 50 and 77 resamples have the same ends."""
-    asked, interval = set(), reports.bootstrap_interval
-
-    def recorded(values, *, resamples, **more):
-        asked.add(resamples)
-        return interval(values, resamples=resamples, **more)
-
-    monkeypatch.setattr(reports, "bootstrap_interval", recorded)
-    evaluated(evaluation__bootstrap=77)
-    assert asked == {77}
 
 
 def test_the_config_s_number_of_examples_is_shown_with_the_fill_value_in_the_hole(evaluated, monkeypatch):

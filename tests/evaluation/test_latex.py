@@ -27,6 +27,11 @@ def test_numbers_have_minus_signs_and_missing_ones_a_dash():
     assert "{b} & -- \\\\" in table
 
 
+def test_one_seed_stands_in_the_place_of_p():
+    table = latex("A", "B", ("system", "x"), [("U-Net", "-0.5 [-1.0, -0.1], one seed")], set())
+    assert "{U-Net} & $-$0.5, one seed \\\\\n & {\\scriptsize [$-$1.0, $-$0.1]} \\\\" in table
+
+
 def test_the_best_mean_is_bold_and_its_interval_is_not():
     table = latex("A", "B", ("system", "x"), [("a", "0.5 [0.1, 1.0]"), ("b", "0.4")], {(0, 1)})
     assert table.count("textbf") == 1

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 
-import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
@@ -16,9 +15,7 @@ def slice_score(subject: str, index: int, mse: float, **more: float) -> reports.
 
 
 def make_report(scores: list[reports.SliceScore], system: str = "telea") -> dict:
-    return reports.report(
-        scores, system=system, step=None, data={"dir": ""}, holes={"size": 8}, seconds_per_slice=0.1, resamples=500
-    )
+    return reports.report(scores, system=system, step=None, data={"dir": ""}, holes={"size": 8}, seconds_per_slice=0.1)
 
 
 SCORES = [slice_score("b", 0, 100.0), slice_score("a", 0, 10.0), slice_score("a", 1, 30.0), slice_score("c", 0, 0.0)]
@@ -54,22 +51,6 @@ def test_psnr_of_the_mean_mse_is_not_raised_by_a_perfect_slice():
     found = make_report(SCORES)["region"]["hole"]["psnr_of_mean_mse"]
     assert found == pytest.approx(10 * math.log10(255**2 / 40))
     assert make_report([slice_score("a", 0, 0.0)])["region"]["hole"]["psnr_of_mean_mse"] == 100
-
-
-def test_bootstrap_interval_is_that_of_a_mean_of_normal_values():
-    values = np.random.default_rng(0).normal(10, 2, 400)
-    low, high = reports.bootstrap_interval(values, resamples=2000)
-    half_width = 1.96 * values.std() / math.sqrt(400)
-    assert (values.mean() - low, high - values.mean()) == pytest.approx((half_width, half_width), rel=0.1)
-
-
-def test_bootstrap_interval_is_fixed_by_its_seed():
-    first, again, other = (reports.bootstrap_interval([1, 2, 5, 9], resamples=99, seed=seed) for seed in (0, 0, 1))
-    assert first == again != other
-
-
-def test_equal_subjects_have_an_interval_of_width_zero():
-    assert reports.bootstrap_interval([3.0, 3.0, 3.0], resamples=10) == (3.0, 3.0)
 
 
 def test_one_subject_has_no_interval(tmp_path):

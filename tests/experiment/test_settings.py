@@ -38,7 +38,6 @@ EVALUATION = {
     "evaluation.split": "validation",
     "evaluation.batch_size": 3,
     "evaluation.checkpoint": "latest",
-    "evaluation.bootstrap": 77,
     "evaluation.examples": 5,
 }
 PREPARATION = {

@@ -34,10 +34,11 @@ function shortened(text, most) {
   return text.length > most ? text.slice(0, most - 1) + "\u2026" : text;
 }
 
-// Draws each system's subjects on a line, with the mean and its interval; joins the chosen subject's dots.
+// Draws each system's subjects on a line, with the mean, its interval, and the mean of each of several seeds; joins the chosen
+// subject's dots.
 function linePlot(svg, metric, systems, chosen) {
   const narrow = innerWidth < 600, width = narrow ? 380 : 640, left = narrow ? 128 : 190, line = 38, top = 8;
-  const bottom = top + systems.length * line, span = spanOf(metric.values.flat());
+  const bottom = top + systems.length * line, span = spanOf([metric.values, metric.seeds, metric.intervals].flat(2));
   const across = (value) => left + (value - span[0]) / (span[1] - span[0]) * (width - left - 12);
   const middle = (system) => top + (system + 0.5) * line;
   setSize(svg, width, bottom + 44);
@@ -58,6 +59,9 @@ function linePlot(svg, metric, systems, chosen) {
       svg.append(svgElement("circle", { class: "dot", cx: across(value), cy: y, r: 4.5 }));
     });
     if (interval) svg.append(svgElement("line", { class: "interval", x1: across(interval[0]), x2: across(interval[1]), y1: y, y2: y }));
+    for (const seed of metric.seeds[system]) {
+      if (seed !== null) svg.append(svgElement("line", { class: "seed", x1: across(seed), x2: across(seed), y1: y - 17, y2: y + 17 }));
+    }
     if (mean !== null) svg.append(svgElement("line", { class: "mean", x1: across(mean), x2: across(mean), y1: y - 11, y2: y + 11 }));
   });
   const marked = points.filter((point) => point.subject === chosen);

@@ -73,7 +73,6 @@ SETTINGS = PREPARATION | {
     "train.checkpoint_every": 2,
     "train.best": "mae",
     "evaluation.batch_size": 4,
-    "evaluation.bootstrap": 50,
 }
 """Settings of the runs, beside those of the config `demo`, the system and the length."""
 

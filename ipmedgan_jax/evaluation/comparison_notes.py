@@ -1,0 +1,58 @@
+"""What the tables of a comparison say of their subjects and seeds: how intervals are made, and where they are weak."""
+
+from collections.abc import Sequence
+
+from ipmedgan_jax.core.spelling import counted
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
+from ipmedgan_jax.evaluation.seed_model import FEWEST_SEEDS, FEWEST_SUBJECTS
+
+ONE_SEED = "one seed"
+"""In the place of p in a cell: one of the two systems was trained once."""
+
+INTERVALS = "Student's t over subjects, and over seeds where a system has several"
+"""How the intervals are made."""
+
+
+def subject_count(groups: Sequence[SeedGroup]) -> int:
+    return int(groups[0].first.report["subjects"])
+
+
+def weak_points(groups: Sequence[SeedGroup]) -> str:
+    """Returns the sentences on few subjects and few seeds, each after a space; empty if there is nothing to say."""
+    sentences = []
+    if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
+        sentences.append(
+            f"Fewer than {FEWEST_SUBJECTS} subjects ({subjects}): intervals and p hold for normally distributed scores only."
+        )
+    if single := [group for group in groups if group.learns and len(group.runs) == 1]:
+        sentences.append(
+            f"One seed: {_names(single, groups)}. The interval is of subjects alone, for that one training; there is no p in "
+            "a pair with it, and no best value is supported."
+        )
+    if few := [group for group in groups if group.learns and 1 < len(group.runs) < FEWEST_SEEDS]:
+        sentences.append(f"Fewer than {FEWEST_SEEDS} seeds: {_names(few, groups)}. Intervals may cover less than 95 %.")
+    return "".join(f" {sentence}" for sentence in sentences)
+
+
+def apart(groups: Sequence[SeedGroup]) -> str:
+    """Returns the sentences on runs of one system that are rows of their own, each after a space; empty for none."""
+    return "".join(f" {group.label} is no further seed of {group.apart}." for group in groups if group.apart)
+
+
+def why_no_best(groups: Sequence[SeedGroup]) -> str:
+    """Returns why no best value of these rows can be supported by the test; empty if one can."""
+    if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
+        return f"there are {counted(subjects, 'subject')}, at least {FEWEST_SUBJECTS} expected"
+    single = [group for group in groups if group.learns and len(group.runs) == 1]
+    return f"there is one seed of {_names(single, groups)}" if single else ""
+
+
+def has_several_seeds(groups: Sequence[SeedGroup]) -> bool:
+    """Whether a row has several seeds, so that figures and plots need a word on them."""
+    return any(len(group.runs) > 1 for group in groups)
+
+
+def _names(chosen: Sequence[SeedGroup], groups: Sequence[SeedGroup]) -> str:
+    if len(chosen) > 2 and len(chosen) == sum(group.learns for group in groups):
+        return "every trained system"
+    return ", ".join(group.label for group in chosen)
