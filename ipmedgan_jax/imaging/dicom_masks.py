@@ -16,6 +16,7 @@ from ipmedgan_jax.imaging.dicom_files import MASKS, STRUCTURE_SET
 from ipmedgan_jax.imaging.dicom_parsing import Values, read_dataset, read_header
 from ipmedgan_jax.imaging.dicom_rtstruct import StructureSet
 from ipmedgan_jax.imaging.dicom_seg import Segmentation
+from ipmedgan_jax.imaging.labels import SeveralLabelsError
 
 _MOST_NAMED = 10
 
@@ -86,7 +87,8 @@ def read(path: Path, scan: Any, labels: Sequence[int] = ()) -> DicomMask:
 
     Labels that the mask does not have are noted. If none is left, no voxel is selected, and the last note says why.
 
-    UserError if the mask has several segments or regions and no `labels` are given, or lies outside the scan.
+    SeveralLabelsError if the mask has several segments or regions and no `labels` are given; UserError if it lies outside
+    the scan.
 
     Args:
       path: the file, or a folder that holds one mask of the scan.
@@ -121,7 +123,7 @@ def _choose(path: Path, names: dict[int, str], labels: Sequence[int]) -> tuple[l
     listed = ", ".join(f"{number} ({name})" for number, name in list(names.items())[:_MOST_NAMED])
     listed += ", ..." if len(names) > _MOST_NAMED else ""
     if not labels and len(names) > 1:
-        raise UserError(f"{path}: holds {listed}: name those to be filled with --mask_labels")
+        raise SeveralLabelsError(f"{path}: holds {listed}: name those to be filled with --mask_labels", names)
     missing = ", ".join(str(label) for label in labels if label not in names)
     numbers = [label for label in labels if label in names] if labels else list(names)
     return numbers, [f"{path}: has no label {missing}; it holds {listed}"] if missing else []

@@ -19,6 +19,14 @@ _LISTED = 10
 """Largest number of labels that a message lists."""
 
 
+class SeveralLabelsError(UserError):
+    """A mask has several labels, and none was chosen. `names` are the names of the labels; empty where they have none."""
+
+    def __init__(self, message: str, names: dict[int, str]):
+        super().__init__(message)
+        self.names = names
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMap:
     """A mask file and its labels: whole numbers `[i, j, k]`, as floats, in the file's axis order."""
@@ -32,10 +40,11 @@ class LabelMap:
         return np.unique(self.labels[self.labels != 0])
 
     def nonzero(self, advice: str) -> np.ndarray:
-        """Returns the voxels that are not 0, bool; UserError, with advice, if the map has several labels."""
+        """Returns the voxels that are not 0, bool; SeveralLabelsError, with advice, if there are several labels."""
         present = self.present
         if len(present) > 1:
-            raise UserError(f"{self.file.path}: holds the values {listed(present)}: {advice}")
+            message = f"{self.file.path}: holds the values {listed(present)}: {advice}"
+            raise SeveralLabelsError(message, {int(label): "" for label in present})
         return self.labels != 0
 
     def select(self, labels: Sequence[int]) -> tuple[np.ndarray, str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BUSY = ("loading", "filling")
 
+OTHER_FILL = "another fill was made meanwhile; fill again"
+
 _WAIT_SECONDS = 1
 
 
@@ -67,6 +69,15 @@ class _Result:
     saves: dict[str, Path] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A fill that ended, or none, with its files and its order."""
+
+    state: FillState
+    result: _Result
+    order: Order | None
+
+
 class Fills:
     """The fill of a session: one runs, or none. Safe between threads."""
 
@@ -75,6 +86,7 @@ class Fills:
         self._set_up = set_up
         self._lock = threading.Lock()
         self._state, self._result = FillState(), _Result()
+        self._order: Order | None = None  # of the state
         self._zip_lock = threading.Lock()
         self._stop = threading.Event()
         self._fillers: dict[str, Filler] = {}
@@ -102,7 +114,7 @@ class Fills:
     def refuse_while_busy(self) -> None:
         """Refuses while a fill runs."""
         if self._state.state in BUSY:
-            raise Refusal(HTTPStatus.CONFLICT, "a fill is running; wait until it is done, or cancel it")
+            raise Refusal(HTTPStatus.CONFLICT, "a fill is running, perhaps in another tab; wait for its end, or cancel it")
 
     def reserve(self, scan: int, source: str) -> None:
         """Marks a fill as begun, and forgets the one before; refuses while another runs."""
@@ -110,10 +122,12 @@ class Fills:
             self.refuse_while_busy()
             self._stop.clear()
             self._state = FillState("loading", scan=scan, source=source, index=self._state.index + 1)
-            self._result = _Result()
+            self._result, self._order = _Result(), None
 
     def begin(self, order: Order) -> FillState:
         """Hands a fill, for which `reserve` was called, to the thread."""
+        with self._lock:
+            self._order = order
         self._orders.put(order)
         return self.state
 
@@ -121,16 +135,33 @@ class Fills:
         """Ends a fill for which `reserve` was called, and which cannot begin."""
         self._update(state="failed", error="the painted mask could not be kept; is the disk with the temporary files full?")
 
-    def cancel(self) -> FillState:
-        """Asks the running fill to end, at its next slice."""
-        self._stop.set()
-        return self.state
+    def cancel(self, number: str | None = None) -> FillState:
+        """Asks the running fill to end, at its next slice; refuses if another than `number` runs."""
+        with self._lock:
+            if number is not None and self._state.state in BUSY and number != str(self._state.index):
+                raise Refusal(HTTPStatus.CONFLICT, "another tab's fill is running; cancel it there")
+            self._stop.set()
+            return self._state
 
-    def reset(self) -> None:
-        """Forgets a finished fill, because its scan is replaced; refuses while one runs."""
+    def reset(self) -> "Finished":
+        """Forgets a finished fill, because its scan is replaced, and returns it; refuses while one runs."""
         with self._lock:
             self.refuse_while_busy()
-            self._state, self._result = FillState(index=self._state.index), _Result()
+            finished = Finished(self._state, self._result, self._order)
+            self._state, self._result, self._order = FillState(index=self._state.index), _Result(), None
+            return finished
+
+    def restore(self, finished: "Finished") -> None:
+        """Undoes `reset`, after which no fill has begun."""
+        with self._lock:
+            self._state, self._result, self._order = finished.state, finished.result, finished.order
+
+    def painted(self, number: str) -> Path:
+        """Returns the painted mask of the running or finished fill; refuses another fill than `number`."""
+        with self._lock:
+            if self._order is None or number != str(self._state.index) or self._state.state not in (*BUSY, "done"):
+                raise Refusal(HTTPStatus.CONFLICT, OTHER_FILL)
+            return self._order.mask
 
     def view(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the finished fill for the page; refuses what there is not, and another fill than `number`."""
@@ -149,7 +180,7 @@ class Fills:
     def _check_number(self, number: str | None) -> None:
         """Refuses a number that is not that of the finished fill; None stands for whichever it is."""
         if number is not None and (self._state.state != "done" or number != str(self._state.index)):
-            raise Refusal(HTTPStatus.CONFLICT, "another fill was made meanwhile; fill again")
+            raise Refusal(HTTPStatus.CONFLICT, OTHER_FILL)
 
     # ------------------------------------------------------------------ in the thread of the fills
 

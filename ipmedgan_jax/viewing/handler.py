@@ -20,7 +20,8 @@ from absl import logging
 from ipmedgan_jax.viewing import requests
 from ipmedgan_jax.viewing.connection import IDLE_SECONDS, PIECE, SLOWEST, BoundedStream
 from ipmedgan_jax.viewing.requests import Refusal
-from ipmedgan_jax.viewing.session import FILL_PARAMETERS, Session
+from ipmedgan_jax.viewing.routes import ROUTES
+from ipmedgan_jax.viewing.session import Session
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob: data:; "
@@ -140,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, path: str) -> tuple[Callable[..., Answer], list[str], tuple[str, ...]]:
         """Returns what serves a path, its arguments from the path, and the parameters that it takes."""
         methods = []
-        for method, pattern, route, allowed in _ROUTES:
+        for method, pattern, route, allowed in ROUTES:
             if match := re.fullmatch(pattern, path):
                 if method == self.command:
                     return getattr(self, route), list(match.groups()), allowed
@@ -167,7 +168,22 @@ class Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, self.server.session.fill_state()
 
     def _scan(self, given: dict[str, str]) -> Answer:
-        return HTTPStatus.OK, self.server.session.scan_view()
+        return HTTPStatus.OK, self.server.session.scan_view(given.get("number"))
+
+    def _keep(self, number: str, given: dict[str, str]) -> Answer:
+        self._no_body()
+        return HTTPStatus.OK, self.server.session.keep(number)
+
+    def _go_back(self, number: str, given: dict[str, str]) -> Answer:
+        self._no_body()
+        return HTTPStatus.OK, self.server.session.go_back(number)
+
+    def _painted(self, number: str, given: dict[str, str]) -> Answer:
+        return HTTPStatus.OK, self.server.session.painted(number)
+
+    def _open_mask(self, given: dict[str, str]) -> Answer:
+        length = requests.content_length(self.headers)
+        return HTTPStatus.OK, self.server.session.open_mask(given, length, self._body(length))
 
     def _fill_view(self, name: str, given: dict[str, str]) -> Answer:
         return HTTPStatus.OK, self.server.session.fill_view(name, given.get("fill"))
@@ -201,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _cancel(self, given: dict[str, str]) -> Answer:
         self._no_body()
-        return HTTPStatus.OK, self.server.session.cancel()
+        return HTTPStatus.OK, self.server.session.cancel(given.get("fill"))
 
     # ------------------------------------------------------------------ bodies
 
@@ -271,24 +287,3 @@ def _as_attachment(name: str) -> str:
     """Returns the header that makes a browser save a file under a name, in both forms (RFC 6266)."""
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
-
-
-_ROUTES: list[tuple[str, str, str, tuple[str, ...]]] = [
-    ("GET", r"", "_page", ()),
-    ("GET", r"assets/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)?)", "_asset", ()),
-    ("GET", r"api/state", "_state", ()),
-    ("GET", r"api/scan\.nii\.gz", "_scan", ("number",)),
-    ("GET", r"api/fill", "_fill_state", ()),
-    ("GET", r"api/(filled|mask|deviation)\.nii\.gz", "_fill_view", ("number", "fill")),
-    ("GET", r"api/save/(filled|mask|deviation|sidecar)", "_save", ("fill",)),
-    ("POST", r"api/upload", "_begin_upload", ()),
-    ("POST", r"api/upload/([A-Za-z0-9_-]{12})", "_add_file", ("name",)),
-    ("POST", r"api/upload/([A-Za-z0-9_-]{12})/open", "_open_upload", ("series",)),
-    ("POST", r"api/upload/([A-Za-z0-9_-]{12})/drop", "_drop_upload", ()),
-    ("POST", r"api/fill", "_fill", FILL_PARAMETERS),
-    ("POST", r"api/cancel", "_cancel", ()),
-]
-"""Method, path below the token, what serves it, and the parameters that it takes.
-
-`number` only makes addresses differ; `fill` is the number of the fill that the page expects.
-"""

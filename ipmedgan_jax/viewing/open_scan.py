@@ -69,6 +69,10 @@ class OpenScan:
             write_series(path, scans.read_file(self.image, self.series))
         return path
 
+    def read(self) -> scans.Scan:
+        """Reads the scan again. Voxels that are not finite are allowed, as when it was opened."""
+        return scans.read_scan(self.image, series=self.series, finite=False)
+
     def check_mask(self, path: Path) -> None:
         """Refuses a file that is no mask on the grid of this scan, before more than its header is unpacked."""
         _check_shape(path, self.shape)

@@ -1,6 +1,5 @@
 """What one `view` knows: its scan, its fill and its files, which lie in a private temporary folder."""
 
-import math
 import re
 import shutil
 import threading
@@ -13,8 +12,9 @@ from ipmedgan_jax import __version__
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.viewing.fill_files import Order
-from ipmedgan_jax.viewing.fill_worker import Fills
-from ipmedgan_jax.viewing.requests import Refusal
+from ipmedgan_jax.viewing.fill_options import PLANES, fill_options
+from ipmedgan_jax.viewing.fill_worker import Fills, Finished
+from ipmedgan_jax.viewing.requests import Refusal, check_name
 from ipmedgan_jax.viewing.sources import Source, Sources, offered
 from ipmedgan_jax.viewing.uploads import Limits, Uploads, too_large
 from ipmedgan_jax.viewing.work_folder import WorkFolder
@@ -22,11 +22,7 @@ from ipmedgan_jax.viewing.work_folder import WorkFolder
 if TYPE_CHECKING:
     from ipmedgan_jax.viewing.open_scan import OpenScan
 
-PLANES = ("axial", "coronal", "sagittal")
-
-_MOST_SAMPLES, _MOST_MM = 100, 100.0
-
-FILL_PARAMETERS = ("source", "dilate_mm", "planes", "samples", "scan")
+_OTHER_SCAN = "another scan was opened meanwhile; reload the page"
 
 
 class Session:
@@ -53,6 +49,7 @@ class Session:
         self._lock = threading.RLock()  # of the scan: held while one is opened
         self._view_lock, self._mask_lock = threading.Lock(), threading.Lock()
         self._scan: OpenScan | None = None
+        self._replaced: tuple[OpenScan | None, Finished] | None = None  # until the page has shown the scan
         self._counter = 0
 
     def start(self, *, preload: bool = True) -> None:
@@ -100,7 +97,10 @@ class Session:
         self._uploads.discard(upload)
 
     def open_upload(self, key: str, series: str = "") -> dict[str, Any]:
-        """Opens an upload as the scan; returns its description. The earlier scan stays if this fails."""
+        """Opens an upload as the scan; returns its description. The earlier scan stays if this fails.
+
+        The earlier scan and its fill are kept until `keep`, the next fill or the next opening: `go_back` can undo this one.
+        """
         from ipmedgan_jax.viewing import open_scan
 
         with self._lock:
@@ -109,7 +109,7 @@ class Session:
             folder = self.folder / f"scan-{self._next()}"
             try:
                 opened = open_scan.open_upload(upload, series, self._counter, folder)
-                self._fills.reset()
+                finished = self._fills.reset()
             except Refusal:
                 self._uploads.release(key)
                 raise
@@ -120,31 +120,65 @@ class Session:
                     raise Refusal(HTTPStatus.BAD_REQUEST, self._plain(str(error), upload.names)) from error
                 raise
             (self._uploads.keep if opened.series else self._uploads.drop)(key)
-            earlier, self._scan = self._scan, opened
-            self._remove(earlier)
+            self._drop_replaced()
+            self._replaced, self._scan = (self._scan, finished), opened
             return opened.as_json()
 
-    def scan_view(self) -> Path:
-        """Returns the scan as a .nii.gz file for the page."""
-        scan = self._scan
-        if scan is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "no scan is open")
+    def keep(self, number: str) -> dict[str, Any]:
+        """Takes it that the page shows the scan with a number: the one before is not needed any more."""
+        with self._lock:
+            self._open_scan(number)
+            self._drop_replaced()
+            return {}
+
+    def go_back(self, number: str) -> dict[str, Any]:
+        """Undoes the opening of the scan with a number, which the page cannot show; returns what is open then."""
+        with self._lock:
+            refused = self._open_scan(number)
+            if self._replaced is None:
+                raise Refusal(HTTPStatus.CONFLICT, "the scan before is not kept any more; reload the page")
+            (self._scan, finished), self._replaced = self._replaced, None
+            self._fills.restore(finished)
+            _remove_scan(refused)
+            return {"scan": self._scan.as_json() if self._scan else None}
+
+    def scan_view(self, number: str | None = None) -> Path:
+        """Returns the scan as a .nii.gz file for the page; refuses another than the one with a number."""
+        scan = self._open_scan(number, HTTPStatus.NOT_FOUND)
         with self._view_lock:
             return scan.view()
 
+    def open_mask(self, given: dict[str, str], length: int, body: Iterable[bytes]) -> dict[str, Any]:
+        """Returns the voxels that `inpaint` would fill for a mask file: see `opened_mask.read`."""
+        from ipmedgan_jax.viewing import opened_mask
+
+        scan = self._open_scan(given.get("scan"))
+        labels, name = opened_mask.labels_of(given.get("labels", "")), check_name(given.get("name", "the mask"))
+        if length > self.limits.bytes:
+            raise too_large(self.limits.bytes)
+        received = self.folder / f"mask-{self._next()}"
+        try:
+            mask = _write_mask(received, body)
+            with self._mask_lock:  # as for a fill
+                return opened_mask.read(mask, scan, labels, name)
+        finally:
+            shutil.rmtree(received, ignore_errors=True)
+
+    def painted(self, number: str) -> dict[str, Any]:
+        """Returns the painted voxels of the fill with a number, which runs or is done, as `open_mask` does."""
+        from ipmedgan_jax.viewing import opened_mask
+
+        return opened_mask.painted(self._fills.painted(number))
+
     def fill(self, given: dict[str, str], length: int, body: Iterable[bytes]) -> dict[str, Any]:
         """Starts a fill with the mask that a body holds; returns the fill's state."""
-        scan = self._scan
-        if scan is None:
-            raise Refusal(HTTPStatus.CONFLICT, "no scan is open")
-        options = _fill_options(given)
+        scan = self._open_scan(given.get("scan"))
+        options = fill_options(given)
         source = self.sources.find(given.get("source", self.sources.default))
         if source is None:
             raise Refusal(HTTPStatus.BAD_REQUEST, "source: expected a model or a system that the page offers")
         if options["samples"] and source in self.sources.classical:
             raise Refusal(HTTPStatus.BAD_REQUEST, "variations: a classical fill has none")
-        if given.get("scan", str(scan.index)) != str(scan.index):
-            raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
         self._fills.refuse_while_busy()
         if length > (most := min(self.limits.bytes, scan.most_mask_bytes)):
             raise too_large(most)
@@ -165,6 +199,7 @@ class Session:
     def _begin_fill(self, scan: "OpenScan", source: Source, mask: Path, options: dict[str, Any]) -> dict[str, Any]:
         """Begins the fill for which `reserve` was called, in a new folder; the earlier one's files are removed."""
         folder = self.folder / f"fill-{self._next()}"
+        self._drop_replaced()
         self._remove_fills()
         painted = folder / "painted" / mask.name
         try:
@@ -175,17 +210,26 @@ class Session:
             raise
         return self._fills.begin(Order(scan, source, folder, painted, **options)).as_json()
 
+    def _open_scan(self, number: str | None = None, missing: HTTPStatus = HTTPStatus.CONFLICT) -> "OpenScan":
+        """Returns the scan that is open; refuses if there is none, or another than the one with a number."""
+        scan = self._scan
+        if scan is None:
+            raise Refusal(missing, "no scan is open")
+        if number not in (None, str(scan.index)):
+            raise Refusal(HTTPStatus.CONFLICT, _OTHER_SCAN)
+        return scan
+
     def _refuse_other_scan(self, scan: "OpenScan") -> None:
         if scan is not self._scan:
-            raise Refusal(HTTPStatus.CONFLICT, "another scan was opened meanwhile; reload the page")
+            raise Refusal(HTTPStatus.CONFLICT, _OTHER_SCAN)
 
     def fill_state(self) -> dict[str, Any]:
         """Returns the state of the fill."""
         return self._fills.state.as_json()
 
-    def cancel(self) -> dict[str, Any]:
-        """Asks the running fill to end."""
-        return self._fills.cancel().as_json()
+    def cancel(self, number: str | None = None) -> dict[str, Any]:
+        """Asks the running fill to end; refuses if another than the one with a number runs."""
+        return self._fills.cancel(number).as_json()
 
     def fill_view(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the fill for the page: `filled`, `mask` or `deviation`; refuses another than `number`."""
@@ -200,13 +244,13 @@ class Session:
             self._counter += 1
             return self._counter
 
-    def _remove(self, scan: "OpenScan | None") -> None:
-        """Removes the files of a scan that is replaced, and of its fills."""
-        self._remove_fills()
-        if scan is not None:
-            shutil.rmtree(scan.folder, ignore_errors=True)
-            if scan.uploaded and scan.series:
-                shutil.rmtree(scan.image, ignore_errors=True)
+    def _drop_replaced(self) -> None:
+        """Removes the files of the scan that was replaced, and of its fills."""
+        if self._replaced is not None:
+            (scan, _), self._replaced = self._replaced, None
+            self._remove_fills()
+            if scan is not None:
+                _remove_scan(scan)
 
     def _remove_fills(self) -> None:
         for folder in self.folder.glob("fill-*"):
@@ -220,21 +264,10 @@ class Session:
         return without_homes(text)
 
 
-def _fill_options(given: dict[str, str]) -> dict[str, Any]:
-    """Returns the options of a fill; Refusal for a bad value."""
-    planes = tuple(given.get("planes", "axial").split(","))
-    if not set(planes) <= set(PLANES) or len(set(planes)) < len(planes):
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"planes: expected some of {', '.join(PLANES)}, each once")
-    samples = given.get("samples", "0")
-    if not re.fullmatch("[0-9]{1,3}", samples) or int(samples) == 1 or int(samples) > _MOST_SAMPLES:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"variations: expected 0, or 2 to {_MOST_SAMPLES}")
-    try:
-        dilate_mm = float(given.get("dilate_mm", "0"))
-    except ValueError:
-        dilate_mm = math.nan
-    if not 0 <= dilate_mm <= _MOST_MM:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"dilate by (mm): expected a number, 0 to {_MOST_MM:g}")
-    return {"planes": planes, "samples": int(samples), "dilate_mm": dilate_mm}
+def _remove_scan(scan: "OpenScan") -> None:
+    shutil.rmtree(scan.folder, ignore_errors=True)
+    if scan.uploaded and scan.series:
+        shutil.rmtree(scan.image, ignore_errors=True)
 
 
 def _write_mask(folder: Path, body: Iterable[bytes]) -> Path:

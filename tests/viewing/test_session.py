@@ -1,5 +1,6 @@
 """What the page does through the server: open, fill, cancel, save; saved files are those that `inpaint` writes."""
 
+import base64
 import gzip
 import io
 import json
@@ -241,6 +242,8 @@ def test_a_dicom_series_is_filled_and_saved_as_a_zip_file_and_a_segmentation(cli
     assert ours_mask.keys() == theirs_mask.keys()  # their sizes differ, because new UIDs have 60 to 64 characters
     assert ours_mask.PixelData == theirs_mask.PixelData
     assert np.array_equal(_image(client.get("api/mask.nii.gz")).dataobj, mask)
+    opened = client.post("api/mask?name=lesion.dcm", files["series-4_desc-inpainted_mask.dcm"])
+    assert gzip.decompress(base64.b64decode(opened["mask"])) == mask.tobytes(order="F")
     assert np.array_equal(_image(client.get("api/filled.nii.gz")).dataobj, ours.values())
     text = json.dumps([client.get("api/state"), json.loads(files["series-4_desc-inpainted.json"])])
     assert "Doe" not in text
