@@ -39,17 +39,21 @@ def read(path: Path, scan: "OpenScan", labels: tuple[int, ...], name: str) -> di
 
     def plain(message: str) -> str:
         """Returns a message without the places of temporary files, and without the numbers of patients."""
-        message = message.replace(str(path), name).replace(scan.image.name, scan.name)
+        message = message.replace(str(path), name)
+        if scan.uploaded and scan.series:
+            message = message.replace(scan.image.name, scan.name)
         return without_homes(_PATIENTS.sub("is of another patient than the series", message))
 
     try:
         opened = scan.read()
         found, warnings = read_mask(path, opened, labels)
     except SeveralLabelsError as error:
-        choose = [{"label": label, "name": name} for label, name in error.names.items()]
-        raise Refusal(
-            HTTPStatus.CONFLICT, f"{name}: holds several labels; choose those to be filled", labels=choose
-        ) from error
+        if len(error.names) > _MOST_LABELS:
+            message = f"{name}: holds {len(error.names):,} different values; a scan rather than a mask?"
+            raise Refusal(HTTPStatus.BAD_REQUEST, message) from error
+        message = f"{name}: holds several labels; choose those to be filled"
+        labelled = [{"label": label, "name": text} for label, text in error.names.items()]
+        raise Refusal(HTTPStatus.CONFLICT, message, labels=labelled) from error
     except MisplacedMaskError as error:
         message = f"{plain(error.problem)}; correct its position, or use ipmedgan inpaint with --match_mask"
         raise Refusal(HTTPStatus.BAD_REQUEST, message) from error

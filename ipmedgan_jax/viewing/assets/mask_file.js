@@ -7,17 +7,6 @@ const LAYOUTS = {
   540: { dim: 16, width: 8, datatype: 12, bitpix: 14, offset: 168, slope: 176, calMax: 192, magic: 4, data: 544, real: 8 },
 };
 
-/** Returns the bytes of a file, decompressed if they are gzip. */
-export async function plainBytes(buffer) {
-  const bytes = new Uint8Array(buffer);
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return buffer;
-  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
-
-export async function gzipped(bytes) {
-  return new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
-}
-
 /** The mask as an uncompressed NIfTI file; `bits` in file order, `header` the scan's first bytes. */
 export function maskFile(header, bits) {
   const { layout, little } = layoutOf(header);
@@ -84,19 +73,4 @@ function walk(dims, start, step, visit) {
   for (let z = 0; z < dims[2]; z += 1)
     for (let y = 0; y < dims[1]; y += 1)
       for (let x = 0; x < dims[0]; x += 1, index += 1) visit(first + x * step[0] + y * step[1] + z * step[2], index);
-}
-
-/** How far apart two affines put the voxels of a grid, in mm: the most, which is at a corner. */
-export const farthestApart = (a, b, dims) => Math.max(...corners(dims).map((corner) => distance(a, b, corner)));
-
-const corners = ([nx, ny, nz]) => [0, nx - 1].flatMap((x) => [0, ny - 1].flatMap((y) => [0, nz - 1].map((z) => [x, y, z])));
-
-/** How far apart two affines (row by row) put a voxel, in mm. */
-function distance(a, b, [x, y, z]) {
-  return Math.hypot(
-    ...[0, 4, 8].map(
-      (row) =>
-        (a[row] - b[row]) * x + (a[row + 1] - b[row + 1]) * y + (a[row + 2] - b[row + 2]) * z + a[row + 3] - b[row + 3],
-    ),
-  );
 }

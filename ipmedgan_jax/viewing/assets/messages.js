@@ -45,18 +45,19 @@ export async function confirmed(question, yes) {
   return answer === "yes";
 }
 
-/** Offers a choice of several; resolves to the chosen value, or null. */
-export async function chosen(choices) {
-  const answer = await answerOf("series", "", () =>
-    find("series-list").replaceChildren(
+/** Offers a choice of several, [{value, text}]; resolves to the chosen value, or null. */
+export async function chosen(title, choices) {
+  const answer = await answerOf("choice", "", () => {
+    find("choice-title").textContent = title;
+    find("choice-list").replaceChildren(
       ...choices.map(({ value, text }) => {
         const button = document.createElement("button");
         button.value = value;
         button.textContent = text;
         return button;
       }),
-    ),
-  );
+    );
+  });
   return answer || null;
 }
 

@@ -19,7 +19,7 @@ export async function upload(files) {
     value: String(series.number),
     text: `${series.number}: ${series.description || "no description"}, ${series.images} images`,
   }));
-  const series = await chosen(choices);
+  const series = await chosen("Which series?", choices);
   return series === null ? null : (await api.openUpload(number, series)).scan;
 }
 

@@ -1,8 +1,8 @@
 // NiiVue, and the little that the page needs of it. Voxels here are in the viewer's order: x to the right, y to the front,
 // z to the top, as NiiVue keeps drawings. NiiVue's own mouse, touch and key handling is off: gestures.js and keys.js do that.
 
+import { Layers } from "./layers.js";
 import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, TYPES } from "./look.js";
-import { farthestApart, fromFileOrder } from "./mask_file.js";
 import { AXES } from "./shapes.js";
 import { SLICE_SHADER } from "./slice_shader.js";
 
@@ -11,6 +11,7 @@ const { Niivue, NVImage } = window.niivue;
 export class Viewer {
   #frame = 0;
   #scan = null;
+  #drawing = null;
   #view = { name: "planes", main: 0 };
 
   async attach(canvas) {
@@ -21,6 +22,7 @@ export class Viewer {
     this.nv.addColormap("opaque_gray", OPAQUE_GRAY);
     this.nv.setDrawColormap(HOLE_COLOUR);
     this.nv.setCustomSliceShader(SLICE_SHADER);
+    this.layers = new Layers(this);
     this.setHoleLook("inside");
     this.setView("planes", 0);
     new ResizeObserver(() => this.setView(this.#view.name, this.#view.main)).observe(canvas);
@@ -54,33 +56,54 @@ export class Viewer {
     return this.#scan !== null;
   }
 
+  /** Shows a scan alone. Error, and what was shown stays, if it cannot be shown. */
   async open(bytes) {
     const scan = await NVImage.new(bytes, "scan.nii", "gray", 1);
-    for (const volume of [...this.nv.volumes].reverse()) this.nv.removeVolume(volume);
+    this.#refuseTooLarge(scan.dimsRAS.slice(1, 4));
+    const before = [...this.nv.volumes];
+    try {
+      this.#put([scan]);
+    } catch (error) {
+      this.#put(before);
+      if (this.#drawing) this.#showDrawing(this.#drawing);
+      throw error;
+    }
     this.#scan = scan;
-    this.nv.addVolume(scan);
-    this.nv.createEmptyDrawing();
-    this.nv.clickToSegmentGrowingBitmap = null; // not used; as large as the drawing
+    this.layers.forget();
     this.resetView();
   }
 
-  /** A mask file's voxels that are not 0, in the viewer's order. Error if it does not lie on the scan's own voxels. */
-  async readMask(bytes) {
-    const mask = await NVImage.new(bytes, "mask.nii", "gray", 1);
-    const same = mask.dimsRAS.every((size, axis) => axis === 0 || size === this.#scan.dimsRAS[axis]);
-    if (!same)
-      throw new Error(`The mask has ${mask.dimsRAS.slice(1, 4).join(" x ")} voxels, the scan has ${this.dims.join(" x ")}.`);
-    const apart = farthestApart(mask.matRAS, this.#scan.matRAS, this.dims);
-    if (apart > 0.1 * Math.min(...this.spacing))
-      throw new Error(`The mask lies up to ${apart.toFixed(1)} mm away from the scan's voxels.`);
-    return fromFileOrder(mask.img, this.dims, mask.img2RASstart, mask.img2RASstep);
+  #put(volumes) {
+    for (const volume of [...this.nv.volumes].reverse()) this.nv.removeVolume(volume);
+    for (const volume of volumes) this.nv.addVolume(volume);
+    if (!volumes.length) return;
+    this.nv.createEmptyDrawing();
+    this.nv.clickToSegmentGrowingBitmap = null; // not used; as large as the drawing
+  }
+
+  #refuseTooLarge(dims) {
+    const most = this.nv.gl.getParameter(this.nv.gl.MAX_3D_TEXTURE_SIZE);
+    if (Math.max(...dims) > most)
+      throw new Error(`it has ${dims.join(" x ")} voxels, and this browser shows at most ${most} along an axis`);
   }
 
   /** Shows `bits` as the drawing from now on. */
   useDrawing(drawing) {
-    this.nv.drawBitmap = drawing.bits;
     drawing.changed = (box) => this.#upload(drawing, box);
+    this.#showDrawing(drawing);
+  }
+
+  #showDrawing(drawing) {
+    this.#drawing = drawing;
+    this.nv.drawBitmap = drawing.bits;
     this.nv.refreshDrawing(false);
+    this.redraw();
+  }
+
+  /** Draws the hole with its "inside", as an "outline", or not at all: "none". */
+  setHoleLook(look) {
+    this.nv.drawOpacity = look === "inside" ? 0.35 : 0;
+    this.nv.drawRimOpacity = look === "none" ? 0 : 1;
     this.redraw();
   }
 
@@ -108,54 +131,6 @@ export class Viewer {
     const { img, hdr, img2RASstart: start, img2RASstep: step } = this.#scan;
     const place = start[0] + start[1] + start[2] + x * step[0] + y * step[1] + z * step[2];
     return img[place] * (hdr.scl_slope || 1) + hdr.scl_inter;
-  }
-
-  // ---- the filled scan and the deviation, over the scan
-
-  async showResult(filled, deviation) {
-    this.hideResult();
-    const [low, high] = this.window;
-    const result = await NVImage.new(filled, "filled.nii", "opaque_gray", 1, null, low, high);
-    [result.cal_min, result.cal_max] = [low, high];
-    this.nv.addVolume(result);
-    if (!deviation) return;
-    const spread = await NVImage.new(deviation, "deviation.nii", "warm", 0);
-    [spread.cal_min, spread.cal_max] = [spread.global_max * 0.02, spread.global_max || 1];
-    this.nv.addVolume(spread);
-  }
-
-  hideResult() {
-    for (const volume of this.nv.volumes.slice(1).reverse()) this.nv.removeVolume(volume);
-    this.#dropOverlay();
-    this.setBefore(false);
-  }
-
-  /** NiiVue keeps what lay over the scan, and its 3-D view would go on showing it. */
-  #dropOverlay() {
-    const { nv } = this;
-    if (nv.overlayTexture) nv.overlayTexture = nv.rgbaTex(nv.overlayTexture, nv.gl.TEXTURE2, [2, 2, 2, 2], true);
-    nv.overlayTextureID = nv.overlayTexture;
-    if (this.#scan) nv.updateGLVolume();
-  }
-
-  /** Hides or shows everything that lies over the scan, at once: nothing is sent to the graphics card. */
-  setBefore(isBefore) {
-    this.nv.overlayAlphaShader = isBefore ? 0 : 1;
-    this.redraw();
-  }
-
-  get deviationMax() {
-    return this.nv.volumes[2]?.global_max ?? 0;
-  }
-  setDeviation(isShown) {
-    if (this.nv.volumes[2]) this.nv.setOpacity(2, isShown ? 0.75 : 0);
-  }
-
-  /** Draws the hole with its "inside", as an "outline", or not at all: "none". */
-  setHoleLook(look) {
-    this.nv.drawOpacity = look === "inside" ? 0.35 : 0;
-    this.nv.drawRimOpacity = look === "none" ? 0 : 1;
-    this.redraw();
   }
 
   // ---- what is shown
