@@ -271,12 +271,13 @@ def _remove_scan(scan: "OpenScan") -> None:
 
 
 def _write_mask(folder: Path, body: Iterable[bytes]) -> Path:
-    """Writes a mask to a folder; returns the file, whose name says whether it is compressed."""
+    """Writes a mask to a folder; returns the file, whose name says of which kind it is."""
     folder.mkdir(parents=True)
     path = folder / "mask"
     with path.open("xb") as file:
         for piece in body:
             file.write(piece)
-    from ipmedgan_jax.imaging import nifti
+    from ipmedgan_jax.imaging import dicom_files, nifti
 
-    return path.rename(folder / ("mask.nii.gz" if nifti.is_packed(path) else "mask.nii"))
+    suffix = ".nii.gz" if nifti.is_packed(path) else ".dcm" if dicom_files.is_dicom(path) else ".nii"
+    return path.rename(path.with_suffix(suffix))
