@@ -42,13 +42,13 @@ def visit(browser, client, scan=None, **options):
 
 
 def wait_for_scan(tab):
-    tab.wait_for_selector("body.open, #error:not([hidden])")
+    tab.wait_for_selector("body.open:not(.opening), #error:not([hidden])")
     assert not tab.is_visible("#error"), tab.inner_text("#error-text")
 
 
 def painted(tab):
     """The hole as it is sent to the server: a NIfTI image."""
-    return nibabel.Nifti1Image.from_bytes(tab.evaluate(f"({AS_TEXT})(desk.maskBytes())").encode("latin-1"))
+    return nibabel.Nifti1Image.from_bytes(tab.evaluate(f"({AS_TEXT})(desk.hole.bytes)").encode("latin-1"))
 
 
 def voxels_of(image):
@@ -315,8 +315,11 @@ def test_tools_paint_what_they_say(browser, client, tmp_path):
 
 def assert_the_deviation_is_shown(tab, image):
     """Of a fill with variations; the test's classical one has none, so the scan stands in for it."""
-    tab.route("**/api/deviation.nii.gz", lambda route: route.fulfill(body=image.read_bytes()))
-    tab.evaluate("async () => desk.result.show({ voxels: 5, ml: 0.1, slices: 1, warnings: ['look'], deviation: true }, 0)")
+    tab.route("**/api/deviation.nii.gz*", lambda route: route.fulfill(body=image.read_bytes()))
+    tab.evaluate(
+        "async () => desk.result.show({ ...await (await fetch('api/fill')).json(), warnings: ['look'], deviation: true },"
+        "desk.drawing)"
+    )
     assert "Largest deviation" in tab.inner_text("#facts")
     assert tab.inner_text("#fill-warnings") == "look"
     opacities = []
@@ -464,6 +467,9 @@ def test_an_unsaved_hole_is_asked_for_and_a_mask_can_be_opened(browser, client, 
         tab.set_input_files("#mask", tmp_path / "turned.nii.gz")
         tab.wait_for_selector("#save-drawing:enabled")
         assert voxels_of(painted(tab)) == voxels_of(nibabel.load(mask))
+        assert not tab.evaluate("desk.hasUnsaved")  # it has a file
+        tab.focus("#picture")
+        tab.keyboard.press("Space")
         tab.evaluate(
             "([name, bytes]) => { const dataTransfer = new DataTransfer();"
             "dataTransfer.items.add(new File([Uint8Array.from(bytes)], name));"
@@ -475,9 +481,11 @@ def test_an_unsaved_hole_is_asked_for_and_a_mask_can_be_opened(browser, client, 
         tab.set_input_files("#file", other)
         tab.click("#question-yes")
         tab.wait_for_selector("#scan-name:text('sub-2')")
+        wait_for_scan(tab)
         tab.set_input_files("#mask", mask)
-        tab.wait_for_selector("#error:not([hidden])")
-        assert tab.inner_text("#error-text") == "The mask has 40 x 36 x 12 voxels, the scan has 20 x 18 x 7."
+        tab.wait_for_selector("#mask-warnings li")
+        line = "mask.nii.gz: is on another grid than sub-2_FLAIR.nii.gz; every voxel that it touches is filled"
+        assert tab.inner_text("#mask-warnings").startswith(line)
 
 
 def test_an_address_with_a_wrong_token_shows_no_page(browser, client):

@@ -1,69 +1,35 @@
-// The fill: its settings, its start, its progress by slice, and its end.
+// A fill from its start to its end: its progress by slice, and cancel. It is known by the number that the server gives it.
 import * as api from "./api.js";
 import { say } from "./messages.js";
 
 const find = (id) => document.getElementById(id);
 const WAIT = 250; // ms between two questions
-const IDLE = ["idle", "done", "failed", "cancelled"];
+const RUNNING = ["loading", "filling"];
+const STEPS = 4; // announcements on the way: a screen reader would read every slice
 
 export class Filling {
-  #sources = new Map();
-
-  /** Offers the models and the classical fills that the server has. */
-  offer({ models, classical, planes, default: source }) {
-    const groups = [
-      ["Trained models", models.map((model) => ["model", model.name, aboutModel(model), model.card])],
-      ["Classical fills", classical.map((fill) => ["system", fill.name, fill.text, ""])],
-    ];
-    find("source").replaceChildren(
-      ...groups.filter(([, rows]) => rows.length).map(([label, rows]) => this.#group(label, rows)),
-    );
-    if (source && this.#sources.has(source)) find("source").value = source;
-    find("planes").replaceChildren(...planes.map((plane, index) => checkbox(plane, index === 0)));
-    find("source").addEventListener("change", () => this.#describe());
-    this.#describe();
-  }
-
-  #group(label, rows) {
-    const group = document.createElement("optgroup");
-    group.label = label;
-    for (const [kind, name, text, card] of rows) {
-      this.#sources.set(`${kind}:${name}`, { text, card });
-      group.append(new Option(name.replaceAll("_", " "), `${kind}:${name}`));
-    }
-    return group;
-  }
-
-  #describe() {
-    const source = find("source").value;
-    const { text, card } = this.#sources.get(source) ?? { text: "", card: "" };
-    find("source-text").textContent = text;
-    find("card").hidden = !card;
-    find("card-text").textContent = card;
-    find("samples").disabled = !source.startsWith("model:");
-  }
-
-  /** What the request asks for. Error if a setting is not possible. */
-  get settings() {
-    const planes = Array.from(document.querySelectorAll("#planes input:checked"), (input) => input.value);
-    if (!planes.length) throw new Error("Choose at least one plane to fill in.");
-    for (const id of ["dilation", "samples"])
-      if (!find(id).checkValidity())
-        throw new Error(`${find(id).labels[0].textContent.trim()}: ${find(id).validationMessage}`);
-    const samples = find("samples").disabled ? "0" : find("samples").value || "0";
-    return { source: find("source").value, dilate_mm: find("dilation").value || "0", planes: planes.join(","), samples };
-  }
+  #number = null; // null until the server has begun
+  #isCancelled = false;
+  #announced = "";
 
   /** Fills; resolves to the fill when it is done, to null if it was cancelled. Error if it failed. */
-  async run(mask, settings) {
+  run(mask, asked) {
+    return this.#follow(() => api.startFill(mask, asked));
+  }
+
+  /** Goes on with a fill that was begun before, by this page or another; resolves as `run` does. */
+  resume(fill) {
+    return this.#follow(() => fill);
+  }
+
+  async #follow(begin) {
     this.#busy(true);
+    [this.#number, this.#isCancelled] = [null, false];
     try {
-      let fill = await api.startFill(mask, settings);
-      while (!IDLE.includes(fill.state)) {
-        this.#progress(fill);
-        await new Promise((resolve) => setTimeout(resolve, WAIT));
-        fill = await api.getFill();
-      }
+      const begun = await begin();
+      this.#number = begun.number;
+      if (this.#isCancelled) await this.cancel();
+      const fill = await this.#end(begun);
       if (fill.state === "failed") throw new Error(fill.error ?? "The fill failed.");
       say(fill.state === "done" ? "Filled." : "Cancelled. The hole is as it was.");
       return fill.state === "done" ? fill : null;
@@ -75,10 +41,26 @@ export class Filling {
     }
   }
 
+  /** Asks how far a fill is until it has ended. */
+  async #end(begun) {
+    let fill = begun;
+    while (RUNNING.includes(fill.state)) {
+      this.#progress(fill);
+      await new Promise((resolve) => setTimeout(resolve, WAIT));
+      fill = await api.untilAnswered(api.getFill, () => this.#tell("No answer", "The server does not answer. Trying again…"));
+      if (fill.number !== begun.number) throw new Error("Another fill was made meanwhile, in another tab. Fill again.");
+      if (fill.scan !== begun.scan) throw new Error("Another scan was opened meanwhile, in another tab. Reload the page.");
+    }
+    return fill;
+  }
+
   #busy(isBusy) {
+    const [before, after] = isBusy ? ["fill", "cancel"] : ["cancel", "fill"];
+    const hadFocus = document.activeElement === find(before);
     find("fill").hidden = isBusy;
     find("working").hidden = !isBusy;
-    find("cancel").disabled = false;
+    if (hadFocus) find(after).focus({ preventScroll: true });
+    this.#announced = "";
     if (isBusy) this.#progress({ state: "loading" });
   }
 
@@ -87,28 +69,22 @@ export class Filling {
     const isCounting = state === "filling" && total > 0;
     if (isCounting) Object.assign(bar, { max: total, value: done });
     else bar.removeAttribute("value");
-    const text = isCounting ? `Slice ${done} of ${total}` : "Loading…";
+    const percent = isCounting ? (Math.floor((STEPS * done) / total) * 100) / STEPS : 0;
+    if (isCounting) this.#tell(`Slice ${done} of ${total}`, percent ? `Filling: ${percent} %…` : "Filling…");
+    else this.#tell("Loading…", "Loading what fills…");
+  }
+
+  /** Shows how far the fill is, and announces it if that is news. */
+  #tell(text, announcement) {
     find("progress-text").textContent = text;
-    say(text);
+    if (announcement === this.#announced) return;
+    this.#announced = announcement;
+    say(announcement);
   }
 
   async cancel() {
-    find("cancel").disabled = true;
     say("Cancelling…");
-    await api.cancelFill();
+    this.#isCancelled = true;
+    if (this.#number !== null) await api.cancelFill(this.#number);
   }
-}
-
-const aboutModel = ({ title, modality }) => [title, modality && `for ${modality.toUpperCase()}`].filter(Boolean).join(", ");
-
-function checkbox(plane, isChecked) {
-  const label = document.createElement("label");
-  const input = Object.assign(document.createElement("input"), {
-    type: "checkbox",
-    value: plane,
-    checked: isChecked,
-    name: "plane",
-  });
-  label.append(input, ` ${plane}`);
-  return label;
 }

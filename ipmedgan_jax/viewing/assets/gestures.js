@@ -14,8 +14,8 @@ export class Gestures {
       canvas.addEventListener(name, (event) => desk.isOpen && action.call(this, event), { passive: false });
     listen("pointerdown", this.#down);
     listen("pointermove", this.#move);
-    listen("pointerup", this.#up);
-    listen("pointercancel", this.#abort);
+    canvas.addEventListener("pointerup", (event) => this.#up(event)); // also while another scan is opened
+    canvas.addEventListener("pointercancel", (event) => this.#abort(event));
     listen("pointerleave", () => desk.pointerMoved(null));
     listen("wheel", this.#wheel);
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());

@@ -24,6 +24,17 @@ export function say(text) {
     }, SHOWN);
 }
 
+/** Shows lines, such as warnings, in a list. */
+export function listLines(id, lines) {
+  find(id).replaceChildren(...(lines ?? []).map((line) => element("li", line)));
+}
+
+export function element(tag, text) {
+  const result = document.createElement(tag);
+  result.textContent = text;
+  return result;
+}
+
 /** Runs something that may fail; shows its error. */
 export async function guarded(action) {
   try {

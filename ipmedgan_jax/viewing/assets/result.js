@@ -1,5 +1,7 @@
 // After the fill: before and after, the deviation, what is known about the fill, and saving.
 import * as api from "./api.js";
+import { element, guarded, listLines, say } from "./messages.js";
+import { saveOfFill } from "./saving.js";
 
 const find = (id) => document.getElementById(id);
 const FLICKER = 700; // ms of each picture: under two changes a second
@@ -9,6 +11,8 @@ export class Result {
   #timer = 0;
   #version = -1;
   #isHeld = false;
+  #fill = null; // that is shown
+  #isSaved = true; // the filled scan that is shown
 
   constructor(desk) {
     this.desk = desk;
@@ -23,8 +27,10 @@ export class Result {
       button.addEventListener(name, hold(false));
     button.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch
     find("flicker").addEventListener("change", () => this.flicker(find("flicker").checked));
-    find("deviation").addEventListener("change", () => this.desk.viewer.setDeviation(find("deviation").checked));
+    find("deviation").addEventListener("change", () => this.desk.viewer.layers.setDeviation(find("deviation").checked));
     find("hole-look").addEventListener("change", () => this.look());
+    for (const saver of document.querySelectorAll("[data-save]"))
+      saver.addEventListener("click", () => guarded(() => this.#save(saver.dataset.save)));
     window.addEventListener("blur", () => this.hold(false)); // a key that is let go elsewhere
     calm.addEventListener("change", () => this.flicker(false));
   }
@@ -32,15 +38,29 @@ export class Result {
   get isShown() {
     return !find("result").hidden;
   }
+  get hasUnsaved() {
+    return this.isShown && !this.#isSaved;
+  }
 
-  /** Fetches what was filled and shows it over the scan. */
-  async show(fill, version) {
-    const [filled, deviation] = await Promise.all([
-      api.getBytes("filled.nii.gz"),
-      fill.deviation ? api.getBytes("deviation.nii.gz") : null,
-    ]);
-    await this.desk.viewer.showResult(filled, deviation);
+  async #save(name) {
+    const [fill, version] = [this.#fill, this.#version];
+    say("Saving…");
+    await saveOfFill(name, fill);
+    say("Saved.");
+    if (fill !== this.#fill) return; // another one is shown by now
+    if (name === "filled") this.#isSaved = true;
+    if (name === "mask" && fill.voxels === fill.painted) this.desk.hole.markSaved(version); // not dilated
+  }
+
+  /** Fetches what was filled and shows it over the scan. `version` and `count` are those of the drawing. */
+  async show(fill, { version, count }) {
+    const view = (name) =>
+      api.untilAnswered(() => api.getView(name, fill), () => say("The server does not answer. Trying again…"));
+    const [filled, deviation] = await Promise.all([view("filled"), fill.deviation ? view("deviation") : null]);
+    await this.desk.viewer.layers.show(filled, deviation);
     this.#version = version;
+    this.#fill = { ...fill, painted: count };
+    this.#isSaved = false;
     this.#write(fill);
     this.#offer("deviation-part", fill.deviation);
     find("result").hidden = false;
@@ -48,7 +68,7 @@ export class Result {
     this.#setLook("outline");
     find("calm-note").hidden = !calm.matches;
     find("flicker").disabled = calm.matches;
-    this.drawingChanged(version);
+    this.drawingChanged(this.desk.hole.drawing.version);
     find("result-title").focus({ preventScroll: true });
     find("result").scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
   }
@@ -56,7 +76,7 @@ export class Result {
   hide() {
     this.flicker(false);
     find("result").hidden = true;
-    this.desk.viewer.hideResult();
+    this.desk.viewer.layers.hide();
     this.#setLook("inside");
   }
 
@@ -73,7 +93,7 @@ export class Result {
 
   before(isBefore) {
     if (!this.isShown) return;
-    this.desk.viewer.setBefore(isBefore);
+    this.desk.viewer.layers.setBefore(isBefore);
     find("shown").textContent = isBefore ? "Before" : "After";
     find("shown").dataset.before = isBefore;
   }
@@ -121,9 +141,9 @@ export class Result {
     ];
     const figure = figureOf(plausibility);
     if (figure) rows.push(["Plausibility", figure]);
-    if (deviation) rows.push(["Largest deviation", Number(this.desk.viewer.deviationMax).toPrecision(3)]);
+    if (deviation) rows.push(["Largest deviation", Number(this.desk.viewer.layers.deviationMax).toPrecision(3)]);
     find("facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
-    find("fill-warnings").replaceChildren(...(warnings ?? []).map((line) => element("li", line)));
+    listLines("fill-warnings", warnings);
   }
 }
 
@@ -132,10 +152,4 @@ function figureOf(plausibility) {
   if (!plausibility) return "";
   const { figure, worst_part: worst, ordinary_up_to: ordinary } = plausibility;
   return `${figure.toFixed(2)} (${worst}); up to ${ordinary} the fill looks like its surroundings`;
-}
-
-export function element(tag, text) {
-  const result = document.createElement(tag);
-  result.textContent = text;
-  return result;
 }
