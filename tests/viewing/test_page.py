@@ -2,28 +2,36 @@
 
 import io
 import json
-import threading
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 from view_client import GRIDS, serving, write_scan
+from view_page import (
+    AS_TEXT,
+    SHAPE,
+    drag,
+    held_fill,
+    paint_box,
+    painted,
+    place,
+    save_by_click,
+    set_slider,
+    show,
+    visit,
+    voxels_of,
+    wait_for_scan,
+)
 
 from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
 from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.load import load_filler
 from ipmedgan_jax.inpainting.scan import inpaint_file
-from ipmedgan_jax.systems import classical
 from ipmedgan_jax.viewing import sources
-from tests.browser import opened
 
-SHAPE = (40, 36, 12)
 PLANES = {0: (0, 1, 2), 1: (0, 2, 1), 2: (1, 2, 0)}
 """For each plane: the two canonical axes in the slice, and the one through it."""
-
-AS_TEXT = "(bytes) => Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')"
-"""Bytes leave the browser much faster as text."""
 
 has_flair = "model:flair" in {source.key for source in sources.offered().models}
 
@@ -34,27 +42,6 @@ def client():
         yield client
 
 
-def visit(browser, client, scan=None, **options):
-    """A tab with the page and, given one, an open scan; see `opened`."""
-    if scan is not None:
-        client.open(scan)
-    return opened(browser, client.server.url, **{"viewport": {"width": 1000, "height": 640}, **options})
-
-
-def wait_for_scan(tab):
-    tab.wait_for_selector("body.open:not(.opening), #error:not([hidden])")
-    assert not tab.is_visible("#error"), tab.inner_text("#error-text")
-
-
-def painted(tab):
-    """The hole as it is sent to the server: a NIfTI image."""
-    return nibabel.Nifti1Image.from_bytes(tab.evaluate(f"({AS_TEXT})(desk.hole.bytes)").encode("latin-1"))
-
-
-def voxels_of(image):
-    return {tuple(int(place) for place in voxel) for voxel in np.argwhere(np.asarray(image.dataobj))}
-
-
 def in_file_order(voxel, affine, shape):
     """The voxel of the file for a canonical one; by nibabel alone."""
     axes = nibabel.io_orientation(affine)
@@ -63,28 +50,6 @@ def in_file_order(voxel, affine, shape):
         place = voxel[int(canonical)]
         result[axis] = place if direction > 0 else shape[axis] - 1 - place
     return tuple(result)
-
-
-def show(tab, voxel):
-    """Moves the crosshair to a canonical voxel."""
-    tab.evaluate("async (voxel) => { desk.viewer.crosshair = voxel; await desk.viewer.settled(); }", list(voxel))
-
-
-def place(tab, voxel, plane):
-    """Where a canonical voxel is in the window; None if its plane is not shown."""
-    return tab.evaluate(
-        "([voxel, plane]) => { const box = desk.canvas.getBoundingClientRect();"
-        "const [x, y] = desk.viewer.place(voxel, plane); return [x + box.left, y + box.top]; }",
-        [list(voxel), plane],
-    )
-
-
-def drag(tab, *places):
-    tab.mouse.move(*places[0])
-    tab.mouse.down()
-    for x, y in places[1:]:
-        tab.mouse.move(x, y, steps=3)
-    tab.mouse.up()
 
 
 def brightest(tab, plane):
@@ -100,22 +65,6 @@ def brightest(tab, plane):
     assert len(spot)
     row, column = spot.mean(axis=0)
     return left + column + 0.5, top + row + 0.5
-
-
-def set_slider(tab, name, value):
-    tab.evaluate(
-        "([name, value]) => { const slider = document.getElementById(name); slider.value = value;"
-        "slider.dispatchEvent(new Event('input')); }",
-        [name, value],
-    )
-
-
-def save_by_click(tab, selector, folder):
-    with tab.expect_download() as download:
-        tab.click(selector)
-    path = folder / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
 
 
 # ------------------------------------------------------------------ from the pointer to the saved voxels
@@ -414,30 +363,19 @@ def test_touch_paints_with_one_finger_and_zooms_with_two(browser, client, tmp_pa
 
 @pytest.fixture
 def slow_fill(monkeypatch):
-    """The fill `telea` waits in its first slice until the test lets it go on."""
-    go_on = threading.Event()
-
-    def wait(image, mask):
-        assert go_on.wait(60)
-        return classical.FULL_RANGE_FILLS["surround_mean"](image, mask)
-
-    monkeypatch.setitem(classical.FULL_RANGE_FILLS, "telea", wait)
-    yield go_on
-    go_on.set()
+    yield from held_fill(monkeypatch)
 
 
 def test_a_fill_is_cancelled_or_fails_and_the_hole_stays(browser, client, tmp_path, slow_fill):
     image, _ = write_scan(tmp_path, shape=SHAPE)
     with visit(browser, client, image, reduced_motion="reduce") as tab:
         wait_for_scan(tab)
-        show(tab, (20, 18, 6))
-        tab.click("#tool-box")
-        drag(tab, place(tab, (10, 12, 6), 0), place(tab, (18, 20, 6), 0))
-        hole = voxels_of(painted(tab))
+        hole = paint_box(tab)
         tab.select_option("#source", "system:telea")
         tab.click("#fill")
         tab.wait_for_selector("#working:not([hidden])")
-        tab.click("#cancel")
+        with tab.expect_response("**/api/cancel?*"):
+            tab.click("#cancel")
         slow_fill.set()
         tab.wait_for_selector("#fill:not([hidden])")
         assert "Cancelled" in tab.inner_text("#status")

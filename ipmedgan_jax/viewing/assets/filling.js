@@ -47,7 +47,9 @@ export class Filling {
     while (RUNNING.includes(fill.state)) {
       this.#progress(fill);
       await new Promise((resolve) => setTimeout(resolve, WAIT));
-      fill = await api.untilAnswered(api.getFill, () => this.#tell("No answer", "The server does not answer. Trying again…"));
+      fill = await api.untilAnswered(api.getFill, () =>
+        this.#tell("No answer", "The server does not answer. Trying again…"),
+      );
       if (fill.number !== begun.number) throw new Error("Another fill was made meanwhile, in another tab. Fill again.");
       if (fill.scan !== begun.scan) throw new Error("Another scan was opened meanwhile, in another tab. Reload the page.");
     }
@@ -60,6 +62,7 @@ export class Filling {
     find("fill").hidden = isBusy;
     find("working").hidden = !isBusy;
     if (hadFocus) find(after).focus({ preventScroll: true });
+    if (isBusy) find("working").scrollIntoView({ block: "nearest" }); // with Cancel
     this.#announced = "";
     if (isBusy) this.#progress({ state: "loading" });
   }
@@ -71,6 +74,7 @@ export class Filling {
     else bar.removeAttribute("value");
     const percent = isCounting ? (Math.floor((STEPS * done) / total) * 100) / STEPS : 0;
     if (isCounting) this.#tell(`Slice ${done} of ${total}`, percent ? `Filling: ${percent} %…` : "Filling…");
+    else if (state === "filling") this.#tell("Filling…", "Filling…");
     else this.#tell("Loading…", "Loading what fills…");
   }
 

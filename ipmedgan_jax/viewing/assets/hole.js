@@ -89,7 +89,7 @@ export class Hole {
     const answer = await api.openMask(file, scan);
     if (!answer.labels) return { answer };
     const all = answer.labels.map(({ label }) => label);
-    const choices = answer.labels.map(({ label, name }) => ({ value: String(label), text: name ? `${label}: ${name}` : `${label}` }));
+    const choices = answer.labels.map(({ label, name }) => ({ value: `${label}`, text: `Label ${label}${name && `: ${name}`}` }));
     choices.unshift({ value: all.join(","), text: `All ${all.length} labels as one hole` });
     const choice = await chosen(`Which label of ${file.name} is the hole?`, choices);
     if (choice === null) return {};

@@ -69,7 +69,8 @@ class Desk {
     const { mask } = await api.getPainted(fill);
     await this.hole.replace(mask);
     this.fillSettings.choose(fill.source);
-    guarded(() => this.#whileFilling(() => this.filling.resume(fill))); // which may take minutes
+    const isNews = fill.state !== "done";
+    guarded(() => this.#whileFilling(() => this.filling.resume(fill), isNews)); // which may take minutes
   }
 
   // ---- what is open
@@ -100,12 +101,12 @@ class Desk {
   }
 
   /** Waits for the end of a fill of the hole as it is now, and shows it. */
-  async #whileFilling(filled) {
+  async #whileFilling(filled, isNews = true) {
     const { version, count } = this.drawing;
     this.#isFilling = true;
     try {
       const fill = await filled();
-      if (fill) await this.result.show(fill, { version, count });
+      if (fill) await this.result.show(fill, { version, count }, isNews);
     } finally {
       this.#isFilling = false;
     }

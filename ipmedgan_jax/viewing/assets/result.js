@@ -52,10 +52,14 @@ export class Result {
     if (name === "mask" && fill.voxels === fill.painted) this.desk.hole.markSaved(version); // not dilated
   }
 
-  /** Fetches what was filled and shows it over the scan. `version` and `count` are those of the drawing. */
-  async show(fill, { version, count }) {
+  /** Fetches what was filled and shows it over the scan. `version` and `count` are those of the drawing.
+   * What is news takes the focus. */
+  async show(fill, { version, count }, isNews = true) {
     const view = (name) =>
-      api.untilAnswered(() => api.getView(name, fill), () => say("The server does not answer. Trying again…"));
+      api.untilAnswered(
+        () => api.getView(name, fill),
+        () => say("The server does not answer. Trying again…"),
+      );
     const [filled, deviation] = await Promise.all([view("filled"), fill.deviation ? view("deviation") : null]);
     await this.desk.viewer.layers.show(filled, deviation);
     this.#version = version;
@@ -69,6 +73,10 @@ export class Result {
     find("calm-note").hidden = !calm.matches;
     find("flicker").disabled = calm.matches;
     this.drawingChanged(this.desk.hole.drawing.version);
+    if (isNews) this.#leadTo();
+  }
+
+  #leadTo() {
     find("result-title").focus({ preventScroll: true });
     find("result").scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
   }

@@ -41,7 +41,7 @@ export class ToolBar {
     settings.tool = tool;
     for (const name of TOOLS) find(`tool-${name}`).setAttribute("aria-pressed", String(name === tool));
     for (const name of [...Object.keys(FIELDS), "ball"]) find(`${name}-field`).hidden = !NEEDS[tool].includes(name);
-    find("hint").textContent = HINTS[tool];
+    Object.assign(find("hint"), { textContent: HINTS[tool], title: HINTS[tool] }); // a narrow window cuts it
     this.desk.canvas.dataset.tool = tool;
     this.desk.overlay.draw();
   }
