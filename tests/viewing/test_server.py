@@ -99,6 +99,8 @@ REFUSED = {
     "another X-Ipmedgan": (403, *POST, {"X-Ipmedgan": "2"}),
     "a cancel from elsewhere": (403, "POST", "api/cancel", {"Origin": OTHER}),
     "a fill from elsewhere": (403, "POST", "api/fill?source=system:laplace", {"Origin": OTHER}),
+    "a mask from elsewhere": (403, "POST", "api/mask", {"Origin": OTHER}),
+    "a going back from elsewhere": (403, "POST", "api/scan/1/back", {"Origin": OTHER}),
     # what is asked for
     "an unknown address": (404, "GET", "api/nothing", {}),
     "an address with more": (404, "GET", "api/state/more", {}),
@@ -138,6 +140,13 @@ REFUSED = {
     "a body of GET": (400, *GET, {"Content-Length": "5"}),
     "a body where none belongs": (400, "POST", "api/cancel", {"Content-Length": "5"}),
     "a mask of a petabyte": (413, "POST", "api/fill?source=system:laplace", {"Content-Length": str(10**15)}),
+    "an opened mask of a petabyte": (413, "POST", "api/mask", {"Content-Length": str(10**15)}),
+    "an opened mask that is a path": (400, "POST", "api/mask?name=../x.nii", {}),
+    "an empty mask": (400, "POST", "api/mask", {}),
+    "labels that are none": (400, "POST", "api/mask?labels=1;2", {}),
+    "an opening that is not the last": (409, "POST", "api/scan/7/back", {}),
+    "the number of a scan that is none": (404, "POST", "api/scan/x/keep", {}),
+    "the painted mask of no fill": (409, "GET", "api/fill/0/painted", {}),
     # uploads
     "no such upload": (404, "POST", "api/upload/AAAAAAAAAAAA?name=x", {}),
     "an upload by a path": (404, "POST", "api/upload/../../etc?name=x", {}),
@@ -326,7 +335,7 @@ def test_a_body_is_asked_for_only_after_the_checks(unchanged):
 
 
 def test_a_file_that_unpacks_to_far_more_is_refused(unchanged, monkeypatch):
-    """As a scan by the bound on memory, as a mask by its shape, before it is unpacked."""
+    """As a scan and an opened mask by the bound on memory, as a painted mask by its shape, before it is unpacked."""
     monkeypatch.setenv("IPMEDGAN_MEMORY_GIB", "0.05")
     header = nibabel.Nifti1Header()
     header.set_data_dtype("u1")
@@ -341,6 +350,8 @@ def test_a_file_that_unpacks_to_far_more_is_refused(unchanged, monkeypatch):
     assert "GiB of memory" in answer["error"]
     status, answer, _ = unchanged.ask("POST", "api/fill?source=system:laplace", bomb)
     assert (status, answer["error"]) == (400, "the mask has shape (2000, 2000, 5), the scan (20, 18, 7)")
+    status, answer, _ = unchanged.ask("POST", "api/mask?name=x.nii.gz", bomb)
+    assert (status, "GiB of memory" in answer["error"]) == (400, True)
 
 
 # ------------------------------------------------------------------ slow clients and many
