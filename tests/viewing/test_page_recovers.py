@@ -1,5 +1,7 @@
 """The page of `view` after a reload, without an answer, beside another tab, and with files that it cannot show or take."""
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -163,6 +165,7 @@ def test_a_mask_is_explained_or_refused_in_one_line(browser, client, tmp_path):
         says(tab, "labels.nii.gz is the hole now: its 2 labels.")
         assert len(voxels_of(painted(tab))) == np.count_nonzero(labels)
         assert_the_bar_is_one_line(tab)
+        assert_quarters_are_announced(tab)
 
 
 def assert_the_bar_is_one_line(tab):
@@ -170,3 +173,22 @@ def assert_the_bar_is_one_line(tab):
         tab.set_viewport_size({"width": width, "height": 640})
         tops = tab.evaluate("[...document.querySelectorAll('.view > *')].map((part) => part.getBoundingClientRect().bottom)")
         assert max(tops) - min(tops) < 30, width
+
+
+def assert_quarters_are_announced(tab):
+    """Every slice is shown, but a screen reader reads out what changes in the status: the quarters."""
+    states = [{"state": "filling", "done": done, "total": 8, "number": 1, "scan": 1} for done in (1, 2, 3)]
+    answers = [*states[1:], {**states[0], "state": "cancelled"}]
+    tab.route("**/api/fill", lambda route: route.fulfill(body=json.dumps(answers.pop(0))))
+    heard = tab.evaluate(
+        "async (begun) => { const heard = [], look = (id) => heard.push(document.getElementById(id).textContent);"
+        "for (const id of ['status', 'progress-text'])"
+        "new MutationObserver(() => look(id)).observe(document.getElementById(id), { childList: true });"
+        "await desk.filling.resume(begun); await new Promise(requestAnimationFrame); return heard; }",
+        states[0],
+    )
+    assert [line for line in heard if "Slice" in line] == [f"Slice {done} of 8" for done in (1, 2, 3)]
+    assert [line for line in heard if line.startswith(("Filling", "Cancelled"))] == [
+        *("Filling…", "Filling: 25 %…"),
+        "Cancelled. The hole is as it was.",
+    ]
