@@ -31,6 +31,7 @@ def get_config(system: str = "") -> ConfigDict:
     data.split_seed = 0  # of the random split of the subjects
     data.validation_subjects = ()  # names of subjects; these two lists replace the ratios if one is not empty
     data.test_subjects = ()  # names of subjects
+    data.fold = ""  # "k of n", as "2 of 5": of n equal parts of the subjects the k-th is test, the next validation; or empty
     data.workers = 2  # volumes that are prepared at the same time
     data.threads = 4  # reading threads of the training input
     data.prefetch = 64  # slices that are read ahead of the training step

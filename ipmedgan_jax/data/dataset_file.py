@@ -93,6 +93,23 @@ class Dataset:
         """Whether some records have pixels that holes keep clear of."""
         return any(volume.avoided for volume in self.volumes.values())
 
+    @property
+    def fold(self) -> str:
+        """The fold of a cross-validation that is the test split, such as `2 of 5`; empty for another split."""
+        return self.settings.get("fold", "")
+
+    @property
+    def division(self) -> str:
+        """A digest that all folds of one cross-validation share: of the files, their subjects and the other settings.
+
+        Empty without folds.
+        """
+        if not self.fold:
+            return ""
+        settings = {name: value for name, value in self.settings.items() if name != "fold"}
+        volumes = sorted((name, volume.subject, volume.sha256, volume.avoided) for name, volume in self.volumes.items())
+        return hashlib.sha256(json.dumps([settings, volumes], sort_keys=True).encode()).hexdigest()[:16]
+
     def training_data(self) -> dict[str, Any]:
         """Describes the scans of the training split, so that a scan to fill can be compared with them."""
         volumes = [volume for volume in self.volumes.values() if volume.split == "train" and volume.slices]

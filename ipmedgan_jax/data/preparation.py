@@ -224,7 +224,7 @@ def _sha256(path: Path) -> str:
 
 
 def summary(dataset: dataset_file.Dataset) -> str:
-    """Returns a summary for the user: volumes, slices kept and left out, and subjects and slices of each split."""
+    """Returns a summary for the user: volumes, slices kept and left out, the fold if there is one, and each split."""
     left_out = sum(volume.left_out for volume in dataset.volumes.values())
     size = f"{dataset.image_size}x{dataset.image_size}"
     of_size = f"whole slices, for windows of {size}," if dataset.keeps_whole_slices else f"slices of {size}"
@@ -237,4 +237,5 @@ def summary(dataset: dataset_file.Dataset) -> str:
         f"  {split + ':':12}{counted(len(dataset.subjects[split]), 'subject')}, {counted(dataset.slices[split], 'slice')}"
         for split in records.SPLITS
     )
-    return "\n".join((total, *splits))
+    fold = [f"  {'fold:':12}{dataset.fold}"] if dataset.fold else []
+    return "\n".join((total, *fold, *splits))

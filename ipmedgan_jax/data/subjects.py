@@ -1,5 +1,6 @@
 """The subject of each file, and the split of the subjects into train, validation and test."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ipmedgan_jax.core import bounded_regex
+from ipmedgan_jax.core import bounded_regex, fold_choice
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.data import records
@@ -102,11 +103,13 @@ def _suggested_patterns(path: Path, name: str) -> str:
 
 
 def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> dict[str, str]:
-    """Assigns every subject to a split: by the lists of subjects if the settings have any, otherwise at random.
+    """Assigns every subject to a split: by the fold or the lists of subjects if the settings have any, otherwise at random.
 
-    UserError if a split gets no subject, or if the lists are wrong.
+    UserError if a split gets no subject, if the lists are wrong, or for a fold beside lists or shares.
     """
     names = sorted(set(subjects))
+    if fold := fold_choice.parse(settings.fold):
+        return _split_by_fold(settings, fold, names)
     if settings.validation_subjects or settings.test_subjects:
         splits = _split_by_lists(settings, names)
     else:
@@ -118,6 +121,28 @@ def split_subjects(settings: PreparationSettings, subjects: Iterable[str]) -> di
                 "data.split_ratios, data.validation_subjects or data.test_subjects"
             )
     return splits
+
+
+def _split_by_fold(settings: PreparationSettings, fold: fold_choice.Fold, names: list[str]) -> dict[str, str]:
+    """Takes the fold as the test set, the next one (after the last the first) as the validation set, the others to train."""
+    for name in ("split_ratios", "validation_subjects", "test_subjects"):
+        if getattr(settings, name) != getattr(PreparationSettings, name):
+            raise UserError(f"data.fold is '{fold}' and data.{name} is given too, of which only one can split; leave one out")
+    if len(names) < fold.count:
+        raise UserError(f"data.fold is '{fold}', but the input has {len(names)} subjects; add subjects, or take fewer folds")
+    splits = {fold.index: "test", fold.index % fold.count + 1: "validation"}
+    folds = fold_of_names(names, fold.count, settings.split_seed)
+    return {name: splits.get(index, "train") for name, index in folds.items()}
+
+
+def fold_of_names(names: Sequence[str], count: int, seed: int) -> dict[str, int]:
+    """Divides different names among folds 1 to `count`, whose sizes differ by one at most: {name: its fold}.
+
+    The names take turns in the order of their SHA-256 with the seed. So neither their order nor a library's random numbers
+    matter.
+    """
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    return {name: index % count + 1 for index, name in enumerate(order)}
 
 
 def _split_by_lists(settings: PreparationSettings, names: list[str]) -> dict[str, str]:

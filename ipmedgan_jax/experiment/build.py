@@ -83,7 +83,8 @@ class Experiment:
     def describe_data(self) -> dict[str, Any]:
         """Returns `data` of metrics.json: the slices that were scored, and the VGG-19 weights of the VGG distance.
 
-        `window` is the side of the windows that were scored, in pixels of the prepared slices; 0 for complete slices.
+        `window` is the side of the windows that were scored, in pixels of the prepared slices; 0 for complete slices. `fold`
+        is the fold of a cross-validation, and `division` what its folds have in common; both are empty without folds.
         """
         split = self.evaluation.split
         return {
@@ -92,6 +93,8 @@ class Experiment:
             "image_size": self.dataset.image_size,
             "window": self.holes.window,
             "fingerprint": self.dataset.fingerprint,
+            "fold": self.dataset.fold,
+            "division": self.dataset.division,
             "preparation": self.dataset.settings,
             "split": split,
             "subjects": list(self.dataset.subjects[split]),
@@ -133,8 +136,14 @@ def build_experiment(config: ConfigDict) -> Experiment:
         fill=config.holes.fill,
         training=training,
         evaluation=evaluation_settings(config),
-        config=as_json(config) | {DATASET: dataset.fingerprint},
+        config=_recorded_config(config, dataset),
     )
+
+
+def _recorded_config(config: ConfigDict, dataset: dataset_file.Dataset) -> dict[str, Any]:
+    """Returns the content of `config.json`: the config with the fold of the data, and their fingerprint."""
+    saved = as_json(config)
+    return saved | {"data": saved["data"] | {"fold": dataset.fold}, DATASET: dataset.fingerprint}
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,19 @@ def find_dataset(config: ConfigDict) -> dataset_file.Dataset:
     ):
         if expected != found:
             raise UserError(f"{config.data.dir}: prepared with {key} {found!r}, the config has {expected!r}")
+    _check_fold(config, dataset)
     _warn_of_other_preparation(config, dataset)
     return dataset
+
+
+def _check_fold(config: ConfigDict, dataset: dataset_file.Dataset) -> None:
+    """Raises UserError if the config has another fold than the data; a config without a fold takes that of the data."""
+    if config.data.fold not in ("", dataset.fold):
+        found = f"as fold {dataset.fold}" if dataset.fold else "without folds"
+        raise UserError(
+            f"{dataset.directory}: prepared {found}, but config.data.fold is {config.data.fold!r}; name the folder of that "
+            "fold, or leave data.fold out"
+        )
 
 
 def _warn_of_other_preparation(config: ConfigDict, dataset: dataset_file.Dataset) -> None:
@@ -52,7 +63,7 @@ def _warn_of_other_preparation(config: ConfigDict, dataset: dataset_file.Dataset
     Settings of the split are not compared.
     """
     current = ADDED_SETTINGS | preparation_settings(config).recorded()
-    split = ("subject_regex", "split_ratios", "split_seed", "validation_subjects", "test_subjects")
+    split = ("subject_regex", "split_ratios", "split_seed", "validation_subjects", "test_subjects", "fold")
     for key, prepared in (ADDED_SETTINGS | dataset.settings).items():
         if key not in split and current.get(key) != prepared:
             logging.warning(

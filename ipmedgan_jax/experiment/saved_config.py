@@ -26,12 +26,12 @@ KEYS_FREE_ON_RESUME = (
     *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
     *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
-    *("data.foreground", "holes.avoid", "train.on_nonfinite", "train.deterministic", "train.wandb_project"),
+    *("data.foreground", "data.fold", "holes.avoid", "train.on_nonfinite", "train.deterministic", "train.wandb_project"),
 )
 """Keys, or groups of keys, that may change when a run resumes: they do not change what a step computes.
 
 The data may lie in another folder, but must be the same (`DATASET`). What they were prepared with is used, not
-`data.foreground` or `holes.avoid`.
+`data.foreground`, `data.fold` or `holes.avoid`.
 """
 
 
@@ -100,6 +100,7 @@ ADDED_KEYS = {
     "generator.noise": False,
     "generator.opposite": False,
     "data.window": 0,
+    "data.fold": "",
     "optimiser.warmup_steps": 0,
     "optimiser.decay": 0.0,
     "data.foreground": "threshold",

@@ -85,6 +85,7 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
         split_seed=data.split_seed,
         validation_subjects=tuple(data.validation_subjects),
         test_subjects=tuple(data.test_subjects),
+        fold=data.fold,
         workers=data.workers,
     )
 

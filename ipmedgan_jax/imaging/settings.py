@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ipmedgan_jax.core import fold_choice
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.imaging import scans
 
@@ -21,7 +22,7 @@ keeps whole slices, of which a network sees a window of `image_size` round each 
 FOREGROUND_MODES = ("head", "threshold")
 """What counts as foreground: the head as one object, or every voxel above `foreground_level`."""
 
-ADDED_SETTINGS: dict[str, Any] = {"foreground": "threshold"}
+ADDED_SETTINGS: dict[str, Any] = {"foreground": "threshold", "fold": ""}
 """Settings that were added after the first prepared data, with the value that stands for data that do not record them."""
 
 
@@ -48,6 +49,7 @@ class PreparationSettings:
     split_seed: int = 0
     validation_subjects: tuple[str | int, ...] = ()
     test_subjects: tuple[str | int, ...] = ()
+    fold: str = ""
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -67,6 +69,11 @@ class PreparationSettings:
             ("data.foreground_level", "at least 0 and below 1", 0 <= self.foreground_level < 1),
             ("data.min_foreground", "in 0..1", 0 <= self.min_foreground <= 1),
             ("data.split_ratios", "three shares, not negative, with a sum above 0", _are_shares(self.split_ratios)),
+            (
+                "data.fold",
+                f"k of n, with k from 1 to n and n at least {fold_choice.SMALLEST}{fold_choice.suggestion(self.fold)}",
+                not self.fold or fold_choice.parse(self.fold) is not None,
+            ),
             ("data.workers", "at least 1", self.workers >= 1),
         ):
             if not valid:

@@ -61,6 +61,8 @@ def data_rows(experiment: Experiment) -> list[Row]:
         (split, f"{counted(slices[split], 'slice')} of {counted(len(subjects), 'subject')}")
         for split, subjects in dataset.subjects.items()
     ]
+    if dataset.fold:
+        rows.append(("fold", dataset.fold))
     described = dataset.training_data() if slices["train"] else {}
     contrasts = ", ".join(described.get("contrasts", [])) or "not known from the names"
     rows += [("modality", dataset.modality), ("contrast", contrasts)]

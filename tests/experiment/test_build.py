@@ -28,7 +28,7 @@ from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.registry import FINDERS, SYSTEMS
 from ipmedgan_jax.systems.state import init_state
 from ipmedgan_jax.systems.update import train_step
-from ipmedgan_jax.training import devices, loop
+from ipmedgan_jax.training import devices, loop, run_facts
 from tests.old_prepared import without_digests
 
 CONFIGS = {
@@ -186,7 +186,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
 
     dataset = dataset_file.load_dataset(phantom_data)
     monkeypatch.setattr(ConfigDict, "__getitem__", recorded)
-    monkeypatch.setattr(build, "as_json", lambda config: {})
+    monkeypatch.setattr(build, "as_json", lambda config: {"data": {}})
     monkeypatch.setattr(build, "check_config", lambda config: None)  # a check reads keys without using them
     monkeypatch.setattr(datasets.phantom, "write_phantoms", lambda *_, **__: [])
     monkeypatch.setattr(datasets.preparation, "prepare", lambda *_, **__: None)
@@ -253,6 +253,7 @@ def test_every_key_is_used(tiny_config, phantom_data, monkeypatch):
         ({"data__image_size": 64}, "prepared with data.image_size 32, the config has 64"),
         ({"modality": "mri"}, "prepared with modality 'ct', the config has 'mri'"),
         ({"data__dir": "/nowhere"}, r"/nowhere/dataset.json: not found"),
+        ({"data__fold": "1 of 3"}, r"prepared without folds, but config.data.fold is '1 of 3'; name the folder of that fold"),
         ({"holes__avoid": "masks/*.nii"}, r"prepared without the masks of config.holes.avoid; prepare the data again"),
     ],
 )
@@ -335,6 +336,22 @@ def test_older_data_are_warned_of_and_their_foreground_is_used(tiny_config, phan
     built = build.build_experiment(tiny_config(data__dir=str(tmp_path / "old")))
     assert "prepared with data.foreground 'threshold'; this is used" in caplog.text
     assert "clear_of_masks" not in built.describe_holes()
+
+
+def test_a_run_takes_the_fold_of_its_data_and_refuses_another(tiny_config, phantom_data, tmp_path, caplog):
+    folder = without_digests(shutil.copytree(phantom_data, tmp_path / "fold"), 1)
+    content = json.loads((folder / "dataset.json").read_text())
+    content["settings"] |= {"fold": "2 of 4", "foreground": "head"}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    built = build.build_experiment(tiny_config(data__dir=str(folder)))
+    named = build.build_experiment(tiny_config(data__dir=str(folder), data__fold="2 of 4"))
+    assert built.config == named.config
+    assert built.config["data"]["fold"] == built.describe_data()["fold"] == "2 of 4"
+    assert built.describe_data()["division"] == built.dataset.division != ""
+    assert ("fold", "2 of 4") in run_facts.data_rows(built)
+    assert "prepared with data.fold" not in caplog.text
+    with pytest.raises(UserError, match=r"prepared as fold 2 of 4, but config.data.fold is '3 of 4'"):
+        build.build_experiment(tiny_config(data__dir=str(folder), data__fold="3 of 4"))
 
 
 def test_a_run_on_data_with_masks_says_that_its_holes_are_clear_of_them(tiny_config, phantom_data, tmp_path):

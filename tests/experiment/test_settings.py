@@ -55,6 +55,7 @@ PREPARATION = {
     "data.split_seed": 4,
     "data.validation_subjects": ("a",),
     "data.test_subjects": ("b", "c"),
+    "data.fold": "2 of 5",
     "data.workers": 8,
 }
 HOLES = {
