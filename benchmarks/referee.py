@@ -35,12 +35,12 @@ AIR = -1024.0
 
 def main(folders: list[str]) -> None:
     from ipmedgan_jax.core import files
-    from ipmedgan_jax.evaluation import evaluated_runs
+    from ipmedgan_jax.evaluation import comparable_runs
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
         raise UserError("IPMEDGAN_REFEREE_PYTHON: expected the path of a Python interpreter with the extra `referee`")
-    runs, left_out = evaluated_runs.read_all([Path(folder) for folder in folders])
+    runs, left_out = comparable_runs.read_all([Path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
     output = Path(flags.FLAGS.output)

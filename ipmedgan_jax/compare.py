@@ -18,6 +18,9 @@ Writes to OUTPUT:
                 every system; its pictures are in report/
   provenance.json  version, machine and command, of this comparison and of each run
 
+Runs of one system on the folds of a cross-validation (data.fold) are pooled to one row: each subject is scored by the
+training that did not see it.
+
 All runs must be scored on the same holes of the same data. A run that is not, or whose files are missing or inconsistent, is
 named and left out. The command then compares the other runs and ends with exit code 2.
 """
@@ -31,14 +34,23 @@ from ipmedgan_jax.core.user_paths import user_path
 
 
 def main(arguments: list[str]) -> None:
-    from ipmedgan_jax.evaluation import comparison, comparison_notes, comparison_tables, evaluated_runs, seed_groups
+    from ipmedgan_jax.evaluation import (
+        comparable_runs,
+        comparison,
+        comparison_notes,
+        comparison_tables,
+        fold_pools,
+        seed_groups,
+    )
 
     output = user_path(flags.FLAGS.output)
-    runs, left_out = evaluated_runs.read_all([user_path(argument) for argument in arguments])
+    runs, left_out = comparable_runs.read_all([user_path(argument) for argument in arguments])
     for reason in left_out:
         logging.warning("left out: %s", reason)
     if not runs:
         raise UserError("no run left to compare: evaluate the runs first with python -m ipmedgan_jax.evaluate")
+    if missing := fold_pools.missing_folds(runs[0]):
+        logging.warning("%s of %d missing: no score of the subjects tested there", missing, runs[0].folds[0].count)
     groups = seed_groups.group_seeds(runs)
     reference = seed_groups.find_reference(groups, flags.FLAGS.reference)
     try:
@@ -50,7 +62,8 @@ def main(arguments: list[str]) -> None:
         print_line(notes)
     print_line(f"written to {output}")
     if left_out:
-        raise UserError(f"{len(left_out)} of {len(arguments)} runs left out; see the warnings above")
+        kept = sum(len(group.folders) for group in groups)
+        raise UserError(f"{len(arguments) - kept} of {len(arguments)} runs left out; see the warnings above")
 
 
 def define_flags() -> None:

@@ -12,6 +12,7 @@ from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.evaluation import comparison_page, latex, reports, seed_model
 from ipmedgan_jax.evaluation.comparison_figures import figure, scatter
+from ipmedgan_jax.evaluation.comparison_notes import fold_count
 from ipmedgan_jax.evaluation.comparison_tables import (
     difference_table,
     group_table,
@@ -50,13 +51,14 @@ def write(groups: Sequence[SeedGroup], output: Path, *, reference: SeedGroup, ca
     scatter(groups, output)
     header = _header(groups, caption)
     comparison_page.write(groups, tables, output, reference=reference, cases=cases, header=header, made=line)
-    files.write_json(output / "provenance.json", made | {"runs": [_origin(run) for group in groups for run in group.runs]})
+    origins = [_origin(run.label, part) for group in groups for run in group.runs for part in run.parts or (run,)]
+    files.write_json(output / "provenance.json", made | {"runs": origins})
 
 
-def _origin(run: Run) -> dict[str, Any]:
+def _origin(label: str, run: Run) -> dict[str, Any]:
     """Returns what a run's scores were made from; null for what an earlier version did not record."""
     report = run.report
-    about = {"label": run.label, "step": report.get("step"), "data": report["data"]["fingerprint"]}
+    about = {"label": label, "step": report.get("step"), "data": report["data"]["fingerprint"]}
     return about | {key: report.get(key) for key in ("weights_sha256", provenance.KEY)}
 
 
@@ -67,14 +69,15 @@ def _header(groups: Sequence[SeedGroup], caption: str) -> str:
     holes_text, subjects = counted(report["slices"], "hole"), counted(report["subjects"], f"{data['split']} subject")
     seen = "windows" if data.get("window") else "slices"
     size = f"{holes['size']}x{holes['size']} pixels in {seen} of {data['image_size']}x{data['image_size']}"
-    return f"{holes_text} of {size}, {subjects} ({data['modality'].upper()}). {caption}".strip()
+    folds = f", {count}" if (count := fold_count(groups)) else ""
+    return f"{holes_text} of {size}, {subjects}{folds} ({data['modality'].upper()}). {caption}".strip()
 
 
 def _csv_rows(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
     """Returns the rows of table.csv: one for each system, region and metric; standard deviations as in `spread_table`."""
     rows = []
     for group in groups:
-        about = {"system": group.label, "seeds": len(group.runs) if group.learns else 0}
+        about = {"system": group.label, "seeds": len(group.runs) if group.learns else 0, "folds": len(group.first.folds)}
         for region in reports.REGIONS:
             for metric, entry in group.first.report["region"][region].items():
                 estimate = group.estimate(metric, region) if isinstance(entry, dict) else None

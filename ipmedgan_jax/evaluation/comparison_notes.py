@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ipmedgan_jax.core.spelling import counted
+from ipmedgan_jax.evaluation.fold_pools import missing_folds
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 from ipmedgan_jax.evaluation.seed_model import FEWEST_SEEDS, FEWEST_SUBJECTS
 
@@ -18,18 +19,18 @@ def subject_count(groups: Sequence[SeedGroup]) -> int:
 
 
 def weak_points(groups: Sequence[SeedGroup]) -> str:
-    """Returns the sentences on few subjects and few seeds, each after a space; empty if there is nothing to say."""
-    sentences = []
+    """Returns the sentences on folds, few subjects and few seeds, each after a space; empty if there is nothing to say."""
+    sentences = _fold_sentences(groups)
     if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
         sentences.append(
             f"Fewer than {FEWEST_SUBJECTS} subjects ({subjects}): intervals and p hold for normally distributed scores only."
         )
-    if single := [group for group in groups if group.learns and len(group.runs) == 1]:
+    if single := [group for group in groups if group.trainings == 1]:
         sentences.append(
             f"One seed: {_names(single, groups)}. The interval is of subjects alone, for that one training; there is no p in "
             "a pair with it, and no best value is supported."
         )
-    if few := [group for group in groups if group.learns and 1 < len(group.runs) < FEWEST_SEEDS]:
+    if few := [group for group in groups if 1 < group.trainings < FEWEST_SEEDS]:
         sentences.append(f"Fewer than {FEWEST_SEEDS} seeds: {_names(few, groups)}. Intervals may cover less than 95 %.")
     return "".join(f" {sentence}" for sentence in sentences)
 
@@ -39,11 +40,33 @@ def apart(groups: Sequence[SeedGroup]) -> str:
     return "".join(f" {group.label} is no further seed of {group.apart}." for group in groups if group.apart)
 
 
+def fold_count(groups: Sequence[SeedGroup]) -> str:
+    """Returns how many folds of a cross-validation were scored, `4 of 5 folds`; empty without folds."""
+    folds = groups[0].first.folds
+    return f"{len(folds)} of {counted(folds[0].count, 'fold')}" if folds else ""
+
+
+def _fold_sentences(groups: Sequence[SeedGroup]) -> list[str]:
+    """Returns what the intervals cover where rows are pooled from folds; none without folds."""
+    if not (count := fold_count(groups)):
+        return []
+    missing = f", without {found}" if (found := missing_folds(groups[0].first)) else ""
+    sentences = [f"Each subject is scored by the training of its fold, which did not see it ({count}{missing})."]
+    if any(group.trainings > 1 and len(group.runs) == 1 for group in groups):
+        sentences.append(
+            "Subjects of one fold share a training: with one seed the interval is Student's t over the folds' means, and "
+            "covers the spread of trainings and that of subjects, each once."
+        )
+    if any(group.trainings > 1 and len(group.runs) > 1 for group in groups):
+        sentences.append("With several seeds, the spread of trainings is that of the seeds within the folds.")
+    return sentences
+
+
 def why_no_best(groups: Sequence[SeedGroup]) -> str:
     """Returns why no best value of these rows can be supported by the test; empty if one can."""
     if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
         return f"there are {counted(subjects, 'subject')}, at least {FEWEST_SUBJECTS} expected"
-    single = [group for group in groups if group.learns and len(group.runs) == 1]
+    single = [group for group in groups if group.trainings == 1]
     return f"there is one seed of {_names(single, groups)}" if single else ""
 
 

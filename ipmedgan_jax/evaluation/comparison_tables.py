@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipmedgan_jax.evaluation import paired_tests, reports, seed_model
-from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, apart, weak_points
+from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, ONE_SEED, apart, fold_count, weak_points
 from ipmedgan_jax.evaluation.latex import latex
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
@@ -153,9 +153,11 @@ def _costs(group: SeedGroup) -> tuple[str, str, str, str]:
     seen = sorted({run.report["images_seen"] or 0 for run in group.runs})
     seconds = [run.report["seconds_per_slice"] or 0 for run in group.runs]
     parameters = group.first.report["parameters"]
+    seeds = [str(len(group.runs))] if group.learns else []
+    folds = [count] if (count := fold_count([group])) else []
     trained = " to ".join(f"{count:,}" for count in (seen[0], seen[-1])[: len(seen)])
     return (
-        str(len(group.runs)) if group.learns else "-",
+        ", ".join(seeds + folds) or "-",
         trained if seen[-1] else "-",
         f"{parameters / 1e6:.2f} M" if parameters else "-",
         f"{sum(seconds) / len(seconds):.2g}",

@@ -1,7 +1,6 @@
-"""Reads evaluated runs and checks that they can be compared.
+"""Reads evaluated runs and checks that they agree with themselves.
 
-A run must agree with itself: its slices' scores must give its subjects' and its report's means. It must also agree with the
-first run: the same data, holes and slices must have been scored.
+The scores of a run's slices must give its subjects' and its report's means. `comparable_runs` checks runs against each other.
 """
 
 import csv
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ipmedgan_jax.core import json_fields
+from ipmedgan_jax.core import fold_choice, json_fields
 from ipmedgan_jax.core.errors import UserError, reason
-from ipmedgan_jax.core.user_paths import as_utf8
+from ipmedgan_jax.core.fold_choice import Fold
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.intervals import mean_interval
 from ipmedgan_jax.experiment.saved_config import RENAMED_SYSTEMS
@@ -43,13 +42,29 @@ TITLES = {
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One evaluated run: its report (metrics.json), scores and fills. `label` is its name in tables and figures."""
+    """One evaluated run: its report (metrics.json), scores and fills. `label` is its name in tables and figures.
+
+    `parts` are the runs that were pooled to make it, one for each fold of a cross-validation; most runs have none.
+    """
 
     folder: Path
     label: str
     report: dict[str, Any]
     scores: tuple[reports.SliceScore, ...]
     fills: saved_fills.Fills
+    parts: tuple["Run", ...] = ()
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds of a cross-validation whose subjects were scored; none for another split."""
+        own = fold_choice.parse(self.report["data"].get("fold", ""))
+        return tuple(fold for part in self.parts for fold in part.folds) if self.parts else (own,) if own else ()
+
+    @property
+    def fold_of_subjects(self) -> np.ndarray:
+        """The fold of each subject `[subjects]`, in order of name; 0 without folds."""
+        found = {subject: fold.index for part in self.parts for fold in part.folds for subject in part.subject_means["hole"]}
+        return np.array([found.get(subject, 0) for subject in self.subject_means["hole"]])
 
     @property
     def system(self) -> str:
@@ -109,21 +124,6 @@ _KINDS: dict[str, dict[str, Any]] = {
 """Entries of a report that a comparison needs, with their types: those at its top, and those of its groups."""
 
 
-def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Reads the runs that can be compared, in the order of the folders; also returns the reasons why others cannot."""
-    runs: list[Run] = []
-    left_out: list[str] = []
-    for folder in folders:
-        try:
-            run = read(folder)
-            if runs:
-                _check_same(runs[0], run)
-            runs.append(run)
-        except UserError as error:
-            left_out.append(str(error))
-    return _label_uniquely(runs), left_out
-
-
 def read(folder: Path) -> Run:
     """Reads one evaluated run. Raises UserError if its files are missing, damaged, or do not agree with each other.
 
@@ -140,6 +140,10 @@ def read(folder: Path) -> Run:
             for metric, found in metrics.items():
                 kind = float if metric in _DERIVED else _Estimate
                 json_fields.convert(kind, found, f"region.{region}.{metric}")
+        fold = json_fields.convert(str, report["data"].get("fold", ""), "data.fold")
+        json_fields.convert(str, report["data"].get("division", ""), "data.division")
+        if fold and not fold_choice.parse(fold):
+            raise ValueError(f"data.fold: expected k of n, found {fold}")
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
         _check_finite(scores, directory)
@@ -211,39 +215,3 @@ def _check_sums(
     pseudo_values = report["region"]["hole"].get("kid", {}).get("pseudo_values", {})
     if pseudo_values and pseudo_values.keys() != reports.subject_means(scores, "hole").keys():
         raise UserError(f"{directory}: metrics.json has KID of other subjects than slices.csv; evaluate the run again")
-
-
-def _check_same(first: Run, run: Run) -> None:
-    """Raises UserError unless both runs were scored on the same data and holes, with the same metrics."""
-    if first.window != run.window:
-        raise UserError(
-            f"{run.folder}: scored on {_seen(run.window)}, but {first.folder} on {_seen(first.window)}; compare runs whose "
-            "data.window is the same"
-        )
-    for what, key in (("data", "fingerprint"), ("weights of the VGG distance", "vgg19")):
-        if first.report["data"][key] != run.report["data"][key]:
-            raise UserError(f"{run.folder}: scored with other {what} than {first.folder}")
-    if first.report["region"]["hole"].keys() != run.report["region"]["hole"].keys():
-        raise UserError(f"{run.folder}: scored with other metrics than {first.folder}")
-    if _holes(first) != _holes(run):
-        raise UserError(f"{run.folder}: scored on other holes than {first.folder}")
-
-
-def _seen(window: int) -> str:
-    return f"windows of {window} pixels" if window else "whole slices"
-
-
-def _holes(run: Run) -> list[tuple]:
-    """Returns subject, volume, index and hole of each slice."""
-    return [(score.subject, score.volume, score.index, score.hole) for score in run.scores]
-
-
-def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
-    """Adds the folder's name to the label of each run whose system occurs more than once."""
-    labels = [run.label for run in runs]
-    return [
-        Run(run.folder, f"{run.label} ({as_utf8(run.folder.name)})", run.report, run.scores, run.fills)
-        if labels.count(run.label) > 1
-        else run
-        for run in runs
-    ]

@@ -1,5 +1,6 @@
 """A system's fills, saved beside its scores as `fills.npz`, for figures and for other people's metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ _FORMS = {
     "kept_grey": (3, "u"),
 }
 """Axes of each array, and the kinds of its type."""
+
+_OF_EACH_SLICE = ("subject", "volume", "index", "hole", "fill")
 
 OPTIONAL = ("kept", "kept_grey")
 """Arrays that files of version 0.1.0 and before lack."""
@@ -80,6 +83,21 @@ class Fills:
         inpainted = self.image[example].copy()
         inpainted[row : row + height, column : column + width] = self.fill[position] if fill is None else fill
         return inpainted
+
+
+def joined(parts: Sequence[Fills]) -> Fills:
+    """Returns the fills of several files of one kind as those of one, in order. Of the examples, the first of each lead."""
+    starts = np.cumsum([0, *(len(part.fill) for part in parts[:-1])])
+    ranks = np.concatenate([np.arange(len(part.shown)) for part in parts])
+    order = np.argsort(ranks, kind="stable")
+    grey = [part.kept_grey for part in parts if len(part.kept)] or [parts[0].kept_grey]
+    return Fills(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _OF_EACH_SLICE},
+        shown=np.concatenate([start + part.shown for start, part in zip(starts, parts, strict=True)])[order],
+        image=np.concatenate([part.image for part in parts])[order],
+        kept=np.concatenate([start + part.kept for start, part in zip(starts, parts, strict=True)]),
+        kept_grey=np.concatenate(grey),
+    )
 
 
 class Writer:

@@ -5,18 +5,18 @@ Runs of one system that are more than seeds of each other stay rows of their own
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import suggestion
-from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, seed_model
 from ipmedgan_jax.evaluation.evaluated_runs import TITLES, Run
 from ipmedgan_jax.evaluation.seed_model import SystemScores
-from ipmedgan_jax.experiment import run_folder
-from ipmedgan_jax.experiment.saved_config import DATASET, differing_but_for_seed
+from ipmedgan_jax.evaluation.trainings import Training, folder_name, other_keys, read_training
+from ipmedgan_jax.experiment.saved_config import differing_but_for_seed
 from ipmedgan_jax.systems.classical import FILLS
 
 
@@ -49,13 +49,23 @@ class SeedGroup:
         return self.system not in FILLS
 
     @property
+    def trainings(self) -> int:
+        """Number of trainings: one for each seed, and for each fold of it."""
+        return len(self.runs) * max(1, len(self.first.folds)) if self.learns else 0
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of all runs, those of folds in the place of a pooled run."""
+        return [part.folder for run in self.runs for part in run.parts or (run,)]
+
+    @property
     def shown_label(self) -> str:
         """The label of figures, which show the first run."""
         return self.label if len(self.runs) == 1 else f"{self.label}, seed {self.seeds[0]}"
 
     def scores_of(self, metric: str, region: str = "hole") -> SystemScores:
         """Returns the scores `[seeds, subjects]` of a metric; NaN if it was not taken."""
-        return SystemScores(np.stack([run.per_subject(metric, region) for run in self.runs]), self.learns)
+        return self._scores([run.per_subject(metric, region) for run in self.runs], self.first.fold_of_subjects)
 
     def scores_where(self, metric: str, low: float, high: float) -> SystemScores | None:
         """Returns the scores of the holes whose share of foreground is in [low, high), of the subjects that have such.
@@ -67,8 +77,13 @@ class SeedGroup:
             chosen = [score for score in run.scores if low <= score.foreground < high]
             if not chosen or metric not in chosen[0].hole_scores:
                 return None
-            rows.append([means[metric] for means in reports.subject_means(chosen, "hole").values()])
-        return SystemScores(np.array(rows), self.learns)
+            means = reports.subject_means(chosen, "hole")
+            rows.append([scores[metric] for scores in means.values()])
+        present = [subject in means for subject in self.first.subject_means["hole"]]
+        return self._scores(rows, self.first.fold_of_subjects[present])
+
+    def _scores(self, rows: Sequence[Sequence[float] | np.ndarray], folds: np.ndarray) -> SystemScores:
+        return SystemScores(np.array(rows), self.learns, folds)
 
     def per_subject(self, metric: str, region: str = "hole") -> np.ndarray:
         """Returns each subject's mean over its slices and the seeds `[subjects]`, in order of name."""
@@ -89,16 +104,16 @@ class SeedGroup:
 
 def group_seeds(runs: Sequence[Run]) -> list[SeedGroup]:
     """Groups the runs; a group stands where its first run stood."""
-    groups: list[list[_Training]] = []
+    groups: list[list[Training]] = []
     reasons: dict[int, str] = {}
-    for training in map(_read_training, runs):
+    for training in map(read_training, runs):
         earlier = [group for group in groups if group[0].run.system == training.run.system]
         apart = [_why_apart(group, training) for group in earlier]
         if "" in apart:
             earlier[apart.index("")].append(training)
             continue
         if earlier and training.learns:
-            reasons[len(groups)] = f"{_name(earlier[0][0].run)} ({apart[0]})"
+            reasons[len(groups)] = f"{folder_name(earlier[0][0].run)} ({apart[0]})"
         groups.append([training])
     return [_seed_group(group, reasons.get(i, ""), groups) for i, group in enumerate(groups)]
 
@@ -110,71 +125,36 @@ def find_reference(groups: Sequence[SeedGroup], name: str | None) -> SeedGroup:
     """
     wanted = name or "ipmedgan"
     for group in groups:
-        if any(run.folder.name == wanted for run in group.runs):
+        if any(folder.name == wanted for folder in group.folders):
             return group
     for group in groups:
         if group.system == wanted:
             return group
     if name is None:
         return groups[0]
-    known = dict.fromkeys(name for group in groups for name in (*(run.folder.name for run in group.runs), group.system))
+    known = dict.fromkeys(name for group in groups for name in (*(folder.name for folder in group.folders), group.system))
     found = suggestion(name, known, "--reference=")
     raise UserError(f"--reference={name}: none of the compared runs; expected one of {', '.join(known)}{found}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Training:
-    """A run with its config, or the reason why that cannot be read, and its last step where its checkpoints are here."""
-
-    run: Run
-    config: dict[str, Any] | None
-    reason: str
-    last_step: int | None
-
-    @property
-    def learns(self) -> bool:
-        return self.run.system not in FILLS
-
-    @property
-    def seed(self) -> int | None:
-        return self.config["seed"] if self.config else None
-
-
-def _read_training(run: Run) -> _Training:
-    if run.system in FILLS:
-        return _Training(run, None, "it does not learn", None)
-    try:
-        config = run_folder.read_config(run.folder)
-    except UserError as error:
-        reason = str(error).replace(str(run.folder), _name(run))
-        return _Training(run, None, reason, None)
-    steps = [int(path.name) for path in (run.folder / "checkpoints").glob("*") if path.name.isdigit()]
-    if DATASET not in config:
-        return _Training(run, None, f"{_name(run)}/{run_folder.CONFIG_FILE}: names no training data", None)
-    return _Training(run, config, "", max(steps, default=None))
-
-
-def _why_apart(group: Sequence[_Training], training: _Training) -> str:
+def _why_apart(group: Sequence[Training], training: Training) -> str:
     """Returns why a run is no further seed of the group; empty if it is one."""
     first = group[0]
     if first.config is None or training.config is None:
         return first.reason or training.reason
     if keys := differing_but_for_seed(first.config, training.config):
-        return f"other {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        return other_keys(keys)
     if None not in (first.last_step, training.last_step) and first.last_step != training.last_step:
         return f"trained for {training.last_step} steps, not {first.last_step}"
     same = next((member for member in group if member.seed == training.seed), None)
     return f"the same seed {training.seed}" if same else ""
 
 
-def _seed_group(trainings: Sequence[_Training], reason: str, groups: Sequence[Sequence[_Training]]) -> SeedGroup:
+def _seed_group(trainings: Sequence[Training], reason: str, groups: Sequence[Sequence[Training]]) -> SeedGroup:
     """Makes a group; its label has the name of its first folder where the system has several groups."""
     runs, system = tuple(training.run for training in trainings), trainings[0].run.system
     title = TITLES.get(system, system)
     if sum(group[0].run.system == system for group in groups) > 1:
-        title += f" ({_name(runs[0])}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''})"
+        more = sum(max(1, len(run.parts)) for run in runs) - 1
+        title += f" ({folder_name(runs[0])}{f' and {more} more' if more else ''})"
     return SeedGroup(title, runs, tuple(training.seed for training in trainings), reason)
-
-
-def _name(run: Run) -> str:
-    return as_utf8(run.folder.name)

@@ -11,7 +11,15 @@ from scipy.stats import ttest_1samp
 
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, paired_tests, reports, saved_fills
+from ipmedgan_jax.evaluation import (
+    comparable_runs,
+    comparison,
+    comparison_tables,
+    evaluated_runs,
+    paired_tests,
+    reports,
+    saved_fills,
+)
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical
 from ipmedgan_jax.evaluation.intervals import mean_interval
 from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
@@ -31,26 +39,26 @@ def folders(tmp_path_factory):
 
 def runs_of(folders, *names):
     """Returns a group for each run: they have no config.json."""
-    found, left_out = evaluated_runs.read_all([folders / name for name in names])
+    found, left_out = comparable_runs.read_all([folders / name for name in names])
     assert not left_out
     return group_seeds(found)
 
 
 def test_windows_and_whole_slices_are_not_compared_and_windows_are_named(folders, tmp_path):
     windows = make_run(tmp_path / "windows", "unet", 8.0, window=32)
-    runs, left_out = evaluated_runs.read_all([folders / "telea", windows])
+    runs, left_out = comparable_runs.read_all([folders / "telea", windows])
     assert [run.system for run in runs] == ["telea"]
     assert re.search(r"windows: scored on windows of 32 pixels, but .*telea on whole slices; compare runs", left_out[0])
-    (group,) = group_seeds(evaluated_runs.read_all([windows])[0])
+    (group,) = group_seeds(comparable_runs.read_all([windows])[0])
     comparison.write([group], tmp_path / "out", reference=group, cases=1, caption="")
     assert "16 holes of 16x16 pixels in windows of 32x32, 8 test subjects" in (tmp_path / "out" / "table.md").read_text()
     whole = make_run(tmp_path / "whole", "unet", 8.0, window=0)
-    assert not evaluated_runs.read_all([folders / "telea", whole])[1]  # older reports have no window
+    assert not comparable_runs.read_all([folders / "telea", whole])[1]  # older reports have no window
 
 
 def test_scores_of_the_former_ipmedgan_plus_have_its_present_name(tmp_path):
     folders = [make_run(tmp_path / "old", "ipmedgan_plus", 8.0), make_run(tmp_path / "new", "ipmedgan_plus", 8.0, window=0)]
-    runs, left_out = evaluated_runs.read_all(folders)
+    runs, left_out = comparable_runs.read_all(folders)
     assert not left_out
     assert [(run.system, run.label) for run in runs] == [
         ("casnet_plus", "CasNet plus (ours)"),
@@ -83,7 +91,7 @@ def test_differences_are_paired_and_tested_over_subjects(folders, tmp_path):
     make_run(tmp_path / "laplace", "laplace", 5.0)
     make_run(tmp_path / "rbf", "rbf", 9.6)
     paths = [folders / "telea", tmp_path / "laplace", tmp_path / "rbf"]
-    runs = group_seeds(evaluated_runs.read_all(paths)[0])
+    runs = group_seeds(comparable_runs.read_all(paths)[0])
     table = comparison_tables.difference_table(runs, runs[2])
     assert [row[0] for row in table.rows] == ["Telea", "Laplace"]
     difference = runs[0].per_subject("mse") - runs[2].per_subject("mse")
@@ -144,7 +152,7 @@ def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
 
 def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path):
     make_run(tmp_path / "without_style", "ipmedgan", 12.0)
-    runs = group_seeds(evaluated_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])[0])
+    runs = group_seeds(comparable_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])[0])
     assert [run.label for run in runs] == ["ip-MedGAN (ipmedgan)", "ip-MedGAN (without_style)"]
     assert find_reference(runs, "without_style") is runs[1]
     assert find_reference(runs, "ipmedgan") is runs[0]
@@ -167,7 +175,7 @@ def tampered(folders, tmp_path, edit):
     folder = tmp_path / "tampered"
     shutil.copytree(folders / "telea", folder)
     edit(folder / "evaluation")
-    runs, left_out = evaluated_runs.read_all([folders / "ipmedgan", folder])
+    runs, left_out = comparable_runs.read_all([folders / "ipmedgan", folder])
     assert [run.system for run in runs] == ["ipmedgan"]
     (reason,) = left_out
     return reason
@@ -264,7 +272,7 @@ def test_a_run_whose_files_do_not_agree_is_named_and_left_out(edit, reason, fold
 )
 def test_a_run_on_other_data_or_holes_is_named_and_left_out(changes, reason, folders, tmp_path):
     other = make_run(tmp_path / "other", "telea", 20.0, **changes)
-    runs, left_out = evaluated_runs.read_all([folders / "ipmedgan", other])
+    runs, left_out = comparable_runs.read_all([folders / "ipmedgan", other])
     assert len(runs) == 1
     assert f"{other}: {reason}" in left_out[0]
 
@@ -325,7 +333,7 @@ def test_an_output_that_cannot_be_written_is_an_error(folders, tmp_path, flags_o
 def test_runs_that_evaluate_wrote_can_be_compared(tiny_config, tmp_path):
     for system in ("telea", "rbf"):
         evaluate_classical(build.build_experiment(tiny_config(evaluation__examples=1)), system, tmp_path / system)
-    runs, left_out = evaluated_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
+    runs, left_out = comparable_runs.read_all([tmp_path / "telea", tmp_path / "rbf"])
     assert not left_out
     assert {run.label for run in runs} == {"Telea", "thin-plate spline"}
     first = runs[0]

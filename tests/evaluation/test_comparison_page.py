@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ipmedgan_jax.evaluation import (
+    comparable_runs,
     comparison,
     comparison_pictures,
     comparison_tables,
@@ -25,7 +26,7 @@ from tests.evaluation.made_up_runs import make_run
 
 def runs_in(folder, **settings):
     systems = (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0))
-    found, left_out = evaluated_runs.read_all([make_run(folder / name, name, error, **settings) for name, error in systems])
+    found, left_out = comparable_runs.read_all([make_run(folder / name, name, error, **settings) for name, error in systems])
     assert not left_out
     return group_seeds(found)
 
@@ -150,7 +151,7 @@ def test_files_of_earlier_versions_have_no_kept_images(tmp_path):
     assert len(fills.kept) == len(fills.kept_grey) == 0
     assert fills.image_of(0).shape == (32, 32)
     assert fills.image_of(1) is None
-    groups = group_seeds(evaluated_runs.read_all([tmp_path / "old"])[0])
+    groups = group_seeds(comparable_runs.read_all([tmp_path / "old"])[0])
     assert "Comparison of 1 system<" in page_of(groups, tmp_path / "out")
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ipmedgan_jax.evaluation import comparison, evaluated_runs
+from ipmedgan_jax.evaluation import comparable_runs, comparison
 from ipmedgan_jax.evaluation.seed_groups import group_seeds
 from tests.browser import opened
 from tests.evaluation.made_up_runs import add_config, make_run
@@ -14,7 +14,7 @@ from tests.evaluation.made_up_runs import add_config, make_run
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     systems = (("ipmedgan", 10.0), ("telea", 20.0), ("glcic_cited", 5.0))
-    runs, _ = evaluated_runs.read_all([make_run(root / name, name, error) for name, error in systems])
+    runs, _ = comparable_runs.read_all([make_run(root / name, name, error) for name, error in systems])
     groups = group_seeds(runs)
     comparison.write(groups, root / "out", reference=groups[0], cases=2, caption="")
     return (root / "out" / "report.html").as_uri()
@@ -79,7 +79,7 @@ def test_the_mean_of_each_seed_and_the_interval_are_in_the_plot(browser, tmp_pat
     folders = [
         add_config(make_run(tmp_path / f"{i}", "ipmedgan", 10.0 + 30 * i, subjects=3), "ipmedgan", seed=i) for i in (0, 1)
     ]
-    groups = group_seeds(evaluated_runs.read_all([*folders, make_run(tmp_path / "telea", "telea", 20.0, subjects=3)])[0])
+    groups = group_seeds(comparable_runs.read_all([*folders, make_run(tmp_path / "telea", "telea", 20.0, subjects=3)])[0])
     comparison.write(groups, tmp_path / "out", reference=groups[0], cases=1, caption="")
     with opened(browser, (tmp_path / "out" / "report.html").as_uri()) as tab:
         plot = tab.locator("svg >> nth=0")

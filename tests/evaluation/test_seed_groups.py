@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from ipmedgan_jax.evaluation import comparison, comparison_tables, evaluated_runs, reports
+from ipmedgan_jax.evaluation import comparable_runs, comparison, comparison_tables, evaluated_runs, reports
 from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
 from tests.evaluation.made_up_runs import add_config, make_run
 
@@ -17,7 +17,7 @@ def make_seed(folder, seed, system="ipmedgan", error=10.0, **changes):
 
 
 def groups_in(*folders):
-    runs, left_out = evaluated_runs.read_all(folders)
+    runs, left_out = comparable_runs.read_all(folders)
     assert not left_out
     return group_seeds(runs)
 

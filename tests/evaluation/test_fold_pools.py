@@ -1,0 +1,130 @@
+"""Folds of a cross-validation in a comparison: which runs become one row, which are refused, and what the table says."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ipmedgan_jax import compare
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.evaluation import comparable_runs, comparison_tables, evaluated_runs
+from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
+from tests.evaluation.made_up_runs import add_config, make_run
+
+
+def make_fold(root, system, k, count=3, *, seed=0, subjects=4, prefix=None, division="d", **changes):
+    """Writes the run of fold k; its test subjects are named after it."""
+    folder = make_run(
+        root / f"{system}-{k}-{seed}", system, 10.0 + k + seed, subjects=subjects, fingerprint=f"f{k}",
+        subject_prefix=prefix or f"{'bca'[k % 3]}{k}-", fold=f"{k} of {count}", division=division,
+    )  # fmt: skip
+    return folder if system == "telea" else add_config(folder, system, seed=seed, data__fold=f"{k} of {count}", **changes)
+
+
+def read(*folders):
+    runs, left_out = comparable_runs.read_all(folders)
+    return group_seeds(runs), left_out
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Three folds of two seeds of a system, of one seed of another, and of a classical fill: {system: folders}."""
+    root = tmp_path_factory.mktemp("folds")
+    found = {system: [make_fold(root, system, k) for k in (1, 2, 3)] for system in ("ipmedgan", "unet", "telea")}
+    return found | {"seed 1": [make_fold(root, "ipmedgan", k, seed=1) for k in (1, 2, 3)]}
+
+
+def test_folds_of_a_system_are_one_row_and_each_subject_has_the_scores_of_its_own_training(folders):
+    groups, left_out = read(*folders["telea"], *folders["unet"][::-1])
+    assert not left_out
+    assert [group.label for group in groups] == ["Telea", "U-Net, L1 alone"]
+    single: dict[str, dict[str, float]] = {}
+    for path in folders["unet"]:
+        single |= evaluated_runs.read(path).subject_means["hole"]
+    assert len(single) == 12
+    pooled = groups[1].first
+    assert pooled.subject_means["hole"] == single
+    assert [fold.index for fold in pooled.folds] == [1, 2, 3]
+    assert pooled.fold_of_subjects.tolist() == [int(name[1]) for name in sorted(single)]
+    assert (pooled.report["subjects"], pooled.report["slices"]) == (12, 24)
+    kid = np.mean([evaluated_runs.read(path).estimate("kid")["mean"] for path in folders["unet"]])
+    assert pooled.estimate("kid")["mean"] == pytest.approx(kid)
+
+
+def test_seeds_of_folds_are_one_row_and_the_reference_is_found_by_any_of_its_folders(folders):
+    groups, left_out = read(*folders["seed 1"], *folders["ipmedgan"], *folders["telea"])
+    assert not left_out
+    assert [(group.seeds, group.trainings) for group in groups] == [((1, 0), 6), ((None,), 0)]
+    assert groups[0].scores_of("psnr").values.shape == (2, 12)
+    assert find_reference(groups, folders["ipmedgan"][2].name) is groups[0]
+
+
+def test_the_pooled_slices_fills_and_images_belong_together(folders):
+    (group,), _ = read(*folders["unet"])
+    fills, scores = group.first.fills, group.first.scores
+    names = list(zip(fills.subject, fills.index.tolist(), strict=True))
+    assert names == [(score.subject, score.index) for score in scores]
+    shown = fills.subject[fills.shown]
+    assert [name[1] for name in shown[:3]] == ["1", "2", "3"]  # the first figures show every fold
+    for path in folders["unet"]:
+        own = evaluated_runs.read(path).fills
+        position = names.index((own.subject[own.shown[1]], own.index[own.shown[1]]))
+        np.testing.assert_array_equal(fills.image_of(position), own.image_of(own.shown[1]))
+        np.testing.assert_array_equal(fills.fill[position], own.fill[own.shown[1]])
+
+
+def test_several_seeds_have_the_spread_of_trainings_from_within_the_folds(folders):
+    note = comparison_tables.hole_table(read(*folders["ipmedgan"], *folders["seed 1"])[0]).note
+    assert "With several seeds, the spread of trainings is that of the seeds within the folds." in note
+    assert "Fewer than" not in note
+
+
+def test_missing_folds_are_said_and_all_systems_must_lack_the_same(folders, tmp_path, monkeypatch, caplog):
+    options = {"output": str(tmp_path), "reference": None, "cases": 1, "caption": ""}
+    monkeypatch.setattr(compare.flags, "FLAGS", SimpleNamespace(**options))
+    with pytest.raises(UserError, match="3 of 7 runs left out"):
+        compare.main([str(path) for path in (*folders["ipmedgan"][:2], *folders["telea"][:2], *folders["unet"])])
+    assert "fold 3 of 3 missing: no score of the subjects tested there" in caplog.text
+    assert re.search(r"unet-1-0: scored on folds 1, 2 and 3 of 3, but .*ipmedgan-1-0 on folds 1 and 2 of 3\n", caplog.text)
+    text = (tmp_path / "table.md").read_text()
+    assert "16 holes of 16x16 pixels in slices of 32x32, 8 test subjects, 2 of 3 folds (MRI)." in text
+    assert "the training of its fold, which did not see it (2 of 3 folds, without fold 3)." in text
+    assert "the interval is Student's t over the folds' means, and covers the spread of trainings and that of" in text
+    assert "1, 2 of 3 folds" in text
+    assert ", one seed" not in text
+    assert len(json.loads((tmp_path / "provenance.json").read_text())["runs"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prefix": "c1-"}, "4 subjects of fold 3 of 3 are in fold 1 of 3 too, such as c1-0"),
+        ({"division": "e"}, "prepared from other files, with other settings, or as one of another number of folds"),
+        ({"count": 4}, "prepared from other files, with other settings, or as one of another number of folds"),
+        ({"train__ema": 0.5}, "other train.ema"),
+    ],
+)
+def test_what_is_no_further_fold_is_refused_with_the_reason(folders, tmp_path, changes, reason):
+    other = make_fold(tmp_path, "unet", 3, **changes)
+    groups, left_out = read(*folders["unet"][:2], other)
+    assert len(groups) == 1
+    assert re.search(r"scored on fold 3 of \d, but .*unet-1-0 on folds 1 and 2 of 3; it is not pooled with", left_out[0])
+    assert left_out[0].endswith(f" unet-1-0 ({reason})")
+
+
+def test_a_fold_that_is_given_twice_is_refused(folders, tmp_path):
+    _, left_out = read(*folders["telea"], make_fold(tmp_path, "telea", 2))
+    assert left_out[0].endswith("; it is not pooled with telea-1-0 (both are fold 2 of 3)")
+
+
+def test_a_run_without_folds_is_not_compared_with_folds(folders, tmp_path):
+    _, left_out = read(make_run(tmp_path / "rbf", "rbf", 3.0, subjects=12), *folders["telea"])
+    assert re.search(r"scored on folds 1, 2 and 3 of 3, but .*rbf on no fold of a cross-validation$", left_out[0])
+
+
+def test_a_damaged_fold_in_a_report_is_named(folders, tmp_path):
+    folder = make_run(tmp_path / "rbf", "rbf", 3.0, fold="2/5", division="d")
+    with pytest.raises(UserError, match=r"damaged or of another version \(data.fold: expected k of n, found 2/5\)"):
+        evaluated_runs.read(folder)
