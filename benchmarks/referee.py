@@ -72,7 +72,12 @@ def score_run(run: "Run", interpreter: str) -> dict[str, float]:
 
 
 def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
-    """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name."""
+    """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name in each fold."""
+    for part in run.parts or (run,):
+        yield from _stacks_of_one_folder(part)
+
+
+def _stacks_of_one_folder(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
     import numpy as np
 
     from ipmedgan_jax.data.dataset_file import load_dataset
