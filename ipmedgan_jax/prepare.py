@@ -14,7 +14,7 @@
           names each damaged file. The command that prepared the data makes those files again.
 
 Subjects, identified by the BIDS entity sub-..., are split into train, validation and test; all scans of a subject are in one
-split.
+split. --config.data.fold='2 of 5' makes the second fold of a cross-validation: a fifth of the subjects is its test split.
 """
 
 from absl import flags

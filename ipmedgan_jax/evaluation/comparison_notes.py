@@ -31,7 +31,8 @@ def weak_points(groups: Sequence[SeedGroup]) -> str:
             "a pair with it, and no best value is supported."
         )
     if few := [group for group in groups if 1 < group.trainings < FEWEST_SEEDS]:
-        sentences.append(f"Fewer than {FEWEST_SEEDS} seeds: {_names(few, groups)}. Intervals may cover less than 95 %.")
+        what = "trainings" if fold_count(groups) else "seeds"
+        sentences.append(f"Fewer than {FEWEST_SEEDS} {what}: {_names(few, groups)}. Intervals may cover less than 95 %.")
     return "".join(f" {sentence}" for sentence in sentences)
 
 
@@ -51,7 +52,7 @@ def _fold_sentences(groups: Sequence[SeedGroup]) -> list[str]:
     if not (count := fold_count(groups)):
         return []
     missing = f", without {found}" if (found := missing_folds(groups[0].first)) else ""
-    sentences = [f"Each subject is scored by the training of its fold, which did not see it ({count}{missing})."]
+    sentences = [f"Each subject is scored by a training without it, that of its fold ({count}{missing})."]
     if any(group.trainings > 1 and len(group.runs) == 1 for group in groups):
         sentences.append(
             "Subjects of one fold share a training: with one seed the interval is Student's t over the folds' means, and "

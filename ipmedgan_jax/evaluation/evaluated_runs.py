@@ -141,9 +141,10 @@ def read(folder: Path) -> Run:
                 kind = float if metric in _DERIVED else _Estimate
                 json_fields.convert(kind, found, f"region.{region}.{metric}")
         fold = json_fields.convert(str, report["data"].get("fold", ""), "data.fold")
-        json_fields.convert(str, report["data"].get("division", ""), "data.division")
         if fold and not fold_choice.parse(fold):
             raise ValueError(f"data.fold: expected k of n, found {fold}")
+        if fold and not json_fields.convert(str, report["data"]["division"], "data.division"):
+            raise ValueError("data.division: expected a digest, found none")
         scores = reports.read_slices(directory / "slices.csv")
         subjects = reports.read_rows(directory / "subjects.csv")
         _check_finite(scores, directory)

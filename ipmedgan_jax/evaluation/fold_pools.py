@@ -78,8 +78,8 @@ def _why_apart(group: Sequence[Training], training: Training) -> str:
         return "prepared from other files, with other settings, or as one of another number of folds"
     if first.run.report["holes"] != run.report["holes"] or any(data[key] != other[key] for key in ("split", "vgg19")):
         return "scored on another split, on other holes or with other VGG-19 weights"
-    if first.run.report["region"]["hole"].keys() != run.report["region"]["hole"].keys():
-        return "scored with other metrics"
+    if _form(first.run) != _form(run):
+        return "scored with other metrics, or on images of another size"
     if training.learns and (first.config is None or training.config is None):
         return first.reason or training.reason
     if first.config and training.config:
@@ -95,6 +95,13 @@ def _why_apart(group: Sequence[Training], training: Training) -> str:
         if both := sorted(member.run.subject_means["hole"].keys() & run.subject_means["hole"].keys()):
             return f"{counted(len(both), 'subject')} of fold {fold} are in fold {member.run.folds[0]} too, such as {both[0]}"
     return ""
+
+
+def _form(run: Run) -> tuple:
+    """Returns what the scores and fills of all folds must share: the metrics, and the sizes of images and fills."""
+    metrics = [set(names) for names in (run.report["region"]["hole"], run.scores[0].hole_scores, run.scores[0].image_scores)]
+    images = (run.fills.image, *([run.fills.kept_grey] if len(run.fills.kept) else []))
+    return (metrics, run.window, run.fills.fill.shape[1:], {array.shape[1:] for array in images})
 
 
 def _pooled(runs: Sequence[Run]) -> Run:

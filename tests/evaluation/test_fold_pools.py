@@ -15,10 +15,11 @@ from tests.evaluation.made_up_runs import add_config, make_run
 
 
 def make_fold(root, system, k, count=3, *, seed=0, subjects=4, prefix=None, division="d", **changes):
-    """Writes the run of fold k; its test subjects are named after it."""
+    """Writes the run of fold k, whose test subjects are named after it; `changes` with __ are of its config."""
+    scored = {key: changes.pop(key) for key in list(changes) if "__" not in key}
     folder = make_run(
         root / f"{system}-{k}-{seed}", system, 10.0 + k + seed, subjects=subjects, fingerprint=f"f{k}",
-        subject_prefix=prefix or f"{'bca'[k % 3]}{k}-", fold=f"{k} of {count}", division=division,
+        subject_prefix=prefix or f"{'bca'[k % 3]}{k}-", fold=f"{k} of {count}", division=division, **scored,
     )  # fmt: skip
     return folder if system == "telea" else add_config(folder, system, seed=seed, data__fold=f"{k} of {count}", **changes)
 
@@ -90,7 +91,7 @@ def test_missing_folds_are_said_and_all_systems_must_lack_the_same(folders, tmp_
     assert re.search(r"unet-1-0: scored on folds 1, 2 and 3 of 3, but .*ipmedgan-1-0 on folds 1 and 2 of 3\n", caplog.text)
     text = (tmp_path / "table.md").read_text()
     assert "16 holes of 16x16 pixels in slices of 32x32, 8 test subjects, 2 of 3 folds (MRI)." in text
-    assert "the training of its fold, which did not see it (2 of 3 folds, without fold 3)." in text
+    assert "Each subject is scored by a training without it, that of its fold (2 of 3 folds, without fold 3)." in text
     assert "the interval is Student's t over the folds' means, and covers the spread of trainings and that of" in text
     assert "1, 2 of 3 folds" in text
     assert ", one seed" not in text
@@ -104,6 +105,8 @@ def test_missing_folds_are_said_and_all_systems_must_lack_the_same(folders, tmp_
         ({"division": "e"}, "prepared from other files, with other settings, or as one of another number of folds"),
         ({"count": 4}, "prepared from other files, with other settings, or as one of another number of folds"),
         ({"train__ema": 0.5}, "other train.ema"),
+        ({"corner": 4, "split": "validation"}, "scored on another split, on other holes or with other VGG-19 weights"),
+        ({"window": 32}, "scored with other metrics, or on images of another size"),
     ],
 )
 def test_what_is_no_further_fold_is_refused_with_the_reason(folders, tmp_path, changes, reason):
@@ -124,7 +127,16 @@ def test_a_run_without_folds_is_not_compared_with_folds(folders, tmp_path):
     assert re.search(r"scored on folds 1, 2 and 3 of 3, but .*rbf on no fold of a cross-validation$", left_out[0])
 
 
-def test_a_damaged_fold_in_a_report_is_named(folders, tmp_path):
-    folder = make_run(tmp_path / "rbf", "rbf", 3.0, fold="2/5", division="d")
-    with pytest.raises(UserError, match=r"damaged or of another version \(data.fold: expected k of n, found 2/5\)"):
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"fold": "2/5", "division": "d"}, "data.fold: expected k of n, found 2/5"),
+        ({"fold": 2, "division": "d"}, "data.fold: expected"),
+        ({"fold": "2 of 5", "division": ""}, "data.division: expected a digest, found none"),
+        ({"fold": "2 of 5"}, ".*division"),
+    ],
+)
+def test_a_damaged_fold_in_a_report_is_named(tmp_path, data, problem):
+    folder = make_run(tmp_path / "rbf", "rbf", 3.0, **data)
+    with pytest.raises(UserError, match=rf"damaged or of another version \({problem}"):
         evaluated_runs.read(folder)
