@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from ipmedgan_jax.evaluation import seed_model
 from ipmedgan_jax.evaluation.intervals import mean_interval
@@ -50,6 +51,16 @@ def test_one_seed_of_three_folds_by_hand():
     assert found.interval == pytest.approx((5 - 4.3027 * 3**0.5, 5 + 4.3027 * 3**0.5), abs=1e-3)
     assert scores.is_testable
     assert not SystemScores(scores.values, True, np.ones(6)).is_testable
+
+
+def test_two_seeds_of_two_folds_by_hand():
+    """Subjects are alike and there is no rest, so the trainings' +-1 and +-2 are all of the spread."""
+    shares = np.array([[1.0, 1, 2, 2, 2], [-1, -1, -2, -2, -2]])
+    found = seed_model.mean(SystemScores(17 + shares, True, np.array([4, 4, 5, 5, 5])))
+    # B is 2 (1 + 1) = 4 and 3 (4 + 4) = 24, weighted 2/5 and 3/5: 1.6 + 14.4; c = 3/4, N K = 10
+    parts = 0.075 * np.array([1.6, 14.4])
+    reach = t.isf(0.025, parts.sum() ** 2 / np.square(parts).sum()) * np.sqrt(parts.sum())
+    assert found.interval == pytest.approx((17 - reach, 17 + reach))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

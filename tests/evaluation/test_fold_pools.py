@@ -10,6 +10,7 @@ import pytest
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.evaluation import comparable_runs, comparison_tables, evaluated_runs
+from ipmedgan_jax.evaluation.saved_fills import Fills, joined
 from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
 from tests.evaluation.made_up_runs import add_config, make_run
 
@@ -60,6 +61,27 @@ def test_seeds_of_folds_are_one_row_and_the_reference_is_found_by_any_of_its_fol
     assert [(group.seeds, group.trainings) for group in groups] == [((1, 0), 6), ((None,), 0)]
     assert groups[0].scores_of("psnr").values.shape == (2, 12)
     assert find_reference(groups, folders["ipmedgan"][2].name) is groups[0]
+
+
+def test_scores_of_some_holes_keep_the_folds_of_their_subjects(folders):
+    (group,), _ = read(*folders["unet"])
+    assert group.scores_of("psnr").folds.tolist() == [2, 2, 2, 2, 3, 3, 3, 3, 1, 1, 1, 1]
+    assert group.scores_where("psnr", 0.0, 0.75).folds.tolist() == [2, 2, 3, 3, 1, 1]  # subjects 0 and 3 of each
+
+
+def test_images_that_are_kept_as_grey_levels_stay_with_their_slices():
+    def fills(count, level):
+        names = np.array([f"s{level}"] * count)
+        boxes, empty = np.tile([0, 0, 1, 1], (count, 1)), np.zeros((0, 4, 4), np.float32)
+        filled = np.full((count, 1, 1), level, np.float32)
+        kept = np.array([count - 1][:level], int)
+        grey = np.full((len(kept), 4, 4), level, np.uint8)
+        return Fills(names, names, np.arange(count), boxes, filled, np.zeros(0, int), empty, kept, grey)
+
+    found = joined([fills(2, 0), fills(3, 1), fills(2, 2)])
+    assert found.kept.tolist() == [4, 6]
+    assert found.image_of(4)[0, 0] == np.float32(1 / 127.5 - 1)
+    assert found.image_of(6)[0, 0] == np.float32(2 / 127.5 - 1)
 
 
 def test_the_pooled_slices_fills_and_images_belong_together(folders):
