@@ -36,29 +36,29 @@ subjects and segments the {split} subjects' slices. The labels are those of the 
 }
 
 READING = """\
-Means over {subjects} subjects, {holes} holes. The ring has a quarter of the hole's side. *Wrong*: share of the pixels
-whose segmentation is not the label. *Changed*: share of the pixels whose segmentation is not that of the intact slice.
-*False*: share of the pixels without the label that are segmented. Dice coefficients are of all slices of a subject
-together; subjects without the label in the region are left out. The row `intact` has the network's own errors: its Dice
-over the slices is {quality}. The scored subjects are new to the network and to the runs; both learned from the same
-training subjects. `damaged` has black in the hole."""
+Means over {subjects} subjects, {holes} holes. The ring has a quarter of the hole's side. Dice coefficients are of all
+slices of a subject together; subjects without the label in the region are left out. *False*: share of the pixels without
+the label that are segmented. *Changed*: share of the pixels whose segmentation is not that of the intact slice. *Wrong*:
+share of the pixels whose segmentation is not the label. The row `intact` has the network's own errors: its Dice over the
+slices is {quality}. The scored subjects are new to the network and to the runs; both learned from the same training
+subjects. `damaged` has black in the hole."""
 
 COLUMNS = (
-    ("wrong, hole (%)", "wrong_hole", 2),
-    ("wrong, ring (%)", "wrong_around", 2),
-    ("changed, hole (%)", "changed_hole", 2),
-    ("changed, ring (%)", "changed_around", 2),
+    ("Dice, slice", "dice_slice", 3),
+    ("Dice, ring", "dice_around", 3),
+    ("Dice, hole", "dice_hole", 3),
     ("false, hole (%)", "false_positive_hole", 2),
     ("false, ring (%)", "false_positive_around", 2),
-    ("Dice, hole", "dice_hole", 3),
-    ("Dice, ring", "dice_around", 3),
-    ("Dice, slice", "dice_slice", 3),
+    ("changed, hole (%)", "changed_hole", 2),
+    ("changed, ring (%)", "changed_around", 2),
 )
 
-ERRORS = tuple(
-    (f"{kind}, {place}", f"{kind}_{name}")
-    for kind in ("wrong", "changed")
-    for place, name in (("hole", "hole"), ("ring", "around"))
+ERRORS = (
+    ("1 - Dice, slice", "dice_loss_slice"),
+    ("wrong, hole", "wrong_hole"),
+    ("wrong, ring", "wrong_around"),
+    ("changed, hole", "changed_hole"),
+    ("changed, ring", "changed_around"),
 )
 
 
@@ -90,7 +90,7 @@ def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label
         found = intact if row == INTACT else segmenter.segment(find, images)
         scores[row], by_hole[row] = region_scores.of_segmentation(found, intact, truth, slices.holes, side, slices.subjects)
     quality = estimate(np.array(list(scores[INTACT]["dice_slice"].values())))
-    text = " ".join((ABOUT[label], READING))
+    text = f"{ABOUT[label]}\n\n{READING}"
     count = {"subjects": len(set(slices.subjects)), "holes": len(truth), "quality": reports.cell(quality, 3)}
     return Measure(
         title=f"Segmentation ({label}) of intact, damaged and filled slices",

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from benchmarks import rank_correlations
 from benchmarks.evaluated_slices import DAMAGED, INTACT
 from benchmarks.rank_correlations import Correlation
-from benchmarks.region_scores import subject_means
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
@@ -34,7 +34,8 @@ class Measure:
     Attributes:
       title, about: heading of the report, and sentences on how to read it.
       columns: the scores of the tables, of which those without any value are left out.
-      errors: heading and name of the errors of holes that are correlated with image scores.
+      errors: heading and name of the errors that are correlated with image scores. One that is no error of holes, but a score
+        of subjects, is correlated over runs alone.
       runs: the runs; `subjects` has the subject of each of their holes.
       scores: {row: {score: {subject: value}}}, rows `intact`, `damaged` and the runs' labels.
       by_hole: {row: {error: values `[n]`}}.
@@ -72,7 +73,11 @@ def estimate(values: np.ndarray) -> dict[str, Any] | None:
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    return reports.bootstrap_interval(values, resamples=2000)
+    """The 95 % interval of a mean over subjects, by Student's t."""
+    if len(values) < 2:
+        return None
+    mean, reach = float(np.mean(values)), float(stats.t.isf(0.025, len(values) - 1) * stats.sem(values))
+    return mean - reach, mean + reach
 
 
 # ------------------------------------------------------------------ tables
@@ -99,38 +104,38 @@ def differences_table(measure: Measure, reference: str) -> list[list[str]]:
 
 
 def correlations(measure: Measure) -> dict[str, dict[str, dict[str, Any]]]:
-    """Returns {error: {image score: {level: estimates}}}, levels `over_runs`, `over_holes` and `over_fills`.
+    """Returns {error: {image score: {level: {"rho", "tau"}}}}, levels `over_runs`, `over_holes` and `over_fills`.
 
-    The estimates are {"rho", "tau"}; those over holes and over fills have intervals over subjects. KID has no other level.
+    Those over holes and over fills have intervals over subjects.
     """
     return {
-        error: {score: _of_score(measure, error, score) for _, score in IMAGE_SCORES}
-        | {"kid": {"over_runs": _of_kid(measure, error)}}
+        error: {score: _of_score(measure, error, score) for _, score in IMAGE_SCORES} | {"kid": _of_kid(measure, error)}
         for _, error in measure.errors
     }
 
 
-def _errors(measure: Measure, error: str) -> np.ndarray:
-    return np.stack([measure.by_hole[run.label][error] for run in measure.runs])
-
-
 def _of_score(measure: Measure, error: str, score: str) -> dict[str, Any]:
-    errors = _errors(measure, error)
+    means = np.array([run.per_subject(score).mean() for run in measure.runs])
+    levels: dict[str, Any] = {"over_runs": _as_json(rank_correlations.correlate(_mean_errors(measure, error), means))}
+    if error not in measure.by_hole[INTACT]:
+        return levels
+    errors = np.stack([measure.by_hole[run.label][error] for run in measure.runs])
     scores = np.array([[hole.hole_scores[score] for hole in run.scores] for run in measure.runs])
-    levels: dict[str, Any] = {"over_runs": _as_json(rank_correlations.over_runs(errors, scores, measure.subjects))}
     for level in (rank_correlations.over_holes, rank_correlations.over_fills):
         found = level(errors, scores, measure.subjects).values()
-        levels[level.__name__] = {
-            name: estimate(np.array([getattr(value, name) for value in found])) for name in ("rho", "tau")
-        }
+        levels[level.__name__] = {name: estimate(np.array([getattr(of, name) for of in found])) for name in ("rho", "tau")}
     return levels
 
 
 def _of_kid(measure: Measure, error: str) -> dict[str, Any]:
     estimates = [run.estimate("kid") for run in measure.runs]
-    distances = [math.nan if found is None else found["mean"] for found in estimates]
-    means = [np.mean(list(subject_means(row, measure.subjects).values())) for row in _errors(measure, error)]
-    return _as_json(rank_correlations.correlate(np.array(means), np.array(distances)))
+    distances = np.array([math.nan if found is None else found["mean"] for found in estimates])
+    return {"over_runs": _as_json(rank_correlations.correlate(_mean_errors(measure, error), distances))}
+
+
+def _mean_errors(measure: Measure, error: str) -> np.ndarray:
+    """The means of the runs, over the subjects that have a value: `[runs]`."""
+    return np.array([np.nanmean(measure.values(run.label, error)) for run in measure.runs])
 
 
 def _as_json(found: Correlation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Do image scores order fills as a downstream error does? Rank correlations at three levels.
+"""Do image scores order fills as a downstream error does? Rank correlations over runs, over holes and over fills of a hole.
 
 Errors and scores of holes are `[runs, n]`. Correlations are Spearman's rho (1904) and Kendall's tau-b (1938). A perfect
 score has -1 with an error if it is higher for better fills (PSNR, SSIM), and 1 if it is lower (VGG distance, KID).
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-
-from benchmarks.region_scores import subject_means
 
 FEWEST = 3
 """Fewest pairs of which a correlation is taken."""
@@ -35,15 +33,6 @@ def correlate(errors: np.ndarray, scores: np.ndarray) -> Correlation:
     if len(errors) < FEWEST or np.ptp(errors) == 0 or np.ptp(scores) == 0:
         return UNDEFINED
     return Correlation(float(stats.spearmanr(errors, scores).statistic), float(stats.kendalltau(errors, scores).statistic))
-
-
-def over_runs(errors: np.ndarray, scores: np.ndarray, subjects: Sequence[str]) -> Correlation:
-    """Correlates the runs' means: of each subject's holes, then of subjects. Which system is better?"""
-    return correlate(*(np.array([_mean(row, subjects) for row in table]) for table in (errors, scores)))
-
-
-def _mean(values: np.ndarray, subjects: Sequence[str]) -> float:
-    return float(np.mean(list(subject_means(values, subjects).values())))
 
 
 def over_holes(errors: np.ndarray, scores: np.ndarray, subjects: Sequence[str]) -> dict[str, Correlation]:

@@ -56,8 +56,9 @@ def of_segmentation(
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """Returns {score: {subject: value}} and {error: value of each hole `[n]`}.
 
-    The scores are, for the regions `hole` and `around`: `wrong_REGION`, `changed_REGION` and `false_positive_REGION`,
-    in % of pixels, means over a subject's holes; and `dice_REGION` and `dice_slice`. The errors are those in %.
+    For the regions `hole` and `around` the scores are `wrong_REGION`, `changed_REGION` and `false_positive_REGION`, which are
+    means over a subject's holes in % of pixels, and `dice_REGION`. There are also `dice_slice` and 1 less that,
+    `dice_loss_slice`. The errors are the scores in %.
 
     Args:
       intact: the segmentation of the intact slices, from which a segmentation has `changed`.
@@ -72,6 +73,7 @@ def of_segmentation(
     scores = {name: subject_means(values, subjects) for name, values in errors.items()}
     for name, region in (regions | {"slice": np.ones_like(holes)}).items():
         scores[f"dice_{name}"] = dice(found, label, region, subjects)
+    scores["dice_loss_slice"] = {subject: 1 - value for subject, value in scores["dice_slice"].items()}
     return scores, errors
 
 

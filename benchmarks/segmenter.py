@@ -94,8 +94,8 @@ def train(dataset: Dataset, label: Labeller, config: ConfigDict) -> Find:
     system = build.make_system(config, VGG19("caffe"))  # without weights: no loss of the finder looks at features
     update = build.make_update(config, system, steps)
     step = devices.map_over_devices(partial(train_steps, update))
-    state = init_state(update, jax.random.key(config.seed), dataset.image_size)
-    state = devices.replicate(state)
+    initial = jax.jit(partial(init_state, update, image_size=dataset.image_size))
+    state = devices.replicate(initial(jax.random.key(config.seed)))
     batches = iter(labelled_batches(dataset, label, batch_size=batch_size, seed=config.seed))
     for _ in range(steps):
         state, _ = step(state, {}, Batch(**devices.split_over_devices(next(batches))))

@@ -1,0 +1,234 @@
+"""The downstream measures: segmentation scores, attenuation maps, rank correlations, and their reports on the phantom."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import (
+    attenuation,
+    downstream,
+    downstream_report,
+    evaluated_slices,
+    rank_correlations,
+    region_scores,
+    segmenter,
+)
+from benchmarks.attenuation import attenuation_coefficient
+from benchmarks.rank_correlations import Correlation
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.data.dataset_file import load_dataset
+from ipmedgan_jax.evaluation import reports, saved_fills
+
+# ------------------------------------------------------------------ attenuation maps
+
+
+@pytest.mark.parametrize("kvp", attenuation.BONE)
+def test_air_attenuates_nothing_and_water_as_at_511_kev(kvp):
+    np.testing.assert_allclose(attenuation_coefficient(np.array([-2000.0, -1000.0, 0.0]), kvp), [0, 0, 0.096])
+
+
+@pytest.mark.parametrize(("kvp", "bone"), [(80, 0.1354), (120, 0.1491), (140, 0.1536)])
+def test_bone_attenuates_less_than_its_ct_number_says(kvp, bone):
+    np.testing.assert_allclose(attenuation_coefficient(np.array(1000.0), kvp), bone)
+
+
+@pytest.mark.parametrize("kvp", attenuation.BONE)
+def test_the_scaling_rises_and_has_no_step_at_its_break_point(kvp):
+    at = attenuation.BONE[kvp].break_point
+    below, above = attenuation_coefficient(np.array([at, at + 1e-6]), kvp)
+    assert abs(above - below) < 3e-5
+    assert (np.diff(attenuation_coefficient(np.arange(-1000, 3000, 1.0), kvp)) > 0).all()
+
+
+def test_errors_of_maps_by_hand():
+    intact = np.full((1, 20, 20), 0.1)
+    hole = np.zeros((1, 20, 20), bool)
+    hole[0, 8:12, 8:12] = True
+    around = region_scores.rings(hole, 4)
+    maps, pixel_mm = np.where(hole, 0.05, intact), np.array([[2.0, 3.0]])
+    sharp = attenuation.errors_of_maps(maps, intact, hole, around, pixel_mm, 0.0)
+    # Four pixels of 0.3 cm in each row, of 0.2 cm in each column, with 0.05/cm too little.
+    expected = 100 * np.mean([1 - np.exp(-0.05 * 4 * 0.3), 1 - np.exp(-0.05 * 4 * 0.2)])
+    found = {name: float(values[0]) for name, values in sharp.items()}
+    assert found == pytest.approx({"mu_hole": 0.05, "bias_hole": -0.05, "mu_around": 0.0, "acf": expected})
+    smooth = attenuation.errors_of_maps(maps, intact, hole, around, pixel_mm, 5.0)
+    assert 0.001 < smooth["mu_around"][0] < 0.05
+    assert smooth["mu_hole"] == sharp["mu_hole"]
+
+
+# ------------------------------------------------------------------ segmentations
+
+
+def masks(*rows):
+    return np.array([[[character == "#" for character in row] for row in rows]])
+
+
+HOLE = masks("....", ".#..", "....", "....")
+LABEL = masks("##..", "....", "....", "...#")
+FOUND = masks("#...", ".#..", "....", "...#")
+INTACT = masks("##..", "....", "..#.", "...#")
+
+
+def test_segmentation_scores_by_hand():
+    scores, errors = region_scores.of_segmentation(FOUND, INTACT, LABEL, HOLE, 1, ["s"])
+    assert {name: value["s"] for name, value in scores.items()} == pytest.approx(
+        {
+            "wrong_hole": 100.0,
+            "changed_hole": 100.0,
+            "false_positive_hole": 100.0,
+            "wrong_around": 100 / 8,
+            "changed_around": 200 / 8,
+            "false_positive_around": 0.0,
+            "dice_hole": np.nan,  # no pixel there has the label
+            "dice_around": 2 / 3,
+            "dice_slice": 4 / 6,
+            "dice_loss_slice": 2 / 6,
+        },
+        nan_ok=True,
+    )
+    assert errors["wrong_around"] == pytest.approx([100 / 8])
+
+
+def test_the_ring_is_a_quarter_of_the_hole_wide_and_clear_of_it():
+    hole = np.zeros((1, 40, 40), bool)
+    hole[0, 10:26, 2:18] = True
+    ring = region_scores.rings(hole, 16)[0]
+    expected = np.zeros((40, 40), bool)
+    expected[6:30, :22] = True
+    np.testing.assert_array_equal(ring, expected & ~hole[0])
+
+
+def test_dice_pools_the_slices_of_a_subject():
+    label, found = np.zeros((2, 2, 3, 3), bool)
+    label[0, 0], found[0, 0], found[1, 0, 0] = True, True, True
+    everywhere = np.ones_like(label)
+    assert region_scores.dice(found, label, everywhere, ["s", "s"]) == {"s": pytest.approx(6 / 7)}
+    assert region_scores.dice(found, label, everywhere, ["s", "t"]) == {"s": 1.0, "t": pytest.approx(np.nan, nan_ok=True)}
+
+
+# ------------------------------------------------------------------ correlations
+
+
+def test_correlations_tell_hard_holes_from_bad_fills():
+    """Hole 2 is hard for all; run 2 is better on every hole. An image score that sees only hardness orders no fills."""
+    errors = np.array([[1.0, 2, 9, 3], [0.5, 1, 8, 2], [0.8, 1.5, 8.5, 2.5]])
+    hardness = np.tile(np.array([1.0, 2, 9, 3]), (3, 1)) + np.array([[0.0], [0.2], [0.1]])
+    subjects = ["s"] * 4
+    assert rank_correlations.over_holes(errors, hardness, subjects)["s"] == Correlation(pytest.approx(1), pytest.approx(1))
+    assert rank_correlations.over_fills(errors, hardness, subjects)["s"] == Correlation(pytest.approx(-1), pytest.approx(-1))
+
+
+def test_correlations_by_hand_and_where_there_is_none():
+    found = rank_correlations.correlate(np.array([1.0, 2, 3, 4, np.nan]), np.array([1.0, 3, 2, 4, 9]))
+    assert (found.rho, found.tau) == (pytest.approx(0.8), pytest.approx(2 / 3))
+    for errors, scores in (([1.0, 2], [1.0, 2]), ([1.0, 1, 1], [1.0, 2, 3]), ([1.0, 2, 3], [0.0, 0, 0])):
+        assert np.isnan(rank_correlations.correlate(np.array(errors), np.array(scores)).rho)
+    assert rank_correlations.mean([found, rank_correlations.UNDEFINED]) == found
+
+
+# ------------------------------------------------------------------ on the phantom
+
+
+@pytest.fixture(scope="module")
+def folders(repeated_scan_data, tmp_path_factory):
+    """Three evaluated runs on the phantom: fills that are the truth, a grey, and black."""
+    folder = tmp_path_factory.mktemp("runs")
+    fills = {"unet": lambda truth: truth, "telea": lambda truth: truth * 0, "laplace": lambda truth: truth * 0 - 1}
+    return [str(evaluated(folder / name, repeated_scan_data, name, fill)) for name, fill in fills.items()]
+
+
+def evaluated(folder, directory, system, fill):
+    holes = pipeline.HoleSettings(8, -0.9, 0.5, 0.5, 0)
+    scores, writer = [], saved_fills.Writer()
+    for item in pipeline.evaluation_slices(directory, "validation", holes):
+        row, column, height, width = box = tuple(map(int, item.hole))
+        truth = item.image[row : row + height, column : column + width]
+        error = float(np.square(fill(truth) - truth).mean())
+        scored = {"ssim": 1 - error, "psnr": 40 - error, "mse": error, "vgg_distance": error}
+        record = item.record
+        scores.append(reports.SliceScore(record.subject, record.volume, record.index, box, 1.0, scored, scored))
+        writer.add(scores[-1], fill(truth), image=item.image)
+    dataset = load_dataset(directory)
+    data = {"fingerprint": dataset.fingerprint, "vgg19": "w", "modality": "ct", "image_size": 32, "split": "validation"}
+    report = reports.report(
+        scores,
+        system=system,
+        step=1,
+        data=data | {"directory": str(directory)},
+        holes={"size": 8},
+        seconds_per_slice=0.1,
+        resamples=10,
+        kid=(error, None),
+    )
+    reports.write_report(folder / "evaluation", report, scores)
+    writer.write(folder / "evaluation" / saved_fills.FILE)
+    return folder
+
+
+def test_attenuation_of_a_perfect_fill_is_that_of_the_intact_slice(folders, tmp_path):
+    measured = attenuation.measure(evaluated_slices.read(folders), kvp=120, fwhm_mm=5.0)
+    text = downstream_report.write(measured, tmp_path, "attenuation")
+    assert list(measured.scores) == ["intact", "damaged", "U-Net, L1 alone", "Telea", "Laplace"]
+    for name in ("mu_hole", "bias_hole", "mu_around", "acf"):
+        exact, damaged, black = (measured.values(row, name) for row in ("U-Net, L1 alone", "damaged", "Laplace"))
+        np.testing.assert_allclose(exact, 0, atol=1e-7)
+        np.testing.assert_array_equal(black, damaged)
+        assert (np.abs(damaged) > 1e-5).all()
+    content = json.loads((tmp_path / "attenuation.json").read_text())
+    assert content["correlations"]["mu_hole"]["psnr"]["over_runs"]["rho"]["mean"] == pytest.approx(-1)
+    assert len(content["errors"]["Telea"]["acf"]) == len(content["holes"]) == len(measured.subjects)
+    rows = reports.read_rows(tmp_path / "attenuation.csv")
+    assert [(row["slices"], row["subject"]) for row in rows[:3]] == [
+        ("intact", "sub-003"), ("intact", "sub-004"), ("damaged", "sub-003"),
+    ]  # fmt: skip
+    assert "Less damaged, paired by subject" in text
+
+
+def test_the_segmentation_of_a_perfect_fill_is_that_of_the_intact_slice(folders, tmp_path):
+    slices = evaluated_slices.read(folders)
+    labeller = segmenter.make_labeller(slices.dataset, "dark", ["train", "validation"])
+    config = segmenter.settings(slices.dataset, slices=8, seed=0).unlock()
+    config.generator.width = 2
+    find = segmenter.train(slices.dataset, labeller, config.lock())
+    measured = downstream.measure(slices, labeller, find, "dark")
+    text = downstream_report.write(measured, tmp_path, "segmentation")
+    for score in measured.scores["intact"]:
+        np.testing.assert_allclose(measured.values("U-Net, L1 alone", score), measured.values("intact", score))
+    assert (measured.by_hole["intact"]["changed_hole"] == 0).all()
+    assert f"its Dice over the slices is {reports.cell(measured.facts['dice_of_the_network'], 3)}"[:40] in " ".join(
+        text.split()
+    )
+
+
+def test_labels_are_dark_pixels_of_the_head_or_the_masks_of_lesions(repeated_scan_data):
+    dataset = load_dataset(repeated_scan_data)
+    labeller = segmenter.make_labeller(dataset, "dark", ["validation"])
+    for item in pipeline.evaluation_slices(repeated_scan_data, "validation", pipeline.HoleSettings(8, -0.9, 0.5, 0.5, 0)):
+        dark, head = labeller(item.record), item.record.head
+        assert not (dark & ~head).any()
+        assert item.image[dark].max() < item.image[head & ~dark].min()
+    with pytest.raises(UserError, match=r"has no masks of lesions; prepare it with --config.holes.avoid"):
+        segmenter.make_labeller(dataset, "lesion", ["validation"])
+
+
+def test_labels_move_with_their_slices(repeated_scan_data):
+    def bright(record):
+        return record.image() > 0.2
+
+    batch = next(iter(segmenter.labelled_batches(load_dataset(repeated_scan_data), bright, batch_size=8, seed=0)))
+    images, labels = batch["image"][..., 0], batch["hole_mask"] > 0
+    assert images[labels].mean() > images[~labels].mean() + 0.5
+    assert images[labels].mean() > images[labels[:, ::-1]].mean() + 0.2
+
+
+def test_other_data_and_runs_of_other_holes_are_refused(folders, tmp_path, repeated_scan_data):
+    with pytest.raises(UserError, match="not found; evaluate the run"):
+        evaluated_slices.read([*folders, str(tmp_path)])
+    path = evaluated(tmp_path / "run", repeated_scan_data, "unet", lambda truth: truth) / "evaluation" / "metrics.json"
+    content = json.loads(path.read_text())
+    for changes, message in (({"fingerprint": "x"}, "data have changed"), ({"window": 32}, "scored on windows")):
+        path.write_text(json.dumps(content | {"data": content["data"] | changes}))
+        with pytest.raises(UserError, match=message):
+            evaluated_slices.read([str(tmp_path / "run")])
