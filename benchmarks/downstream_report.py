@@ -15,7 +15,6 @@ from scipy import stats
 
 from benchmarks import rank_correlations
 from benchmarks.evaluated_slices import DAMAGED, INTACT
-from benchmarks.rank_correlations import Correlation
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
@@ -35,7 +34,7 @@ class Measure:
       title, about: heading of the report, and sentences on how to read it.
       columns: the scores of the tables, of which those without any value are left out.
       errors: heading and name of the errors that are correlated with image scores. One that is no error of holes, but a score
-        of subjects, is correlated over runs alone.
+        of subjects, is correlated over systems alone.
       runs: the runs; `subjects` has the subject of each of their holes.
       scores: {row: {score: {subject: value}}}, rows `intact`, `damaged` and the runs' labels.
       by_hole: {row: {error: values `[n]`}}.
@@ -104,7 +103,7 @@ def differences_table(measure: Measure, reference: str) -> list[list[str]]:
 
 
 def correlations(measure: Measure) -> dict[str, dict[str, dict[str, Any]]]:
-    """Returns {error: {image score: {level: {"rho", "tau"}}}}, levels `over_runs`, `over_holes` and `over_fills`.
+    """Returns {error: {image score: {level: {"rho", "tau"}}}}, levels `over_systems`, `over_holes` and `over_fills`.
 
     Those over holes and over fills have intervals over subjects.
     """
@@ -115,8 +114,7 @@ def correlations(measure: Measure) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _of_score(measure: Measure, error: str, score: str) -> dict[str, Any]:
-    means = np.array([run.per_subject(score).mean() for run in measure.runs])
-    levels: dict[str, Any] = {"over_runs": _as_json(rank_correlations.correlate(_mean_errors(measure, error), means))}
+    levels = {"over_systems": _over_systems(measure, error, [float(run.per_subject(score).mean()) for run in measure.runs])}
     if error not in measure.by_hole[INTACT]:
         return levels
     errors = np.stack([measure.by_hole[run.label][error] for run in measure.runs])
@@ -129,24 +127,28 @@ def _of_score(measure: Measure, error: str, score: str) -> dict[str, Any]:
 
 def _of_kid(measure: Measure, error: str) -> dict[str, Any]:
     estimates = [run.estimate("kid") for run in measure.runs]
-    distances = np.array([math.nan if found is None else found["mean"] for found in estimates])
-    return {"over_runs": _as_json(rank_correlations.correlate(_mean_errors(measure, error), distances))}
+    return {"over_systems": _over_systems(measure, error, [math.nan if of is None else of["mean"] for of in estimates])}
 
 
-def _mean_errors(measure: Measure, error: str) -> np.ndarray:
-    """The means of the runs, over the subjects that have a value: `[runs]`."""
-    return np.array([np.nanmean(measure.values(run.label, error)) for run in measure.runs])
-
-
-def _as_json(found: Correlation) -> dict[str, Any]:
+def _over_systems(measure: Measure, error: str, scores: Sequence[float]) -> dict[str, Any]:
+    """Correlates the means of the error with the runs' scores; runs of one system are averaged first."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for run, score in zip(measure.runs, scores, strict=True):
+        pairs.setdefault(run.system, []).append((float(np.nanmean(measure.values(run.label, error))), score))
+    errors, of_systems = np.array([np.mean(values, axis=0) for values in pairs.values()]).T
+    found = rank_correlations.correlate(errors, of_systems)
     return {name: {"mean": value, "ci95": None} if math.isfinite(value) else None for name, value in vars(found).items()}
 
 
 def correlations_table(measure: Measure) -> list[list[str]]:
     """Returns the rows of the table of correlations: a row for each error and image score."""
     found = correlations(measure)
-    levels = ("over_runs", "over_holes", "over_fills")
-    names = {"over_runs": f"{len(measure.runs)} runs", "over_holes": "holes of a subject", "over_fills": "fills of a hole"}
+    levels = ("over_systems", "over_holes", "over_fills")
+    names = {
+        "over_systems": f"{len({run.system for run in measure.runs})} systems",
+        "over_holes": "holes of a subject",
+        "over_fills": "fills of a hole",
+    }
     rows = [["error", "score", *(f"{sign}, {names[level]}" for level in levels for sign in ("rho", "tau"))]]
     for heading, error in measure.errors:
         for title, score in (*IMAGE_SCORES, ("KID", "kid")):
@@ -178,11 +180,11 @@ def markdown(measure: Measure) -> str:
 
 
 CORRELATIONS = """\
-Spearman's rho and Kendall's tau. Over runs: of the means in the tables; seeds of one system are no independent systems.
-Over the holes of a subject: in each run, then averaged over runs and subjects; it says which holes are hard. Over the
-fills of a hole: in each hole, then averaged over holes and subjects; it says which fill of a hole is better. Lists with
-one value alone are left out. Where they agree, an error falls with PSNR and SSIM (negative) and rises with VGG distance
-and KID (positive)."""
+Spearman's rho and Kendall's tau. Over systems: of the means in the tables; runs of one system are averaged first. Over
+the holes of a subject: in each run, then averaged over runs and subjects; it says which holes are hard. Over the fills of
+a hole: in each hole, then averaged over holes and subjects; it says which fill of a hole is better. Lists with one value
+alone are left out. Where they agree, an error falls with PSNR and SSIM (negative) and rises with VGG distance and KID
+(positive)."""
 
 
 def write(measure: Measure, folder: Path, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Do image scores order fills as a downstream error does? Rank correlations over runs, over holes and over fills of a hole.
+"""Do image scores order fills as a downstream error does? Rank correlations over systems, holes, and fills of a hole.
 
 Errors and scores of holes are `[runs, n]`. Correlations are Spearman's rho (1904) and Kendall's tau-b (1938). A perfect
 score has -1 with an error if it is higher for better fills (PSNR, SSIM), and 1 if it is lower (VGG distance, KID).

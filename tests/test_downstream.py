@@ -1,6 +1,7 @@
 """The downstream measures: segmentation scores, attenuation maps, rank correlations, and their reports on the phantom."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +129,37 @@ def test_correlations_by_hand_and_where_there_is_none():
     assert rank_correlations.mean([found, rank_correlations.UNDEFINED]) == found
 
 
+def made_up_run(label, system, psnr):
+    scored = {"psnr": psnr, "ssim": psnr, "vgg_distance": -psnr}
+    return SimpleNamespace(
+        label=label,
+        system=system,
+        scores=[SimpleNamespace(hole_scores=scored)] * 3,
+        per_subject=lambda score: np.array([scored[score]]),
+        estimate=lambda score: {"mean": 1 / psnr},
+    )
+
+
+def test_seeds_of_one_system_are_averaged_before_systems_are_correlated():
+    """Of four runs rho is -0.8. The two seeds together lie between the other systems in both."""
+    runs = (
+        made_up_run("a", "a", 10.0),
+        made_up_run("b0", "b", 21.0),
+        made_up_run("b1", "b", 39.0),
+        made_up_run("c", "c", 40.0),
+    )
+    errors = {"intact": 0.0, "a": 9.0, "b0": 2.0, "b1": 6.0, "c": 3.0}
+    scores = {row: {"wrong": {"s": value}, "dice_loss": {"s": value}} for row, value in errors.items()}
+    by_hole = {row: {"wrong": np.full(3, value)} for row, value in errors.items()}
+    named = (("wrong", "wrong"), ("Dice", "dice_loss"))
+    measured = downstream_report.Measure("", "", (), named, runs, ["s"] * 3, scores, by_hole)
+    found = downstream_report.correlations(measured)
+    assert found["wrong"]["psnr"]["over_systems"]["rho"]["mean"] == pytest.approx(-1)
+    assert found["dice_loss"]["kid"]["over_systems"]["tau"]["mean"] == pytest.approx(1)
+    assert found["dice_loss"]["psnr"].keys() == {"over_systems"}
+    assert found["wrong"]["psnr"]["over_fills"]["rho"]["mean"] == pytest.approx(-0.4)
+
+
 # ------------------------------------------------------------------ on the phantom
 
 
@@ -152,16 +184,21 @@ def evaluated(folder, directory, system, fill):
         writer.add(scores[-1], fill(truth), image=item.image)
     dataset = load_dataset(directory)
     data = {"fingerprint": dataset.fingerprint, "vgg19": "w", "modality": "ct", "image_size": 32, "split": "validation"}
-    report = reports.report(
-        scores,
-        system=system,
-        step=1,
-        data=data | {"directory": str(directory)},
-        holes={"size": 8},
-        seconds_per_slice=0.1,
-        resamples=10,
-        kid=(error, None),
-    )
+    estimates = {
+        region: {
+            metric: {"mean": float(np.mean([values[metric] for values in means.values()])), "ci95": None} for metric in scored
+        }
+        for region, means in ((region, reports.subject_means(scores, region)) for region in reports.REGIONS)
+    }
+    estimates["hole"]["kid"] = {"mean": error, "ci95": None}
+    report = dict.fromkeys(("images_seen", "parameters", "seconds_per_slice")) | {
+        "system": system,
+        "data": data | {"directory": str(directory)},
+        "holes": {"size": 8},
+        "region": estimates,
+        "subjects": len({score.subject for score in scores}),
+        "slices": len(scores),
+    }
     reports.write_report(folder / "evaluation", report, scores)
     writer.write(folder / "evaluation" / saved_fills.FILE)
     return folder
@@ -177,7 +214,7 @@ def test_attenuation_of_a_perfect_fill_is_that_of_the_intact_slice(folders, tmp_
         np.testing.assert_array_equal(black, damaged)
         assert (np.abs(damaged) > 1e-5).all()
     content = json.loads((tmp_path / "attenuation.json").read_text())
-    assert content["correlations"]["mu_hole"]["psnr"]["over_runs"]["rho"]["mean"] == pytest.approx(-1)
+    assert content["correlations"]["mu_hole"]["psnr"]["over_systems"]["rho"]["mean"] == pytest.approx(-1)
     assert len(content["errors"]["Telea"]["acf"]) == len(content["holes"]) == len(measured.subjects)
     rows = reports.read_rows(tmp_path / "attenuation.csv")
     assert [(row["slices"], row["subject"]) for row in rows[:3]] == [
