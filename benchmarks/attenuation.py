@@ -107,12 +107,11 @@ def measure(slices: "EvaluatedSlices", *, kvp: int, fwhm_mm: float) -> "Measure"
 
     side = slices.runs[0].scores[0].hole[2]
     around = region_scores.rings(slices.holes, side)
-    pixel_mm = [slices.dataset.volumes[record.volume].spacing_mm for record in slices.records]
-    sizes = np.array([(rows, columns) for columns, rows, _ in pixel_mm])
+    pixel_mm = pixel_sizes(slices)
     intact = _maps(slices, slices.intact, kvp)
     scores, by_hole = {}, {}
     for row, images in slices.rows():
-        errors = errors_of_maps(_maps(slices, images, kvp), intact, slices.holes, around, sizes, fwhm_mm)
+        errors = errors_of_maps(_maps(slices, images, kvp), intact, slices.holes, around, pixel_mm, fwhm_mm)
         scores[row] = {name: region_scores.subject_means(values, slices.subjects) for name, values in errors.items()}
         by_hole[row] = errors
     low, high = slices.records[0].window
@@ -129,6 +128,12 @@ def measure(slices: "EvaluatedSlices", *, kvp: int, fwhm_mm: float) -> "Measure"
         by_hole=by_hole,
         facts={"kvp": kvp, "fwhm_mm": fwhm_mm},
     )
+
+
+def pixel_sizes(slices: "EvaluatedSlices") -> np.ndarray:
+    """Returns the heights and widths of the slices' pixels in mm, `[n, 2]`."""
+    spacings = [slices.dataset.volumes[record.volume].spacing_mm for record in slices.records]
+    return np.array([(between_rows, between_columns) for between_columns, between_rows, _ in spacings])
 
 
 def _maps(slices: "EvaluatedSlices", images: np.ndarray, kvp: int) -> np.ndarray:

@@ -59,6 +59,12 @@ def test_errors_of_maps_by_hand():
     assert smooth["mu_hole"] == sharp["mu_hole"]
 
 
+def test_a_pixel_is_as_wide_as_columns_are_apart():
+    volumes = {"v": SimpleNamespace(spacing_mm=(0.5, 0.9, 4.0))}  # of columns, rows, slices
+    slices = SimpleNamespace(dataset=SimpleNamespace(volumes=volumes), records=[SimpleNamespace(volume="v")])
+    np.testing.assert_array_equal(attenuation.pixel_sizes(slices), [[0.9, 0.5]])
+
+
 # ------------------------------------------------------------------ segmentations
 
 
@@ -141,7 +147,7 @@ def made_up_run(label, system, psnr):
 
 
 def test_seeds_of_one_system_are_averaged_before_systems_are_correlated():
-    """Of four runs rho is -0.8. The two seeds together lie between the other systems in both."""
+    """Of four runs rho is -0.4. The two seeds together lie between the other systems in both."""
     runs = (
         made_up_run("a", "a", 10.0),
         made_up_run("b0", "b", 21.0),
