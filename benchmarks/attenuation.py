@@ -16,7 +16,6 @@ OUTPUT gets `attenuation.md`, `.csv` and `.json`. Scores of a hole, all against 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,11 +79,12 @@ def main(folders: list[str]) -> None:
     from benchmarks import downstream_report, evaluated_slices
 
     given = flags.FLAGS
+    output = downstream_report.make_folder(given.output)
     slices = evaluated_slices.read(folders)
     if slices.dataset.modality != "ct":
         raise UserError(f"{slices.runs[0].folder}: scored on {slices.dataset.modality}; attenuation maps are made of ct")
     measured = measure(slices, kvp=int(given.kvp), fwhm_mm=given.fwhm_mm)
-    print(downstream_report.write(measured, Path(given.output).expanduser(), "attenuation"))
+    print(downstream_report.write(measured, output, "attenuation"))
 
 
 def attenuation_coefficient(hu: np.ndarray, kvp: int = 120) -> np.ndarray:

@@ -11,7 +11,6 @@ slices have black in the hole.
 OUTPUT gets `segmentation_LABEL.md`, `.csv` and `.json`. `benchmarks/region_scores.py` defines the scores.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -67,11 +66,12 @@ def main(folders: list[str]) -> None:
     runtime.set_up(given.dtype)
     from benchmarks import downstream_report, evaluated_slices, segmenter
 
+    output = downstream_report.make_folder(given.output)
     slices = evaluated_slices.read(folders)
     labeller = segmenter.make_labeller(slices.dataset, given.label, ["train", slices.split])
     config = segmenter.settings(slices.dataset, slices=given.slices, seed=given.seed, dtype=given.dtype)
     measured = measure(slices, labeller, segmenter.train(slices.dataset, labeller, config), given.label)
-    print(downstream_report.write(measured, Path(given.output).expanduser(), f"segmentation_{given.label}"))
+    print(downstream_report.write(measured, output, f"segmentation_{given.label}"))
 
 
 def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label: str) -> "Measure":

@@ -16,6 +16,8 @@ from scipy import stats
 from benchmarks import rank_correlations
 from benchmarks.evaluated_slices import DAMAGED, INTACT
 from ipmedgan_jax.core import files, provenance
+from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.evaluation import reports
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 
@@ -187,9 +189,18 @@ alone are left out. Where they agree, an error falls with PSNR and SSIM (negativ
 (positive)."""
 
 
+def make_folder(path: str) -> Path:
+    """Makes the folder of the results; commands do so first, before the work. UserError if it cannot be made."""
+    folder = user_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={path}: cannot be made ({error.strerror or error})") from error
+    return folder
+
+
 def write(measure: Measure, folder: Path, name: str) -> str:
     """Writes `NAME.md`, `NAME.csv` (a row for each subject) and `NAME.json` (holes too) to the folder; returns the report."""
-    folder.mkdir(parents=True, exist_ok=True)
     made = provenance.provenance()
     text = f"{markdown(measure)}\n{provenance.one_line(made)}\n"
     subjects = [

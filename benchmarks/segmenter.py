@@ -90,6 +90,7 @@ def settings(dataset: Dataset, *, slices: int, seed: int, dtype: str = "float32"
 def train(dataset: Dataset, label: Labeller, config: ConfigDict) -> Find:
     """Trains a network on the training subjects' slices, in the order and number that the config says."""
     batch_size = config.train.batch_size
+    devices.check_batch_size(batch_size, 1)
     steps = -(-config.train.images // batch_size)
     system = build.make_system(config, VGG19("caffe"))  # without weights: no loss of the finder looks at features
     update = build.make_update(config, system, steps)

@@ -266,7 +266,7 @@ def test_labels_move_with_their_slices(repeated_scan_data):
     assert images[labels].mean() > images[labels[:, ::-1]].mean() + 0.2
 
 
-def test_other_data_and_runs_of_other_holes_are_refused(folders, tmp_path, repeated_scan_data):
+def test_other_data_windows_and_folders_that_cannot_be_made_are_refused(folders, tmp_path, repeated_scan_data):
     with pytest.raises(UserError, match="not found; evaluate the run"):
         evaluated_slices.read([*folders, str(tmp_path)])
     path = evaluated(tmp_path / "run", repeated_scan_data, "unet", lambda truth: truth) / "evaluation" / "metrics.json"
@@ -275,3 +275,5 @@ def test_other_data_and_runs_of_other_holes_are_refused(folders, tmp_path, repea
         path.write_text(json.dumps(content | {"data": content["data"] | changes}))
         with pytest.raises(UserError, match=message):
             evaluated_slices.read([str(tmp_path / "run")])
+    with pytest.raises(UserError, match="--output=.*: cannot be made"):
+        downstream_report.make_folder(str(path))
