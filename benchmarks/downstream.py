@@ -35,12 +35,12 @@ subjects and segments the {split} subjects' slices. The labels are those of the 
 }
 
 READING = """\
-Means over {subjects} subjects, {holes} holes. The ring has a quarter of the hole's side. Dice coefficients are of all
-slices of a subject together; subjects without the label in the region are left out. *False*: share of the pixels without
-the label that are segmented. *Changed*: share of the pixels whose segmentation is not that of the intact slice. *Wrong*:
-share of the pixels whose segmentation is not the label. The row `intact` has the network's own errors: its Dice over the
-slices is {quality}. The scored subjects are new to the network and to the runs; both learned from the same training
-subjects. `damaged` has black in the hole."""
+Means over {subjects} subjects, {holes} holes. The ring has a quarter of the hole's side; {beside} rings have pixels with
+the label. Dice coefficients are of all slices of a subject together; subjects without the label in the region are left
+out. *False*: share of the pixels without the label that are segmented. *Changed*: share of the pixels whose segmentation
+is not that of the intact slice. *Wrong*: share of the pixels whose segmentation is not the label. The row `intact` has
+the network's own errors: its Dice over the slices is {quality}. The scored subjects are new to the network and to the
+runs; both learned from the same training subjects. `damaged` has black in the hole."""
 
 COLUMNS = (
     ("Dice, slice", "dice_slice", 3),
@@ -92,6 +92,7 @@ def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label
     quality = estimate(np.array(list(scores[INTACT]["dice_slice"].values())))
     text = f"{ABOUT[label]}\n\n{READING}"
     count = {"subjects": len(set(slices.subjects)), "holes": len(truth), "quality": reports.cell(quality, 3)}
+    count["beside"] = int((truth & region_scores.rings(slices.holes, side)).any((1, 2)).sum())
     return Measure(
         title=f"Segmentation ({label}) of intact, damaged and filled slices",
         about=text.format(split=slices.split, **count),

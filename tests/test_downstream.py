@@ -275,5 +275,5 @@ def test_other_data_windows_and_folders_that_cannot_be_made_are_refused(folders,
         path.write_text(json.dumps(content | {"data": content["data"] | changes}))
         with pytest.raises(UserError, match=message):
             evaluated_slices.read([str(tmp_path / "run")])
-    with pytest.raises(UserError, match="--output=.*: cannot be made"):
+    with pytest.raises(UserError, match=r"--output=.*: cannot be made"):
         downstream_report.make_folder(str(path))
