@@ -54,7 +54,7 @@ def make_labeller(dataset: Dataset, label: str, splits: Iterable[str]) -> Labell
         if not dataset.has_avoided:
             raise UserError(f"{dataset.directory}: has no masks of lesions; prepare it with --config.holes.avoid")
         return lambda record: np.zeros(record.codes.shape, bool) if record.avoid is None else record.avoid
-    levels = {}
+    levels: dict[str, float] = {}
     for split in splits:
         levels |= dark_levels(dataset, split)
     return lambda record: _head(record) & (record.image() < levels[record.volume])
