@@ -122,7 +122,7 @@ def measure(slices: "EvaluatedSlices", *, kvp: int, fwhm_mm: float) -> "Measure"
         about=about,
         columns=COLUMNS,
         errors=ERRORS,
-        runs=slices.runs,
+        groups=slices.groups,
         subjects=slices.subjects,
         scores=scores,
         by_hole=by_hole,

@@ -98,7 +98,7 @@ def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label
         about=text.format(split=slices.split, **count),
         columns=COLUMNS,
         errors=ERRORS,
-        runs=slices.runs,
+        groups=slices.groups,
         subjects=slices.subjects,
         scores=scores,
         by_hole=by_hole,

@@ -1,6 +1,7 @@
 """Tables and files of a downstream measure: by system, less intact and damaged, and its correlation with image scores.
 
-Rows are `intact`, `damaged` and the runs. A row's value is the mean over subjects; differences are paired by subject.
+Rows are `intact`, `damaged` and the systems, each with one or more seeds. Means, differences and intervals are those of
+`seed_model`; intact and damaged slices have no seed.
 """
 
 import json
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks import rank_correlations
 from benchmarks.evaluated_slices import DAMAGED, INTACT
 from ipmedgan_jax.core import files, provenance
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.evaluation import reports
+from ipmedgan_jax.evaluation import comparison_tables, reports, seed_model
+from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, apart, weak_points
 from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation.intervals import mean_interval
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
+from ipmedgan_jax.evaluation.seed_model import SystemScores
 
 Column = tuple[str, str, int]
 """Heading, score, decimals."""
@@ -37,9 +41,9 @@ class Measure:
       columns: the scores of the tables, of which those without any value are left out.
       errors: heading and name of the errors that are correlated with image scores. One that is no error of holes, but a score
         of subjects, is correlated over systems alone.
-      runs: the runs; `subjects` has the subject of each of their holes.
-      scores: {row: {score: {subject: value}}}, rows `intact`, `damaged` and the runs' labels.
-      by_hole: {row: {error: values `[n]`}}.
+      groups: the systems, each with one or more runs; `subjects` has the subject of each of a run's holes.
+      scores: {label: {score: {subject: value}}}, labels `intact`, `damaged` and the runs'.
+      by_hole: {label: {error: values `[n]`}}.
       facts: what the JSON file holds beside.
     """
 
@@ -47,38 +51,43 @@ class Measure:
     about: str
     columns: tuple[Column, ...]
     errors: tuple[tuple[str, str], ...]
-    runs: tuple[Run, ...]
+    groups: tuple[SeedGroup, ...]
     subjects: Sequence[str]
     scores: Mapping[str, Mapping[str, Mapping[str, float]]]
     by_hole: Mapping[str, Mapping[str, np.ndarray]]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def values(self, row: str, score: str) -> np.ndarray:
-        """Returns the subjects' values of a row, in order of name; NaN where there is none."""
-        return np.array([value for _, value in sorted(self.scores[row][score].items())])
+    @property
+    def runs(self) -> list[Run]:
+        return [run for group in self.groups for run in group.runs]
 
     @property
-    def taken(self) -> list[Column]:
-        """The columns in which some row has a value."""
-        return [
-            column for column in self.columns if any(np.isfinite(self.values(row, column[1])).any() for row in self.scores)
-        ]
+    def rows(self) -> dict[str, tuple[list[str], bool]]:
+        """The labels of each row of the tables, and whether it learns."""
+        known = {name: ([name], False) for name in (INTACT, DAMAGED)}
+        return known | {group.label: ([run.label for run in group.runs], group.learns) for group in self.groups}
+
+    def values(self, label: str, score: str) -> np.ndarray:
+        """Returns the subjects' values, in order of name; NaN where there is none."""
+        return np.array([value for _, value in sorted(self.scores[label][score].items())])
+
+    def row(self, name: str, score: str) -> SystemScores | None:
+        """Returns a row's scores of the subjects that have a value under every label; None if there are none."""
+        known = np.isfinite([self.values(label, score) for label in self.scores]).all(0)
+        labels, learns = self.rows[name]
+        return SystemScores(np.stack([self.values(label, score)[known] for label in labels]), learns) if known.any() else None
+
+    @property
+    def taken(self) -> list[tuple[Column, dict[str, SystemScores]]]:
+        """The columns that have values, with the scores of each row."""
+        rows = [(column, {name: self.row(name, column[1]) for name in self.rows}) for column in self.columns]
+        return [(column, {name: found for name, found in of.items() if found}) for column, of in rows if of[INTACT]]
 
 
 def estimate(values: np.ndarray) -> dict[str, Any] | None:
     """Returns {"mean", "ci95"} over the subjects that have a value, None without any."""
     known = values[np.isfinite(values)]
-    if not len(known):
-        return None
-    return {"mean": float(known.mean()), "ci95": _interval(known.tolist())}
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean over subjects, by Student's t."""
-    if len(values) < 2:
-        return None
-    mean, reach = float(np.mean(values)), float(stats.t.isf(0.025, len(values) - 1) * stats.sem(values))
-    return mean - reach, mean + reach
+    return {"mean": float(known.mean()), "ci95": mean_interval(known)} if len(known) else None
 
 
 # ------------------------------------------------------------------ tables
@@ -86,22 +95,24 @@ def _interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def scores_table(measure: Measure) -> list[list[str]]:
     """Returns the rows of the first table: means over subjects with intervals."""
-    rows = [["slices", *(heading for heading, _, _ in measure.taken)]]
-    for name in measure.scores:
-        cells = [reports.cell(estimate(measure.values(name, score)), digits) for _, score, digits in measure.taken]
-        rows.append([name, *cells])
-    return rows
+    columns = [
+        [heading, *(reports.cell(seed_model.mean(scores).as_entry(), digits) for scores in rows.values())]
+        for (heading, _, digits), rows in measure.taken
+    ]
+    return _transposed([["slices", *measure.rows], *columns])
 
 
 def differences_table(measure: Measure, reference: str) -> list[list[str]]:
     """Returns the rows of a table of differences from the reference's row, paired by subject."""
-    rows = [["slices", *(heading for heading, _, _ in measure.taken)]]
-    for name in measure.scores:
-        if name != reference:
-            differences = [measure.values(name, score) - measure.values(reference, score) for _, score, _ in measure.taken]
-            cells = zip(differences, measure.taken, strict=True)
-            rows.append([name, *(reports.cell(estimate(values), column[2], signed=True) for values, column in cells)])
-    return rows
+    columns = []
+    for (heading, _, digits), rows in measure.taken:
+        found = [seed_model.difference(scores, rows[reference]) for name, scores in rows.items() if name != reference]
+        columns.append([heading, *comparison_tables.cells_of(found, digits)])
+    return _transposed([["slices", *(name for name in measure.rows if name != reference)], *columns])
+
+
+def _transposed(columns: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def correlations(measure: Measure) -> dict[str, dict[str, dict[str, Any]]]:
@@ -110,13 +121,14 @@ def correlations(measure: Measure) -> dict[str, dict[str, dict[str, Any]]]:
     Those over holes and over fills have intervals over subjects.
     """
     return {
-        error: {score: _of_score(measure, error, score) for _, score in IMAGE_SCORES} | {"kid": _of_kid(measure, error)}
+        error: {score: _of_score(measure, error, score) for _, score in IMAGE_SCORES}
+        | {"kid": {"over_systems": _over_systems(measure, error, "kid")}}
         for _, error in measure.errors
     }
 
 
 def _of_score(measure: Measure, error: str, score: str) -> dict[str, Any]:
-    levels = {"over_systems": _over_systems(measure, error, [float(run.per_subject(score).mean()) for run in measure.runs])}
+    levels = {"over_systems": _over_systems(measure, error, score)}
     if error not in measure.by_hole[INTACT]:
         return levels
     errors = np.stack([measure.by_hole[run.label][error] for run in measure.runs])
@@ -127,41 +139,28 @@ def _of_score(measure: Measure, error: str, score: str) -> dict[str, Any]:
     return levels
 
 
-def _of_kid(measure: Measure, error: str) -> dict[str, Any]:
-    estimates = [run.estimate("kid") for run in measure.runs]
-    return {"over_systems": _over_systems(measure, error, [math.nan if of is None else of["mean"] for of in estimates])}
-
-
-def _over_systems(measure: Measure, error: str, scores: Sequence[float]) -> dict[str, Any]:
-    """Correlates the means of the error with the runs' scores; runs of one system are averaged first."""
-    pairs: dict[str, list[tuple[float, float]]] = {}
-    for run, score in zip(measure.runs, scores, strict=True):
-        pairs.setdefault(run.system, []).append((float(np.nanmean(measure.values(run.label, error))), score))
-    errors, of_systems = np.array([np.mean(values, axis=0) for values in pairs.values()]).T
-    found = rank_correlations.correlate(errors, of_systems)
+def _over_systems(measure: Measure, error: str, score: str) -> dict[str, Any]:
+    """Correlates the systems' means of the error with those of the score."""
+    rows = [measure.row(group.label, error) for group in measure.groups]
+    errors = np.array([math.nan if scores is None else scores.values.mean() for scores in rows])
+    estimates = [group.estimate(score) for group in measure.groups]
+    found = rank_correlations.correlate(errors, np.array([math.nan if of is None else of["mean"] for of in estimates]))
     return {name: {"mean": value, "ci95": None} if math.isfinite(value) else None for name, value in vars(found).items()}
 
 
 def correlations_table(measure: Measure) -> list[list[str]]:
     """Returns the rows of the table of correlations: a row for each error and image score."""
     found = correlations(measure)
-    levels = ("over_systems", "over_holes", "over_fills")
-    names = {
-        "over_systems": f"{len({run.system for run in measure.runs})} systems",
+    levels = {
+        "over_systems": f"{len(measure.groups)} systems",
         "over_holes": "holes of a subject",
         "over_fills": "fills of a hole",
     }
-    rows = [["error", "score", *(f"{sign}, {names[level]}" for level in levels for sign in ("rho", "tau"))]]
+    rows = [["error", "score", *(f"{sign}, {name}" for name in levels.values() for sign in ("rho", "tau"))]]
     for heading, error in measure.errors:
         for title, score in (*IMAGE_SCORES, ("KID", "kid")):
-            of_levels = [found[error][score].get(level, {}) for level in levels]
-            rows.append(
-                [
-                    heading,
-                    title,
-                    *(reports.cell(level.get(sign), 2, signed=True) for level in of_levels for sign in ("rho", "tau")),
-                ]
-            )
+            estimates = [found[error][score].get(level, {}).get(sign) for level in levels for sign in ("rho", "tau")]
+            rows.append([heading, title, *(reports.cell(of, 2, signed=True) for of in estimates)])
     return rows
 
 
@@ -170,9 +169,14 @@ def correlations_table(measure: Measure) -> list[list[str]]:
 
 def markdown(measure: Measure) -> str:
     """Returns the report."""
-    parts = [f"# {measure.title}", measure.about, reports.markdown_table(scores_table(measure))]
+    notes = f"95 % intervals: {INTERVALS}.{weak_points(measure.groups)}{apart(measure.groups)}"
+    parts = [f"# {measure.title}", measure.about, notes, reports.markdown_table(scores_table(measure))]
     for reference in (INTACT, DAMAGED):
-        parts += [f"## Less {reference}, paired by subject", reports.markdown_table(differences_table(measure, reference))]
+        parts += [
+            f"## Less {reference}, paired by subject",
+            DIFFERENCES,
+            reports.markdown_table(differences_table(measure, reference)),
+        ]
     parts += [
         "## Rank correlation of the error with image scores",
         CORRELATIONS,
@@ -181,8 +185,11 @@ def markdown(measure: Measure) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+DIFFERENCES = """\
+Mean, interval, and p of the same t, two-sided, with Holm's correction over the rows of a column."""
+
 CORRELATIONS = """\
-Spearman's rho and Kendall's tau. Over systems: of the means in the tables; runs of one system are averaged first. Over
+Spearman's rho and Kendall's tau. Over systems: of the means in the tables; seeds of one system are averaged first. Over
 the holes of a subject: in each run, then averaged over runs and subjects; it says which holes are hard. Over the fills of
 a hole: in each hole, then averaged over holes and subjects; it says which fill of a hole is better. Lists with one value
 alone are left out. Where they agree, an error falls with PSNR and SSIM (negative) and rises with VGG distance and KID
@@ -200,7 +207,7 @@ def make_folder(path: str) -> Path:
 
 
 def write(measure: Measure, folder: Path, name: str) -> str:
-    """Writes `NAME.md`, `NAME.csv` (a row for each subject) and `NAME.json` (holes too) to the folder; returns the report."""
+    """Writes `NAME.md`, the report, `NAME.csv`, by run and subject, and `NAME.json`, with holes too; returns the report."""
     made = provenance.provenance()
     text = f"{markdown(measure)}\n{provenance.one_line(made)}\n"
     subjects = [
@@ -216,7 +223,7 @@ def write(measure: Measure, folder: Path, name: str) -> str:
 
 
 def _content(measure: Measure, made: dict[str, Any]) -> dict[str, Any]:
-    rows = {row: {score: estimate(measure.values(row, score)) for score in measure.scores[row]} for row in measure.scores}
+    rows = {name: {score: _entry(measure.row(name, score)) for score in measure.scores[INTACT]} for name in measure.rows}
     errors = {
         row: {name: list(map(_number, values)) for name, values in found.items()} for row, found in measure.by_hole.items()
     }
@@ -226,12 +233,17 @@ def _content(measure: Measure, made: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **measure.facts,
+        "labels": {name: labels for name, (labels, _) in measure.rows.items()},
         "scores": rows,
         "correlations": correlations(measure),
         "holes": places,
         "errors": errors,
         provenance.KEY: made,
     }
+
+
+def _entry(scores: SystemScores | None) -> dict[str, Any] | None:
+    return None if scores is None else seed_model.mean(scores).as_entry()
 
 
 def _number(value: float) -> float | None:

@@ -17,6 +17,7 @@ from ipmedgan_jax.data.records import SliceRecord
 from ipmedgan_jax.data.slice_source import SliceSource
 from ipmedgan_jax.evaluation import evaluated_runs
 from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup, group_seeds
 
 INTACT, DAMAGED = "intact", "damaged"
 """Names of the slices without a hole, and of those with black in it."""
@@ -32,6 +33,11 @@ class EvaluatedSlices:
     runs: tuple[Run, ...]
     dataset: Dataset
     records: tuple[SliceRecord, ...]
+
+    @cached_property
+    def groups(self) -> tuple[SeedGroup, ...]:
+        """The runs, those of one system that are seeds of each other together."""
+        return tuple(group_seeds(self.runs))
 
     @property
     def split(self) -> str:

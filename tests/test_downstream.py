@@ -21,6 +21,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.dataset_file import load_dataset
 from ipmedgan_jax.evaluation import reports, saved_fills
+from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 
 # ------------------------------------------------------------------ attenuation maps
 
@@ -135,35 +136,57 @@ def test_correlations_by_hand_and_where_there_is_none():
     assert rank_correlations.mean([found, rank_correlations.UNDEFINED]) == found
 
 
-def made_up_run(label, system, psnr):
-    scored = {"psnr": psnr, "ssim": psnr, "vgg_distance": -psnr}
-    return SimpleNamespace(
-        label=label,
-        system=system,
-        scores=[SimpleNamespace(hole_scores=scored)] * 3,
-        per_subject=lambda score: np.array([scored[score]]),
-        estimate=lambda score: {"mean": 1 / psnr},
-    )
+def made_up_group(system, **psnr_of_runs):
+    """A system whose runs, by label, have these PSNRs on three holes of one subject."""
+    runs = []
+    for label, psnr in psnr_of_runs.items():
+        scored = {"psnr": psnr, "ssim": psnr, "vgg_distance": -psnr}
+        holes = [SimpleNamespace(hole_scores=scored)] * 3
+        values = {**{name: np.array([value]) for name, value in scored.items()}, "kid": np.array([np.nan])}
+        runs.append(SimpleNamespace(label=label, system=system, scores=holes,
+                                    per_subject=lambda score, _, values=values: values[score],
+                                    estimate=lambda score, _, psnr=psnr: {"mean": 1 / psnr}))  # fmt: skip
+    return SeedGroup(system, tuple(runs), tuple(range(len(runs))))
+
+
+def made_up_measure(groups, **errors):
+    scores = {row: {name: {"s": value} for name in ("wrong", "dice_loss")} for row, value in errors.items()}
+    by_hole = {row: {"wrong": np.full(3, value)} for row, value in errors.items()}
+    columns = (("wrong", "wrong", 1), ("Dice", "dice_loss", 1))
+    return downstream_report.Measure("", "", columns, (columns[0][:2], columns[1][:2]), groups, ["s"] * 3, scores, by_hole)
+
+
+SEEDS = (made_up_group("unet", a=10.0), made_up_group("glcic", b0=21.0, b1=39.0), made_up_group("telea", c=40.0))
+ERRORS = {"intact": 0.0, "damaged": 20.0, "a": 9.0, "b0": 2.0, "b1": 6.0, "c": 3.0}
 
 
 def test_seeds_of_one_system_are_averaged_before_systems_are_correlated():
-    """Of four runs rho is -0.4. The two seeds together lie between the other systems in both."""
-    runs = (
-        made_up_run("a", "a", 10.0),
-        made_up_run("b0", "b", 21.0),
-        made_up_run("b1", "b", 39.0),
-        made_up_run("c", "c", 40.0),
-    )
-    errors = {"intact": 0.0, "a": 9.0, "b0": 2.0, "b1": 6.0, "c": 3.0}
-    scores = {row: {"wrong": {"s": value}, "dice_loss": {"s": value}} for row, value in errors.items()}
-    by_hole = {row: {"wrong": np.full(3, value)} for row, value in errors.items()}
-    named = (("wrong", "wrong"), ("Dice", "dice_loss"))
-    measured = downstream_report.Measure("", "", (), named, runs, ["s"] * 3, scores, by_hole)
-    found = downstream_report.correlations(measured)
+    """Of the four runs rho is -0.4. The two seeds together lie between the other systems in both."""
+    found = downstream_report.correlations(made_up_measure(SEEDS, **ERRORS))
     assert found["wrong"]["psnr"]["over_systems"]["rho"]["mean"] == pytest.approx(-1)
     assert found["dice_loss"]["kid"]["over_systems"]["tau"]["mean"] == pytest.approx(1)
     assert found["dice_loss"]["psnr"].keys() == {"over_systems"}
     assert found["wrong"]["psnr"]["over_fills"]["rho"]["mean"] == pytest.approx(-0.4)
+
+
+def test_rows_are_systems_and_differences_are_those_of_their_means():
+    measured = made_up_measure(SEEDS, **ERRORS)
+    assert [row[:2] for row in downstream_report.scores_table(measured)[1:]] == [
+        ["intact", "0.0"], ["damaged", "20.0"], ["unet", "9.0"], ["glcic", "4.0"], ["telea", "3.0"],
+    ]  # fmt: skip
+    assert downstream_report.differences_table(measured, "damaged")[4][:2] == ["telea", "-17.0"]
+    assert measured.row("glcic", "wrong").values.tolist() == [[2.0], [6.0]]
+    assert measured.row("glcic", "wrong").learns
+    assert not measured.row("telea", "wrong").learns
+
+
+def test_subjects_without_a_value_in_some_row_are_left_out_of_the_column():
+    measured = made_up_measure(SEEDS, **ERRORS)
+    for row, values in measured.scores.items():
+        values["wrong"] |= {"t": np.nan if row == "c" else 99.0}
+        values["dice_loss"] = {"s": np.nan}
+    assert measured.row("glcic", "wrong").values.tolist() == [[2.0], [6.0]]
+    assert [column[1] for column, _ in measured.taken] == ["wrong"]
 
 
 # ------------------------------------------------------------------ on the phantom

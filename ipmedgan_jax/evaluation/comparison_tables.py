@@ -242,7 +242,11 @@ def difference_table(groups: Sequence[SeedGroup], reference: SeedGroup) -> Table
 def difference_cells(others: Sequence[SeedGroup], reference: SeedGroup, metric: str, decimals: int) -> list[str]:
     """Returns the cell of each system: the mean difference with its interval, and Holm's p."""
     other = reference.scores_of(metric)
-    differences = [seed_model.difference(group.scores_of(metric), other) for group in others]
+    return cells_of([seed_model.difference(group.scores_of(metric), other) for group in others], decimals)
+
+
+def cells_of(differences: Sequence[seed_model.Estimate], decimals: int) -> list[str]:
+    """Returns the cells of a column of differences: each with its interval, and Holm's p over the column."""
     cells = []
     for found, p in zip(differences, paired_tests.holm_known([found.p for found in differences]), strict=True):
         if math.isnan(found.value):
