@@ -75,7 +75,7 @@ def masks(*rows):
 
 HOLE = masks("....", ".#..", "....", "....")
 LABEL = masks("##..", "....", "....", "...#")
-FOUND = masks("#...", ".#..", "....", "...#")
+FOUND = masks("#...", ".#..", "#...", "...#")
 INTACT = masks("##..", "....", "..#.", "...#")
 
 
@@ -86,17 +86,17 @@ def test_segmentation_scores_by_hand():
             "wrong_hole": 100.0,
             "changed_hole": 100.0,
             "false_positive_hole": 100.0,
-            "wrong_around": 100 / 8,
-            "changed_around": 200 / 8,
-            "false_positive_around": 0.0,
+            "wrong_around": 200 / 8,
+            "changed_around": 300 / 8,
+            "false_positive_around": 100 / 6,
             "dice_hole": np.nan,  # no pixel there has the label
-            "dice_around": 2 / 3,
-            "dice_slice": 4 / 6,
-            "dice_loss_slice": 2 / 6,
+            "dice_around": 2 / 4,
+            "dice_slice": 4 / 7,
+            "dice_loss_slice": 3 / 7,
         },
         nan_ok=True,
     )
-    assert errors["wrong_around"] == pytest.approx([100 / 8])
+    assert errors["wrong_around"] == pytest.approx([200 / 8])
 
 
 def test_the_ring_is_a_quarter_of_the_hole_wide_and_clear_of_it():
