@@ -15,8 +15,9 @@ from ipmedgan_jax.data.dataset_file import Dataset, load_dataset
 from ipmedgan_jax.data.holes import box_mask
 from ipmedgan_jax.data.records import SliceRecord
 from ipmedgan_jax.data.slice_source import SliceSource
-from ipmedgan_jax.evaluation import evaluated_runs
+from ipmedgan_jax.evaluation import comparable_runs
 from ipmedgan_jax.evaluation.evaluated_runs import Run
+from ipmedgan_jax.evaluation.fold_pools import folds_text
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup, group_seeds
 
 INTACT, DAMAGED = "intact", "damaged"
@@ -80,20 +81,27 @@ class EvaluatedSlices:
 
 
 def read(folders: Sequence[str]) -> EvaluatedSlices:
-    """Reads evaluated runs and the slices that they were scored on.
-
-    UserError if a run cannot be compared with the first, if the data are gone or have changed, or for runs on windows.
-    """
-    runs, left_out = evaluated_runs.read_all([user_path(folder) for folder in folders])
+    """Reads evaluated runs and the slices that they were scored on. UserError if they cannot be compared, or are folds."""
+    runs, left_out = comparable_runs.read_all([user_path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
-    if runs[0].window:
-        raise UserError(f"{runs[0].folder}: scored on windows; expected a run on complete slices (data.window = 0)")
-    data = runs[0].report["data"]
+    if runs[0].folds:
+        raise UserError(f"{runs[0].folder}: scored on {folds_text(runs[0])}; expected runs on one split (data.fold)")
+    return slices_of(runs)
+
+
+def slices_of(runs: Sequence[Run]) -> EvaluatedSlices:
+    """Returns the slices that these runs were scored on, all on the same holes of one split.
+
+    UserError if the data are gone or have changed, or for runs on windows.
+    """
+    first, data = runs[0], runs[0].report["data"]
+    if first.window:
+        raise UserError(f"{first.folder}: scored on windows; expected a run on complete slices (data.window = 0)")
     dataset = load_dataset(user_path(data["directory"]))
     if dataset.fingerprint != data["fingerprint"]:
-        raise UserError(f"{data['directory']}: the data have changed since {runs[0].folder} was scored on them")
+        raise UserError(f"{data['directory']}: the data have changed since {first.folder} was scored on them")
     source = SliceSource(dataset.directory, data["split"])
     found = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
-    records = tuple(found[score.subject, score.volume, score.index] for score in runs[0].scores)
+    records = tuple(found[score.subject, score.volume, score.index] for score in first.scores)
     return EvaluatedSlices(tuple(runs), dataset, records)

@@ -73,35 +73,24 @@ def score_run(run: "Run", interpreter: str) -> dict[str, float]:
 
 def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
     """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name in each fold."""
-    for part in run.parts or (run,):
-        yield from _stacks_of_one_folder(part)
-
-
-def _stacks_of_one_folder(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
     import numpy as np
 
-    from ipmedgan_jax.data.dataset_file import load_dataset
-    from ipmedgan_jax.data.slice_source import SliceSource
+    from benchmarks import evaluated_slices
 
-    data = run.report["data"]
-    if load_dataset(data["directory"]).fingerprint != data["fingerprint"]:
-        raise UserError(f"{data['directory']}: the data have changed since {run.folder} was scored on them")
-    source = SliceSource(data["directory"], "test")
-    records = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
-    stacks: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-    for score, fill in zip(run.scores, run.fills.fill, strict=True):
-        record = records[score.subject, score.volume, score.index]
-        low, high = record.window if data["modality"] == "ct" else (0.0, 255.0)
-        air = AIR if data["modality"] == "ct" else 0.0
-        image = (record.image() + 1) / 2 * (high - low) + low - air
-        row, column, height, width = score.hole
-        inpainted, mask = image.copy(), np.zeros(image.shape, bool)
-        inpainted[row : row + height, column : column + width] = (fill + 1) / 2 * (high - low) + low - air
-        mask[row : row + height, column : column + width] = True
-        stacks.setdefault(score.subject, []).append((image, inpainted, mask))
-    for subject in sorted(stacks):
-        image, inpainted, mask = (np.stack(arrays) for arrays in zip(*stacks[subject], strict=True))
-        yield {"image": np.maximum(image, 0), "inpainted": np.maximum(inpainted, 0), "mask": mask}
+    for part in run.parts or (run,):
+        slices = evaluated_slices.slices_of([part])
+        ct = slices.dataset.modality == "ct"
+        windows = np.array([record.window if ct else (0.0, 255.0) for record in slices.records])
+        low, high = windows.T[:, :, None, None]
+        air = AIR if ct else 0.0
+        image, inpainted = ((images + 1) / 2 * (high - low) + low - air for images in (slices.intact, slices.filled(part)))
+        for subject in sorted(set(slices.subjects)):
+            rows = [name == subject for name in slices.subjects]
+            yield {
+                "image": np.maximum(image[rows], 0),
+                "inpainted": np.maximum(inpainted[rows], 0),
+                "mask": slices.holes[rows],
+            }
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:

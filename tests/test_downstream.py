@@ -144,7 +144,7 @@ def made_up_group(system, **psnr_of_runs):
         scored = {"psnr": psnr, "ssim": psnr, "vgg_distance": -psnr}
         holes = [SimpleNamespace(hole_scores=scored)] * 3
         values = {**{name: np.array([value]) for name, value in scored.items()}, "kid": np.array([np.nan])}
-        runs.append(SimpleNamespace(label=label, system=system, scores=holes,
+        runs.append(SimpleNamespace(label=label, system=system, scores=holes, fold_of_subjects=np.zeros(1, int),
                                     per_subject=lambda score, _, values=values: values[score],
                                     estimate=lambda score, _, psnr=psnr: {"mean": 1 / psnr}))  # fmt: skip
     return SeedGroup(system, tuple(runs), tuple(range(len(runs))))
@@ -295,12 +295,17 @@ def test_labels_are_mirrored_and_moved_with_their_slices(repeated_scan_data, mon
     np.testing.assert_array_equal(labels, images > 0)
 
 
-def test_other_data_windows_and_folders_that_cannot_be_made_are_refused(folders, tmp_path, repeated_scan_data):
+def test_other_data_windows_folds_and_folders_that_cannot_be_made_are_refused(folders, tmp_path, repeated_scan_data):
     with pytest.raises(UserError, match="not found; evaluate the run"):
         evaluated_slices.read([*folders, str(tmp_path)])
     path = evaluated(tmp_path / "run", repeated_scan_data, "unet", lambda truth: truth) / "evaluation" / "metrics.json"
     content = json.loads(path.read_text())
-    for changes, message in (({"fingerprint": "x"}, "data have changed"), ({"window": 32}, "scored on windows")):
+    refused = {
+        "data have changed": {"fingerprint": "x"},
+        "scored on windows": {"window": 32},
+        "fold 1 of 4": {"fold": "1 of 4", "division": "d"},
+    }
+    for message, changes in refused.items():
         path.write_text(json.dumps(content | {"data": content["data"] | changes}))
         with pytest.raises(UserError, match=message):
             evaluated_slices.read([str(tmp_path / "run")])
