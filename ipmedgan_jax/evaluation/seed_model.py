@@ -14,7 +14,8 @@ with the mean squares of the analysis of variance, where y[s, .] and y[., i] are
   variance of the mean = var(subject) / N + var(seed) / K + var(rest) / NK, estimated by A / NK + (B - E) / NK
 
 B - E is left out where it is negative. The interval is Student's t with the degrees of freedom of Satterthwaite (1946), the
-variance squared over the sum of the squares of its terms, each over its own degrees of freedom.
+variance squared over the sum of the squares of its terms, each over its own degrees of freedom. They are taken as 1 at least:
+E is subtracted, so they come close to 0 where B - E does, and t then grows without bound.
 
 The difference of two systems is paired by subject; their seeds are independent. With d[i] = y[., i] - y'[., i],
 
@@ -70,6 +71,9 @@ from ipmedgan_jax.evaluation.intervals import Interval, around
 
 FEWEST_SUBJECTS, FEWEST_SEEDS = 6, 3
 """With fewer, tables say so."""
+
+FEWEST_DEGREES = 1.0
+"""Degrees of freedom that no interval has fewer of; t is 12.7 there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +180,7 @@ def _student(of_subjects: np.ndarray, terms: Sequence[_Term]) -> Estimate:
     variance, spread = (sum(parts) for parts in zip(*terms, strict=True))
     if variance == 0:
         return Estimate(value, (value, value), 1.0 if value == 0 else 0.0)
-    degrees = variance**2 / spread
+    degrees = max(variance**2 / spread, FEWEST_DEGREES)
     p = 2 * float(stdtr(degrees, -abs(value) / math.sqrt(variance)))
     return Estimate(value, around(value, variance, degrees), p)
 

@@ -124,3 +124,13 @@ def test_seeds_that_are_equal_add_nothing_and_one_subject_has_no_interval():
     assert seed_model.mean(SystemScores(np.array([[3.0], [4.0]]), learns=True)) == seed_model.Estimate(3.5, None, None)
     equal = seed_model.difference(SystemScores(row[None], learns=False), SystemScores(row[None], learns=False))
     assert (equal.value, equal.interval, equal.p) == (0.0, (0.0, 0.0), 1.0)
+
+
+@pytest.mark.parametrize(("seeds", "subjects"), [(2, 2), (2, 6), (3, 6)])
+def test_no_interval_is_wider_than_with_one_degree_of_freedom(seeds, subjects):
+    """Seeds without effect: the seeds' mean squares hardly differ from the rest, as in two groups of seeds of one system."""
+    rng = np.random.default_rng(7)
+    for _ in range(400):
+        a, b = (draw(rng, subjects, seeds, 0, 0, 0.3) for _ in range(2))
+        found = seed_model.difference(a, b)
+        assert found.interval[1] - found.value < 12.71 * np.sqrt(0.5 * (np.ptp(a.values) ** 2 + np.ptp(b.values) ** 2))
