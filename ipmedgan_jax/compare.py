@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
         print_line(notes)
     print_line(f"written to {output}")
     if left_out:
-        kept = sum(len(group.folders) for group in groups)
+        kept = sum(len(group.evaluated) for group in groups)
         raise UserError(f"{len(arguments) - kept} of {len(arguments)} runs left out; see the warnings above")
 
 

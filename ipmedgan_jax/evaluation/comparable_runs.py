@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import evaluated_runs, fold_pools
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.fold_pools import Row, folds_text
@@ -20,11 +19,15 @@ def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     left_out: list[str] = []
     for folder in folders:
         try:
-            found.append(evaluated_runs.read(folder))
+            run = evaluated_runs.read(folder)
+            if same := next((other.folder for other in found if other.folder.resolve() == folder.resolve()), None):
+                raise UserError(f"{folder}: the same folder as {same}, which is compared already")
+            found.append(run)
         except UserError as error:
             left_out.append(str(error))
+    names = evaluated_runs.distinct_names([run.folder for run in found])
     runs: list[Run] = []
-    for row in fold_pools.pool(found):
+    for row in fold_pools.pool([replace(run, name=name) for run, name in zip(found, names, strict=True)]):
         try:
             if runs:
                 _check_same(runs[0], row)
@@ -39,7 +42,10 @@ def _check_same(first: Run, row: Row) -> None:
     run = row.run
     if first.folds != run.folds:
         apart = f"; it is not pooled with {row.apart}" if row.apart else ""
-        raise UserError(f"{run.folder}: scored on {folds_text(run)}, but {first.folder} on {folds_text(first)}{apart}")
+        others = f" and {len(run.parts) - 1} more" if len(run.parts) > 1 else ""
+        raise UserError(
+            f"{run.folder}{others}: scored on {folds_text(run)}, but {first.folder} on {folds_text(first)}{apart}"
+        )
     if first.window != run.window:
         raise UserError(
             f"{run.folder}: scored on {_seen(run.window)}, but {first.folder} on {_seen(first.window)}; compare runs whose "
@@ -66,7 +72,4 @@ def _holes(run: Run) -> list[tuple]:
 def _label_uniquely(runs: Sequence[Run]) -> list[Run]:
     """Adds the folder's name to the label of each run whose system occurs more than once."""
     labels = [run.label for run in runs]
-    return [
-        replace(run, label=f"{run.label} ({as_utf8(run.folder.name)})") if labels.count(run.label) > 1 else run
-        for run in runs
-    ]
+    return [replace(run, label=f"{run.label} ({run.name})") if labels.count(run.label) > 1 else run for run in runs]

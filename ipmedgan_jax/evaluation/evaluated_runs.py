@@ -16,6 +16,8 @@ import numpy as np
 from ipmedgan_jax.core import fold_choice, json_fields
 from ipmedgan_jax.core.errors import UserError, reason
 from ipmedgan_jax.core.fold_choice import Fold
+from ipmedgan_jax.core.lines import one_line
+from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.intervals import mean_interval
 from ipmedgan_jax.experiment.saved_config import RENAMED_SYSTEMS
@@ -44,7 +46,8 @@ TITLES = {
 class Run:
     """One evaluated run: its report (metrics.json), scores and fills. `label` is its name in tables and figures.
 
-    `parts` are the runs that were pooled to make it, one for each fold of a cross-validation; most runs have none.
+    `parts` are the runs that were pooled to make it, one for each fold of a cross-validation; most runs have none. `name` is
+    the folder's name in tables and texts, with as many of the folders above it as tell the compared runs apart.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Run:
     scores: tuple[reports.SliceScore, ...]
     fills: saved_fills.Fills
     parts: tuple["Run", ...] = ()
+    name: str = field(kw_only=True)
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -157,7 +161,19 @@ def read(folder: Path) -> Run:
     if [(score.subject, score.volume, score.index) for score in scores] != _slice_names(filled):
         raise UserError(f"{directory}: {saved_fills.FILE} and slices.csv are of other slices; evaluate the run again")
     report = _with_present_intervals(report, scores)
-    return Run(folder, TITLES.get(report["system"], report["system"]), report, tuple(scores), filled)
+    label = TITLES.get(report["system"], report["system"])
+    (name,) = distinct_names([folder])
+    return Run(folder, label, report, tuple(scores), filled, name=name)
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Returns a name for each folder, in one line: its last part, and as many of those above as tell it from the others."""
+    parts = [folder.absolute().parts for folder in folders]
+    names = []
+    for own in parts:
+        length = next((n for n in range(1, len(own)) if sum(other[-n:] == own[-n:] for other in parts) == 1), len(own))
+        names.append(one_line(as_utf8(str(Path(*own[-length:])))))
+    return names
 
 
 def _with_present_intervals(report: dict[str, Any], scores: Sequence[reports.SliceScore]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.metrics import KernelDistance
-from ipmedgan_jax.evaluation.trainings import Training, folder_name, other_keys, read_training
+from ipmedgan_jax.evaluation.trainings import Training, other_keys, read_training
 from ipmedgan_jax.experiment.saved_config import DATASET, differing_but_for_seed
 
 
@@ -38,7 +38,7 @@ def pool(runs: Sequence[Run]) -> list[Row]:
             earlier[apart.index("")].append(training)
             continue
         pools.append([training])
-        reasons.append(f"{folder_name(earlier[0][0].run)} ({apart[0]})" if earlier else "")
+        reasons.append(f"{earlier[0][0].run.name} ({apart[0]})" if earlier else "")
     return [Row(_pooled([training.run for training in group]), apart) for group, apart in zip(pools, reasons, strict=True)]
 
 

@@ -5,7 +5,6 @@ Runs of one system that are more than seeds of each other stay rows of their own
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.evaluation import reports, seed_model
 from ipmedgan_jax.evaluation.evaluated_runs import TITLES, Run
 from ipmedgan_jax.evaluation.seed_model import SystemScores
-from ipmedgan_jax.evaluation.trainings import Training, folder_name, other_keys, read_training
+from ipmedgan_jax.evaluation.trainings import Training, other_keys, read_training
 from ipmedgan_jax.experiment.saved_config import differing_but_for_seed
 from ipmedgan_jax.systems.classical import FILLS
 
@@ -54,9 +53,9 @@ class SeedGroup:
         return len(self.runs) * max(1, len(self.first.folds)) if self.learns else 0
 
     @property
-    def folders(self) -> list[Path]:
-        """The folders of all runs, those of folds in the place of a pooled run."""
-        return [part.folder for run in self.runs for part in run.parts or (run,)]
+    def evaluated(self) -> list[Run]:
+        """All runs, folds in the place of a pooled run."""
+        return [part for run in self.runs for part in run.parts or (run,)]
 
     @property
     def shown_label(self) -> str:
@@ -113,26 +112,26 @@ def group_seeds(runs: Sequence[Run]) -> list[SeedGroup]:
             earlier[apart.index("")].append(training)
             continue
         if earlier and training.learns:
-            reasons[len(groups)] = f"{folder_name(earlier[0][0].run)} ({apart[0]})"
+            reasons[len(groups)] = f"{earlier[0][0].run.name} ({apart[0]})"
         groups.append([training])
     return [_seed_group(group, reasons.get(i, ""), groups) for i, group in enumerate(groups)]
 
 
 def find_reference(groups: Sequence[SeedGroup], name: str | None) -> SeedGroup:
-    """Returns the group that has a run whose folder has this name, else the first of this system.
+    """Returns the group that has a run of this name or in a folder of this name, else the first of this system.
 
     Without a name, that is ip-MedGAN's, or the first group where there is none. Raises UserError for an unknown name.
     """
     wanted = name or "ipmedgan"
     for group in groups:
-        if any(folder.name == wanted for folder in group.folders):
+        if any(wanted in (run.name, run.folder.name) for run in group.evaluated):
             return group
     for group in groups:
         if group.system == wanted:
             return group
     if name is None:
         return groups[0]
-    known = dict.fromkeys(name for group in groups for name in (*(folder.name for folder in group.folders), group.system))
+    known = dict.fromkeys(name for group in groups for name in (*(run.name for run in group.evaluated), group.system))
     found = suggestion(name, known, "--reference=")
     raise UserError(f"--reference={name}: none of the compared runs; expected one of {', '.join(known)}{found}")
 
@@ -156,5 +155,5 @@ def _seed_group(trainings: Sequence[Training], reason: str, groups: Sequence[Seq
     title = TITLES.get(system, system)
     if sum(group[0].run.system == system for group in groups) > 1:
         more = sum(max(1, len(run.parts)) for run in runs) - 1
-        title += f" ({folder_name(runs[0])}{f' and {more} more' if more else ''})"
+        title += f" ({runs[0].name}{f' and {more} more' if more else ''})"
     return SeedGroup(title, runs, tuple(training.seed for training in trainings), reason)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.experiment import run_folder
 from ipmedgan_jax.experiment.saved_config import DATASET
@@ -37,18 +36,14 @@ def read_training(run: Run) -> Training:
     try:
         config = run_folder.read_config(run.folder)
     except UserError as error:
-        reason = str(error).replace(str(run.folder), folder_name(run))
+        reason = str(error).replace(str(run.folder), run.name)
         return Training(run, None, reason, None)
     steps = [int(path.name) for path in (run.folder / "checkpoints").glob("*") if path.name.isdigit()]
     if DATASET not in config:
-        return Training(run, None, f"{folder_name(run)}/{run_folder.CONFIG_FILE}: names no training data", None)
+        return Training(run, None, f"{run.name}/{run_folder.CONFIG_FILE}: names no training data", None)
     return Training(run, config, "", max(steps, default=None))
 
 
 def other_keys(keys: Sequence[str]) -> str:
     """Returns the reason why two trainings differ, `other train.ema`; three keys are named at most."""
     return f"other {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def folder_name(run: Run) -> str:
-    return as_utf8(run.folder.name)

@@ -110,7 +110,9 @@ def test_missing_folds_are_said_and_all_systems_must_lack_the_same(folders, tmp_
     with pytest.raises(UserError, match="3 of 7 runs left out"):
         compare.main([str(path) for path in (*folders["ipmedgan"][:2], *folders["telea"][:2], *folders["unet"])])
     assert "fold 3 of 3 missing: no score of the subjects tested there" in caplog.text
-    assert re.search(r"unet-1-0: scored on folds 1, 2 and 3 of 3, but .*ipmedgan-1-0 on folds 1 and 2 of 3\n", caplog.text)
+    assert re.search(
+        r"unet-1-0 and 2 more: scored on folds 1, 2 and 3 of 3, but .*ipmedgan-1-0 on folds 1 and 2 of 3\n", caplog.text
+    )
     text = (tmp_path / "table.md").read_text()
     assert "16 holes of 16x16 pixels in slices of 32x32, 8 test subjects, 2 of 3 folds (MRI)." in text
     assert "Each subject is scored by a training without it, that of its fold (2 of 3 folds, without fold 3)." in text

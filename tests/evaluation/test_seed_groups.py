@@ -3,11 +3,18 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ipmedgan_jax.evaluation import comparable_runs, comparison, comparison_tables, evaluated_runs, reports
+from ipmedgan_jax.evaluation import (
+    comparable_runs,
+    comparison,
+    comparison_tables,
+    evaluated_runs,
+    reports,
+)
 from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
 from tests.evaluation.made_up_runs import add_config, make_run
 
@@ -111,6 +118,33 @@ def test_a_run_that_was_trained_shorter_is_no_seed(three, tmp_path):
     for folder in folders:
         (folder / "checkpoints" / folder.name).mkdir(parents=True)
     assert groups_in(*folders)[1].apart == "400 (trained for 200 steps, not 400)"
+
+
+def test_a_folder_that_is_given_twice_or_linked_is_compared_once(three, tmp_path):
+    (tmp_path / "link").symlink_to(three[0])
+    runs, left_out = comparable_runs.read_all([*three[:2], three[0], tmp_path / "link"])
+    assert left_out == [
+        f"{folder}: the same folder as {three[0]}, which is compared already" for folder in (three[0], tmp_path / "link")
+    ]
+    assert [group.seeds for group in group_seeds(runs)] == [(0, 1)]
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above_them(three, tmp_path, monkeypatch):
+    others = [make_seed(tmp_path / name / "ip", seed, train__ema=0.1 * seed) for seed, name in enumerate("ab", 1)]
+    monkeypatch.chdir(others[0])
+    groups = groups_in(three[0], *others)
+    assert [group.label for group in groups] == ["ip-MedGAN (ip-0)", "ip-MedGAN (a/ip)", "ip-MedGAN (b/ip)"]
+    assert [group.label for group in groups_in(three[0], Path())] == ["ip-MedGAN (ip-0)", "ip-MedGAN (ip)"]
+    assert groups[2].apart == "ip-0 (other train.ema)"
+    assert find_reference(groups, "b/ip") is groups[2]
+
+
+def test_a_folder_s_name_breaks_no_table(three, tmp_path):
+    groups = groups_in(three[0], make_seed(tmp_path / "new\nline|2", 5, train__ema=0.5))
+    lines = comparison_tables.spread_table(groups).markdown().splitlines()
+    assert len(lines) == 4
+    assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert groups[1].label == "ip-MedGAN (new line|2)"
 
 
 def test_a_reference_is_found_by_any_of_its_folders(three):
