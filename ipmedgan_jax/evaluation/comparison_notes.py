@@ -21,11 +21,15 @@ def subject_count(groups: Sequence[SeedGroup]) -> int:
 def weak_points(groups: Sequence[SeedGroup]) -> str:
     """Returns the sentences on folds, few subjects and few seeds, each after a space; empty if there is nothing to say."""
     sentences = _fold_sentences(groups)
-    if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
+    subjects = subject_count(groups)
+    if subjects == 1:
+        sentences.append("One subject: no intervals and no p.")
+    elif subjects < FEWEST_SUBJECTS:
         sentences.append(
             f"Fewer than {FEWEST_SUBJECTS} subjects ({subjects}): intervals and p hold for normally distributed scores only."
         )
-    if single := [group for group in groups if group.trainings == 1]:
+    sentences += _kid_sentences(groups)
+    if subjects > 1 and (single := [group for group in groups if group.trainings == 1]):
         sentences.append(
             f"One seed: {_names(single, groups)}. The interval is of subjects alone, for that one training; there is no p in "
             "a pair with it, and no best value is supported."
@@ -34,6 +38,21 @@ def weak_points(groups: Sequence[SeedGroup]) -> str:
         what = "trainings" if fold_count(groups) else "seeds"
         sentences.append(f"Fewer than {FEWEST_SEEDS} {what}: {_names(few, groups)}. Intervals may cover less than 95 %.")
     return "".join(f" {sentence}" for sentence in sentences)
+
+
+def _kid_sentences(groups: Sequence[SeedGroup]) -> list[str]:
+    """Returns why KID has no interval, and so no difference: few subjects, or runs that an earlier version evaluated."""
+    without = [group for group in groups if (found := group.estimate("kid")) and not found["ci95"]]
+    if not without:
+        return []
+    if (subjects := subject_count(groups)) < 3:
+        return [f"KID has no interval with {counted(subjects, 'subject')}."]
+    runs = [run for group in without for run in group.evaluated if not (run.estimate("kid") or {}).get("ci95")]
+    small = [run for run in runs if run.report["subjects"] < 3]  # folds
+    first, *others = small or runs
+    what = f"{first.name} and {counted(len(others), 'other run')}" if others else first.name
+    why = f"{what} {'have 2 subjects each' if others else 'has 2 subjects'}" if small else f"evaluate {what} again"
+    return [f"KID has no interval for {_names(without, groups)}: {why}."]
 
 
 def apart(groups: Sequence[SeedGroup]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from ipmedgan_jax import compare
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.evaluation import comparable_runs, comparison_tables, evaluated_runs
+from ipmedgan_jax.evaluation import comparable_runs, comparison_notes, comparison_tables, evaluated_runs
 from ipmedgan_jax.evaluation.saved_fills import Fills, joined
 from ipmedgan_jax.evaluation.seed_groups import find_reference, group_seeds
 from tests.evaluation.made_up_runs import add_config, make_run
@@ -139,6 +139,12 @@ def test_what_is_no_further_fold_is_refused_with_the_reason(folders, tmp_path, c
     assert len(groups) == 1
     assert re.search(r"scored on fold 3 of \d, but .*unet-1-0 on folds 1 and 2 of 3; it is not pooled with", left_out[0])
     assert left_out[0].endswith(f" unet-1-0 ({reason})")
+
+
+def test_kid_of_folds_with_two_subjects_has_no_interval_and_the_note_says_why(tmp_path):
+    groups, _ = read(*[make_fold(tmp_path, "telea", k, subjects=2) for k in (1, 2, 3)])
+    note = comparison_notes.weak_points(groups)
+    assert "KID has no interval for Telea: telea-1-0 and 2 other runs have 2 subjects each." in note
 
 
 def test_a_fold_that_is_given_twice_is_refused(folders, tmp_path):

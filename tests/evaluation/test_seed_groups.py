@@ -11,6 +11,7 @@ import pytest
 from ipmedgan_jax.evaluation import (
     comparable_runs,
     comparison,
+    comparison_notes,
     comparison_tables,
     evaluated_runs,
     reports,
@@ -182,6 +183,26 @@ def test_kid_of_seeds_has_an_interval_where_all_runs_have_pseudo_values(three):
     older = dataclasses.replace(group, runs=(dataclasses.replace(group.first, report=report), group.runs[1]))
     assert older.estimate("kid") == {"mean": pytest.approx(0.2), "ci95": None}
     assert comparison_tables.difference_cells([older], group, "kid", 4) == ["-"]
+
+
+def test_the_note_says_why_kid_has_no_interval(three):
+    groups = groups_in(*three)
+    assert "KID" not in comparison_notes.weak_points(groups)
+    report = json.loads(json.dumps(groups[0].runs[1].report))
+    report["region"]["hole"]["kid"] = {"mean": 0.2, "ci95": None}
+    runs = (groups[0].first, dataclasses.replace(groups[0].runs[1], report=report))
+    older = dataclasses.replace(groups[0], runs=runs)
+    assert "KID has no interval for ip-MedGAN: evaluate ip-1 again." in comparison_notes.weak_points([older, *groups[1:]])
+
+
+@pytest.mark.parametrize(
+    ("subjects", "text"), [(1, "One subject: no intervals and no p."), (2, "KID has no interval with 2 subjects.")]
+)
+def test_the_note_says_what_one_and_two_subjects_lack(tmp_path, subjects, text):
+    groups = groups_in(make_run(tmp_path / "telea", "telea", 20.0, subjects=subjects))
+    note = comparison_notes.weak_points(groups)
+    assert text in note
+    assert ("hold for normally" in note) == (subjects > 1)
 
 
 def test_intervals_of_earlier_versions_are_computed_anew(tmp_path):
