@@ -96,6 +96,6 @@ def has_several_seeds(groups: Sequence[SeedGroup]) -> bool:
 
 
 def _names(chosen: Sequence[SeedGroup], groups: Sequence[SeedGroup]) -> str:
-    if len(chosen) > 2 and len(chosen) == sum(group.learns for group in groups):
+    if len(chosen) > 2 and list(chosen) == [group for group in groups if group.learns]:
         return "every trained system"
     return ", ".join(group.label for group in chosen)

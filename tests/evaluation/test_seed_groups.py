@@ -185,14 +185,24 @@ def test_kid_of_seeds_has_an_interval_where_all_runs_have_pseudo_values(three):
     assert comparison_tables.difference_cells([older], group, "kid", 4) == ["-"]
 
 
+def without_pseudo_values(run):
+    report = json.loads(json.dumps(run.report))
+    report["region"]["hole"]["kid"] = {"mean": 0.2, "ci95": None}
+    return dataclasses.replace(run, report=report)
+
+
 def test_the_note_says_why_kid_has_no_interval(three):
     groups = groups_in(*three)
     assert "KID" not in comparison_notes.weak_points(groups)
-    report = json.loads(json.dumps(groups[0].runs[1].report))
-    report["region"]["hole"]["kid"] = {"mean": 0.2, "ci95": None}
-    runs = (groups[0].first, dataclasses.replace(groups[0].runs[1], report=report))
-    older = dataclasses.replace(groups[0], runs=runs)
+    older = dataclasses.replace(groups[0], runs=(groups[0].first, without_pseudo_values(groups[0].runs[1])))
     assert "KID has no interval for ip-MedGAN: evaluate ip-1 again." in comparison_notes.weak_points([older, *groups[1:]])
+
+
+def test_a_classical_fill_without_kid_s_interval_is_no_trained_system(three):
+    groups = groups_in(*three)
+    older = [dataclasses.replace(group, runs=tuple(map(without_pseudo_values, group.runs))) for group in groups]
+    third = dataclasses.replace(groups[1], label="another")
+    assert "for ip-MedGAN, GLCIC, Telea: evaluate ip-0 and" in comparison_notes.weak_points([*older, third])
 
 
 @pytest.mark.parametrize(
