@@ -36,7 +36,10 @@ def weak_points(groups: Sequence[SeedGroup]) -> str:
         )
     if few := [group for group in groups if 1 < group.trainings < FEWEST_SEEDS]:
         what = "trainings" if fold_count(groups) else "seeds"
-        sentences.append(f"Fewer than {FEWEST_SEEDS} {what}: {_names(few, groups)}. Intervals may cover less than 95 %.")
+        sentences.append(
+            f"Fewer than {FEWEST_SEEDS} {what}: {_names(few, groups)}. Intervals may cover less than 95 %, and no best "
+            "value is supported."
+        )
     return "".join(f" {sentence}" for sentence in sentences)
 
 
@@ -86,8 +89,8 @@ def why_no_best(groups: Sequence[SeedGroup]) -> str:
     """Returns why no best value of these rows can be supported by the test; empty if one can."""
     if (subjects := subject_count(groups)) < FEWEST_SUBJECTS:
         return f"there are {counted(subjects, 'subject')}, at least {FEWEST_SUBJECTS} expected"
-    single = [group for group in groups if group.trainings == 1]
-    return f"there is one seed of {_names(single, groups)}" if single else ""
+    few = [group for group in groups if 0 < group.trainings < FEWEST_SEEDS]
+    return f"there are fewer than {FEWEST_SEEDS} seeds of {_names(few, groups)}" if few else ""
 
 
 def has_several_seeds(groups: Sequence[SeedGroup]) -> bool:

@@ -55,14 +55,13 @@ SUPPORTED_BEST = (
 class Table:
     """A table of text: title, note on how to read it, heading and rows.
 
-    `best` has the (row, column) of the best means, `supported` those that the paired test supports (`SUPPORTED_BEST`).
+    `supported` has the (row, column) of the best means that the paired test supports (`SUPPORTED_BEST`).
     """
 
     title: str
     note: str
     heading: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    best: frozenset[tuple[int, int]] = frozenset()
     supported: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
@@ -70,34 +69,8 @@ class Table:
 
     def latex(self) -> str:
         """Returns the table for LaTeX."""
-        return latex(self.title, self.note, self.heading, self.rows, set(self.best))
-
-
-def best_cells(columns: Sequence[tuple[int, str, Sequence[float | None]]]) -> frozenset[tuple[int, int]]:
-    """Returns (row, column) of the best cells; of equal ones all, and none where fewer than two can be compared.
-
-    Args:
-      columns: a column's number, its metric, and its value in each row; None or NaN where there is none.
-    """
-    best = set()
-    for column, metric, values in columns:
-        sign = 1 if metric in HIGHER_IS_BETTER else -1
-        known = {row: sign * value for row, value in enumerate(values) if value is not None and math.isfinite(value)}
-        if len(known) > 1:
-            best |= {(row, column) for row, value in known.items() if value == max(known.values())}
-    return frozenset(best)
-
-
-def _best_means(
-    groups: Sequence[SeedGroup], columns: Sequence[tuple[str, str, int]], region: str = "hole"
-) -> frozenset[tuple[int, int]]:
-    """Returns the best cells of a table with these columns behind the names."""
-
-    def mean(group: SeedGroup, metric: str) -> float | None:
-        estimate = group.estimate(metric, region)
-        return estimate["mean"] if estimate else None
-
-    return best_cells([(i, metric, [mean(group, metric) for group in groups]) for i, (_, metric, _) in enumerate(columns, 1)])
+        marked = f" Bold: {SUPPORTED_BEST}." if self.supported else ""
+        return latex(self.title, self.note + marked, self.heading, self.rows, bold=self.supported)
 
 
 def _supported_means(
@@ -128,11 +101,12 @@ def supported_cells(columns: Sequence[tuple[int, str, Sequence[SystemScores | No
 
 def hole_table(groups: Sequence[SeedGroup]) -> Table:
     """Returns the scores in the hole, with each system's seeds, training length, parameters and seconds a slice."""
-    heading = ("system", *(title for title, _, _ in reports.COLUMNS), "seeds", "trained on", "parameters", "s/slice")
+    heading = ("system", *(title for title, _, _ in reports.COLUMNS), "seeds", "slices", "parameters", "s/slice")
     return Table(
         "In the hole",
         f"Means of subjects' means, 0..255, with 95 % intervals: {INTERVALS}. VGG: distance of VGG-19 features with unit "
-        "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID."
+        "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID. "
+        "Slices: those that the scored checkpoint was trained on."
         f"{weak_points(groups)}",
         heading,
         tuple(
@@ -143,7 +117,6 @@ def hole_table(groups: Sequence[SeedGroup]) -> Table:
             )
             for group in groups
         ),
-        _best_means(groups, reports.COLUMNS),
         _supported_means(groups, reports.COLUMNS),
     )
 
@@ -194,7 +167,6 @@ def image_table(groups: Sequence[SeedGroup]) -> Table:
             (group.label, *(reports.cell(group.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
             for group in groups
         ),
-        _best_means(groups, columns, "image"),
         _supported_means(groups, columns, "image"),
     )
 
@@ -264,7 +236,6 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
     heading = [f"{title}, {_group_name(low, high)} ({counts[low]})" for low, high, title, _, _ in columns]
     scores = [[group.scores_where(metric, low, high) for low, high, _, metric, _ in columns] for group in groups]
     cells = [[None if found is None else seed_model.mean(found).as_entry() for found in row] for row in scores]
-    means = [[estimate["mean"] if estimate else None for estimate in row] for row in cells]
     return Table(
         "By the hole's share of foreground",
         "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets."
@@ -274,7 +245,6 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
             (group.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))
             for group, row in zip(groups, cells, strict=True)
         ),
-        best_cells([(i, column[3], [row[i - 1] for row in means]) for i, column in enumerate(columns, 1)]),
         supported_cells([(i, column[3], [row[i - 1] for row in scores]) for i, column in enumerate(columns, 1)]),
     )
 

@@ -5,7 +5,7 @@ part has the first column and as many others as fit.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 HEAD = r"""% \input this file in an article. It needs no package. If booktabs is loaded before, the rules are booktabs'.
@@ -40,13 +40,15 @@ class Cell(NamedTuple):
     second: str = ""
 
 
-def latex(title: str, note: str, heading: Sequence[str], rows: Sequence[Sequence[str]], best: set[tuple[int, int]]) -> str:
+def latex(
+    title: str, note: str, heading: Sequence[str], rows: Sequence[Sequence[str]], *, bold: Collection[tuple[int, int]]
+) -> str:
     """Returns a table as one or more floats.
 
     Args:
       title, note: the caption; the note stands below the first part only.
       heading, rows: the cells as text; numbers as `reports.cell` writes them.
-      best: (row, column) of the cells whose mean is set in bold.
+      bold: (row, column) of the cells whose mean is set in bold.
     """
     cells = [[_name(row[0]), *map(_number, row[1:])] for row in rows]
     parts = list(_parts(heading, cells))
@@ -55,7 +57,7 @@ def latex(title: str, note: str, heading: Sequence[str], rows: Sequence[Sequence
         caption = f"{title}. {note}" if i == 0 else f"{title}, continued."
         body = [_heading_lines([heading[column] for column in columns])]
         for j, row in enumerate(cells):
-            body.append(_row_lines([(row[column], (j, column) in best) for column in columns]))
+            body.append(_row_lines([(row[column], (j, column) in bold) for column in columns]))
         floats.append(_float(escape(caption), len(columns), body))
     return "\n".join(floats)
 
@@ -110,8 +112,8 @@ def _heading_lines(titles: Sequence[str]) -> str:
 def _row_lines(row: Sequence[tuple[Cell, bool]]) -> str:
     (name, _), *numbers = row
     firsts = [f"{{{escape(name.first)}}}"]  # in braces: behind \\ LaTeX takes [ for an argument
-    for cell, is_best in numbers:
-        firsts.append(f"\\textbf{{{_signs(cell.first)}}}" if is_best else _signs(cell.first))
+    for cell, is_bold in numbers:
+        firsts.append(f"\\textbf{{{_signs(cell.first)}}}" if is_bold else _signs(cell.first))
     seconds = [escape(name.second), *(_signs(cell.second) for cell, _ in numbers)]
     lines = " & ".join(firsts) + " \\\\\n"
     if any(seconds):

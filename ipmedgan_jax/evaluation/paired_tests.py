@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ipmedgan_jax.evaluation import seed_model
-from ipmedgan_jax.evaluation.seed_model import FEWEST_SUBJECTS, SystemScores
+from ipmedgan_jax.evaluation.seed_model import FEWEST_SEEDS, FEWEST_SUBJECTS, SystemScores
 
 LEVEL = 0.05
 """Level of a family of tests: below it, a difference counts as supported."""
@@ -31,7 +31,7 @@ def supported_best(scores: Sequence[SystemScores], *, higher_is_better: bool) ->
     """Returns the position of the best mean if it differs from every other one by the test; None where it does not.
 
     All pairs are tested, because the data choose which system is the best; Holm's correction is over all pairs. No best is
-    supported beside a system that cannot be tested, or with fewer than `FEWEST_SUBJECTS` subjects.
+    supported beside a system that was trained fewer than `FEWEST_SEEDS` times, or with fewer than `FEWEST_SUBJECTS` subjects.
 
     Args:
       scores: each system's, subjects in the same order.
@@ -39,6 +39,8 @@ def supported_best(scores: Sequence[SystemScores], *, higher_is_better: bool) ->
     """
     subjects = scores[0].values.shape[1] if scores else 0
     if len(scores) < 2 or subjects < FEWEST_SUBJECTS or not all(np.isfinite(system.values).all() for system in scores):
+        return None
+    if any(0 < system.trainings < FEWEST_SEEDS for system in scores):
         return None
     means = [float(system.values.mean()) for system in scores]
     best = means.index(max(means) if higher_is_better else min(means))

@@ -96,9 +96,14 @@ class SystemScores:
         return np.unique(self.folds, return_inverse=True)[1]
 
     @property
+    def trainings(self) -> int:
+        """Number of trainings: one for each seed, and for each fold of it; 0 for a fill that does not learn."""
+        return len(self.values) * (int(self.fold_indices.max()) + 1) if self.learns else 0
+
+    @property
     def is_testable(self) -> bool:
         """Whether the spread of its trainings is known: it has several seeds or folds, or does not learn."""
-        return not self.learns or len(self.values) > 1 or self.varies_by_fold
+        return self.trainings != 1
 
     @property
     def varies_by_fold(self) -> bool:

@@ -83,7 +83,7 @@ def test_the_tables_have_the_numbers_of_the_reports(folders):
     assert cells["MSE"] == f"{mse['mean']:.1f} [{mse['ci95'][0]:.1f}, {mse['ci95'][1]:.1f}]"
     low, high = mean_interval(np.linspace(0.1, 0.3, 8))
     assert cells["KID"] == f"0.2000 [{low:.4f}, {high:.4f}]"
-    assert [cells[name] for name in ("seeds", "trained on", "parameters")] == ["1", "400", "6.00 M"]
+    assert [cells[name] for name in ("seeds", "slices", "parameters")] == ["1", "400", "6.00 M"]
     assert table.rows[0][-4:] == ("-", "-", "-", "0.5")
 
 

@@ -179,11 +179,12 @@ def test_a_best_value_is_marked_where_every_pair_s_test_supports_it():
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_no_best_value_is_marked_beside_a_system_with_one_seed(position):
+def test_no_best_value_is_marked_beside_a_system_with_few_seeds(position):
     values = [scores(np.arange(8) + 10.0), scores(np.arange(8.0))]
-    assert paired_tests.supported_best(values, higher_is_better=True) == 0
-    values[position] = scores(values[position].values, learns=True)
-    assert paired_tests.supported_best(values, higher_is_better=True) is None
+    rows = values[position].values
+    for seeds, best in ((0, 0), (1, None), (2, None), (3, 0)):
+        values[position] = scores(np.repeat(rows, max(seeds, 1), axis=0), learns=seeds > 0)
+        assert paired_tests.supported_best(values, higher_is_better=True) == best
 
 
 @pytest.mark.parametrize("subjects", [0, 1, 5])
@@ -205,8 +206,10 @@ def test_supported_values_are_marked_in_the_page(tmp_path):
     assert (2, mse) in table.supported
     assert not {column for _, column in table.supported} & {table.heading.index("UQI"), table.heading.index("KID"), 0}
     assert re.search(r'class="number supported"[^>]*><b>\d', table_html.table_html(table))
+    assert "Bold: the best mean of its column" in table.latex()
+    assert table.latex().count("textbf") == len(table.supported)
     assert "No best value" not in page_of(runs, tmp_path / "out")
     few = page_of(runs_in(tmp_path / "few", subjects=4), tmp_path / "out")
     assert "No best value is marked: there are 4 subjects, at least 6 expected." in few
     single = page_of(runs_in(tmp_path / "single"), tmp_path / "out")
-    assert "No best value is marked: there is one seed of ip-MedGAN, GLCIC as cited." in single
+    assert "No best value is marked: there are fewer than 3 seeds of ip-MedGAN, GLCIC as cited." in single

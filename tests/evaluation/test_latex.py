@@ -18,22 +18,22 @@ def wide_table():
         ("-1.2345 [-1.3000, -1.1000]", "+0.0020 [-0.0100, +0.0120], p < .001", "-", "12345.6 [12000.0, 13000.0]") * 2
     ] * 3
     rows = [(name, *row, "0.5") for name, row in zip(NAMES, cells, strict=True)]
-    return latex("Differences", NOTE, WIDE, rows, {(0, 1), (2, 4)})
+    return latex("Differences", NOTE, WIDE, rows, bold={(0, 1), (2, 4)})
 
 
 def test_numbers_have_minus_signs_and_missing_ones_a_dash():
-    table = latex("A", "B", ("system", "x"), [("U-Net", "-0.5 [-1.0, -0.1], p .016"), ("b", "-")], set())
+    table = latex("A", "B", ("system", "x"), [("U-Net", "-0.5 [-1.0, -0.1], p .016"), ("b", "-")], bold=set())
     assert "{U-Net} & $-$0.5, $p$ .016 \\\\\n & {\\scriptsize [$-$1.0, $-$0.1]} \\\\" in table
     assert "{b} & -- \\\\" in table
 
 
 def test_one_seed_stands_in_the_place_of_p():
-    table = latex("A", "B", ("system", "x"), [("U-Net", "-0.5 [-1.0, -0.1], one seed")], set())
+    table = latex("A", "B", ("system", "x"), [("U-Net", "-0.5 [-1.0, -0.1], one seed")], bold=set())
     assert "{U-Net} & $-$0.5, one seed \\\\\n & {\\scriptsize [$-$1.0, $-$0.1]} \\\\" in table
 
 
 def test_the_best_mean_is_bold_and_its_interval_is_not():
-    table = latex("A", "B", ("system", "x"), [("a", "0.5 [0.1, 1.0]"), ("b", "0.4")], {(0, 1)})
+    table = latex("A", "B", ("system", "x"), [("a", "0.5 [0.1, 1.0]"), ("b", "0.4")], bold={(0, 1)})
     assert table.count("textbf") == 1
     assert "\\textbf{0.5} \\\\\n & {\\scriptsize [0.1, 1.0]}" in table
 
