@@ -48,7 +48,7 @@ export class Hole {
 
   #tell() {
     const { count, version } = this.drawing;
-    const ml = (count * this.desk.viewer.spacing.reduce((a, b) => a * b)) / 1000;
+    const ml = count * this.desk.viewer.voxelMl;
     find("hole-size").textContent = count ? `${count} voxels, ${ml.toPrecision(3)} ml` : "Nothing is painted yet.";
     for (const id of ["fill", "save-drawing"]) find(id).disabled = count === 0;
     this.desk.toolBar.showUndo();
