@@ -3,8 +3,8 @@
 import nibabel
 import numpy as np
 import pytest
-from view_client import serving
-from view_page import SHAPE, painted, show, visit, voxels_of, wait_for_scan
+from view_client import GRIDS, serving, write_scan
+from view_page import SHAPE, paint_box, painted, show, visit, voxels_of, wait_for_scan
 
 SFORM = np.array([[1.5, 0, 0, -30], [0, 1, 0, -18], [0, 0, 2, -12], [0, 0, 0, 1.0]])
 FLIPPED = np.diag([-1, 1, 1, 1]) @ SFORM
@@ -77,3 +77,20 @@ def test_the_page_shows_voxels_where_the_server_reads_them(tab, tmp_path, reques
     )
     assert len(affines) == 2
     assert np.allclose(affines, affine, atol=1e-3)
+
+
+def test_what_was_said_of_a_mask_goes_and_comes_with_it(tab, tmp_path):
+    image, _ = write_scan(tmp_path, shape=SHAPE)
+    coarse = nibabel.Nifti1Image(np.ones((3, 3, 2), np.uint8), GRIDS["RAS"] @ np.diag([3, 3, 3, 1]))
+    coarse.to_filename(tmp_path / "coarse.nii.gz")
+    tab.set_input_files("#file", image)
+    tab.wait_for_selector(f"#scan-name:text({image.name!r})")
+    wait_for_scan(tab)
+    paint_box(tab)
+    tab.set_input_files("#mask", tmp_path / "coarse.nii.gz")
+    tab.click("#question-yes")
+    tab.wait_for_selector("#mask-warnings:has-text('is on another grid')")
+    for button, is_there in [("undo", False), ("redo", True), ("clear", False), ("undo", True)]:
+        tab.click(f"#{button}", timeout=3000)
+        assert tab.is_visible("#mask-warnings") == is_there, button
+    tab.evaluate("desk.clear()")
