@@ -1,8 +1,11 @@
 """Headers from which NiiVue alone would take another grid than nibabel: the page shows what is saved where it lies."""
 
+import io
+
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 from view_client import GRIDS, serving, write_scan
 from view_page import SHAPE, paint_box, painted, show, visit, voxels_of, wait_for_scan
 
@@ -94,3 +97,17 @@ def test_what_was_said_of_a_mask_goes_and_comes_with_it(tab, tmp_path):
         tab.click(f"#{button}", timeout=3000)
         assert tab.is_visible("#mask-warnings") == is_there, button
     tab.evaluate("desk.clear()")
+
+
+def test_the_letters_of_the_sides_are_seen_on_a_bright_scan(tab, tmp_path):
+    write(tmp_path / "bright.nii.gz")
+    tab.set_input_files("#file", tmp_path / "bright.nii.gz")
+    tab.wait_for_selector("#scan-name:text('bright.nii.gz')")
+    wait_for_scan(tab)
+    tab.evaluate("async () => { desk.viewer.setWindow(-9, -8); await desk.viewer.settled(); }")
+    left, top = tab.evaluate("() => { const { x, y } = desk.canvas.getBoundingClientRect(); return [x, y]; }")
+    x, y, _, height = tab.evaluate("desk.viewer.tileOf(0)")
+    letter = {"x": left + x + 2, "y": top + y + height / 2 - 12, "width": 16, "height": 24}
+    pixels = np.asarray(Image.open(io.BytesIO(tab.screenshot(clip=letter))).convert("RGB")).max(axis=2)
+    assert np.median(pixels) > 200
+    assert pixels.min() < 80

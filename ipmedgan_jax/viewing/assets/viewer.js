@@ -2,7 +2,7 @@
 // z to the top, as NiiVue keeps drawings. NiiVue's own mouse, touch and key handling is off: gestures.js and keys.js do that.
 
 import { Layers, onGrid } from "./layers.js";
-import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, TYPES } from "./look.js";
+import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, rimLetters, TYPES } from "./look.js";
 import { AXES } from "./shapes.js";
 import { SLICE_SHADER } from "./slice_shader.js";
 
@@ -22,6 +22,7 @@ export class Viewer {
     this.nv.addColormap("opaque_gray", OPAQUE_GRAY);
     this.nv.setDrawColormap(HOLE_COLOUR);
     this.nv.setCustomSliceShader(SLICE_SHADER);
+    rimLetters(this.nv);
     this.layers = new Layers(this);
     this.setHoleLook("inside");
     this.setView("planes", 0);
