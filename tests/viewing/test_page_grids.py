@@ -14,6 +14,7 @@ FLIPPED = np.diag([-1, 1, 1, 1]) @ SFORM
 TURNED = SFORM[[1, 0, 2, 3]]
 SHEARED = SFORM + np.array([[0, 0.5, 0, 0]] + [[0] * 4] * 3)
 MARKER = (31, 20, 6)
+LAST = tuple(length - 1 for length in SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,13 @@ def tab(browser, client):
         yield tab
 
 
-def write(path, kind=nibabel.Nifti1Image, sform=SFORM, qform=SFORM, *, unit="mm", pixdim=None, infinite=False):
+def write(path, kind=nibabel.Nifti1Image, sform=SFORM, qform=SFORM, *, unit="mm", pixdim=None, dtype="<f4", infinite=False):
     """Writes a scan with a bright voxel, `MARKER`; the qform has the higher code. Returns the affine in mm, by nibabel."""
     array = np.random.default_rng(0).normal(100, 8, SHAPE).astype(np.float32)
     array[MARKER] = 900
+    array[LAST] = 123
     array[0, 0, :4] = [np.inf, -np.inf, np.nan, 0] if infinite else 0
+    array = array.astype(dtype)
     to_unit = np.diag([{"mm": 1, "meter": 1e-3, "micron": 1e3}[unit]] * 3 + [1])
     image = kind(array, None)
     image.set_qform(to_unit @ qform, 2)
@@ -49,11 +52,11 @@ def write(path, kind=nibabel.Nifti1Image, sform=SFORM, qform=SFORM, *, unit="mm"
     [
         {"qform": FLIPPED},
         {"qform": TURNED, "kind": nibabel.Nifti2Image},
-        {"unit": "meter"},
+        {"unit": "meter", "dtype": "<i4"},
         {"pixdim": (1, 1, 5)},
         {"sform": SHEARED, "infinite": True},
     ],
-    ids=["left-and-right", "axes", "metres", "pixdim", "sheared-and-infinite"],
+    ids=["left-and-right", "axes", "metres-and-int32", "pixdim", "sheared-and-infinite"],
 )
 def test_the_page_shows_voxels_where_the_server_reads_them(tab, tmp_path, request, header):
     name = f"{request.node.callspec.id}.nii.gz"
@@ -63,6 +66,7 @@ def test_the_page_shows_voxels_where_the_server_reads_them(tab, tmp_path, reques
     wait_for_scan(tab)
     show(tab, MARKER)
     assert tab.evaluate("desk.viewer.valueAt(...desk.viewer.crosshair)") == 900
+    assert tab.evaluate("(voxel) => desk.viewer.valueAt(...voxel)", list(LAST)) == 123
     where = tab.evaluate("(voxel) => desk.viewer.millimetres(voxel)", list(MARKER))
     assert np.allclose(where, (affine @ [*MARKER, 1])[:3], atol=1e-3)
     assert np.allclose(tab.evaluate("desk.viewer.spacing"), nibabel.affines.voxel_sizes(affine))
