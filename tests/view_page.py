@@ -29,7 +29,9 @@ def wait_for_scan(tab):
 
 def painted(tab):
     """The hole as it is sent to the server: a NIfTI image."""
-    return nibabel.Nifti1Image.from_bytes(tab.evaluate(f"({AS_TEXT})(desk.hole.bytes)").encode("latin-1"))
+    content = tab.evaluate(f"({AS_TEXT})(desk.hole.bytes)").encode("latin-1")
+    kind = nibabel.Nifti2Image if nibabel.Nifti2Header.may_contain_header(content) else nibabel.Nifti1Image
+    return kind.from_bytes(content)
 
 
 def voxels_of(image):

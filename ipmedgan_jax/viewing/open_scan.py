@@ -176,6 +176,7 @@ def _opened(image: Path, series: str, name: str, index: int, folder: Path, *, up
         warnings.append(f"{bad:,} of its voxels are NaN or infinite; a fill needs numbers, replace them by the background")
     shape = tuple(geometry.without_trailing_axes(scan.file.stored).shape)
     described = {
+        "affine": scan.file.affine.tolist(),
         "spacing_mm": [round(value, 4) for value in nibabel.affines.voxel_sizes(scan.file.affine).tolist()],
         "orientation": scan.volume.orientation,
         "modality": modality,

@@ -12,8 +12,8 @@ from ipmedgan_jax.imaging import nifti
 from ipmedgan_jax.imaging.scans import ScanFile
 from ipmedgan_jax.viewing.connection import PIECE
 
-_SHOWN = ("u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8")
-"""Types of voxels that NiiVue 0.69 reads."""
+_SHOWN = ("u1", "i1", "i2", "u2", "f4", "f8")
+"""Types of voxels that NiiVue 0.69 reads; of 32-bit integers it reads the last voxel as 0."""
 
 _LEVEL = 1
 

@@ -105,8 +105,8 @@ export class Drawing {
     this.cancel();
     const stroke = from.pop();
     if (!stroke) return;
+    to.push(stroke); // before the change is told: the buttons ask then
     this.#flip(stroke, stroke[version]);
-    to.push(stroke);
   }
 
   #flip({ flips, box }, version) {

@@ -13,6 +13,7 @@ export class Hole {
   drawing = null;
   painter = null;
   #header = null; // the first bytes of the scan's file
+  #opened = 0; // version of the drawing that came from a mask file
   #saved = new Set(); // versions of the drawing that need no question before they are lost
 
   /** desk: {viewer, scan, scans, toolBar, result}. */
@@ -34,6 +35,7 @@ export class Hole {
       this.#tell();
     };
     this.#saved = new Set([drawing.version]);
+    this.#opened = 0;
     listLines("mask-warnings", []);
     this.#tell();
   }
@@ -48,9 +50,10 @@ export class Hole {
 
   #tell() {
     const { count, version } = this.drawing;
-    const ml = (count * this.desk.viewer.spacing.reduce((a, b) => a * b)) / 1000;
+    const ml = count * this.desk.viewer.voxelMl;
     find("hole-size").textContent = count ? `${count} voxels, ${ml.toPrecision(3)} ml` : "Nothing is painted yet.";
     for (const id of ["fill", "save-drawing"]) find(id).disabled = count === 0;
+    find("mask-warnings").hidden = count === 0 || version < this.#opened;
     this.desk.toolBar.showUndo();
     this.desk.result.drawingChanged(version);
   }
@@ -80,7 +83,9 @@ export class Hole {
     if (drawing !== this.drawing || !desk.isOpen) throw new Error("Another scan was opened meanwhile. Open the mask again.");
     await this.replace(answer.mask);
     this.markSaved(drawing.version);
+    this.#opened = drawing.version;
     listLines("mask-warnings", answer.warnings);
+    this.#tell();
     return say(`${file.name} is the hole now${labels ? `: ${named(labels)}` : ""}.`);
   }
 

@@ -2,6 +2,27 @@
 
 const { NVImage } = window.niivue;
 
+/**
+ * A volume on the grid that the server reads from the file; `affine`, 4 x 4, maps its voxels to mm. From some headers NiiVue
+ * takes another: the qform if its code is higher than that of the sform, the spacing of pixdim beside an sform, and lengths in
+ * metres or micrometres as mm.
+ */
+export function onGrid(volume, affine) {
+  for (const axis of [0, 1, 2]) volume.hdr.pixDims[axis + 1] = Math.hypot(...affine.slice(0, 3).map((row) => row[axis]));
+  volume.setAffine(affine);
+  hideInfinite(volume);
+  return volume;
+}
+
+/** Shows infinite values as NaN: with one, NiiVue finds no contrast, and the picture is black. */
+function hideInfinite(volume) {
+  const { img } = volume;
+  const isInfinite = (value) => value === Infinity || value === -Infinity;
+  if (!(img instanceof Float32Array || img instanceof Float64Array) || !img.some(isInfinite)) return;
+  img.forEach((value, place) => isInfinite(value) && (img[place] = NaN));
+  volume.calMinMax();
+}
+
 export class Layers {
   /** viewer: the Viewer, of whose volumes the first is the scan. */
   constructor(viewer) {
@@ -11,8 +32,9 @@ export class Layers {
 
   async show(filled, deviation) {
     const [low, high] = this.viewer.window;
-    const result = await NVImage.new(filled, "filled.nii", "opaque_gray", 1, null, low, high);
-    const spread = deviation && (await NVImage.new(deviation, "deviation.nii", "warm", 0));
+    const { affine } = this.viewer;
+    const result = onGrid(await NVImage.new(filled, "filled.nii", "opaque_gray", 1, null, low, high), affine);
+    const spread = deviation && onGrid(await NVImage.new(deviation, "deviation.nii", "warm", 0), affine);
     this.hide();
     [result.cal_min, result.cal_max] = [low, high];
     this.nv.addVolume(result);

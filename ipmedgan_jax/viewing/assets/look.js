@@ -37,3 +37,19 @@ export function layout(main, isWide) {
       ];
   return [main, ...others].map((sliceType, i) => ({ sliceType, position: places[i] }));
 }
+
+const DARK = [0, 0, 0, 1];
+const RIM = 1; // pixels of the screen
+
+/** Gives the letters of the sides, such as R and A, a dark rim: a bright scan would hide them. */
+export function rimLetters(nv) {
+  const draw = nv.drawSliceOrientationText.bind(nv);
+  nv.drawSliceOrientationText = ([left, top, width, height], ...rest) => {
+    const rim = RIM * (window.devicePixelRatio || 1);
+    const light = nv.opts.fontColor;
+    nv.opts.fontColor = DARK;
+    for (const x of [-rim, rim]) for (const y of [-rim, rim]) draw([left + x, top + y, width, height], ...rest);
+    nv.opts.fontColor = light;
+    draw([left, top, width, height], ...rest);
+  };
+}

@@ -81,7 +81,7 @@ export class Scans {
   async #shown(scan) {
     try {
       const bytes = await plainBytes(await api.getScan(scan));
-      await this.desk.viewer.open(bytes);
+      await this.desk.viewer.open(bytes, scan.affine);
       return bytes;
     } catch (error) {
       const reason = String(error.message ?? error).replace(/[.\s]*$/, "");

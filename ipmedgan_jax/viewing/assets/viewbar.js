@@ -50,7 +50,7 @@ export class ViewBar {
     const value = viewer.isInside(voxel) ? viewer.valueAt(...voxel) : NaN;
     find("place").textContent = `${viewer
       .millimetres(voxel)
-      .map((mm) => mm.toFixed(1))
+      .map((mm) => (Math.round(mm * 10) / 10 + 0).toFixed(1)) // no -0.0
       .join(", ")} mm · value ${Number(value.toPrecision(4))}`;
   }
 

@@ -1,8 +1,8 @@
 // NiiVue, and the little that the page needs of it. Voxels here are in the viewer's order: x to the right, y to the front,
 // z to the top, as NiiVue keeps drawings. NiiVue's own mouse, touch and key handling is off: gestures.js and keys.js do that.
 
-import { Layers } from "./layers.js";
-import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, TYPES } from "./look.js";
+import { Layers, onGrid } from "./layers.js";
+import { HOLE_COLOUR, layout, OPAQUE_GRAY, OPTIONS, rimLetters, TYPES } from "./look.js";
 import { AXES } from "./shapes.js";
 import { SLICE_SHADER } from "./slice_shader.js";
 
@@ -22,6 +22,7 @@ export class Viewer {
     this.nv.addColormap("opaque_gray", OPAQUE_GRAY);
     this.nv.setDrawColormap(HOLE_COLOUR);
     this.nv.setCustomSliceShader(SLICE_SHADER);
+    rimLetters(this.nv);
     this.layers = new Layers(this);
     this.setHoleLook("inside");
     this.setView("planes", 0);
@@ -40,6 +41,11 @@ export class Viewer {
   get spacing() {
     return this.#scan.pixDimsRAS.slice(1, 4).map(Math.abs);
   }
+  /** Millilitres of a voxel; with oblique axes less than the product of its edges. */
+  get voxelMl() {
+    const [[a, b, c], [d, e, f], [g, h, i]] = this.affine;
+    return Math.abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) / 1000;
+  }
   get fileOrder() {
     return { start: this.#scan.img2RASstart, step: this.#scan.img2RASstep };
   }
@@ -52,13 +58,16 @@ export class Viewer {
   get window() {
     return [this.#scan.cal_min, this.#scan.cal_max];
   }
+  get affine() {
+    return this.#scan.getAffine();
+  }
   get isOpen() {
     return this.#scan !== null;
   }
 
-  /** Shows a scan alone. Error, and what was shown stays, if it cannot be shown. */
-  async open(bytes) {
-    const scan = await NVImage.new(bytes, "scan.nii", "gray", 1);
+  /** Shows a scan alone; `affine` maps voxels of its file to mm. Error, and what was shown stays, if it cannot be shown. */
+  async open(bytes, affine) {
+    const scan = onGrid(await NVImage.new(bytes, "scan.nii", "gray", 1), affine);
     this.#refuseTooLarge(scan.dimsRAS.slice(1, 4));
     const before = [...this.nv.volumes];
     try {
