@@ -383,7 +383,7 @@ def test_a_fill_is_cancelled_or_fails_and_the_hole_stays(browser, client, tmp_pa
         tab.route("**/api/fill?*", lambda route: route.fulfill(status=202, body=failed))
         tab.click("#fill")
         tab.wait_for_selector("#error:not([hidden])")
-        assert tab.inner_text("#error-text") == "no <b>such</b> fill"
+        assert tab.inner_text("#error-text") == "No <b>such</b> fill."
         assert voxels_of(painted(tab)) == hole
         tab.unroute("**/api/fill?*")
         tab.click("#fill")

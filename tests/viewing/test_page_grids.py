@@ -41,6 +41,7 @@ def write(path, kind=nibabel.Nifti1Image, sform=SFORM, qform=SFORM, *, unit="mm"
     image.set_qform(to_unit @ qform, 2)
     image.set_sform(to_unit @ sform, 1)
     image.header.set_xyzt_units(unit)
+    image.header["cal_min"], image.header["cal_max"] = 150, 151
     if pixdim:
         image.header["qform_code"], image.header["pixdim"][1:4] = 0, pixdim
     image.to_filename(path)
@@ -71,6 +72,7 @@ def test_the_page_shows_voxels_where_the_server_reads_them(tab, tmp_path, reques
     assert np.allclose(where, (affine @ [*MARKER, 1])[:3], atol=1e-3)
     assert np.allclose(tab.evaluate("desk.viewer.spacing"), nibabel.affines.voxel_sizes(affine))
     assert tab.evaluate("desk.viewer.range.every(Number.isFinite)")
+    assert tab.evaluate("desk.viewer.window[1] - desk.viewer.window[0]") > 10
     assert "-0.0" not in tab.inner_text("#place")
     tab.evaluate("desk.toolBar.setSize(0.5); desk.canvas.focus()")
     tab.keyboard.press("Space")

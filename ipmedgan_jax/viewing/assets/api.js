@@ -32,8 +32,8 @@ async function reach(path, options) {
   throw new RequestError(sentence(line), response.status, body);
 }
 
-/** The server's lines begin with a small letter, or with the name of a file, which stays as it is. */
-function sentence(line) {
+/** Returns a line of the server as a sentence. Lines begin with a small letter, or with the name of a file, which stays as it is. */
+export function sentence(line) {
   const text = /^[a-z]+[ ,;]/.test(line) ? line[0].toUpperCase() + line.slice(1) : line;
   return /[.?!]$/.test(text) ? text : `${text}.`;
 }

@@ -30,7 +30,7 @@ export class Filling {
       this.#number = begun.number;
       if (this.#isCancelled) await this.cancel();
       const fill = await this.#end(begun);
-      if (fill.state === "failed") throw new Error(fill.error ?? "The fill failed.");
+      if (fill.state === "failed") throw new Error(api.sentence(fill.error ?? "the fill failed"));
       say(fill.state === "done" ? "Filled." : "Cancelled. The hole is as it was.");
       return fill.state === "done" ? fill : null;
     } catch (error) {

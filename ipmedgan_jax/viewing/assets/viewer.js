@@ -67,7 +67,8 @@ export class Viewer {
 
   /** Shows a scan alone; `affine` maps voxels of its file to mm. Error, and what was shown stays, if it cannot be shown. */
   async open(bytes, affine) {
-    const scan = onGrid(await NVImage.new(bytes, "scan.nii", "gray", 1), affine);
+    const trustHeader = false; // its cal_min and cal_max may be one grey level apart
+    const scan = onGrid(await NVImage.new(bytes, "scan.nii", "gray", 1, null, NaN, NaN, trustHeader), affine);
     this.#refuseTooLarge(scan.dimsRAS.slice(1, 4));
     const before = [...this.nv.volumes];
     try {
