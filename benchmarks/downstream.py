@@ -83,16 +83,17 @@ def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label
     from benchmarks.evaluated_slices import INTACT
     from ipmedgan_jax.evaluation import reports
 
-    truth, side = np.stack([labeller(record) for record in slices.records]), slices.runs[0].scores[0].hole[2]
+    truth = np.stack([labeller(record) for record in slices.records])
+    around = region_scores.rings(slices.holes, slices.runs[0].scores[0].hole[2])
     scores, by_hole = {}, {}
     intact = segmenter.segment(find, slices.intact)
     for row, images in slices.rows():
         found = intact if row == INTACT else segmenter.segment(find, images)
-        scores[row], by_hole[row] = region_scores.of_segmentation(found, intact, truth, slices.holes, side, slices.subjects)
+        scores[row], by_hole[row] = region_scores.of_segmentation(found, intact, truth, slices.holes, around, slices.subjects)
     quality = estimate(np.array(list(scores[INTACT]["dice_slice"].values())))
     text = f"{ABOUT[label]}\n\n{READING}"
     count = {"subjects": len(set(slices.subjects)), "holes": len(truth), "quality": reports.cell(quality, 3)}
-    count["beside"] = int((truth & region_scores.rings(slices.holes, side)).any((1, 2)).sum())
+    count["beside"] = int((truth & around).any((1, 2)).sum())
     return Measure(
         title=f"Segmentation ({label}) of intact, damaged and filled slices",
         about=text.format(split=slices.split, **count),

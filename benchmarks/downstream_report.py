@@ -148,9 +148,8 @@ def _over_systems(measure: Measure, error: str, score: str) -> dict[str, Any]:
     return {name: {"mean": value, "ci95": None} if math.isfinite(value) else None for name, value in vars(found).items()}
 
 
-def correlations_table(measure: Measure) -> list[list[str]]:
-    """Returns the rows of the table of correlations: a row for each error and image score."""
-    found = correlations(measure)
+def correlations_table(measure: Measure, found: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the rows of the table of `correlations`: a row for each error and image score."""
     levels = {
         "over_systems": f"{len(measure.groups)} systems",
         "over_holes": "holes of a subject",
@@ -167,8 +166,8 @@ def correlations_table(measure: Measure) -> list[list[str]]:
 # ------------------------------------------------------------------ files
 
 
-def markdown(measure: Measure) -> str:
-    """Returns the report."""
+def markdown(measure: Measure, correlated: Mapping[str, Any]) -> str:
+    """Returns the report, with the result of `correlations`."""
     notes = f"95 % intervals: {INTERVALS}.{weak_points(measure.groups)}{apart(measure.groups)}"
     parts = [f"# {measure.title}", measure.about, notes, reports.markdown_table(scores_table(measure))]
     for reference in (INTACT, DAMAGED):
@@ -180,7 +179,7 @@ def markdown(measure: Measure) -> str:
     parts += [
         "## Rank correlation of the error with image scores",
         CORRELATIONS,
-        reports.markdown_table(correlations_table(measure)),
+        reports.markdown_table(correlations_table(measure, correlated)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -208,8 +207,8 @@ def make_folder(path: str) -> Path:
 
 def write(measure: Measure, folder: Path, name: str) -> str:
     """Writes `NAME.md`, the report, `NAME.csv`, by run and subject, and `NAME.json`, with holes too; returns the report."""
-    made = provenance.provenance()
-    text = f"{markdown(measure)}\n{provenance.one_line(made)}\n"
+    made, correlated = provenance.provenance(), correlations(measure)
+    text = f"{markdown(measure, correlated)}\n{provenance.one_line(made)}\n"
     subjects = [
         {"slices": row, "subject": subject}
         | {score: _number(values.get(subject, math.nan)) for score, values in scores.items()}
@@ -217,12 +216,14 @@ def write(measure: Measure, folder: Path, name: str) -> str:
         for subject in sorted(next(iter(scores.values())))
     ]
     files.write_text(folder / f"{name}.csv", reports.csv_text(subjects))
-    files.write_text(folder / f"{name}.json", json.dumps(_content(measure, made), indent=1, allow_nan=False) + "\n")
+    files.write_text(
+        folder / f"{name}.json", json.dumps(_content(measure, correlated, made), indent=1, allow_nan=False) + "\n"
+    )
     files.write_text(folder / f"{name}.md", text)
     return text
 
 
-def _content(measure: Measure, made: dict[str, Any]) -> dict[str, Any]:
+def _content(measure: Measure, correlated: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     rows = {name: {score: _entry(measure.row(name, score)) for score in measure.scores[INTACT]} for name in measure.rows}
     errors = {
         row: {name: list(map(_number, values)) for name, values in found.items()} for row, found in measure.by_hole.items()
@@ -235,7 +236,7 @@ def _content(measure: Measure, made: dict[str, Any]) -> dict[str, Any]:
         **measure.facts,
         "labels": {name: labels for name, (labels, _) in measure.rows.items()},
         "scores": rows,
-        "correlations": correlations(measure),
+        "correlations": correlated,
         "holes": places,
         "errors": errors,
         provenance.KEY: made,

@@ -67,13 +67,14 @@ def read_curve(folder: Path) -> Curve:
     """Reads a run's validations. Raises UserError if the folder is no run, or nothing was validated."""
     from ipmedgan_jax.evaluation.evaluated_runs import TITLES
     from ipmedgan_jax.experiment import run_folder
+    from ipmedgan_jax.training.curves import VALIDATION
     from ipmedgan_jax.training.event_reader import EventReader
 
     config = run_folder.read_config(folder)
     events = EventReader(folder / "tensorboard")
     events.update()
-    beginning = "validation/"
-    found = {name.removeprefix(beginning): points for name, points in events.scalars.items() if name.startswith(beginning)}
+    scores = (name for name in events.scalars if name.startswith(VALIDATION))
+    found = {name.removeprefix(VALIDATION): events.scalars[name] for name in scores}
     if not found:
         raise UserError(f"{folder}: nothing was validated (train.validate_every)")
     steps = next(iter(found.values())).arrays()[0]
@@ -130,9 +131,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """Writes a panel for each score that every run has, to a PNG file."""
     from benchmarks.line_plot import Line, Panel, line_plot
 
-    colours = {system: i for i, system in enumerate(dict.fromkeys(curve.system for curve in curves))}
     panels = [
-        Panel(title, tuple(Line(one.system, colours[one.system], one.slices, one.scores[score]) for one in curves))
+        Panel(title, tuple(Line(one.system, one.slices, one.scores[score]) for one in curves))
         for title, score, _ in SCORES
         if all(score in one.scores for one in curves)
     ]

@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ipmedgan_jax.evaluation.dot_plot import span, ticks
+from ipmedgan_jax.evaluation.dot_plot import FINER, GRID, INK, PAGE, decimals_of, span, ticks
 from ipmedgan_jax.evaluation.figures import font, write_png
-
-PAGE, INK, GRID = (255, 255, 255), (0, 0, 0), (226, 226, 226)
-"""RGB: background, text and axes, grid lines."""
 
 COLOURS = (
     (0, 114, 178),
@@ -29,19 +26,15 @@ COLOURS = (
 PANEL, NAMES, LEFT, MARGIN, AXIS = (440, 360), 165, 70, 20, 52
 """Pixels: width and height of a panel, room for the names beside it and for its numbers, margin, space below the panels."""
 
-FINER = 2
-"""Scale of the drawing before it is reduced, which smooths edges."""
-
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One line: its name, its colour's number in `COLOURS`, positions `[n]` above 0, and values `[n]`, all finite.
+    """One line: its name, positions `[n]` above 0, and values `[n]`, all finite.
 
-    Lines of one name are drawn in one colour, and named once, at the end of the longest.
+    Lines of one name have one colour in all panels, and are named once, at the end of the longest.
     """
 
     name: str
-    colour: int
     positions: np.ndarray
     values: np.ndarray
 
@@ -59,12 +52,16 @@ def line_plot(panels: Sequence[Panel], across: str, path: Path) -> None:
     width = len(panels) * (LEFT + PANEL[0] + NAMES) + MARGIN
     page = Image.new("RGB", (width * FINER, (2 * MARGIN + 20 + PANEL[1] + AXIS) * FINER), PAGE)
     draw = ImageDraw.Draw(page)
+    names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     for i, panel in enumerate(panels):
-        _draw_panel(draw, panel, across, left=LEFT + i * (LEFT + PANEL[0] + NAMES), top=2 * MARGIN + 20)
+        _draw_panel(draw, panel, colours, across, left=LEFT + i * (LEFT + PANEL[0] + NAMES), top=2 * MARGIN + 20)
     write_png(page.reduce(FINER), path)
 
 
-def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, across: str, *, left: float, top: float) -> None:
+def _draw_panel(
+    draw: ImageDraw.ImageDraw, panel: Panel, colours: dict[str, tuple[int, int, int]], across: str, *, left: float, top: float
+) -> None:
     width, height = PANEL
     positions = np.concatenate([line.positions for line in panel.lines])
     first, last = math.log(positions.min()), math.log(positions.max())
@@ -75,7 +72,7 @@ def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, across: str, *, left: f
         return (left + share * width) * FINER, (top + (high - value) / (high - low) * height) * FINER
 
     marks = ticks(low, high)
-    decimals = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 3
+    decimals = decimals_of(marks)
     small, large = font(15 * FINER), font(18 * FINER)
     for mark in marks:
         y = place(positions.min(), mark)[1]
@@ -90,19 +87,12 @@ def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, across: str, *, left: f
     draw.text(((left + width / 2) * FINER, (top + height + AXIS) * FINER), across, INK, large, anchor="mb")
     for line in panel.lines:
         points = [place(x, y) for x, y in zip(line.positions, line.values, strict=True)]
-        draw.line(points, COLOURS[line.colour % len(COLOURS)], 2 * FINER, joint="curve")
+        draw.line(points, colours[line.name], 2 * FINER, joint="curve")
     longest = {line.name: line for line in sorted(panel.lines, key=lambda line: line.positions[-1])}
-    ends = {line: place(line.positions[-1], line.values[-1])[1] / FINER for line in longest.values()}
-    _draw_names(draw, ends, left + width)
-
-
-def _draw_names(draw: ImageDraw.ImageDraw, ends: dict[Line, float], left: float) -> None:
-    """Writes the name of each line at the height of its end; names are moved down where they would overlap."""
     previous = -math.inf
-    for line, end in sorted(ends.items(), key=lambda entry: entry[1]):
-        previous = max(end, previous + 18)
-        colour = COLOURS[line.colour % len(COLOURS)]
-        draw.text(((left + 8) * FINER, previous * FINER), line.name, colour, font(15 * FINER), anchor="lm")
+    for end, name in sorted((place(line.positions[-1], line.values[-1])[1] / FINER, name) for name, line in longest.items()):
+        previous = max(end, previous + 18)  # moved down where names would overlap
+        draw.text(((left + width + 8) * FINER, previous * FINER), name, colours[name], small, anchor="lm")
 
 
 def _round_numbers(low: float, high: float) -> list[int]:

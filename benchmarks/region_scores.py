@@ -52,7 +52,7 @@ def dice(found: np.ndarray, label: np.ndarray, region: np.ndarray, subjects: Seq
 
 
 def of_segmentation(
-    found: np.ndarray, intact: np.ndarray, label: np.ndarray, holes: np.ndarray, side: int, subjects: Sequence[str]
+    found: np.ndarray, intact: np.ndarray, label: np.ndarray, holes: np.ndarray, around: np.ndarray, subjects: Sequence[str]
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """Returns {score: {subject: value}} and {error: value of each hole `[n]`}.
 
@@ -62,9 +62,9 @@ def of_segmentation(
 
     Args:
       intact: the segmentation of the intact slices, from which a segmentation has `changed`.
-      side: of the holes, in pixels.
+      around: the rings of the holes.
     """
-    regions = {"hole": holes, "around": rings(holes, side)}
+    regions = {"hole": holes, "around": around}
     errors = {}
     for name, region in regions.items():
         errors[f"wrong_{name}"] = wrong(found, label, region)

@@ -1,4 +1,4 @@
-# Sourced by table1.sh and ablations.sh: their common arguments, and functions to train, score and compare runs.
+# Sourced by table1.sh, ablations.sh and long_table.sh: their common arguments, and functions to train, score and compare runs.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 config= data= output= images= minutes= runs= extra=() own=()

@@ -23,6 +23,7 @@ from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.dataset_file import load_dataset
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
+from ipmedgan_jax.systems.classical import FILLS
 
 # ------------------------------------------------------------------ attenuation maps
 
@@ -81,7 +82,7 @@ INTACT = masks("##..", "....", "..#.", "...#")
 
 
 def test_segmentation_scores_by_hand():
-    scores, errors = region_scores.of_segmentation(FOUND, INTACT, LABEL, HOLE, 1, ["s"])
+    scores, errors = region_scores.of_segmentation(FOUND, INTACT, LABEL, HOLE, region_scores.rings(HOLE, 1), ["s"])
     assert {name: value["s"] for name, value in scores.items()} == pytest.approx(
         {
             "wrong_hole": 100.0,
@@ -145,6 +146,7 @@ def made_up_group(system, **psnr_of_runs):
         holes = [SimpleNamespace(hole_scores=scored)] * 3
         values = {**{name: np.array([value]) for name, value in scored.items()}, "kid": np.array([np.nan])}
         runs.append(SimpleNamespace(label=label, system=system, scores=holes, fold_of_subjects=np.zeros(1, int),
+                                    learns=system not in FILLS,
                                     per_subject=lambda score, _, values=values: values[score],
                                     estimate=lambda score, _, psnr=psnr: {"mean": 1 / psnr}))  # fmt: skip
     return SeedGroup(system, tuple(runs), tuple(range(len(runs))))

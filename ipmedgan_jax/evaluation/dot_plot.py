@@ -64,6 +64,11 @@ def ticks(low: float, high: float, at_most: int = 7) -> np.ndarray:
     return step * np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
 
 
+def decimals_of(marks: np.ndarray) -> int:
+    """Returns the decimals that tell the marks of an axis apart, as `ticks` gives them."""
+    return max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 3
+
+
 def span(values: Sequence[np.ndarray]) -> tuple[float, float]:
     """Returns the range of an axis: the lowest and the highest finite value, widened on each side.
 
@@ -82,7 +87,7 @@ def _draw_panel(page: Image.Image, panel: Panel, left: float) -> None:
     low, high = span([np.concatenate([values.mean(0), values.mean(1)]) for values in panel.values])
     top, bottom = MARGIN, MARGIN + len(panel.values) * LINE
     marks = ticks(low, high)
-    decimals = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)) if len(marks) > 1 else 3
+    decimals = decimals_of(marks)
 
     def across(value: float) -> float:
         return left + (value - low) / (high - low) * PANEL

@@ -21,6 +21,7 @@ from ipmedgan_jax.core.user_paths import as_utf8
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.intervals import mean_interval
 from ipmedgan_jax.experiment.saved_config import RENAMED_SYSTEMS
+from ipmedgan_jax.systems.classical import FILLS
 
 TITLES = {
     "surround_mean": "mean of the surround",
@@ -73,6 +74,11 @@ class Run:
     @property
     def system(self) -> str:
         return self.report["system"]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is a trained system, not a classical fill."""
+        return self.system not in FILLS
 
     @property
     def window(self) -> int:

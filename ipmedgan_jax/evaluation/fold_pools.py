@@ -12,8 +12,8 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.metrics import KernelDistance
-from ipmedgan_jax.evaluation.trainings import Training, other_keys, read_training
-from ipmedgan_jax.experiment.saved_config import DATASET, differing_but_for_seed
+from ipmedgan_jax.evaluation.trainings import Training, read_training, why_different
+from ipmedgan_jax.experiment.saved_config import DATASET
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +80,8 @@ def _why_apart(group: Sequence[Training], training: Training) -> str:
         return "scored on another split, on other holes or with other VGG-19 weights"
     if _form(first.run) != _form(run):
         return "scored with other metrics, or on images of another size"
-    if training.learns and (first.config is None or training.config is None):
-        return first.reason or training.reason
-    if first.config and training.config:
-        keys = [key for key in differing_but_for_seed(first.config, training.config) if key not in ("data.fold", DATASET)]
-        if keys:
-            return other_keys(keys)
-        steps = {first.last_step, training.last_step}
-        if len(steps) > 1 and None not in steps and (first.config["train"]["steps"] or first.config["train"]["images"]):
-            return f"trained for {training.last_step} steps, not {first.last_step}"  # epochs have other lengths in each fold
+    if run.learns and (different := why_different(first, training, free=("data.fold", DATASET), epochs_differ=True)):
+        return different
     for member in group:
         if member.run.folds == run.folds:
             return f"both are fold {fold}"

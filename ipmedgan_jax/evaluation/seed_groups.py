@@ -14,9 +14,7 @@ from ipmedgan_jax.core.spelling import suggestion
 from ipmedgan_jax.evaluation import reports, seed_model
 from ipmedgan_jax.evaluation.evaluated_runs import TITLES, Run
 from ipmedgan_jax.evaluation.seed_model import SystemScores
-from ipmedgan_jax.evaluation.trainings import Training, other_keys, read_training
-from ipmedgan_jax.experiment.saved_config import differing_but_for_seed
-from ipmedgan_jax.systems.classical import FILLS
+from ipmedgan_jax.evaluation.trainings import Training, read_training, why_different
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class SeedGroup:
 
     @property
     def learns(self) -> bool:
-        return self.system not in FILLS
+        return self.first.learns
 
     @property
     def trainings(self) -> int:
@@ -111,7 +109,7 @@ def group_seeds(runs: Sequence[Run]) -> list[SeedGroup]:
         if "" in apart:
             earlier[apart.index("")].append(training)
             continue
-        if earlier and training.learns:
+        if earlier and training.run.learns:
             reasons[len(groups)] = f"{earlier[0][0].run.name} ({apart[0]})"
         groups.append([training])
     return [_seed_group(group, reasons.get(i, ""), groups) for i, group in enumerate(groups)]
@@ -138,13 +136,8 @@ def find_reference(groups: Sequence[SeedGroup], name: str | None) -> SeedGroup:
 
 def _why_apart(group: Sequence[Training], training: Training) -> str:
     """Returns why a run is no further seed of the group; empty if it is one."""
-    first = group[0]
-    if first.config is None or training.config is None:
-        return first.reason or training.reason
-    if keys := differing_but_for_seed(first.config, training.config):
-        return other_keys(keys)
-    if None not in (first.last_step, training.last_step) and first.last_step != training.last_step:
-        return f"trained for {training.last_step} steps, not {first.last_step}"
+    if different := why_different(group[0], training):
+        return different
     same = next((member for member in group if member.seed == training.seed), None)
     return f"the same seed {training.seed}" if same else ""
 

@@ -1,4 +1,4 @@
-// Opening a scan: chosen or dropped files go to the server, which says what they are; and a mask file becomes the drawing.
+// Opening a scan: chosen or dropped files go to the server, which says what they are.
 import * as api from "./api.js";
 import { chosen, guarded, say } from "./messages.js";
 
