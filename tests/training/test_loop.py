@@ -208,7 +208,7 @@ def test_evaluation_holes_depend_neither_on_the_system_nor_on_the_seed_of_traini
 
 def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkeypatch):
     built = build.build_experiment(
-        tiny_config("unet", train__steps=6, train__validate_every=1, train__checkpoint_every=1, train__keep=1)
+        tiny_config("unet", train__steps=3, train__validate_every=1, train__checkpoint_every=1, train__keep=1)
     )
     made = validation.make_validation
 
@@ -218,11 +218,11 @@ def test_the_best_checkpoint_is_kept_and_evaluated(tiny_config, tmp_path, monkey
 
     monkeypatch.setattr(validation, "make_validation", scored)
     loop.train(built, tmp_path)
-    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 6]
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [2, 3]
     assert evaluate_run(built, tmp_path)["step"] == 2
-    assert evaluate_run(built, tmp_path, "6")["step"] == 6
-    latest = build.build_experiment(tiny_config("unet", train__steps=6, evaluation__checkpoint="latest", train__keep=1))
-    assert evaluate_run(latest, tmp_path)["step"] == 6
+    assert evaluate_run(built, tmp_path, "3")["step"] == 3
+    latest = build.build_experiment(tiny_config("unet", train__steps=3, evaluation__checkpoint="latest", train__keep=1))
+    assert evaluate_run(latest, tmp_path)["step"] == 3
 
 
 def test_evaluation_uses_the_average_where_one_is_kept(tiny_config, tmp_path):

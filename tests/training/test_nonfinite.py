@@ -120,8 +120,9 @@ def test_a_checkpoint_of_an_older_version_with_huge_parameters_is_named(tiny_con
 
 
 def test_a_skipped_step_changes_nothing_and_is_counted_and_resumes_exactly(tiny_config, tmp_path, poison, caplog):
-    changes = {"train__on_nonfinite": "skip", "train__ema": 0.9, "train__keep": 9, "train__checkpoint_every": 1}
-    built = build.build_experiment(tiny_config(train__steps=5, train__log_every=1, **changes))
+    changes = {"train__on_nonfinite": "skip", "train__ema": 0.9, "train__validate_every": 9}
+    kept = {"train__keep": 9, "train__checkpoint_every": 1}
+    built = build.build_experiment(tiny_config(train__steps=5, train__log_every=1, **changes, **kept))
     poison(built, [2, 4])
     with caplog.at_level(logging.WARNING, "absl"):
         assert loop.train(built, tmp_path / "straight") is Outcome.FINISHED
