@@ -2,10 +2,11 @@
 
   python -m benchmarks.attenuation runs/ct runs/ct_telea --kvp=120 --output=results/attenuation
 
-Runs must have been evaluated on the same holes of complete CT slices (`python -m ipmedgan_jax.evaluate`). *Damaged* slices
-have air in the hole, as where a metal artefact was cut out. HU become linear attenuation coefficients by the bilinear scaling
-(`attenuation_coefficient`). Reconstruction sees the map at PET's resolution, so it is smoothed, which carries errors of the
-hole into its surroundings. Attenuation correction factors are exp of line integrals of the map.
+Runs must have been evaluated on the same holes of complete CT slices (`python -m ipmedgan_jax.evaluate`); the folds of a
+cross-validation are pooled. *Damaged* slices have air in the hole, as where a metal artefact was cut out. HU become linear
+attenuation coefficients by the bilinear scaling (`attenuation_coefficient`). Reconstruction sees the map at PET's resolution,
+so it is smoothed, which carries errors of the hole into its surroundings. Attenuation correction factors are exp of line
+integrals of the map.
 
 OUTPUT gets `attenuation.md`, `.csv` and `.json`. Scores of a hole, all against the intact slice:
 
@@ -56,7 +57,7 @@ BONE = {
 """By the tube's peak voltage in kV (Carney et al., 2006)."""
 
 ABOUT = """\
-Means over {subjects} {split} subjects, {holes} holes. Coefficients at 511 keV are of the bilinear scaling for {kvp} kV
+Means over {subjects} {split} subjects{folds}, {holes} holes. Coefficients at 511 keV are of the bilinear scaling for {kvp} kV
 (Carney et al., Med Phys 33:976, 2006); water has 0.096/cm. HU outside of {low:g} to {high:g} were clipped in all rows.
 *Ring*: the map smoothed to {fwhm:g} mm (FWHM), in the ring of a quarter of the hole's side around it. *ACF*: relative
 error of the attenuation correction factor of the slice's rows and columns through the hole. The row `intact` is the
@@ -107,15 +108,15 @@ def measure(slices: "EvaluatedSlices", *, kvp: int, fwhm_mm: float) -> "Measure"
 
     side = slices.runs[0].scores[0].hole[2]
     around = region_scores.rings(slices.holes, side)
-    pixel_mm = pixel_sizes(slices)
     intact = _maps(slices, slices.intact, kvp)
     scores, by_hole = {}, {}
     for row, images in slices.rows():
-        errors = errors_of_maps(_maps(slices, images, kvp), intact, slices.holes, around, pixel_mm, fwhm_mm)
+        errors = errors_of_maps(_maps(slices, images, kvp), intact, slices.holes, around, slices.pixel_mm, fwhm_mm)
         scores[row] = {name: region_scores.subject_means(values, slices.subjects) for name, values in errors.items()}
         by_hole[row] = errors
     low, high = slices.records[0].window
     count = {"subjects": len(set(slices.subjects)), "holes": len(intact), "split": slices.split}
+    count["folds"] = f" ({slices.folds})" if slices.folds else ""
     about = ABOUT.format(**count, kvp=kvp, low=low, high=high, fwhm=fwhm_mm)
     return Measure(
         title="Attenuation maps of intact, damaged and filled CT slices",
@@ -128,12 +129,6 @@ def measure(slices: "EvaluatedSlices", *, kvp: int, fwhm_mm: float) -> "Measure"
         by_hole=by_hole,
         facts={"kvp": kvp, "fwhm_mm": fwhm_mm},
     )
-
-
-def pixel_sizes(slices: "EvaluatedSlices") -> np.ndarray:
-    """Returns the heights and widths of the slices' pixels in mm, `[n, 2]`."""
-    spacings = [slices.dataset.volumes[record.volume].spacing_mm for record in slices.records]
-    return np.array([(between_rows, between_columns) for between_columns, between_rows, _ in spacings])
 
 
 def _maps(slices: "EvaluatedSlices", images: np.ndarray, kvp: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from absl import flags
 
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
+from ipmedgan_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     from benchmarks.downstream_report import Measure
@@ -68,10 +69,17 @@ def main(folders: list[str]) -> None:
 
     output = downstream_report.make_folder(given.output)
     slices = evaluated_slices.read(folders)
+    refuse_folds(slices)
     labeller = segmenter.make_labeller(slices.dataset, given.label, ["train", slices.split])
     config = segmenter.settings(slices.dataset, slices=given.slices, seed=given.seed, dtype=given.dtype)
     measured = measure(slices, labeller, segmenter.train(slices.dataset, labeller, config), given.label)
     print(downstream_report.write(measured, output, f"segmentation_{given.label}"))
+
+
+def refuse_folds(slices: "EvaluatedSlices") -> None:
+    """Raises UserError for the folds of a cross-validation: the network must not have seen the scored subjects."""
+    if slices.folds:
+        raise UserError(f"{slices.runs[0].folder}: scored on {slices.folds}; a network for each fold is not trained here")
 
 
 def measure(slices: "EvaluatedSlices", labeller: "Labeller", find: "Find", label: str) -> "Measure":

@@ -3,6 +3,7 @@
 Images are `[n, H, W]`, float32 in [-1, 1], in the order of the runs' scores.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,11 +30,19 @@ BLACK = -1.0
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedSlices:
-    """Runs that were scored on the same holes, the data of these, and the record of each scored slice."""
+    """Runs that were scored on the same holes, the data of these, and the record of each scored slice.
+
+    Attributes:
+      runs: the runs; the folds of a cross-validation are one.
+      dataset: the prepared data, of the first fold if there are folds.
+      records: the slices.
+      pixel_mm: height and width of each slice's pixels in mm, `[n, 2]`.
+    """
 
     runs: tuple[Run, ...]
     dataset: Dataset
     records: tuple[SliceRecord, ...]
+    pixel_mm: np.ndarray
 
     @cached_property
     def groups(self) -> tuple[SeedGroup, ...]:
@@ -42,8 +51,13 @@ class EvaluatedSlices:
 
     @property
     def split(self) -> str:
-        """The subjects that were scored, validation or test."""
+        """The subjects that were scored: `validation` or `test`."""
         return str(self.runs[0].report["data"]["split"])
+
+    @property
+    def folds(self) -> str:
+        """The folds that were scored, such as `folds 1 and 2 of 5`; empty without a cross-validation."""
+        return folds_text(self.runs[0]) if self.runs[0].folds else ""
 
     @property
     def subjects(self) -> list[str]:
@@ -81,27 +95,43 @@ class EvaluatedSlices:
 
 
 def read(folders: Sequence[str]) -> EvaluatedSlices:
-    """Reads evaluated runs and the slices that they were scored on. UserError if they cannot be compared, or are folds."""
+    """Reads evaluated runs and the slices that they were scored on. UserError if they cannot be compared."""
     runs, left_out = comparable_runs.read_all([user_path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
-    if runs[0].folds:
-        raise UserError(f"{runs[0].folder}: scored on {folds_text(runs[0])}; expected runs on one split (data.fold)")
     return slices_of(runs)
 
 
 def slices_of(runs: Sequence[Run]) -> EvaluatedSlices:
-    """Returns the slices that these runs were scored on, all on the same holes of one split.
+    """Returns the slices that these runs were scored on, all on the same holes of one split or of the same folds.
 
     UserError if the data are gone or have changed, or for runs on windows.
     """
-    first, data = runs[0], runs[0].report["data"]
+    first = runs[0]
     if first.window:
         raise UserError(f"{first.folder}: scored on windows; expected a run on complete slices (data.window = 0)")
+    datasets = [_dataset_of(part) for part in first.parts or (first,)]
+    records = [_records(dataset, part) for dataset, part in zip(datasets, first.parts or (first,), strict=True)]
+    pixel_mm = np.concatenate([pixel_sizes(*of_part) for of_part in zip(datasets, records, strict=True)])
+    return EvaluatedSlices(tuple(runs), datasets[0], tuple(itertools.chain(*records)), pixel_mm)
+
+
+def pixel_sizes(dataset: Dataset, records: Sequence[SliceRecord]) -> np.ndarray:
+    """Returns the heights and widths of the slices' pixels in mm, `[n, 2]`."""
+    spacings = [dataset.volumes[record.volume].spacing_mm for record in records]
+    return np.array([(between_rows, between_columns) for between_columns, between_rows, _ in spacings])
+
+
+def _dataset_of(run: Run) -> Dataset:
+    data = run.report["data"]
     dataset = load_dataset(user_path(data["directory"]))
     if dataset.fingerprint != data["fingerprint"]:
-        raise UserError(f"{data['directory']}: the data have changed since {first.folder} was scored on them")
-    source = SliceSource(dataset.directory, data["split"])
+        raise UserError(f"{data['directory']}: the data have changed since {run.folder} was scored on them")
+    return dataset
+
+
+def _records(dataset: Dataset, run: Run) -> list[SliceRecord]:
+    """Returns the record of each slice that the run was scored on."""
+    source = SliceSource(dataset.directory, run.report["data"]["split"])
     found = {(record.subject, record.volume, record.index): record for record in (source[i] for i in range(len(source)))}
-    records = tuple(found[score.subject, score.volume, score.index] for score in first.scores)
-    return EvaluatedSlices(tuple(runs), dataset, records)
+    return [found[score.subject, score.volume, score.index] for score in run.scores]

@@ -18,11 +18,12 @@ from benchmarks import (
 from benchmarks.attenuation import attenuation_coefficient
 from benchmarks.rank_correlations import Correlation
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import pipeline
+from ipmedgan_jax.data import phantom, pipeline, preparation
 from ipmedgan_jax.data.augmentation import AugmentationSettings
 from ipmedgan_jax.data.dataset_file import load_dataset
 from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
+from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.systems.classical import FILLS
 
 # ------------------------------------------------------------------ attenuation maps
@@ -64,8 +65,8 @@ def test_errors_of_maps_by_hand():
 
 def test_a_pixel_is_as_wide_as_columns_are_apart():
     volumes = {"v": SimpleNamespace(spacing_mm=(0.5, 0.9, 4.0))}  # of columns, rows, slices
-    slices = SimpleNamespace(dataset=SimpleNamespace(volumes=volumes), records=[SimpleNamespace(volume="v")])
-    np.testing.assert_array_equal(attenuation.pixel_sizes(slices), [[0.9, 0.5]])
+    found = evaluated_slices.pixel_sizes(SimpleNamespace(volumes=volumes), [SimpleNamespace(volume="v")])
+    np.testing.assert_array_equal(found, [[0.9, 0.5]])
 
 
 # ------------------------------------------------------------------ segmentations
@@ -203,10 +204,10 @@ def folders(repeated_scan_data, tmp_path_factory):
     return [str(evaluated(folder / name, repeated_scan_data, name, fill)) for name, fill in fills.items()]
 
 
-def evaluated(folder, directory, system, fill):
+def evaluated(folder, directory, system, fill, **data_of_report):
     holes = pipeline.HoleSettings(8, -0.9, 0.5, 0.5, 0)
     scores, writer = [], saved_fills.Writer()
-    for item in pipeline.evaluation_slices(directory, "validation", holes):
+    for item in pipeline.evaluation_slices(directory, data_of_report.get("split", "validation"), holes):
         row, column, height, width = box = tuple(map(int, item.hole))
         truth = item.image[row : row + height, column : column + width]
         error = float(np.square(fill(truth) - truth).mean())
@@ -225,7 +226,7 @@ def evaluated(folder, directory, system, fill):
     estimates["hole"]["kid"] = {"mean": error, "ci95": None}
     report = dict.fromkeys(("images_seen", "parameters", "seconds_per_slice")) | {
         "system": system,
-        "data": data | {"directory": str(directory)},
+        "data": data | {"directory": str(directory)} | data_of_report,
         "holes": {"size": 8},
         "region": estimates,
         "subjects": len({score.subject for score in scores}),
@@ -253,6 +254,30 @@ def test_attenuation_of_a_perfect_fill_is_that_of_the_intact_slice(folders, tmp_
         ("intact", "sub-003"), ("intact", "sub-004"), ("damaged", "sub-003"),
     ]  # fmt: skip
     assert "Less damaged, paired by subject" in text
+
+
+def test_attenuation_is_measured_over_the_folds_of_a_cross_validation(tmp_path):
+    paths = phantom.write_phantoms(tmp_path, "ct", subjects=3, slices=3, seed=0, shape=(64, 64), spacing_mm=(4.0, 4.0, 4.0))
+    fills = {"telea": lambda truth: truth, "laplace": lambda truth: truth * 0}
+    folders = []
+    for number in (2, 1):
+        prepared = tmp_path / f"fold{number}"
+        changes = {"modality": "ct", "image_size": 32, "resample_mm": 0.0, "foreground_level": 1 / 6}
+        preparation.prepare(PreparationSettings(**changes, fold=f"{number} of 3"), paths, prepared, progress=False)
+        data = {"split": "test", "fold": f"{number} of 3", "division": load_dataset(prepared).division}
+        for name, fill in fills.items():
+            folders.append(str(evaluated(tmp_path / f"{name}{number}", prepared, name, fill, **data)))
+    slices = evaluated_slices.read(folders)
+    (first,), (second,) = ({score.subject for score in part.scores} for part in slices.runs[0].parts)
+    assert first != second
+    assert set(slices.subjects) == {first, second}
+    assert slices.subjects == [score.subject for score in slices.runs[0].scores]
+    measured = attenuation.measure(slices, kvp=120, fwhm_mm=5.0)
+    assert "2 test subjects (folds 1 and 2 of 3)" in " ".join(measured.about.split())
+    np.testing.assert_allclose(measured.values("Telea", "mu_hole"), 0, atol=1e-7)
+    assert (measured.values("Laplace", "mu_hole") > 1e-5).all()
+    with pytest.raises(UserError, match="folds 1 and 2 of 3; a network for each fold"):
+        downstream.refuse_folds(slices)
 
 
 def test_the_segmentation_of_a_perfect_fill_is_that_of_the_intact_slice(folders, tmp_path):
@@ -297,7 +322,7 @@ def test_labels_are_mirrored_and_moved_with_their_slices(repeated_scan_data, mon
     np.testing.assert_array_equal(labels, images > 0)
 
 
-def test_other_data_windows_folds_and_folders_that_cannot_be_made_are_refused(folders, tmp_path, repeated_scan_data):
+def test_other_data_windows_and_folders_that_cannot_be_made_are_refused(folders, tmp_path, repeated_scan_data):
     with pytest.raises(UserError, match="not found; evaluate the run"):
         evaluated_slices.read([*folders, str(tmp_path)])
     path = evaluated(tmp_path / "run", repeated_scan_data, "unet", lambda truth: truth) / "evaluation" / "metrics.json"
@@ -305,7 +330,6 @@ def test_other_data_windows_folds_and_folders_that_cannot_be_made_are_refused(fo
     refused = {
         "data have changed": {"fingerprint": "x"},
         "scored on windows": {"window": 32},
-        "fold 1 of 4": {"fold": "1 of 4", "division": "d"},
     }
     for message, changes in refused.items():
         path.write_text(json.dumps(content | {"data": content["data"] | changes}))
