@@ -161,7 +161,7 @@ def image_table(groups: Sequence[SeedGroup]) -> Table:
     columns = reports.COLUMNS[:5]
     return Table(
         "In the whole image",
-        "The fill in the hole, the image elsewhere: most pixels are known.",
+        f"The fill in the hole, the image elsewhere: most pixels are known.{weak_points(groups)}",
         ("system", *(title for title, _, _ in columns)),
         tuple(
             (group.label, *(reports.cell(group.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
@@ -191,7 +191,8 @@ def paper_table(groups: Sequence[SeedGroup]) -> Table | None:
     return Table(
         f"Beside the paper's Table I ({modality.upper()})",
         "Other data, other subjects, other holes and another length of training: the printed numbers are shown for "
-        "orientation, not for comparison. UQI here is the formula of the package sewar, which fits the printed values.",
+        "orientation, not for comparison. UQI here is the formula of the package sewar, which fits the printed values."
+        f"{weak_points(groups)}",
         tuple(heading),
         tuple(map(row, systems_of_paper)),
     )
@@ -239,7 +240,7 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
     return Table(
         "By the hole's share of foreground",
         "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets."
-        f"{_few_subjects(scores[0], columns)}",
+        f"{_few_subjects(scores[0], columns)}{weak_points(groups)}",
         ("system", *heading),
         tuple(
             (group.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))

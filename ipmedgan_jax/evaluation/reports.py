@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,8 +186,8 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns an aligned Markdown table of the rows; the first row is the heading. `|` in a cell ends no cell."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    """Returns an aligned Markdown table of the rows; the first row is the heading. Names are no markup in a cell."""
+    rows = [[re.sub(r"\||<(?=[A-Za-z/!?])", r"\\\g<0>", cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = "-|-".join("-" * width for width in widths)

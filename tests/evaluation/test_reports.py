@@ -86,6 +86,11 @@ def test_table_is_aligned_and_marks_metrics_that_were_not_taken():
     assert lines[3].replace(" ", "") == "|ipmedgan|0.5000|-|12.0|-|-|-|-|"
 
 
+def test_a_name_is_no_markup_in_a_table():
+    assert reports.markdown_table([["p < .001"], ["<b>a|b</i>"]]).splitlines()[2] == r"| \<b>a\|b\</i> |"
+    assert "| p < .001 " in reports.markdown_table([["p < .001"]])
+
+
 def test_a_score_that_is_not_finite_is_refused_by_name():
     with pytest.raises(UserError, match="subject b, volume v, slice 7, hole: expected a finite mse, got nan"):
         make_report([*SCORES, slice_score("b", 7, math.nan)])

@@ -60,7 +60,13 @@ def test_seeds_of_one_system_are_one_row(three):
 def test_order_and_single_runs_do_not_matter(three):
     groups = groups_in(*(three[i] for i in (5, 2, 3, 0)))
     assert [(group.system, group.seeds) for group in groups] == [("telea", (None,)), ("ipmedgan", (2, 0)), ("glcic", (4,))]
-    assert "One seed: GLCIC." in comparison_tables.hole_table(groups).note
+    for table in (
+        comparison_tables.hole_table(groups),
+        comparison_tables.image_table(groups),
+        comparison_tables.group_table(groups),
+        comparison_tables.difference_table(groups, groups[0]),
+    ):
+        assert "One seed: GLCIC." in table.note
 
 
 @pytest.mark.parametrize(
