@@ -77,10 +77,10 @@ SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 
 def main(folders: list[str]) -> None:
-    from benchmarks import downstream_report, evaluated_slices
+    from benchmarks import downstream_report, evaluated_slices, outputs
 
     given = flags.FLAGS
-    output = downstream_report.make_folder(given.output)
+    output = outputs.folder(given.output)
     slices = evaluated_slices.read(folders)
     if slices.dataset.modality != "ct":
         raise UserError(f"{slices.runs[0].folder}: scored on {slices.dataset.modality}; attenuation maps are made of ct")

@@ -17,6 +17,7 @@ from absl import flags
 from PIL import Image, ImageDraw
 from scipy.ndimage import find_objects
 
+from benchmarks import outputs
 from benchmarks.fill_classifier import accuracies, patch_features
 from benchmarks.fill_scores import inner_window
 from benchmarks.hole_fills import FilledHoles
@@ -40,8 +41,7 @@ and round it (`benchmarks/fill_classifier.py`). It is trained on half of the sub
 def main(arguments: list[str]) -> None:
     runtime.set_up()
     given = flags.FLAGS
-    output = Path(given.output).expanduser()
-    output.mkdir(parents=True, exist_ok=True)
+    output = outputs.folder(given.output)
     holes = {Path(argument).stem: FilledHoles.load(Path(argument).expanduser()) for argument in arguments}
     for name, filled in holes.items():
         if given.page not in filled.fills:

@@ -65,9 +65,9 @@ ERRORS = (
 def main(folders: list[str]) -> None:
     given = flags.FLAGS
     runtime.set_up(given.dtype)
-    from benchmarks import downstream_report, evaluated_slices, segmenter
+    from benchmarks import downstream_report, evaluated_slices, outputs, segmenter
 
-    output = downstream_report.make_folder(given.output)
+    output = outputs.folder(given.output)
     slices = evaluated_slices.read(folders)
     refuse_folds(slices)
     labeller = segmenter.make_labeller(slices.dataset, given.label, ["train", slices.split])

@@ -16,8 +16,6 @@ import numpy as np
 from benchmarks import rank_correlations
 from benchmarks.evaluated_slices import DAMAGED, INTACT
 from ipmedgan_jax.core import files, provenance
-from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.evaluation import comparison_tables, reports, seed_model
 from ipmedgan_jax.evaluation.comparison_notes import INTERVALS, apart, weak_points
 from ipmedgan_jax.evaluation.evaluated_runs import Run
@@ -193,16 +191,6 @@ the holes of a subject: in each run, then averaged over runs and subjects; it sa
 a hole: in each hole, then averaged over holes and subjects; it says which fill of a hole is better. Lists with one value
 alone are left out. Where they agree, an error falls with PSNR and SSIM (negative) and rises with VGG distance and KID
 (positive)."""
-
-
-def make_folder(path: str) -> Path:
-    """Makes the folder of the results; commands do so first, before the work. UserError if it cannot be made."""
-    folder = user_path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output={path}: cannot be made ({error.strerror or error})") from error
-    return folder
 
 
 def write(measure: Measure, folder: Path, name: str) -> str:

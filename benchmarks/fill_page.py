@@ -18,7 +18,7 @@ from absl import flags
 from PIL import Image, ImageDraw
 from scipy.ndimage import find_objects
 
-from benchmarks import hole_fills, hole_places
+from benchmarks import hole_fills, hole_places, outputs
 from benchmarks.hole_places import HealthyScan, Hole
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     given = flags.FLAGS
     if len(arguments) != 1:
         raise UserError(f"expected one run, model or classical fill, got {len(arguments)}")
-    output = Path(given.output).expanduser()
+    output = outputs.file(given.output)
     mask_paths = list_input_files(given.masks) if given.masks else []
     healthy = hole_places.read_scans(list_input_files(given.scans), mask_paths, given.subjects, "mri")
     holes = choose_holes(healthy, hole_places.read_outlines(mask_paths), given.count, given.below_vertex_mm, given.seed)
@@ -58,7 +58,6 @@ def main(arguments: list[str]) -> None:
     names = []
     for start in range(0, len(rows), ROWS):
         names.append(f"{output.stem}_{start // ROWS + 1}.png")
-        output.parent.mkdir(parents=True, exist_ok=True)
         stack_rows(rows[start : start + ROWS]).save(output.with_name(names[-1]), optimize=True)
     write_text(output, _page_text(given.title or Path(arguments[0]).name, given.credit, holes, names))
 

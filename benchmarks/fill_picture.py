@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from scipy.ndimage import gaussian_filter
 
-from benchmarks import hole_fills
+from benchmarks import hole_fills, outputs
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
@@ -36,6 +36,7 @@ def main(folders: list[str]) -> None:
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError(f"expected one run or model, found {len(folders)}")
+    output = outputs.file(given.output)
     run = hole_fills.load_generator(folders[0])
     volume = scans.read_volume(Path(given.scan).expanduser())
     head = _find_head(volume.array)
@@ -55,7 +56,7 @@ def main(folders: list[str]) -> None:
                 inpainted=inpainted,
             )
         )
-    figures.example_grid(rows, Path(given.output).expanduser(), title=given.title)
+    figures.example_grid(rows, output, title=given.title)
 
 
 def _find_head(array: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ def main(folders: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
+    from benchmarks import outputs
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.inpainting import load_run
     from ipmedgan_jax.inpainting.filling_options import Filling
@@ -51,9 +52,10 @@ def main(folders: list[str]) -> None:
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError(f"expected one run, found {len(folders)}")
+    output = outputs.file(given.output)
     generator = load_run.load(Path(folders[0]).expanduser(), "best")
     scans = list_input_files(given.scans)[: given.volumes]
-    outputs = differing = other_headers = inside = 0
+    files = differing = other_headers = inside = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path in tqdm(scans, unit="scan", disable=None):
@@ -68,19 +70,19 @@ def main(folders: list[str]) -> None:
                         job = Job(image, folder / "mask.nii.gz", folder / "filled.nii.gz")
                         inpaint_file(LearnedFiller(generator), job, Filling())
                         counts = _count_differences(job)
-                        totals = outputs, differing, other_headers, inside
-                        outputs, differing, other_headers, inside = (
+                        totals = files, differing, other_headers, inside
+                        files, differing, other_headers, inside = (
                             total + count for total, count in zip(totals, counts, strict=True)
                         )
         seconds, gigabytes = _time_large(Path(folders[0]), folder)
     lines = [
-        f"{outputs} outputs of {len(scans)} volumes in {len(ORIENTATIONS)} orientations, {len(TYPES)} types, 4 masks:",
+        f"{files} outputs of {len(scans)} volumes in {len(ORIENTATIONS)} orientations, {len(TYPES)} types, 4 masks:",
         f"{differing} voxels differ outside the masks (stored bytes), {other_headers} headers or geometries differ, and "
         f"{inside:,} voxels inside were changed.",
         "",
         f"{LARGE[0]}x{LARGE[1]}x{LARGE[2]}, a hole in every slice, the whole command: {seconds:.1f} s, {gigabytes:.2f} GB.",
     ]
-    Path(given.output).expanduser().write_text("\n".join(lines) + "\n")
+    output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

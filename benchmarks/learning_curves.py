@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from benchmarks import outputs
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
 
@@ -143,13 +144,12 @@ def main(folders: list[str]) -> None:
     from ipmedgan_jax.core import files, provenance
     from ipmedgan_jax.evaluation import reports
 
-    output = Path(flags.FLAGS.output).expanduser()
+    output = outputs.folder(flags.FLAGS.output)
     try:
         milestones = sorted({int(text) for text in flags.FLAGS.at})
     except ValueError as error:
         raise UserError(f"--at={','.join(flags.FLAGS.at)}: expected numbers of slices") from error
     curves = [read_curve(Path(folder).expanduser()) for folder in folders]
-    output.mkdir(parents=True, exist_ok=True)
     text = table(curves, milestones)
     line = provenance.one_line(provenance.provenance())
     heading = "# Learning curves\n\nValidation scores by slices seen; see benchmarks/learning_curves.py."

@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> None:
     runtime.set_up()
     from tqdm import tqdm
 
-    from benchmarks import hole_fills, hole_places
+    from benchmarks import hole_fills, hole_places, outputs
     from benchmarks.fill_scores import VggScores
     from ipmedgan_jax.imaging.input_files import list_input_files
     from ipmedgan_jax.pretrained import vgg19_weights
 
     given = flags.FLAGS
-    output = Path(given.output).expanduser()
+    output = outputs.file(given.output)
     fillers = hole_fills.make_fillers(arguments, given.classical)
     mask_paths = list_input_files(given.masks) if given.masks else []
     kinds = given.holes or [kind for kind in hole_places.KINDS if kind != "lesions" or mask_paths]
@@ -70,7 +70,6 @@ def main(arguments: list[str]) -> None:
             for hole in holes
         ]
         record[kind] = {"places": places, **by_hole, "seconds": time.perf_counter() - start}
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("\n".join(parts))
         output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
         print(text)

@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from benchmarks import outputs
 from ipmedgan_jax.core import files, runtime
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.imaging import scans
@@ -102,7 +103,8 @@ def _first(good: np.ndarray, bad: np.ndarray) -> float:
 
 def main() -> None:
     runtime.set_up()
-    files.write_text(Path(flags.FLAGS.output), table(measure(list_input_files(flags.FLAGS.scans))))
+    output = outputs.file(flags.FLAGS.output)
+    files.write_text(output, table(measure(list_input_files(flags.FLAGS.scans))))
 
 
 def define_flags() -> None:

@@ -34,18 +34,18 @@ AIR = -1024.0
 
 
 def main(folders: list[str]) -> None:
+    from benchmarks import outputs
     from ipmedgan_jax.core import files
     from ipmedgan_jax.evaluation import comparable_runs
 
     interpreter = os.environ.get("IPMEDGAN_REFEREE_PYTHON")
     if not interpreter:
         raise UserError("IPMEDGAN_REFEREE_PYTHON: expected the path of a Python interpreter with the extra `referee`")
+    output = outputs.file(flags.FLAGS.output)
     runs, left_out = comparable_runs.read_all([Path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
-    output = Path(flags.FLAGS.output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         text = table({run.label: score_run(run, interpreter) for run in runs})
         files.write_text(output, text)
     except OSError as error:

@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 from absl import flags
 
+from benchmarks import outputs
 from benchmarks.docs_pictures import screenshot
 from ipmedgan_jax.core import runtime
 from ipmedgan_jax.core.command import run_command
@@ -72,10 +73,11 @@ def fill(folder: Path, filler: Filler) -> Path:
 def main() -> None:
     runtime.set_up()
     given = flags.FLAGS
+    output = outputs.file(given.output)
     filler = load_filler(None, given.model, given.system, "best")
     with tempfile.TemporaryDirectory() as folder:
         page = fill(Path(folder), filler)
-        screenshot(page, Path(given.output), width=1120, height=900, dark=given.dark, prepare=_press_keys)
+        screenshot(page, output, width=1120, height=900, dark=given.dark, prepare=_press_keys)
 
 
 def _press_keys(page: Any) -> None:

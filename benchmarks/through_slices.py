@@ -27,6 +27,7 @@ def main(folders: list[str]) -> None:
     from scipy.stats import spearmanr
     from tqdm import tqdm
 
+    from benchmarks import outputs
     from ipmedgan_jax.data.subjects import subject_of
     from ipmedgan_jax.evaluation import reports
     from ipmedgan_jax.evaluation.intervals import mean_interval
@@ -39,6 +40,7 @@ def main(folders: list[str]) -> None:
     given = flags.FLAGS
     if len(folders) != 1:
         raise UserError(f"expected one run, found {len(folders)}")
+    output = outputs.file(given.output)
     run = load_run.load(Path(folders[0]).expanduser(), "best")
     settings = run.trained.preparation
     measured: dict[str, dict[str, list[float]]] = {}
@@ -76,7 +78,7 @@ def main(folders: list[str]) -> None:
         rows.append([name, f"{np.mean(values):.3g}", f"{ends[0]:.3g} to {ends[1]:.3g}" if ends else ""])
     subjects = len(next(iter(measured.values())))
     text = f"{run.name}, step {run.step}; {subjects} subjects, {given.samples} samples.\n\n{reports.markdown_table(rows)}\n"
-    Path(given.output).expanduser().write_text(text)
+    output.write_text(text)
     print(text)
 
 
