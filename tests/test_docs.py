@@ -17,7 +17,7 @@ from ipmedgan_jax.configs import base
 from ipmedgan_jax.core.program import MODULES
 
 ROOT = Path(__file__).parents[1]
-OTHERS = ("CONTRIBUTING.md", "launch/README.md", "benchmarks/README.md")
+OTHERS = ("CONTRIBUTING.md", "launch/README.md", "benchmarks/README.md", "results/INDEX.md")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *map(ROOT.joinpath, OTHERS)]
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 
