@@ -56,4 +56,4 @@ case $system in
     variant no_style --config.loss.style=0.0
     ;;
 esac
-compare_runs "${names[0]}" "${names[@]}"
+compare_runs --reference="${names[0]}" "${names[@]}"

@@ -61,11 +61,12 @@ train_and_score() {
   fi
 }
 
-# compare_runs REFERENCE NAME ...: makes tables and figures of the runs, in this order, with differences from REFERENCE.
+# compare_runs [--reference=NAME] NAME ...: makes tables and figures of the runs, in this order, with differences from the
+# reference; by default from ip-MedGAN, or from the first run where it is not among them.
 compare_runs() {
-  local machine reference=$1
-  shift
+  local machine reference=()
+  if [[ $1 == --reference=* ]]; then reference=("$1"); shift; fi
   machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null || true)"
-  python -m ipmedgan_jax.compare "${@/#/$runs/}" --output="$output" --reference="$reference" \
+  python -m ipmedgan_jax.compare "${@/#/$runs/}" --output="$output" ${reference[@]+"${reference[@]}"} \
     --caption="Config $config; $length; $(date +%Y-%m-%d), $machine."
 }

@@ -44,4 +44,4 @@ else
     for system in $systems; do train "$system-seed$seed" "$system" "--config.seed=$seed"; done
   done
 fi
-compare_runs ipmedgan $fills "${trained[@]}"
+compare_runs $fills "${trained[@]}"

@@ -1,4 +1,4 @@
-"""How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; the Kubernetes manifests."""
+"""How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; Kubernetes; comparisons of runs."""
 
 import os
 import signal
@@ -99,3 +99,14 @@ def test_the_pods_of_a_job_know_how_many_they_are():
     (container,) = job["template"]["spec"]["containers"]
     assert job["completions"] == job["parallelism"]
     assert f"--processes={job['completions']}" in container["args"]
+
+
+@pytest.mark.parametrize(("given", "reference"), [("", []), ("--reference=b", ["--reference=b"])])
+def test_runs_are_compared_with_the_reference_that_is_asked_for_or_compare_s_own(given, reference):
+    """`--systems` may leave out ip-MedGAN, the reference of `compare` wherever it is there."""
+    script = f'source launch/runs.sh; python() {{ printf "%s\\n" "$@"; }}; runs=r output=o; compare_runs {given} a b'
+    done = subprocess.run(["bash", "-c", script], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True)
+    words = done.stdout.splitlines()
+    assert words[:5] == ["-m", "ipmedgan_jax.compare", "r/a", "r/b", "--output=o"]
+    assert words[5:-1] == reference
+    assert words[-1].startswith("--caption=")
