@@ -1,4 +1,4 @@
-"""results/INDEX.md names every file of results and every picture of docs/, and commits that the history has."""
+"""results/INDEX.md names every file of results, every picture of docs/, and commits; the page has the numbers of the files."""
 
 import re
 import subprocess
@@ -39,3 +39,19 @@ def test_the_commits_exist():
     commits = set(re.findall(r"\b[0-9a-f]{7}\b", TEXT))
     assert len(commits) > 5
     assert not [commit for commit in sorted(commits) if git("merge-base", "--is-ancestor", commit, "HEAD").returncode]
+
+
+def rows(text):
+    """The cells of every table's rows."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize(("section", "fewest"), [("Three seeds", 12), ("What a segmentation makes of the fills", 28)])
+def test_the_tables_of_the_page_are_those_of_the_files(section, fewest):
+    text = (DOCS / "results.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    files = {DOCS / link for link in re.findall(r"\]\((\.\./results/[^)]+\.md)\)", text)}
+    known = [row for path in files for row in rows(path.read_text())]
+    shown = [row for row in rows(text) if re.search(r"\d", row[-1])]
+    assert len(shown) >= fewest
+    for row in shown:
+        assert any(row[0] == source[0] and set(row) <= set(source) for source in known), row
