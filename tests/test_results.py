@@ -1,4 +1,4 @@
-"""results/INDEX.md names every file of results, every picture of docs/, and commits; the page has the numbers of the files."""
+"""results/INDEX.md names every file of results, every picture of docs/, and commits; the page has the numbers of files."""
 
 import re
 import subprocess
