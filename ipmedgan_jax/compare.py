@@ -52,9 +52,12 @@ def main(arguments: list[str]) -> None:
     if missing := fold_pools.missing_folds(runs[0]):
         logging.warning("%s of %d missing: no score of the subjects tested there", missing, runs[0].folds[0].count)
     groups = seed_groups.group_seeds(runs)
-    reference = seed_groups.find_reference(groups, flags.FLAGS.reference)
+    found = [seed_groups.find_reference(groups, name) for name in flags.FLAGS.reference or [None]]
+    reference, *further = dict.fromkeys(found)
     try:
-        comparison.write(groups, output, reference=reference, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption)
+        comparison.write(
+            groups, output, reference=reference, further=further, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption
+        )
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
     print(comparison_tables.hole_table(groups).markdown())
@@ -68,11 +71,11 @@ def main(arguments: list[str]) -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "folder for the tables and figures")
-    flags.DEFINE_string(
+    flags.DEFINE_list(
         "reference",
         None,
-        "system that paired differences are taken from, or the name of one of its folders; by default ipmedgan, or the first "
-        "where there is none",
+        "system that paired differences are taken from, or the name of one of its folders; several, by commas, have a table "
+        "each; by default ipmedgan, or the first where there is none",
     )
     flags.DEFINE_integer("cases", 4, "number of rows of figure.png", lower_bound=1)
     flags.DEFINE_string("caption", "", "sentence for the tables, for example on the data and length of training")

@@ -6,6 +6,7 @@
 #
 # Writes to OUTPUT: short/ and long/ (the tables and figures of table1.sh), and curves.md, curves.csv, curves.png.
 #
+# --reference=..  as of table1.sh
 # --short=N  slices of the trainings with several seeds, by default 9600
 # --long=N   slices of the long trainings, by default 48000
 # --seeds=N  seeds of the short trainings, by default 3
@@ -17,11 +18,12 @@ for argument in "$@"; do
 done
 begin "$@"
 
-short=9600 long=48000 seeds=3
+short=9600 long=48000 seeds=3 reference=()
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --short=*) short=${argument#*=} ;;
     --long=*) long=${argument#*=} ;;
+    --reference=*) reference=("$argument") ;;
     --seeds=*) seeds=${argument#*=} ;;
     *) usage "$argument: not an option of this script" ;;
   esac
@@ -29,7 +31,7 @@ done
 
 table() {  # NAME SLICES [OPTION ...]
   bash launch/table1.sh --config="$config" --data="$data" --images="$2" --output="$output/$1" --runs="$runs/$1" \
-    "${@:3}" ${extra[@]+"${extra[@]}"}
+    "${@:3}" ${reference[@]+"${reference[@]}"} ${extra[@]+"${extra[@]}"}
 }
 table short "$short" --seeds="$seeds" --systems="ipmedgan medgan glcic unet ipmedgan_plus"
 table long "$long"

@@ -10,6 +10,7 @@
 # --systems=".."  learned systems
 # --seeds=N       train every system N times, with the seeds 0 to N-1; by default once, with the config's seed
 # --fills=".."    classical fills
+# --reference=..  systems that paired differences are taken from, separated by commas; by default ipmedgan
 # --runs=DIR      folder of the runs (by default runs/ and the output's name)
 # Further --config.KEY=VALUE flags apply to every system. A folder of runs with other arguments is refused.
 source "$(dirname "$0")/runs.sh"
@@ -17,11 +18,12 @@ begin "$@"
 
 systems="context_encoder glcic glcic_cited medgan ipmedgan unet casnet_plus ipmedgan_plus"
 fills="surround_mean telea navier_stokes biharmonic laplace rbf shift_map"
-seeds=
+seeds= reference=()
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --systems=*) systems=${argument#*=} ;;
     --fills=*) fills=${argument#*=} ;;
+    --reference=*) reference=("$argument") ;;
     --seeds=*) seeds=${argument#*=} ;;
     *) usage "$argument: not an option of this script" ;;
   esac
@@ -44,4 +46,4 @@ else
     for system in $systems; do train "$system-seed$seed" "$system" "--config.seed=$seed"; done
   done
 fi
-compare_runs $fills "${trained[@]}"
+compare_runs ${reference[@]+"${reference[@]}"} $fills "${trained[@]}"

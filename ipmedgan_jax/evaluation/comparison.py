@@ -25,19 +25,28 @@ from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.seed_groups import SeedGroup
 
 
-def write(groups: Sequence[SeedGroup], output: Path, *, reference: SeedGroup, cases: int, caption: str) -> None:
+def write(
+    groups: Sequence[SeedGroup],
+    output: Path,
+    *,
+    reference: SeedGroup,
+    further: Sequence[SeedGroup] = (),
+    cases: int,
+    caption: str,
+) -> None:
     """Writes tables, figures (each as .png and .pdf), provenance.json and the page report.html into the folder `output`.
 
     Args:
       groups: the systems with their runs, in the order of the rows.
       reference: the system from which paired differences are taken.
+      further: systems from which they are taken in tables of their own, too.
       cases: number of rows of figure.png, and of slices in the page's figure.
       caption: text behind the heading of table.md and of the page.
     """
     output.mkdir(parents=True, exist_ok=True)
     tables = [hole_table(groups)]
     if len(groups) > 1:
-        tables.append(difference_table(groups, reference))
+        tables += [difference_table(groups, group) for group in (reference, *further)]
     tables += [spread_table(groups), group_table(groups), image_table(groups)]
     if printed := paper_table(groups):
         tables.append(printed)

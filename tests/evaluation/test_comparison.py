@@ -150,6 +150,17 @@ def test_a_comparison_writes_tables_and_figures(folders, tmp_path):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"%PDF-1.4")
 
 
+def test_each_reference_has_a_table_of_differences(folders, tmp_path):
+    groups = runs_of(folders, "telea", "ipmedgan", "glcic_cited")
+    comparison.write(groups, tmp_path, reference=groups[1], further=groups[:1], cases=1, caption="")
+    tables = (tmp_path / "table.md").read_text().split("## Paired differences from ")[1:]
+    assert [text.splitlines()[0] for text in tables] == ["ip-MedGAN", "Telea"]
+    assert [line.split(" | ")[0].strip("| ") for line in tables[1].split("\n## ")[0].splitlines()[6:] if line] == [
+        "ip-MedGAN", "GLCIC as cited",
+    ]  # fmt: skip
+    assert "Paired differences from Telea" in (tmp_path / "report.html").read_text()
+
+
 def test_two_runs_of_one_system_are_labelled_by_their_folders(folders, tmp_path):
     make_run(tmp_path / "without_style", "ipmedgan", 12.0)
     runs = group_seeds(comparable_runs.read_all([folders / "ipmedgan", tmp_path / "without_style"])[0])
