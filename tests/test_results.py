@@ -50,8 +50,12 @@ def rows(text):
 def test_the_tables_of_the_page_are_those_of_the_files(section, fewest):
     text = (DOCS / "results.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
     files = {DOCS / link for link in re.findall(r"\]\((\.\./results/[^)]+\.md)\)", text)}
-    known = [row for path in files for row in rows(path.read_text())]
+    tables = [rows(path.read_text()) for path in files]
     shown = [row for row in rows(text) if re.search(r"\d", row[-1])]
     assert len(shown) >= fewest
     for row in shown:
-        assert any(row[0] == source[0] and set(row) <= set(source) for source in known), row
+        if ": " in row[0]:  # one row of the page for several of the file: an error, and the image scores
+            known = [{cell for source in table if source[0] == row[0].split(": ")[1] for cell in source} for table in tables]
+            assert any(set(row[1:]) <= cells for cells in known), row
+        else:
+            assert any(row[0] == source[0] and set(row) <= set(source) for table in tables for source in table), row
