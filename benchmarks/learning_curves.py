@@ -13,7 +13,7 @@ because single validations scatter. Runs of one system and one length share a ro
 rows of their own: their phases (train.generator_alone, optimiser.decay) lie elsewhere.
 
 The trend is the slope of Theil and Sen (Sen, 1968) over the last third of the slices seen, times that third: what the score
-gained in it, with Sen's 95 % interval. `flat` means that the interval has 0 in it: no trend can be told from the scatter. The
+gained in it, with Sen's 95 % interval. `no trend seen`: the interval has 0 in it, so none can be told from the scatter. The
 validations of one run are not independent where weights are averaged (train.ema), so an interval may be too narrow.
 """
 
@@ -124,7 +124,7 @@ def _trend_text(curve: Curve, score: str, decimals: int) -> str:
     if found is None:
         return "too few validations"
     gain, low, high = found
-    word = "rising" if low > 0 else "falling" if high < 0 else "flat"
+    word = "rising" if low > 0 else "falling" if high < 0 else "no trend seen"
     return f"{gain:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}], {word}"
 
 
