@@ -72,8 +72,11 @@ class Measure:
     def row(self, name: str, score: str) -> SystemScores | None:
         """Returns a row's scores of the subjects that have a value under every label; None if there are none."""
         known = np.isfinite([self.values(label, score) for label in self.scores]).all(0)
+        if not known.any():
+            return None
         labels, learns = self.rows[name]
-        return SystemScores(np.stack([self.values(label, score)[known] for label in labels]), learns) if known.any() else None
+        folds = self.groups[0].first.fold_of_subjects[known]
+        return SystemScores(np.stack([self.values(label, score)[known] for label in labels]), learns, folds)
 
     @property
     def taken(self) -> list[tuple[Column, dict[str, SystemScores]]]:
@@ -166,7 +169,7 @@ def correlations_table(measure: Measure, found: Mapping[str, Any]) -> list[list[
 
 def markdown(measure: Measure, correlated: Mapping[str, Any]) -> str:
     """Returns the report, with the result of `correlations`."""
-    notes = f"95 % intervals: {INTERVALS}.{weak_points(measure.groups)}{apart(measure.groups)}"
+    notes = f"95 % intervals: {INTERVALS}.{weak_points(measure.groups, kid=False)}{apart(measure.groups)}"
     parts = [f"# {measure.title}", measure.about, notes, reports.markdown_table(scores_table(measure))]
     for reference in (INTACT, DAMAGED):
         parts += [

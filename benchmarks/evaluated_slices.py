@@ -124,6 +124,8 @@ def pixel_sizes(dataset: Dataset, records: Sequence[SliceRecord]) -> np.ndarray:
 
 def _dataset_of(run: Run) -> Dataset:
     data = run.report["data"]
+    if not isinstance(data.get("directory"), str):
+        raise UserError(f"{run.folder}: its metrics.json names no folder of data; evaluate the run again")
     dataset = load_dataset(user_path(data["directory"]))
     if dataset.fingerprint != data["fingerprint"]:
         raise UserError(f"{data['directory']}: the data have changed since {run.folder} was scored on them")

@@ -9,8 +9,8 @@ Writes to OUTPUT:
 
 The scores are those of training's own validations, on at most train.validation_slices slices of the validation subjects; they
 are read from the run's event files. A run's score at N slices is the mean of its validations in the last quarter before N,
-because single validations scatter. Runs of one system and one length share a row, with their mean. Runs of other lengths have
-rows of their own: their phases (train.generator_alone, optimiser.decay) lie elsewhere.
+because single validations scatter. Runs of one system that differ in nothing but the seed share a row, with their mean. Runs
+of other lengths have rows of their own: their phases (train.generator_alone, optimiser.decay) lie elsewhere.
 
 The trend is the slope of Theil and Sen (Sen, 1968) over the last third of the slices seen, times that third: what the score
 gained in it, with Sen's 95 % interval. `no trend seen`: the interval has 0 in it, so none can be told from the scatter. The
@@ -19,15 +19,18 @@ validations of one run are not independent where weights are averaged (train.ema
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from benchmarks import outputs
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
+from ipmedgan_jax.experiment.saved_config import differing_but_for_seed
 
 SCORES = (("PSNR (dB)", "psnr", 2), ("SSIM", "ssim", 3), ("VGG distance", "vgg_distance", 3))
 """Columns of the table and panels of the picture: heading, score, decimals."""
@@ -38,12 +41,13 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """The validations of one run: slices seen `[n]`, ascending, and each score's values `[n]`."""
+    """The validations of one run: slices seen `[n]`, ascending, and each score's finite values `[n]`; its config."""
 
     run: str
     system: str
     slices: np.ndarray
     scores: Mapping[str, np.ndarray]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, slices: int, score: str) -> float:
         """Returns the mean over the last quarter before that many slices; NaN if the run is shorter or has no such score."""
@@ -81,9 +85,15 @@ def read_curve(folder: Path) -> Curve:
     steps = next(iter(found.values())).arrays()[0]
     if any(not np.array_equal(points.arrays()[0], steps) for points in found.values()):
         raise UserError(f"{folder}: the scores were validated at different steps")
-    batch = config["train"]["batch_size"]
+    values = {name: points.arrays()[1] for name, points in found.items()}
+    finite = np.isfinite(list(values.values())).all(0)
+    if not finite.all():
+        logging.warning("%s: %d of %d validations are not finite and left out", folder, (~finite).sum(), len(finite))
+    if not finite.any():
+        raise UserError(f"{folder}: no validation is finite")
     title = TITLES.get(config["system"], config["system"])
-    return Curve(folder.name, title, steps * batch, {name: points.arrays()[1] for name, points in found.items()})
+    slices = steps[finite] * config["train"]["batch_size"]
+    return Curve(folder.name, title, slices, {name: of[finite] for name, of in values.items()}, config)
 
 
 def table(curves: Sequence[Curve], milestones: Sequence[int]) -> str:
@@ -95,19 +105,32 @@ def table(curves: Sequence[Curve], milestones: Sequence[int]) -> str:
         rows = [
             ["system", "runs", "slices", *(f"at {slices:,}" for slices in milestones), "gain in the first run's last third"]
         ]
-        for (system, length), runs in _alike(curves).items():
+        for name, runs in _rows(curves):
             cells = (_cell(runs, slices, score, decimals) for slices in milestones)
-            rows.append([system, str(len(runs)), f"{length:,}", *cells, _trend_text(runs[0], score, decimals)])
+            rows.append([name, str(len(runs)), f"{runs[0].slices[-1]:,}", *cells, _trend_text(runs[0], score, decimals)])
         sections.append(f"## {title}\n\n{reports.markdown_table(rows)}\n")
     return "\n".join(sections)
 
 
-def _alike(curves: Iterable[Curve]) -> dict[tuple[str, int], list[Curve]]:
-    """Returns the runs of each system and length."""
-    runs: dict[tuple[str, int], list[Curve]] = {}
+def _rows(curves: Iterable[Curve]) -> list[tuple[str, list[Curve]]]:
+    """Returns the rows with their names: runs of one system and length whose configs differ in nothing but the seed."""
+    rows: list[list[Curve]] = []
     for curve in curves:
-        runs.setdefault((curve.system, int(curve.slices[-1])), []).append(curve)
-    return runs
+        for runs in rows:
+            if _kind(runs[0]) == _kind(curve) and not differing_but_for_seed(runs[0].config, curve.config):
+                runs.append(curve)
+                break
+        else:
+            rows.append([curve])
+    kinds = [_kind(runs[0]) for runs in rows]
+    return [
+        (runs[0].system if kinds.count(kind) == 1 else f"{runs[0].system} ({runs[0].run})", runs)
+        for kind, runs in zip(kinds, rows, strict=True)
+    ]
+
+
+def _kind(curve: Curve) -> tuple[str, int]:
+    return curve.system, int(curve.slices[-1])
 
 
 def _cell(runs: Sequence[Curve], slices: int, score: str, decimals: int) -> str:
@@ -149,7 +172,7 @@ def main(folders: list[str]) -> None:
         milestones = sorted({int(text) for text in flags.FLAGS.at})
     except ValueError as error:
         raise UserError(f"--at={','.join(flags.FLAGS.at)}: expected numbers of slices") from error
-    curves = [read_curve(Path(folder).expanduser()) for folder in folders]
+    curves = [read_curve(user_path(folder)) for folder in folders]
     text = table(curves, milestones)
     line = provenance.one_line(provenance.provenance())
     heading = "# Learning curves\n\nValidation scores by slices seen; see benchmarks/learning_curves.py."

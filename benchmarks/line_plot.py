@@ -89,10 +89,19 @@ def _draw_panel(
         points = [place(x, y) for x, y in zip(line.positions, line.values, strict=True)]
         draw.line(points, colours[line.name], 2 * FINER, joint="curve")
     longest = {line.name: line for line in sorted(panel.lines, key=lambda line: line.positions[-1])}
-    previous = -math.inf
-    for end, name in sorted((place(line.positions[-1], line.values[-1])[1] / FINER, name) for name, line in longest.items()):
-        previous = max(end, previous + 18)  # moved down where names would overlap
-        draw.text(((left + width + 8) * FINER, previous * FINER), name, colours[name], small, anchor="lm")
+    ends = sorted((place(line.positions[-1], line.values[-1])[1] / FINER, name) for name, line in longest.items())
+    for y, (_, name) in zip(_apart([end for end, _ in ends], 18, top + height + AXIS), ends, strict=True):
+        draw.text(((left + width + 8) * FINER, y * FINER), name, colours[name], small, anchor="lm")
+
+
+def _apart(places: Sequence[float], distance: float, last: float) -> list[float]:
+    """Returns ascending places moved down where they are closer than the distance, and up again from `last` on."""
+    found = list(places)
+    for i in range(1, len(found)):
+        found[i] = max(found[i], found[i - 1] + distance)
+    for i in reversed(range(len(found))):
+        found[i] = min(found[i], last - (len(found) - 1 - i) * distance)
+    return found
 
 
 def _round_numbers(low: float, high: float) -> list[int]:

@@ -1,5 +1,6 @@
 """Where a benchmark writes: the path of --output, made before the work begins, so that none is lost to a wrong path."""
 
+import os
 from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
@@ -25,4 +26,6 @@ def _made(path: Path, text: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output={text}: cannot be made ({error.strerror or error})") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"--output={text}: may not be written to")
     return path

@@ -20,6 +20,7 @@ from absl import flags
 
 from ipmedgan_jax.core.command import run_command
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def main(folders: list[str]) -> None:
     if not interpreter:
         raise UserError("IPMEDGAN_REFEREE_PYTHON: expected the path of a Python interpreter with the extra `referee`")
     output = outputs.file(flags.FLAGS.output)
-    runs, left_out = comparable_runs.read_all([Path(folder) for folder in folders])
+    runs, left_out = comparable_runs.read_all([user_path(folder) for folder in folders])
     if left_out:
         raise UserError("; ".join(left_out))
     try:

@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> None:
     if missing := fold_pools.missing_folds(runs[0]):
         logging.warning("%s of %d missing: no score of the subjects tested there", missing, runs[0].folds[0].count)
     groups = seed_groups.group_seeds(runs)
-    found = [seed_groups.find_reference(groups, name) for name in flags.FLAGS.reference or [None]]
-    reference, *further = dict.fromkeys(found)
+    names = list(filter(None, flags.FLAGS.reference or [])) or [None]
+    reference, *further = dict.fromkeys(seed_groups.find_reference(groups, name) for name in names)
     try:
         comparison.write(
             groups, output, reference=reference, further=further, cases=flags.FLAGS.cases, caption=flags.FLAGS.caption
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
     print(comparison_tables.hole_table(groups).markdown())
-    if notes := f"{comparison_notes.apart(groups)}{comparison_notes.weak_points(groups)}".strip():
+    if notes := f"{comparison_notes.apart(groups)}{comparison_notes.weak_points(groups, kid=True)}".strip():
         print_line(notes)
     print_line(f"written to {output}")
     if left_out:

@@ -17,6 +17,8 @@ for argument in ${own[@]+"${own[@]}"}; do
     *) usage "$argument: not an option of this script" ;;
   esac
 done
+check_seeds "$seeds"
+trains "$system"
 
 names=()
 variant() {  # NAME [--config.KEY=VALUE ...]

@@ -28,6 +28,7 @@ for argument in ${own[@]+"${own[@]}"}; do
     *) usage "$argument: not an option of this script" ;;
   esac
 done
+check_seeds "$seeds"
 
 table() {  # NAME SLICES [OPTION ...]
   bash launch/table1.sh --config="$config" --data="$data" --images="$2" --output="$output/$1" --runs="$runs/$1" \

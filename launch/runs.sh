@@ -1,17 +1,18 @@
 # Sourced by table1.sh, ablations.sh and long_table.sh: their common arguments, and functions to train, score and compare runs.
+script=$(realpath "$0")
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 config= data= output= images= minutes= runs= extra=() own=()
 
-usage() { sed -n '2,/^[^#]/{/^#/p}' "$0" >&2; echo "error: $1" >&2; exit 2; }
+usage() { sed -n '2,/^[^#]/{/^#/p}' "$script" >&2; echo "error: $1" >&2; exit 2; }
 
-# Sets the variables above; other arguments go to `own`. Makes the environment, and records the arguments in the folder of
-# the runs, so that runs with other arguments are refused.
+# Sets the variables above; other arguments go to `own`. Makes the environment, and records the arguments, but for `own`, in the
+# folder of the runs, so that runs with other arguments are refused.
 begin() {
   local argument asked
   for argument in "$@"; do
     case $argument in
-      --help | -h) sed -n '2,/^[^#]/{/^#/p}' "$0"; exit ;;
+      --help | -h) sed -n '2,/^[^#]/{/^#/p}' "$script"; exit ;;
       --config=*) config=${argument#*=} ;;
       --data=*) data=${argument#*=} ;;
       --output=*) output=${argument#*=} ;;
@@ -25,6 +26,7 @@ begin() {
   if [[ -z $config || -z $output ]]; then usage "expected --config and --output"; fi
   if [[ -n $images && -n $minutes ]]; then usage "expected --images or --minutes, not both"; fi
   runs=${runs:-runs/$(basename "$output")}
+  runs=${runs/#\~\//$HOME/}  # as the commands themselves read it
   make_environment ""
   asked="$config $data $images $minutes ${extra[*]-}"
   mkdir -p "$runs"
@@ -61,12 +63,28 @@ train_and_score() {
   fi
 }
 
+# trains SYSTEM: records the system of all runs in their folder; runs of another are refused.
+trains() {
+  if [[ -f $runs/system && $(<"$runs/system") != "$1" ]]; then
+    echo "error: the runs in $runs are of $(<"$runs/system"), not of $1; choose another --runs" >&2
+    exit 2
+  fi
+  echo "$1" >"$runs/system"
+}
+
+# check_seeds SEEDS: ends the script unless it is empty or a number of seeds.
+check_seeds() {
+  if [[ -n $1 && ! $1 =~ ^[1-9][0-9]*$ ]]; then usage "--seeds=$1: expected a whole number above 0"; fi
+  if [[ -n $1 && -n $minutes ]]; then usage "--seeds with --minutes: trainings of other lengths are no seeds of each other"; fi
+}
+
 # compare_runs [--reference=NAME] NAME ...: makes tables and figures of the runs, in this order, with differences from the
 # reference; by default from ip-MedGAN, or from the first run where it is not among them.
 compare_runs() {
-  local machine reference=()
+  local machine name reference=() folders=()
   if [[ $1 == --reference=* ]]; then reference=("$1"); shift; fi
+  for name in "$@"; do folders+=("$runs/$name"); done
   machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null || true)"
-  python -m ipmedgan_jax.compare "${@/#/$runs/}" --output="$output" ${reference[@]+"${reference[@]}"} \
+  python -m ipmedgan_jax.compare "${folders[@]}" --output="$output" ${reference[@]+"${reference[@]}"} \
     --caption="Config $config; $length; $(date +%Y-%m-%d), $machine."
 }

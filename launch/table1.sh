@@ -28,6 +28,7 @@ for argument in ${own[@]+"${own[@]}"}; do
     *) usage "$argument: not an option of this script" ;;
   esac
 done
+check_seeds "$seeds"
 
 for fill in $fills; do
   [[ -f $runs/$fill/evaluation/metrics.json ]] && continue

@@ -188,9 +188,19 @@ def test_subjects_without_a_value_in_some_row_are_left_out_of_the_column():
     measured = made_up_measure(SEEDS, **ERRORS)
     for row, values in measured.scores.items():
         values["wrong"] |= {"t": np.nan if row == "c" else 99.0}
-        values["dice_loss"] = {"s": np.nan}
+        values["dice_loss"] = {"s": np.nan, "t": np.nan}
+    measured.groups[0].first.fold_of_subjects = np.zeros(2, int)
     assert measured.row("glcic", "wrong").values.tolist() == [[2.0], [6.0]]
     assert [column[1] for column, _ in measured.taken] == ["wrong"]
+
+
+def test_the_folds_of_a_trained_system_are_trainings_of_their_own():
+    groups = (made_up_group("unet", a=10.0), made_up_group("telea", c=40.0))
+    measured = made_up_measure(groups, intact=0.0, damaged=20.0, a=9.0, c=3.0)
+    for values in measured.scores.values():
+        values["wrong"] |= {"t": 5.0}
+    groups[0].first.fold_of_subjects = np.array([1, 2])
+    assert [measured.row(name, "wrong").trainings for name in ("unet", "telea", "intact")] == [2, 0, 0]
 
 
 # ------------------------------------------------------------------ on the phantom

@@ -18,8 +18,13 @@ def subject_count(groups: Sequence[SeedGroup]) -> int:
     return int(groups[0].first.report["subjects"])
 
 
-def weak_points(groups: Sequence[SeedGroup]) -> str:
-    """Returns the sentences on folds, few subjects and few seeds, each after a space; empty if there is nothing to say."""
+def weak_points(groups: Sequence[SeedGroup], *, kid: bool) -> str:
+    """Returns the sentences on folds, few subjects and few seeds, each after a space; empty if there is nothing to say.
+
+    Args:
+      groups: the rows of the table.
+      kid: whether the table has KID, whose interval may be missing.
+    """
     sentences = _fold_sentences(groups)
     subjects = subject_count(groups)
     if subjects == 1:
@@ -28,7 +33,8 @@ def weak_points(groups: Sequence[SeedGroup]) -> str:
         sentences.append(
             f"Fewer than {FEWEST_SUBJECTS} subjects ({subjects}): intervals and p hold for normally distributed scores only."
         )
-    sentences += _kid_sentences(groups)
+    if kid:
+        sentences += _kid_sentences(groups)
     if subjects > 1 and (single := [group for group in groups if group.trainings == 1]):
         sentences.append(
             f"One seed: {_names(single, groups)}. The interval is of subjects alone, for that one training; there is no p in "

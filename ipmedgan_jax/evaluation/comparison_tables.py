@@ -107,7 +107,7 @@ def hole_table(groups: Sequence[SeedGroup]) -> Table:
         f"Means of subjects' means, 0..255, with 95 % intervals: {INTERVALS}. VGG: distance of VGG-19 features with unit "
         "weights; KID: kernel distance of VGG-19 features; lower is better in MSE, MAE, VGG and KID. "
         "Slices: those that the scored checkpoint was trained on."
-        f"{weak_points(groups)}",
+        f"{weak_points(groups, kid=True)}",
         heading,
         tuple(
             (
@@ -161,7 +161,7 @@ def image_table(groups: Sequence[SeedGroup]) -> Table:
     columns = reports.COLUMNS[:5]
     return Table(
         "In the whole image",
-        f"The fill in the hole, the image elsewhere: most pixels are known.{weak_points(groups)}",
+        f"The fill in the hole, the image elsewhere: most pixels are known.{weak_points(groups, kid=False)}",
         ("system", *(title for title, _, _ in columns)),
         tuple(
             (group.label, *(reports.cell(group.estimate(metric, "image"), decimals) for _, metric, decimals in columns))
@@ -192,7 +192,7 @@ def paper_table(groups: Sequence[SeedGroup]) -> Table | None:
         f"Beside the paper's Table I ({modality.upper()})",
         "Other data, other subjects, other holes and another length of training: the printed numbers are shown for "
         "orientation, not for comparison. UQI here is the formula of the package sewar, which fits the printed values."
-        f"{weak_points(groups)}",
+        f"{weak_points(groups, kid=False)}",
         tuple(heading),
         tuple(map(row, systems_of_paper)),
     )
@@ -206,7 +206,7 @@ def difference_table(groups: Sequence[SeedGroup], reference: SeedGroup) -> Table
         f"Paired differences from {reference.label}",
         f"The row's score minus the reference's, subject by subject: mean, 95 % interval ({INTERVALS}; the seeds of two "
         "systems are independent), and p of the same t, two-sided, with Holm's correction over the rows of a column."
-        f"{weak_points(groups)}",
+        f"{weak_points(groups, kid=True)}",
         ("system", *(title for title, _, _ in PAIRED_COLUMNS)),
         tuple((group.label, *cells) for group, *cells in zip(others, *columns, strict=True)),
     )
@@ -240,7 +240,7 @@ def group_table(groups: Sequence[SeedGroup]) -> Table:
     return Table(
         "By the hole's share of foreground",
         "Holes at the head's edge, mostly inside the head, and wholly inside it; the number of holes in brackets."
-        f"{_few_subjects(scores[0], columns)}{weak_points(groups)}",
+        f"{_few_subjects(scores[0], columns)}{weak_points(groups, kid=False)}",
         ("system", *heading),
         tuple(
             (group.label, *(reports.cell(estimate, column[-1]) for estimate, column in zip(row, columns, strict=True)))

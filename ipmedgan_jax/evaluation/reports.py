@@ -186,7 +186,7 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns an aligned Markdown table of the rows; the first row is the heading. Names are no markup in a cell."""
+    """Returns an aligned Markdown table of the rows; the first row is the heading. `|` ends no cell, `<` opens no tag."""
     rows = [[re.sub(r"\||<(?=[A-Za-z/!?])", r"\\\g<0>", cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

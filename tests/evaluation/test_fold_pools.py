@@ -143,7 +143,7 @@ def test_what_is_no_further_fold_is_refused_with_the_reason(folders, tmp_path, c
 
 def test_kid_of_folds_with_two_subjects_has_no_interval_and_the_note_says_why(tmp_path):
     groups, _ = read(*[make_fold(tmp_path, "telea", k, subjects=2) for k in (1, 2, 3)])
-    note = comparison_notes.weak_points(groups)
+    note = comparison_notes.weak_points(groups, kid=True)
     assert "KID has no interval for Telea: telea-1-0 and 2 other runs have 2 subjects each." in note
 
 

@@ -199,16 +199,18 @@ def without_pseudo_values(run):
 
 def test_the_note_says_why_kid_has_no_interval(three):
     groups = groups_in(*three)
-    assert "KID" not in comparison_notes.weak_points(groups)
+    assert "KID" not in comparison_notes.weak_points(groups, kid=True)
     older = dataclasses.replace(groups[0], runs=(groups[0].first, without_pseudo_values(groups[0].runs[1])))
-    assert "KID has no interval for ip-MedGAN: evaluate ip-1 again." in comparison_notes.weak_points([older, *groups[1:]])
+    with_older = [older, *groups[1:]]
+    assert "KID has no interval for ip-MedGAN: evaluate ip-1 again." in comparison_notes.weak_points(with_older, kid=True)
+    assert "KID" not in comparison_tables.image_table(with_older).note  # has no such column
 
 
 def test_a_classical_fill_without_kid_s_interval_is_no_trained_system(three):
     groups = groups_in(*three)
     older = [dataclasses.replace(group, runs=tuple(map(without_pseudo_values, group.runs))) for group in groups]
     third = dataclasses.replace(groups[1], label="another")
-    assert "for ip-MedGAN, GLCIC, Telea: evaluate ip-0 and" in comparison_notes.weak_points([*older, third])
+    assert "for ip-MedGAN, GLCIC, Telea: evaluate ip-0 and" in comparison_notes.weak_points([*older, third], kid=True)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_a_classical_fill_without_kid_s_interval_is_no_trained_system(three):
 )
 def test_the_note_says_what_one_and_two_subjects_lack(tmp_path, subjects, text):
     groups = groups_in(make_run(tmp_path / "telea", "telea", 20.0, subjects=subjects))
-    note = comparison_notes.weak_points(groups)
+    note = comparison_notes.weak_points(groups, kid=True)
     assert text in note
     assert ("hold for normally" in note) == (subjects > 1)
 
