@@ -105,9 +105,38 @@ def test_the_pods_of_a_job_know_how_many_they_are():
 def test_runs_are_compared_with_the_reference_that_is_asked_for_or_compare_s_own(given, reference):
     """`--systems` may leave out ip-MedGAN, the reference of `compare` wherever it is there."""
     python = 'python() { [[ $1 == -c ]] || printf "%s\\n" "$@"; }'
-    script = f"source launch/runs.sh; {python}; runs=r output=o length=l; compare_runs {given} a b"
+    script = f"source launch/runs.sh; {python}; runs='r&d' output=o length=l; compare_runs {given} a b"
     done = subprocess.run(["bash", "-c", script], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
-    assert words[:5] == ["-m", "ipmedgan_jax.compare", "r/a", "r/b", "--output=o"]
+    assert words[:5] == ["-m", "ipmedgan_jax.compare", "r&d/a", "r&d/b", "--output=o"]
     assert words[5:-1] == reference
     assert words[-1].startswith("--caption=")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (f"check_seeds {seeds}", f"--seeds={seeds}: expected a whole number above 0")
+        for seeds in ("0", "-1", "3x", "three", "1.5")
+    ]
+    + [("minutes=5; check_seeds 3", "--seeds with --minutes: trainings of other lengths are no seeds of each other")],
+)
+def test_seeds_that_are_no_number_end_a_script_before_it_trains(call, message):
+    done = subprocess.run(
+        ["bash", "-c", f"source launch/runs.sh; {call}; echo goes on", "launch/table1.sh"],
+        cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("# Table I on prepared data")
+    assert done.stderr.endswith(f"error: {message}\n")
+
+
+def test_runs_of_another_system_are_not_taken_for_an_ablation_s(tmp_path):
+    call = f"source launch/runs.sh; runs={tmp_path}; trains {{}}; echo goes on"
+    codes = [
+        subprocess.run(
+            ["bash", "-c", call.format(system)], cwd=SCRIPT.parents[1], capture_output=True, check=False
+        ).returncode
+        for system in ("ipmedgan", "ipmedgan", "casnet_plus")
+    ]
+    assert codes == [0, 0, 2]
