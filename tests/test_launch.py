@@ -113,30 +113,26 @@ def test_runs_are_compared_with_the_reference_that_is_asked_for_or_compare_s_own
     assert words[-1].startswith("--caption=")
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (f"check_seeds {seeds}", f"--seeds={seeds}: expected a whole number above 0")
-        for seeds in ("0", "-1", "3x", "three", "1.5")
-    ]
-    + [("minutes=5; check_seeds 3", "--seeds with --minutes: trainings of other lengths are no seeds of each other")],
-)
-def test_seeds_that_are_no_number_end_a_script_before_it_trains(call, message):
-    done = subprocess.run(
-        ["bash", "-c", f"source launch/runs.sh; {call}; echo goes on", "launch/table1.sh"],
-        cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def sourced(call):
+    """A script that sources runs.sh, as table1.sh does, and goes on with the call."""
+    command = ["bash", "-c", f"source launch/runs.sh; {call}; echo goes on", "launch/table1.sh"]
+    return subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1", "3x", "three", "1.5"])
+def test_seeds_that_are_no_number_end_a_script_before_it_trains(seeds):
+    done = sourced(f"check_seeds {seeds}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("# Table I on prepared data")
-    assert done.stderr.endswith(f"error: {message}\n")
+    assert done.stderr.endswith(f"error: --seeds={seeds}: expected a whole number above 0\n")
+
+
+def test_seeds_have_one_length():
+    assert "--seeds with --minutes" in sourced("minutes=5; check_seeds 3").stderr
+    assert sourced("images=5; check_seeds 3; check_seeds ''").stdout == "goes on\n"
 
 
 def test_runs_of_another_system_are_not_taken_for_an_ablation_s(tmp_path):
-    call = f"source launch/runs.sh; runs={tmp_path}; trains {{}}; echo goes on"
-    codes = [
-        subprocess.run(
-            ["bash", "-c", call.format(system)], cwd=SCRIPT.parents[1], capture_output=True, check=False
-        ).returncode
-        for system in ("ipmedgan", "ipmedgan", "casnet_plus")
-    ]
-    assert codes == [0, 0, 2]
+    done = [sourced(f"runs={tmp_path}; trains {system}") for system in ("ipmedgan", "ipmedgan", "casnet_plus")]
+    assert [process.returncode for process in done] == [0, 0, 2]
+    assert "are of ipmedgan, not of casnet_plus; choose another --runs" in done[-1].stderr
