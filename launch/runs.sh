@@ -86,5 +86,5 @@ compare_runs() {
   for name in "$@"; do folders+=("$runs/$name"); done
   machine="$(nproc) cores of $(python -c 'import jax; print(jax.local_devices()[0].device_kind)' 2>/dev/null || true)"
   python -m ipmedgan_jax.compare "${folders[@]}" --output="$output" ${reference[@]+"${reference[@]}"} \
-    --caption="Config $config; $length; $(date +%Y-%m-%d), $machine."
+    --caption="Config $config${extra[*]+ with ${extra[*]}}; $length; $(date +%Y-%m-%d), $machine."
 }

@@ -105,12 +105,13 @@ def test_the_pods_of_a_job_know_how_many_they_are():
 def test_runs_are_compared_with_the_reference_that_is_asked_for_or_compare_s_own(given, reference):
     """`--systems` may leave out ip-MedGAN, the reference of `compare` wherever it is there."""
     python = 'python() { [[ $1 == -c ]] || printf "%s\\n" "$@"; }'
-    script = f"source launch/runs.sh; {python}; runs='r&d' output=o length=l; compare_runs {given} a b"
+    variables = "runs='r&d' output=o length=l config=c extra=(--config.seed=3 --config.train.keep=1)"
+    script = f"source launch/runs.sh; {python}; {variables}; compare_runs {given} a b"
     done = subprocess.run(["bash", "-c", script], cwd=SCRIPT.parents[1], capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
     assert words[:5] == ["-m", "ipmedgan_jax.compare", "r&d/a", "r&d/b", "--output=o"]
     assert words[5:-1] == reference
-    assert words[-1].startswith("--caption=")
+    assert words[-1].startswith("--caption=Config c with --config.seed=3 --config.train.keep=1; ")
 
 
 def sourced(call):
