@@ -110,9 +110,10 @@ def slices_of(runs: Sequence[Run]) -> EvaluatedSlices:
     first = runs[0]
     if first.window:
         raise UserError(f"{first.folder}: scored on windows; expected a run on complete slices (data.window = 0)")
-    datasets = [_dataset_of(part) for part in first.parts or (first,)]
-    records = [_records(dataset, part) for dataset, part in zip(datasets, first.parts or (first,), strict=True)]
-    pixel_mm = np.concatenate([pixel_sizes(*of_part) for of_part in zip(datasets, records, strict=True)])
+    parts = first.parts or (first,)
+    datasets = [_dataset_of(part) for part in parts]
+    records = list(map(_records, datasets, parts))
+    pixel_mm = np.concatenate(list(map(pixel_sizes, datasets, records)))
     return EvaluatedSlices(tuple(runs), datasets[0], tuple(itertools.chain(*records)), pixel_mm)
 
 

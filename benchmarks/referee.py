@@ -73,25 +73,24 @@ def score_run(run: "Run", interpreter: str) -> dict[str, float]:
 
 
 def subject_stacks(run: "Run") -> "Iterator[dict[str, np.ndarray]]":
-    """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name in each fold."""
+    """Yields `image`, `inpainted` and `mask`, each `[S, H, W]`, of every subject, in order of name."""
     import numpy as np
 
     from benchmarks import evaluated_slices
 
-    for part in run.parts or (run,):
-        slices = evaluated_slices.slices_of([part])
-        ct = slices.dataset.modality == "ct"
-        windows = np.array([record.window if ct else (0.0, 255.0) for record in slices.records])
-        low, high = windows.T[:, :, None, None]
-        air = AIR if ct else 0.0
-        image, inpainted = ((images + 1) / 2 * (high - low) + low - air for images in (slices.intact, slices.filled(part)))
-        for subject in sorted(set(slices.subjects)):
-            rows = [name == subject for name in slices.subjects]
-            yield {
-                "image": np.maximum(image[rows], 0),
-                "inpainted": np.maximum(inpainted[rows], 0),
-                "mask": slices.holes[rows],
-            }
+    slices = evaluated_slices.slices_of([run])
+    ct = slices.dataset.modality == "ct"
+    windows = np.array([record.window if ct else (0.0, 255.0) for record in slices.records])
+    low, high = windows.T[:, :, None, None]
+    air = AIR if ct else 0.0
+    image, inpainted = ((images + 1) / 2 * (high - low) + low - air for images in (slices.intact, slices.filled(run)))
+    for subject in sorted(set(slices.subjects)):
+        rows = [name == subject for name in slices.subjects]
+        yield {
+            "image": np.maximum(image[rows], 0),
+            "inpainted": np.maximum(inpainted[rows], 0),
+            "mask": slices.holes[rows],
+        }
 
 
 def table(scores: dict[str, dict[str, float]]) -> str:

@@ -9,7 +9,7 @@
 source "$(dirname "$0")/runs.sh"
 begin "$@" --config.evaluation.split=validation
 
-system=ipmedgan seeds= seed=
+system=ipmedgan
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --system=ipmedgan | --system=ipmedgan_plus | --system=casnet_plus) system=${argument#*=} ;;
@@ -20,12 +20,7 @@ done
 check_seeds "$seeds"
 trains "$system"
 
-names=()
-variant() {  # NAME [--config.KEY=VALUE ...]
-  local name=$1${seed:+-seed$seed}
-  names+=("$name")
-  train_and_score "$name" "$system" ${seed:+"--config.seed=$seed"} "${@:2}"
-}
+variant() { train "$1" "$system" "${@:2}"; }  # NAME [--config.KEY=VALUE ...]
 
 variants() {
   case $system in
@@ -70,9 +65,5 @@ variants() {
   esac
 }
 
-if [[ -z $seeds ]]; then
-  variants
-else
-  for ((seed = 0; seed < seeds; seed++)); do variants; done
-fi
-compare_runs --reference="${names[0]}" "${names[@]}"
+for_each_seed variants
+compare_runs --reference="${trained[0]}" "${trained[@]}"

@@ -2,14 +2,14 @@
 script=$(realpath "$0")
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-config= data= output= images= minutes= runs= extra=() own=()
+config= data= output= images= minutes= seeds= seed= runs= extra=() own=() trained=()
 
 usage() { sed -n '2,/^[^#]/{/^#/p}' "$script" >&2; echo "error: $1" >&2; exit 2; }
 
 # Sets the variables above; other arguments go to `own`. Makes the environment, and records the arguments, but for `own`, in the
 # folder of the runs, so that runs with other arguments are refused.
 begin() {
-  local argument asked
+  local argument
   for argument in "$@"; do
     case $argument in
       --help | -h) sed -n '2,/^[^#]/{/^#/p}' "$script"; exit ;;
@@ -28,13 +28,8 @@ begin() {
   runs=${runs:-runs/$(basename "$output")}
   runs=${runs/#\~\//$HOME/}  # as the commands themselves read it
   make_environment ""
-  asked="$config $data $images $minutes ${extra[*]-}"
   mkdir -p "$runs"
-  if [[ -f $runs/asked && $(<"$runs/asked") != "$asked" ]]; then
-    echo "error: the runs in $runs have other arguments ($(<"$runs/asked")); choose another --runs" >&2
-    exit 2
-  fi
-  echo "$asked" >"$runs/asked"
+  keep_to asked "$config $data $images $minutes ${extra[*]-}" "have other arguments (%s)"
 
   scored=("--config.data.dir=$data" ${extra[@]+"${extra[@]}"})
   settings=("${scored[@]}")
@@ -63,13 +58,33 @@ train_and_score() {
   fi
 }
 
-# trains SYSTEM: records the system of all runs in their folder; runs of another are refused.
-trains() {
-  if [[ -f $runs/system && $(<"$runs/system") != "$1" ]]; then
-    echo "error: the runs in $runs are of $(<"$runs/system"), not of $1; choose another --runs" >&2
+# keep_to FILE VALUE TEXT: records in a file of the runs' folder what they are made with. Ends the script if the file has another
+# value; TEXT says so, with %s for that value.
+keep_to() {
+  if [[ -f $runs/$1 && $(<"$runs/$1") != "$2" ]]; then
+    printf "error: the runs in %s $3; choose another --runs\n" "$runs" "$(<"$runs/$1")" >&2
     exit 2
   fi
-  echo "$1" >"$runs/system"
+  echo "$2" >"$runs/$1"
+}
+
+# trains SYSTEM: all runs in the folder are of this system.
+trains() { keep_to system "$1" "are of %s, not of $1"; }
+
+# train NAME SYSTEM [--config.KEY=VALUE ...]: as train_and_score, with the seed, if one is set; adds the run's name to `trained`.
+train() {
+  local name=$1${seed:+-seed$seed}
+  trained+=("$name")
+  train_and_score "$name" "$2" ${seed:+"--config.seed=$seed"} "${@:3}"
+}
+
+# for_each_seed FUNCTION: calls it once, or with `seed` set to each of 0 to `seeds` - 1.
+for_each_seed() {
+  if [[ -z $seeds ]]; then
+    "$1"
+  else
+    for ((seed = 0; seed < seeds; seed++)); do "$1"; done
+  fi
 }
 
 # check_seeds SEEDS: ends the script unless it is empty or a number of seeds.

@@ -18,7 +18,7 @@ begin "$@"
 
 systems="context_encoder glcic glcic_cited medgan ipmedgan unet casnet_plus ipmedgan_plus"
 fills="surround_mean telea navier_stokes biharmonic laplace rbf shift_map"
-seeds= reference=()
+reference=()
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --systems=*) systems=${argument#*=} ;;
@@ -35,16 +35,6 @@ for fill in $fills; do
   echo "== $fill"
   python -m ipmedgan_jax.evaluate --config="$config" "${scored[@]}" --system="$fill" --workdir="$runs/$fill"
 done
-trained=()
-train() {  # NAME SYSTEM [--config.KEY=VALUE ...]
-  train_and_score "$@"
-  trained+=("$1")
-}
-if [[ -z $seeds ]]; then
-  for system in $systems; do train "$system" "$system"; done
-else
-  for ((seed = 0; seed < seeds; seed++)); do
-    for system in $systems; do train "$system-seed$seed" "$system" "--config.seed=$seed"; done
-  done
-fi
+train_all() { for system in $systems; do train "$system" "$system"; done; }
+for_each_seed train_all
 compare_runs ${reference[@]+"${reference[@]}"} $fills "${trained[@]}"

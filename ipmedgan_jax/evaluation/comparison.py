@@ -101,6 +101,6 @@ def _csv_rows(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
                     "sd_subjects": of_subjects,
                     "sd_seeds": of_seeds,
                 }
-                known = {name: "" if value is None or value != value else value for name, value in values.items()}
+                known = {name: "" if value is None else value for name, value in values.items()}
                 rows.append(about | {"region": region, "metric": metric} | known)
     return rows

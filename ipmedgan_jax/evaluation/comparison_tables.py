@@ -145,7 +145,7 @@ def spread_table(groups: Sequence[SeedGroup]) -> Table:
         cells = [group.label, ", ".join(map(str, group.seeds)) if None not in group.seeds else "-"]
         for _, metric, decimals in SPREAD_COLUMNS:
             spreads = seed_model.spreads(group.scores_of(metric))
-            cells += ["-" if spread is None or math.isnan(spread) else f"{spread:.{decimals}f}" for spread in spreads]
+            cells += ["-" if spread is None else f"{spread:.{decimals}f}" for spread in spreads]
         rows.append(tuple(cells))
     return Table(
         "Spread of subjects and of seeds",

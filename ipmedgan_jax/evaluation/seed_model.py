@@ -151,14 +151,14 @@ def difference(scores: SystemScores, other: SystemScores) -> Estimate:
 def spreads(scores: SystemScores) -> tuple[float | None, float | None]:
     """Returns the standard deviations of the subjects' means over seeds and of the seeds' means over subjects.
 
-    None for one subject, and for one seed or none.
+    None for one subject, for one seed or none, and where a score was not taken.
     """
     of_subjects, of_seeds = scores.values.mean(0), scores.values.mean(1)
     return _deviation(of_subjects), _deviation(of_seeds)
 
 
 def _deviation(values: np.ndarray) -> float | None:
-    return float(values.std(ddof=1)) if len(values) > 1 else None
+    return float(values.std(ddof=1)) if len(values) > 1 and not np.isnan(values).any() else None
 
 
 def _estimate(of_subjects: np.ndarray, seed_terms: list[_Term]) -> Estimate:
