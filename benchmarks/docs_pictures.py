@@ -227,7 +227,10 @@ PICTURES = (
 )
 """All pictures in docs/, in the order in which they are made: docs/before_after.png is cut from docs/fill.png."""
 
-RESULTS = {"results/flair_small/subjects.png": "scores of launch/table1.sh, no image of a subject"}
+RESULTS = {
+    "results/flair_small_long/curves.png": "scores of launch/long_table.sh, no image of a subject",
+    "results/flair_small_long/short/subjects.png": "scores of launch/table1.sh, no image of a subject",
+}
 """Pictures that pages show from results/, which the commands that are named there write."""
 
 
