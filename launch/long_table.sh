@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What longer training brings, in one command: five systems with three seeds on 9,600 slices, all systems with one seed on
+# What longer training brings, in one command: six systems with three seeds on 9,600 slices, all systems with one seed on
 # 48,000, each with its table, and the learning curves of all. If interrupted, run the same command again to continue.
 #
 #   bash launch/long_table.sh --config=configs/small.py --data=data/mri --output=results/mri_long
@@ -34,7 +34,7 @@ table() {  # NAME SLICES [OPTION ...]
   bash launch/table1.sh --config="$config" --data="$data" --images="$2" --output="$output/$1" --runs="$runs/$1" \
     "${@:3}" ${reference[@]+"${reference[@]}"} ${extra[@]+"${extra[@]}"}
 }
-table short "$short" --seeds="$seeds" --systems="ipmedgan medgan glcic unet ipmedgan_plus"
+table short "$short" --seeds="$seeds" --systems="context_encoder ipmedgan medgan glcic unet ipmedgan_plus"
 table long "$long"
 
 folders=()
