@@ -23,9 +23,17 @@ DATA_AXIS = "data"
 """Name of the mapped axis over the devices; batch statistics and gradients are averaged over it."""
 
 
+def count_devices() -> int:
+    """Length of the mapped axis; 1 outside it."""
+    try:
+        return lax.axis_size(DATA_AXIS)
+    except NameError:  # JAX's error for an axis that is not mapped
+        return 1
+
+
 def mean_over_devices(tree: Any) -> Any:
     """Mean of every array over the mapped axis. A single device returns the arrays themselves: XLA would copy them."""
-    return tree if lax.axis_size(DATA_AXIS) == 1 else lax.pmean(tree, DATA_AXIS)
+    return tree if count_devices() == 1 else lax.pmean(tree, DATA_AXIS)
 
 
 kernel_init = nn.initializers.normal(0.02)

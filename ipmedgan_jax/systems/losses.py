@@ -2,6 +2,9 @@
 
 Shapes: logits `[B, h, w]`, images and feature maps `[B, h, w, d]`. A loss is a float32 scalar, averaged over the batch,
 unless its docstring says otherwise.
+
+B is one device's share of the batch, and the mean of a loss over the devices is that of the whole batch. Where a loss divides
+by what differs between images, it takes that from all devices; outside the update's mapped axis there is one.
 """
 
 import math
@@ -14,6 +17,7 @@ import optax
 from jax import Array, lax
 
 from ipmedgan_jax.networks.convolution import LAYOUT
+from ipmedgan_jax.networks.layers import count_devices, mean_over_devices
 
 PACKED_BLOCK = 64
 """Side of the blocks on the diagonal of a packed Gram matrix: VGG-19's five take 1.41 instead of 2.44 MB."""
@@ -33,10 +37,11 @@ def pixel_cross_entropy(logits: Array, mask: Array) -> Array:
 def dice_loss(likelihood: Array, mask: Array) -> Array:
     """1 - Dice coefficient of likelihoods and masks, both `[B, H, W, 1]` (Milletari et al., 2016).
 
-    The sums run over all pixels of the batch. One pixel is added to numerator and denominator, so two empty masks cost 0.
+    The sums run over all pixels of all devices. One pixel is added to numerator and denominator, so two empty masks cost 0.
     """
-    overlap, total = (likelihood * mask).sum(), likelihood.sum() + mask.sum()
-    return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+    overlap, total = mean_over_devices(((likelihood * mask).sum(), likelihood.sum() + mask.sum()))
+    pixel = 1.0 / count_devices()
+    return 1.0 - (2.0 * overlap + pixel) / (total + pixel)
 
 
 def discriminator_loss(real_logits: Array, fake_logits: Array) -> Array:
@@ -156,10 +161,10 @@ def l1_loss(fake: Array, real: Array) -> Array:
 
 
 def mean_in_hole(errors: Array, mask: Array) -> Array:
-    """Mean of `errors` over the pixels where the mask is 1; both of one shape, else ValueError."""
+    """Mean of `errors` over the pixels of all devices where the mask is 1; both of one shape, else ValueError."""
     if errors.shape != mask.shape:
         raise ValueError(f"shapes differ: {errors.shape} and {mask.shape}")
-    return (errors.astype(jnp.float32) * mask).sum() / mask.sum()
+    return (errors.astype(jnp.float32) * mask).sum() / mean_over_devices(mask.sum())
 
 
 def structural_similarity(fake: Array, real: Array) -> Array:
@@ -172,7 +177,10 @@ def structural_similarity(fake: Array, real: Array) -> Array:
     window = np.exp(-0.5 * np.square(np.arange(-5, 6) / 1.5))
     for shape in ((11, 1, 1, 1), (1, 11, 1, 1)):
         kernel = jnp.asarray(window / window.sum(), jnp.float32).reshape(shape)
-        moments = lax.conv_general_dilated(moments, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
+        # In full precision: variances are differences, of which a GPU's TF32 would leave little on smooth tissue.
+        moments = lax.conv_general_dilated(
+            moments, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT, precision=lax.Precision.HIGHEST
+        )
     a, b, aa, bb, ab = jnp.split(moments, 5)
     c1, c2 = (2 * 0.01) ** 2, (2 * 0.03) ** 2  # of a range of 2
     return (2 * a * b + c1) * (2 * (ab - a * b) + c2) / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2))
@@ -190,8 +198,8 @@ def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array
     """LPIPS with unit weights (Zhang et al., 2018, Eq. 1) of feature maps `[B, h, w, C]`, one per layer: returns `[B]`.
 
     Each pixel's feature vector is scaled to unit length. Squared differences are summed over channels, averaged over
-    pixels, and summed over layers. The distance is 0 for equal features, and at most 2 per layer for features that are not
-    negative.
+    pixels, and summed over layers, in float32. The distance is 0 for equal features, and at most 2 per layer for features
+    that are not negative.
     """
     layers = [
         jnp.mean(jnp.sum(jnp.square(_scale_to_unit_length(a) - _scale_to_unit_length(b)), axis=-1), axis=(1, 2))
@@ -202,4 +210,5 @@ def vgg_distance(features_a: Sequence[jax.Array], features_b: Sequence[jax.Array
 
 def _scale_to_unit_length(features: jax.Array) -> jax.Array:
     """Scales every pixel's feature vector in `[B, h, w, C]` to length 1; a zero vector stays zero."""
+    features = features.astype(jnp.float32)
     return features / (jnp.linalg.norm(features, axis=-1, keepdims=True) + 1e-10)

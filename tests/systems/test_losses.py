@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.metrics
 
+from ipmedgan_jax.networks.layers import DATA_AXIS, mean_over_devices
 from ipmedgan_jax.systems import losses
 
 LOG2 = float(np.log(2))
@@ -162,3 +163,37 @@ def test_structural_similarity_is_scikit_image_s_away_from_the_border():
     found = np.asarray(losses.structural_similarity(fake, real))[0, ..., 0]
     np.testing.assert_allclose(found[6:-6, 6:-6], expected[6:-6, 6:-6], atol=1e-5)
     np.testing.assert_allclose(losses.structural_similarity(real, real), 1, rtol=1e-5)
+
+
+def test_bfloat16_features_are_compared_in_float32():
+    a = jax.random.uniform(jax.random.key(0), (1, 8, 8, 64), minval=0.5).astype(jnp.bfloat16)
+    assert losses.vgg_distance([a], [a]).dtype == jnp.float32
+    np.testing.assert_allclose(losses.vgg_distance([a], [2 * a]), 0, atol=1e-9)
+
+
+# ------------------------------------------------------------------ over devices
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, mask: losses.mean_in_hole(jnp.square(x), mask),
+        lambda x, mask: losses.dice_loss(jax.nn.sigmoid(x), mask),
+        lambda x, mask: losses.hinge_loss(1.0 - x, x, mask),
+    ],
+    ids=["mean_in_hole", "dice_loss", "hinge_loss"],
+)
+def test_devices_whose_holes_differ_in_area_give_the_whole_batch_s_loss_and_gradient(loss):
+    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 1))
+    mask = jnp.stack([jnp.zeros((6, 6, 1)).at[:side, :side].set(1.0) for side in (0, 1, 3, 6)])
+
+    def of_part(scale, x, mask):
+        value, gradient = jax.value_and_grad(lambda scale: loss(scale * x, mask))(scale)
+        return mean_over_devices((value, gradient))
+
+    expected = jax.value_and_grad(lambda scale: loss(scale * x, mask))(0.7)
+    parts = jax.pmap(of_part, axis_name=DATA_AXIS, in_axes=(None, 0, 0), devices=jax.devices()[:4])(
+        0.7, x[:, None], mask[:, None]
+    )
+    for found, value in zip(parts, expected, strict=True):
+        np.testing.assert_allclose(found, np.full(4, value), rtol=1e-5)
