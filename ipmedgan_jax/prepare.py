@@ -17,7 +17,7 @@ Subjects, identified by the BIDS entity sub-..., are split into train, validatio
 split. --config.data.fold='2 of 5' makes the second fold of a cross-validation: a fifth of the subjects is its test split.
 """
 
-from absl import flags
+from absl import flags, logging
 
 from ipmedgan_jax.core import ranks
 from ipmedgan_jax.core.command import ShowFlag, run_command
@@ -26,6 +26,9 @@ from ipmedgan_jax.core.lines import print_line
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.experiment import config_flag
+
+FOAM_HU = -700
+"""HU below which foam, pads and hair are no air."""
 
 
 def main() -> None:
@@ -40,6 +43,12 @@ def main() -> None:
     if not paths:
         raise UserError(f"--input={flags.FLAGS.input}: no scan matches, only {passed_over}")
     settings = preparation_settings(flags.FLAGS.config)
+    if settings.modality == "ct" and (hu := settings.threshold(settings.window_hu)) < FOAM_HU:
+        logging.warning(
+            "data.foreground_level %.3g is %.0f HU: a foam headrest and hair count as head; configs ct, ct_small and "
+            "demo have -500 HU",
+            *(settings.foreground_level, hu),
+        )
     output = user_path(flags.FLAGS.output)
     avoid = masks_to_avoid(flags.FLAGS.config)
     missing = preparation.prepare_shard(settings, paths, output, ranks.given_shard(), avoid=avoid)

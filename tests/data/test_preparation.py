@@ -223,8 +223,9 @@ def test_settings_are_there_before_any_record(scan_paths, tmp_path, monkeypatch)
 
 def test_the_command_says_what_other_shards_have_still_to_make(command, scan_paths, tmp_path):
     flags = ("--config=configs/small.py", "--config.data.image_size=32", f"--input={tmp_path}/in/**/*.nii.gz")
-    done = command("prepare", *flags, f"--output={tmp_path}/out", "--shard=2/3")
+    done = command("prepare", *flags, "--config.modality=ct", f"--output={tmp_path}/out", "--shard=2/3")
     assert done.returncode == 0, done.stderr
+    assert "data.foreground_level 0.05 is -850 HU: a foam headrest and hair count as head" in done.stderr
     assert done.stdout == f"{tmp_path}/out: this shard is done; 5 of 8 volumes of other shards are still missing\n"
 
 
