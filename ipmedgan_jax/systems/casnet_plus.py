@@ -92,8 +92,9 @@ class CasNetPlus:
                 _, real_features = lax.stop_gradient(discriminate(name, batch.image))
                 terms[name] = Term(weight, losses.adversarial_loss(logits))
                 equal_weights = [1 / len(features)] * len(features)
+                reduction = self.loss.perceptual_reduction
                 feature_losses.append(
-                    losses.perceptual_loss(features, real_features, weights=equal_weights, reduction="mean")
+                    losses.perceptual_loss(features, real_features, weights=equal_weights, reduction=reduction)
                 )
         if feature_losses:
             terms["perceptual"] = Term(self.loss.perceptual, sum(feature_losses, jnp.zeros(())) / len(feature_losses))

@@ -86,9 +86,12 @@ class Term(struct.PyTreeNode):
 
 
 def weighted_values(terms: Mapping[str, Term]) -> dict[str, Array]:
-    """Returns each term's value times its weight. UserError if there are terms and all weights are 0: nothing would learn."""
-    if terms and not any(term.weight for term in terms.values()):
-        raise UserError(f"every term of the generator's loss has weight 0 ({', '.join(terms)}): set one of config.loss")
+    """Returns each term's value times its weight. UserError if no term has a weight other than 0: nothing would learn."""
+    if not any(term.weight for term in terms.values()):
+        raise UserError(
+            "every term of the generator's loss has weight 0: set one of config.loss; those of a discriminator do not count "
+            "while the generator learns alone (config.train.generator_alone)"
+        )
     return {name: term.weight * term.value for name, term in terms.items()}
 
 
@@ -104,7 +107,7 @@ class System(Protocol):
         """The discriminators by name; empty if the system has none."""
 
     def without_discriminators(self) -> "System":
-        """Returns this system without the generator's adversarial terms."""
+        """Returns this system without the terms of the generator's loss that need a discriminator."""
 
     def generator_input(self, batch: Batch) -> Tree:
         """Returns what the generator sees: an array, or a tuple of arrays.

@@ -393,5 +393,26 @@ def test_every_loss_setting_is_read_by_a_system():
 
 
 def test_a_loss_whose_weights_are_all_zero_is_refused(make, batch):
-    with pytest.raises(UserError, match=r"every term of the generator's loss has weight 0 \(l1\)"):
+    with pytest.raises(UserError, match="every term of the generator's loss has weight 0"):
         weighted_values(make("unet", loss__reconstruction=0.0).generator_loss({}, batch, batch.image, None))
+
+
+def test_a_generator_that_would_learn_nothing_alone_is_refused(make, batch):
+    """ip-MedGAN without its discriminators has the style term alone."""
+    alone = make("ipmedgan", loss__style=0.0).without_discriminators()
+    with pytest.raises(UserError, match="do not count while the generator learns alone"):
+        weighted_values(alone.generator_loss({}, batch, batch.image, None))
+
+
+def test_casnet_plus_sums_or_averages_over_feature_maps_as_its_setting_says(make, batch):
+    def discriminate(name, image):
+        return jnp.zeros((len(image), 2, 2)), (image, image[:, ::2, ::2])
+
+    def perceptual(reduction):
+        system = make("casnet_plus", loss__perceptual_reduction=reduction, loss__content=0.0, loss__style=0.0)
+        return float(system.generator_loss({}, batch, batch.image / 2, discriminate)["perceptual"].value)
+
+    size = batch.image[0].size
+    maps = [np.abs(batch.image / 2).mean(), np.abs(batch.image[:, ::2, ::2] / 2).mean()]
+    assert perceptual("mean") == pytest.approx(np.mean(maps), rel=1e-5)
+    assert perceptual("sum") == pytest.approx(np.mean([maps[0] * size, maps[1] * size / 4]), rel=1e-5)
