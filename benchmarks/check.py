@@ -93,7 +93,7 @@ def updates(config: ConfigDict) -> dict[str, float]:
     import jax
 
     from benchmarks.step import random_batch
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.networks.layers import DATA_AXIS
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.state import init_state
@@ -103,7 +103,7 @@ def updates(config: ConfigDict) -> dict[str, float]:
     config.vgg19.weights = "random"
     size = config.data.image_size
     features = build.feature_network(config)
-    update = build.make_update(config, build.make_system(config, features.net))
+    update = phases.make_update(config, build.make_system(config, features.net))
     state = jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed))
     batch = Batch(**random_batch(config.train.batch_size, size, config.holes.size))
 

@@ -88,11 +88,11 @@ def random_state(config: ConfigDict) -> Any:
     import jax
     import numpy as np
 
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.systems.state import init_state
     from ipmedgan_jax.training import devices
 
-    update = build.make_update(config, build.make_system(config, build.feature_network(config).net))
+    update = phases.make_update(config, build.make_system(config, build.feature_network(config).net))
     shapes = jax.eval_shape(partial(init_state, update, image_size=config.data.image_size), jax.random.key(0))
     rng = np.random.default_rng(0)
 

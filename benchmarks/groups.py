@@ -77,7 +77,7 @@ def _compile_update(config: Any) -> tuple[Any, Any]:
     import jax
 
     from benchmarks.step import random_batch
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.state import init_state
     from ipmedgan_jax.systems.update import train_steps
@@ -85,7 +85,7 @@ def _compile_update(config: Any) -> tuple[Any, Any]:
 
     size = config.data.image_size
     features = build.feature_network(config)
-    update = build.make_update(config, build.make_system(config, features.net))
+    update = phases.make_update(config, build.make_system(config, features.net))
     states = [devices.replicate(jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed)))]
     frozen = devices.replicate(features.params)
     batch = Batch(**devices.split_over_devices(random_batch(config.train.batch_size, size, config.holes.size)))

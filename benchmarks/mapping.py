@@ -27,7 +27,7 @@ def main() -> None:
     import jax
 
     from benchmarks import step as update_times
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.state import init_state
     from ipmedgan_jax.systems.update import train_steps
@@ -40,7 +40,7 @@ def main() -> None:
     config.vgg19.weights = "random"
     size = config.data.image_size
     features = build.feature_network(config)
-    update = build.make_update(config, build.make_system(config, features.net))
+    update = phases.make_update(config, build.make_system(config, features.net))
     frozen = devices.replicate(features.params)
     batch = Batch(**devices.split_over_devices(update_times.random_batch(config.train.batch_size, size, config.holes.size)))
     alone = jax.tree.map(lambda x: x[0], batch)

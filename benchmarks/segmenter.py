@@ -27,7 +27,7 @@ from ipmedgan_jax.data.dataset_file import Dataset
 from ipmedgan_jax.data.holes import box
 from ipmedgan_jax.data.records import SliceRecord
 from ipmedgan_jax.data.slice_source import SliceSource
-from ipmedgan_jax.experiment import build
+from ipmedgan_jax.experiment import build, phases
 from ipmedgan_jax.networks.vgg19 import VGG19
 from ipmedgan_jax.systems.inference import LearnedFind
 from ipmedgan_jax.systems.interface import Batch
@@ -93,7 +93,7 @@ def train(dataset: Dataset, label: Labeller, config: ConfigDict) -> Find:
     devices.check_batch_size(batch_size, 1)
     steps = -(-config.train.images // batch_size)
     system = build.make_system(config, VGG19("caffe"))  # without weights: no loss of the finder looks at features
-    update = build.make_update(config, system, steps)
+    update = phases.make_update(config, system, steps)
     step = devices.map_over_devices(partial(train_steps, update))
     initial = jax.jit(partial(init_state, update, image_size=dataset.image_size))
     state = devices.replicate(initial(jax.random.key(config.seed)))

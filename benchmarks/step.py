@@ -51,7 +51,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
     import jax
 
     from benchmarks import costs, machine
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.systems.interface import Batch
     from ipmedgan_jax.systems.state import init_state
     from ipmedgan_jax.systems.update import train_steps
@@ -59,7 +59,7 @@ def measure(config: ConfigDict, *, warmup: int, count: int, trace: str | None = 
 
     size, batch_size = config.data.image_size, config.train.batch_size
     features = build.feature_network(config)
-    update = build.make_update(config, build.make_system(config, features.net))
+    update = phases.make_update(config, build.make_system(config, features.net))
     state = devices.replicate(jax.jit(partial(init_state, update, image_size=size))(jax.random.key(config.seed)))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.generator.params))
     frozen = devices.replicate(features.params)

@@ -78,10 +78,10 @@ def make_update(config: ConfigDict) -> Any:
     """The update of a config's system, without weights."""
     import jax.numpy as jnp
 
-    from ipmedgan_jax.experiment import build
+    from ipmedgan_jax.experiment import build, phases
     from ipmedgan_jax.networks.vgg19 import VGG19
 
-    return build.make_update(config, build.make_system(config, VGG19("caffe", dtype=jnp.dtype(config.train.dtype))))
+    return phases.make_update(config, build.make_system(config, VGG19("caffe", dtype=jnp.dtype(config.train.dtype))))
 
 
 @functools.cache

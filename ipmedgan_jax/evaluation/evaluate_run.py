@@ -32,7 +32,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, checkpoint: str | None =
     """
 
     def restore() -> tuple[int, Tree, Tree]:
-        run_folder.check_same_run(experiment, workdir)
+        run_folder.check_same_run(experiment, workdir, resumes=False)
         with run_folder.open_checkpoints(experiment.training, workdir, create=False) as checkpoints:
             step = run_folder.chosen_step(checkpoints, checkpoint or experiment.evaluation.checkpoint)
             size = experiment.dataset.image_size

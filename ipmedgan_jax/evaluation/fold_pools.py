@@ -13,7 +13,7 @@ from ipmedgan_jax.evaluation import reports, saved_fills
 from ipmedgan_jax.evaluation.evaluated_runs import Run
 from ipmedgan_jax.evaluation.metrics import KernelDistance
 from ipmedgan_jax.evaluation.trainings import Training, read_training, why_different
-from ipmedgan_jax.experiment.saved_config import DATASET
+from ipmedgan_jax.experiment.saved_config import DATASET, LESION_SHAPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,9 @@ def _why_apart(group: Sequence[Training], training: Training) -> str:
         return "scored on another split, on other holes or with other VGG-19 weights"
     if _form(first.run) != _form(run):
         return "scored with other metrics, or on images of another size"
-    if run.learns and (different := why_different(first, training, free=("data.fold", DATASET), epochs_differ=True)):
+    if run.learns and (
+        different := why_different(first, training, free=("data.fold", DATASET, LESION_SHAPES), epochs_differ=True)
+    ):
         return different
     for member in group:
         if member.run.folds == run.folds:

@@ -132,3 +132,13 @@ def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence
     if not shapes:
         raise UserError(f"config.holes.lesions: {len(paths)} masks, none with a lesion of a training subject")
     return shapes
+
+
+def digest_of_shapes(shapes: Sequence[np.ndarray]) -> str:
+    """Returns a digest of bool arrays and their order; empty without any."""
+    if not shapes:
+        return ""
+    digest = hashlib.sha256()
+    for shape in shapes:
+        digest.update(f"{shape.shape}".encode() + np.packbits(shape).tobytes())
+    return digest.hexdigest()

@@ -17,7 +17,16 @@ from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import folder_lock
 from ipmedgan_jax.experiment.build import Experiment, Inference, build_experiment, build_inference
 from ipmedgan_jax.experiment.checkpoints import Checkpoints
-from ipmedgan_jax.experiment.saved_config import DATASET, RENAMED_SYSTEMS, completed, differing_keys, from_json
+from ipmedgan_jax.experiment.saved_config import (
+    DATASET,
+    LESION_SHAPES,
+    RECORDED,
+    RENAMED_SYSTEMS,
+    VGG19_SOURCE,
+    completed,
+    differing_keys,
+    from_json,
+)
 from ipmedgan_jax.experiment.settings import TrainingSettings
 from ipmedgan_jax.systems.interface import System, Tree
 from ipmedgan_jax.systems.state import init_generator
@@ -164,12 +173,19 @@ def _config_errors(workdir: Path) -> Iterator[None]:
         raise UserError(f"{workdir / CONFIG_FILE}: damaged ({reason(error)})") from error
 
 
-def check_same_run(experiment: Experiment, workdir: Path) -> None:
+_SOURCES = {DATASET: "config.data.dir", LESION_SHAPES: "config.holes.lesions", VGG19_SOURCE: "config.vgg19.weights"}
+"""The setting that names the files of each key of RECORDED."""
+
+
+def check_same_run(experiment: Experiment, workdir: Path, *, resumes: bool = True) -> None:
     """Raises UserError if the run in the folder has another config or other data than the experiment.
 
-    Keys that may change when a run resumes are not compared.
+    Keys that may change when a run resumes are not compared. Without `resumes`, for an evaluation, nor are the files that
+    the training alone needs to be the same: evaluation draws no lesions, and reports which weights it scores with.
     """
     saved = read_config(workdir)
+    if not resumes:
+        saved = {key: value for key, value in saved.items() if key not in (LESION_SHAPES, VGG19_SOURCE)}
     if DATASET not in saved:
         logging.warning("%s: is older than fingerprints of data; whether it was trained on these is not known", workdir)
         saved[DATASET] = experiment.dataset.fingerprint
@@ -178,6 +194,11 @@ def check_same_run(experiment: Experiment, workdir: Path) -> None:
             raise UserError(
                 f"{workdir} is a run on other data than {experiment.dataset.directory}; give its own with --config.data.dir "
                 "(evaluate without --config: --data_dir), or choose another --workdir"
+            )
+        if set(differing) <= set(RECORDED):
+            files = " and ".join(_SOURCES[key] for key in differing)
+            raise UserError(
+                f"{workdir}: {files} held something else when the run began; restore it, or choose another --workdir"
             )
         if RENAMED_SYSTEMS.get(experiment.name) == saved["system"]:
             raise UserError(

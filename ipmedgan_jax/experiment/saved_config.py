@@ -56,6 +56,17 @@ DATASET = "dataset"
 """Key of `config.json` that is not in the config: the fingerprint of the prepared data."""
 
 
+LESION_SHAPES, VGG19_SOURCE = "lesion_shapes", "vgg19_source"
+"""Two more such keys: the digest of the lesions in `holes.lesions`, and where the weights in `vgg19.weights` come from.
+
+Runs of older versions have neither.
+"""
+
+
+RECORDED = (DATASET, LESION_SHAPES, VGG19_SOURCE)
+"""The keys of `config.json` that say what a run's input files held."""
+
+
 PATH_KEYS = ("data.dir", "holes.avoid", "holes.lesions", "vgg19.weights", "train.start_from")
 """Keys that hold paths; `config.json` has `~` there for a home folder."""
 
@@ -173,7 +184,7 @@ def completed(saved: dict[str, Any], path: PurePath) -> dict[str, Any]:
     config = with_added_keys(saved)
     found, known = flattened(config), flattened(_DEFAULTS)
     for key in found:
-        if key not in known and key != DATASET:
+        if key not in known and key not in RECORDED:
             _refuse_as_newer(path, saved, f"has the setting {key}")
     for key, default in known.items():
         if key not in found:
@@ -223,7 +234,7 @@ def shared_settings(config: ConfigDict) -> dict[str, Any]:
 
 def from_json(saved: dict[str, Any]) -> ConfigDict:
     """Returns the locked config of a `config.json`; lists become tuples, as in the config that was saved."""
-    return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key != DATASET})).lock()
+    return ConfigDict(_with_tuples({key: value for key, value in saved.items() if key not in RECORDED})).lock()
 
 
 def _with_tuples(value: Any) -> Any:
@@ -257,6 +268,10 @@ def differing_but_for_seed(saved: dict[str, Any], other: dict[str, Any]) -> list
 
 
 def _differing(a: dict[str, Any], b: dict[str, Any], free: Sequence[str]) -> list[str]:
-    """Returns the keys, in order, whose values differ, without those that are `free` or in a free group."""
-    prefixes = tuple(f"{key}." for key in free)
+    """Returns the keys, in order, whose values differ, without those that are `free` or in a free group.
+
+    Of RECORDED, only what both know is compared.
+    """
+    unknown = [key for key in RECORDED if key not in a or key not in b]
+    prefixes = tuple(f"{key}." for key in (*free, *unknown))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key) and not f"{key}.".startswith(prefixes))

@@ -24,7 +24,8 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.data.batches import NumpyBatch
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.experiment import run_folder
-from ipmedgan_jax.experiment.build import Experiment, Phase
+from ipmedgan_jax.experiment.build import Experiment
+from ipmedgan_jax.experiment.phases import Phase
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.state import Update
 from ipmedgan_jax.systems.update import train_steps

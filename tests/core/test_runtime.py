@@ -110,7 +110,7 @@ from functools import partial
 import jax, numpy as np
 from benchmarks.step import random_batch
 from ipmedgan_jax.configs import demo
-from ipmedgan_jax.experiment import build
+from ipmedgan_jax.experiment import build, phases
 from ipmedgan_jax.systems.inference import LearnedInpaint
 from ipmedgan_jax.systems.interface import Batch
 from ipmedgan_jax.systems.state import init_state
@@ -123,7 +123,7 @@ config.loss.perceptual_layers = (1.0,) * 4
 config.loss.style, config.vgg19.weights = 0.0, "random"
 features = build.feature_network(config)
 system = build.make_system(config, features.net)
-update = build.make_update(config, system)
+update = phases.make_update(config, system)
 state = jax.jit(partial(init_state, update, image_size=256))(jax.random.key(0))
 batch = random_batch(1, 256, 64)
 fill = LearnedInpaint(system).bind(state.generator.params, state.generator.statistics)(batch)

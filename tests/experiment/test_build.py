@@ -16,7 +16,7 @@ from ipmedgan_jax.configs import base, ct, mri, small
 from ipmedgan_jax.core import json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data import dataset_file, pipeline
-from ipmedgan_jax.experiment import build, datasets, saved_config
+from ipmedgan_jax.experiment import build, datasets, phases, saved_config
 from ipmedgan_jax.experiment.checks import _RANGES, check_config
 from ipmedgan_jax.experiment.datasets import find_dataset
 from ipmedgan_jax.experiment.network_size import input_size
@@ -41,7 +41,7 @@ CONFIGS = {
 def check_one_update(config):
     """Traces one update abstractly: networks of any size are neither allocated nor run."""
     vgg19 = VGG19("caffe")
-    update = build.make_update(config, build.make_system(config, vgg19))
+    update = phases.make_update(config, build.make_system(config, vgg19))
     size = input_size(config)
     state = jax.eval_shape(partial(init_state, update, image_size=size), jax.random.key(0))
     batch = Batch(**pipeline.abstract_batch(hole_settings(config), size, config.train.batch_size))
@@ -121,7 +121,7 @@ def test_every_config_passes_its_own_checks(name, system):
 )
 def test_the_paper_s_configs_have_the_paper_s_networks(name, counts):
     config = ct.get_config(name)
-    update = build.make_update(config, build.make_system(config, VGG19("caffe")))
+    update = phases.make_update(config, build.make_system(config, VGG19("caffe")))
     state = jax.eval_shape(partial(init_state, update, image_size=256), jax.random.key(0))
     nets = {"generator": state.generator} | state.discriminators
     assert {key: sum(leaf.size for leaf in jax.tree.leaves(net.params)) for key, net in nets.items()} == counts

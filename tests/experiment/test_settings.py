@@ -1,6 +1,7 @@
 """Every key of a config reaches its use: each test changes the keys of one group, each to a value of its own."""
 
 import dataclasses
+import importlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from configs import base
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.experiment import build, datasets, saved_config
+from ipmedgan_jax.data.augmentation import AugmentationSettings
+from ipmedgan_jax.experiment import build, datasets, phases, saved_config
 from ipmedgan_jax.experiment.settings import augmentation_settings, evaluation_settings, hole_settings, preparation_settings
 from ipmedgan_jax.networks.vgg19 import FEATURES, VGG19
 from ipmedgan_jax.systems.interface import Batch
@@ -363,7 +365,7 @@ def test_learning_rates_rise_stay_and_fall_to_0_over_each_network_s_own_steps(ch
 
 def test_a_rate_that_only_rises_has_no_end(changed):
     config = changed("unet", {"optimiser.name": "sgd", "optimiser.learning_rate": 1.0, "optimiser.warmup_steps": 2})
-    update = build.make_update(config, build.make_system(config, VGG19("caffe")))  # of a run of unknown length
+    update = phases.make_update(config, build.make_system(config, VGG19("caffe")))  # of a run of unknown length
     assert rates(update.optimiser, 4) == [0.5, 1, 1, 1]
 
 
@@ -385,6 +387,14 @@ def test_every_phase_s_update_is_the_config_s(changed):
     assert [(update.generator_updates, update.accumulate, update.average_decay) for update in updates] == [(2, 3, 0.75)] * 3
 
 
+@pytest.mark.parametrize(("steps", "per_dispatch"), [(20, 20), (1, 1), (100, 50)])
+def test_a_run_whose_last_phase_would_have_no_step_is_refused(changed, steps, per_dispatch):
+    changes = {"train.steps": steps, "train.steps_per_dispatch": per_dispatch, "train.generator_alone": 0.8}
+    changes |= dict.fromkeys(("train.log_every", "train.validate_every", "train.checkpoint_every"), per_dispatch)
+    with pytest.raises(UserError, match=f"{steps} steps in dispatches of {per_dispatch} leave none in which all"):
+        build.build_experiment(changed("ipmedgan", changes))
+
+
 # ------------------------------------------------------------------ inference
 
 
@@ -396,3 +406,16 @@ def test_inference_settings_are_the_config_s(changed):
     assert (found.uses_ema, found.is_finder, found.name) == (True, False, "unet")
     plain = build.build_inference(changed("finder", {"train.ema": 0.0}))
     assert (plain.uses_ema, plain.is_finder, plain.trained_on_any_shape) == (False, True, False)
+
+
+# ------------------------------------------------------------------ shipped configs
+
+
+@pytest.mark.parametrize("name", ["ct", "ct_any", "ct_small", "demo"])
+def test_a_ct_config_takes_no_foam_for_head_and_keeps_hounsfield_units(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert config.modality == "ct"
+    settings = preparation_settings(config)
+    assert settings.threshold(settings.window_hu) == pytest.approx(-500)
+    augmentation = augmentation_settings(config) or AugmentationSettings()
+    assert not any((augmentation.gamma, augmentation.bias, augmentation.window, augmentation.noise))

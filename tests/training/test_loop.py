@@ -17,6 +17,7 @@ from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
 from ipmedgan_jax.experiment import build, run_folder, saved_config
+from ipmedgan_jax.experiment.datasets import digest_of_shapes
 from ipmedgan_jax.training import dry_run, loop, signals, start, validation
 from ipmedgan_jax.training.loop import Outcome
 
@@ -298,6 +299,24 @@ def test_a_run_on_other_data_is_refused(tiny_config, tmp_path):
         loop.train(other, tmp_path)
     with pytest.raises(UserError, match="is a run on other data than"):
         evaluate_run(other, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "setting"), [("lesion_shapes", "holes.lesions"), ("vgg19_source", "vgg19.weights")], ids=lambda value: value
+)
+def test_a_run_whose_other_input_files_changed_is_not_resumed_but_evaluated(tiny_config, tmp_path, key, setting):
+    built = build.build_experiment(tiny_config("unet"))
+    begin(dataclasses.replace(built, config=built.config | {key: "another"}), tmp_path)
+    with pytest.raises(UserError, match=rf"config\.{setting} held something else when the run began"):
+        run_folder.check_same_run(built, tmp_path)
+    run_folder.check_same_run(built, tmp_path, resumes=False)
+
+
+def test_lesions_in_another_order_or_shape_are_other_lesions():
+    a, b = np.ones((2, 3), bool), np.eye(3, dtype=bool)
+    digests = [digest_of_shapes(shapes) for shapes in ([a, b], [b, a], [a], [a.T], [])]
+    assert len(set(digests)) == 5
+    assert digests[-1] == ""
 
 
 def test_a_run_s_data_may_be_moved(tiny_config, phantom_data, tmp_path):
