@@ -87,7 +87,7 @@ def _verified() -> str:
 def define_flags() -> None:
     ranks.define_shard_flag()
     config_flag.define("settings")
-    flags.DEFINE_flag(ShowFlag("verify", _verified, "check the prepared data in --output in full, and exit"))
+    flags.DEFINE_flag(ShowFlag("verify", _verified, "check the prepared data in --output, and exit; needs no other flag"))
     flags.DEFINE_string(
         "input", None, "NIfTI files: a file, a folder, a pattern in quotes, or a comma-separated list of these"
     )

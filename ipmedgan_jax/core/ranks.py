@@ -99,7 +99,7 @@ def given_shard() -> Shard:
 
 def define_flags() -> None:
     flags.DEFINE_string("coordinator", None, "address of process 0, HOST:PORT; by default from SLURM or Open MPI")
-    flags.DEFINE_integer("processes", None, "number of processes; by default from SLURM or Open MPI, else 1")
+    flags.DEFINE_integer("processes", None, "number of processes; by default from SLURM, Open MPI or Kubernetes, else 1")
     flags.DEFINE_integer(
         "process_id", None, "number of this process, starting at 0; by default from SLURM, Open MPI or Kubernetes"
     )
