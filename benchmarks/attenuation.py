@@ -3,7 +3,8 @@
   python -m benchmarks.attenuation runs/ct runs/ct_telea --kvp=120 --output=results/attenuation
 
 Runs must have been evaluated on the same holes of complete CT slices (`python -m ipmedgan_jax.evaluate`); the folds of a
-cross-validation are pooled. *Damaged* slices have air in the hole, as where a metal artefact was cut out. HU become linear
+cross-validation are pooled. *Damaged* slices have the low end of the
+intensity window in the hole: air, as where a metal artefact was cut out, in the default window. HU become linear
 attenuation coefficients by the bilinear scaling (`attenuation_coefficient`). Reconstruction sees the map at PET's resolution,
 so it is smoothed, which carries errors of the hole into its surroundings. Attenuation correction factors are exp of line
 integrals of the map.
@@ -61,7 +62,7 @@ Means over {subjects} {split} subjects{folds}, {holes} holes. Coefficients at 51
 (Carney et al., Med Phys 33:976, 2006); water has 0.096/cm. HU outside of {low:g} to {high:g} were clipped in all rows.
 *Ring*: the map smoothed to {fwhm:g} mm (FWHM), in the ring of a quarter of the hole's side around it. *ACF*: relative
 error of the attenuation correction factor of the slice's rows and columns through the hole. The row `intact` is the
-reference and has no error. `damaged` has air in the hole."""
+reference and has no error. `damaged` has {low:g} HU in the hole."""
 
 COLUMNS = (
     ("error, hole (1/cm)", "mu_hole", 5),

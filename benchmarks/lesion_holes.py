@@ -28,12 +28,13 @@ CLASSICAL = ["surround_mean", "telea", "navier_stokes", "biharmonic", "laplace",
 
 DEFINITIONS = """\
 Means over subjects with 95 % intervals (t), on the scans' own grid. Errors are in the hole, on 0..255 of the scan's
-intensity window. VGG distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of
-32. Sharpness: mean absolute vertical difference in the hole, fill over truth; 1 is right. Referee: Fréchet distance, with
-diagonal covariances, of features that no loss has: those of a random convolution network (seed 0), in standard deviations of
-the truths. Lattice: power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest of the three; 0
-dB for none. Its last row has the scans' own mean, and the range of 95 % of the subjects. Intervals of
-KID, referee and ratios are the jackknife's over subjects, with t.
+intensity window. SSIM is averaged over the hole's pixels; windows of those near its rim reach into known pixels. VGG
+distance and KID (VGG-19's conv5_1) are of the window of 128 pixels round the hole, of 64 for squares of 32. Sharpness: mean
+absolute vertical difference in the hole, fill over truth; 1 is right. Referee: Fréchet distance, with diagonal covariances,
+of features that no loss has: those of a random convolution network (seed 0), in standard deviations of the truths. Lattice:
+power at the frequencies of strides 2, 4 and 8 over that of their neighbours, the largest of the three; 0 dB for none. Its
+last row has the scans' own mean, and the range of 95 % of the subjects. Intervals of KID, referee and ratios are the
+jackknife's over subjects, with t.
 """
 
 

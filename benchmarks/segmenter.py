@@ -2,7 +2,8 @@
 
 Two labels can be learned:
 
-- `lesion`: the masks that `prepare` stored for `holes.avoid`, drawn by people;
+- `lesion`: the masks that `prepare` stored for `holes.avoid`, drawn by people; at a coarser resolution each marks every pixel
+  that it touches, so small lesions are up to a quarter larger;
 - `dark`: pixels of the head that are darker than the lower one of two thresholds, by Otsu's method for three classes (Liao,
   Chen and Chung, 2001) over the head's pixels of the whole volume. In FLAIR these are fluid, bone and air. The rule gives
   labels in every hole, because it reads the intact scan.
@@ -109,10 +110,11 @@ def labelled_batches(dataset: Dataset, label: Labeller, *, batch_size: int, seed
     """Endless shuffled batches of the finder's form: the hole is the complete slice, and `hole_mask` is the label."""
 
     def example(record: SliceRecord, rng: np.random.Generator) -> NumpyBatch:
-        image, marked = record.image(), label(record)
+        image, marked, head = record.image(), label(record), record.head
         if rng.random() < 0.5:
             image, marked = image[:, ::-1].copy(), marked[:, ::-1].copy()
-        image, _, moved = augmentation.augment(rng, image, None, marked, AUGMENTATION)
+            head = None if head is None else head[:, ::-1].copy()
+        image, _, moved = augmentation.augment(rng, image, head, marked, AUGMENTATION)
         assert moved is not None
         return {"image": image[..., None], "hole": box(0, 0, len(image)), "hole_mask": moved.astype(np.uint8)}
 

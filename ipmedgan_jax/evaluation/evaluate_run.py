@@ -28,13 +28,17 @@ from ipmedgan_jax.systems.interface import Tree
 def evaluate_run(experiment: Experiment, workdir: Path, checkpoint: str | None = None) -> dict[str, Any]:
     """Evaluates a checkpoint of a run, by default `evaluation.checkpoint`, and returns the content of metrics.json.
 
+    The report names the checkpoint as it was chosen (`best`, `latest` or a step), beside its step.
+
     Raises UserError if the run has another config or no such whole checkpoint, or if the results cannot be written.
     """
+
+    choice = checkpoint or experiment.evaluation.checkpoint
 
     def restore() -> tuple[int, Tree, Tree]:
         run_folder.check_same_run(experiment, workdir, resumes=False)
         with run_folder.open_checkpoints(experiment.training, workdir, create=False) as checkpoints:
-            step = run_folder.chosen_step(checkpoints, checkpoint or experiment.evaluation.checkpoint)
+            step = run_folder.chosen_step(checkpoints, choice)
             size = experiment.dataset.image_size
             return step, *run_folder.restore_generator(
                 experiment.system, size, uses_ema=experiment.uses_ema, checkpoints=checkpoints, step=step
@@ -47,6 +51,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, checkpoint: str | None =
     predict = task.network().bind(params, statistics)
     about = {
         "step": step,
+        "checkpoint": choice,
         "images_seen": step * experiment.training.batch_size,
         "parameters": run_folder.parameter_count(params),
     }

@@ -50,6 +50,9 @@ def why_different(first: Training, other: Training, *, free: Collection[str] = (
         return first.reason or other.reason
     if keys := [key for key in differing_but_for_seed(first.config, other.config) if key not in free]:
         return f"other {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    choices = [training.run.report.get("checkpoint") for training in (first, other)]  # None before it was recorded
+    if None not in choices and choices[0] != choices[1]:
+        return f"scored at the checkpoint {choices[1]}, not {choices[0]}"
     steps = {first.last_step, other.last_step}
     in_epochs = not (first.config["train"]["steps"] or first.config["train"]["images"])
     if len(steps) > 1 and None not in steps and not (epochs_differ and in_epochs):

@@ -127,6 +127,16 @@ def test_a_run_that_was_trained_shorter_is_no_seed(three, tmp_path):
     assert groups_in(*folders)[1].apart == "400 (trained for 200 steps, not 400)"
 
 
+def test_a_run_that_was_scored_at_another_checkpoint_is_no_seed(tmp_path):
+    folders = [make_seed(tmp_path / name, seed) for seed, name in enumerate(("best", "best_too", "latest", "older"))]
+    for folder, choice in zip(folders, ("best", "best", "latest"), strict=False):
+        path = folder / "evaluation" / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": choice}))
+    groups = groups_in(*folders)
+    assert [group.seeds for group in groups] == [(0, 1, 3), (2,)]  # what an earlier version scored is not known
+    assert groups[1].apart == "best (scored at the checkpoint latest, not best)"
+
+
 def test_a_folder_that_is_given_twice_or_linked_is_compared_once(three, tmp_path):
     (tmp_path / "link").symlink_to(three[0])
     runs, left_out = comparable_runs.read_all([*three[:2], three[0], tmp_path / "link"])
