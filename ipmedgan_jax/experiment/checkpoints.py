@@ -142,6 +142,14 @@ class Checkpoints:
         except Exception as error:  # many types; some come from the threads that wrote the checkpoint before
             raise self._save_error(error) from error
 
+    def wait(self) -> None:
+        """Returns when the checkpoint that `save` began is written. Raises UserError if it cannot be."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._save_error(error) from error
+        self._check_merged()
+
     def _check_merged(self) -> None:
         """Raises UserError if Orbax wrote a checkpoint without the index of its arrays."""
         if self._unmerged:

@@ -144,10 +144,13 @@ def train(experiment: Experiment, workdir: Path) -> Outcome:
                 progress.exclude(time.monotonic() - start)
 
             if (signalled or out_of_time) and not last:
+                checkpoints.wait()
                 logging.info("stopped at step %d of %d, saved", step, settings.steps)
-                return outcome_of(signals) if signalled else Outcome.OUT_OF_TIME
+                return outcome_of_all(signals) or Outcome.OUT_OF_TIME
 
-        # A signal during the last step counts too, in all processes alike: the command then does not begin to evaluate.
+        # Signals are caught until the checkpoint is written: one that ended Python would lose it. A signal that came with the
+        # last step counts too, in all processes alike: the command then does not begin to evaluate.
+        checkpoints.wait()
         return outcome_of_all(signals) or Outcome.FINISHED
 
 

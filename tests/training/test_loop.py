@@ -7,16 +7,18 @@ import os
 import re
 import shutil
 import signal
+import time
 
 import jax
 import numpy as np
 import pytest
 
+from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import NOT_FINITE, UserError
 from ipmedgan_jax.data import pipeline
 from ipmedgan_jax.evaluation import scoring
 from ipmedgan_jax.evaluation.evaluate_run import evaluate_classical, evaluate_run
-from ipmedgan_jax.experiment import build, run_folder, saved_config
+from ipmedgan_jax.experiment import build, checkpoint_manager, run_folder, saved_config
 from ipmedgan_jax.experiment.datasets import digest_of_shapes
 from ipmedgan_jax.training import dry_run, loop, signals, start, validation
 from ipmedgan_jax.training.loop import Outcome
@@ -117,6 +119,34 @@ def test_ctrl_c_ends_the_run_on_a_checkpoint(tiny_config, tmp_path, monkeypatch)
     assert signal.getsignal(signal.SIGINT) is before
     state, _ = final_state(built, tmp_path)
     assert int(state.step) == 3
+
+
+@pytest.mark.parametrize("first", [None, signal.SIGINT], ids=["after the last step", "after another signal"])
+def test_a_signal_while_the_last_checkpoint_is_written_loses_nothing(tiny_config, tmp_path, monkeypatch, first):
+    built = build.build_experiment(tiny_config("unet", train__steps=3 if first else 2, train__checkpoint_every=1))
+    sync, add, late = files.sync_tree, loop.MetricsWatch.add, []
+
+    def signalled(self, step, metrics):
+        add(self, step, metrics)
+        if step == 2 and first:
+            os.kill(os.getpid(), first)
+
+    def slow_sync(folder):
+        if folder.name.startswith("2."):
+            time.sleep(0.3)  # the loop has ended meanwhile
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        sync(folder)
+
+    monkeypatch.setattr(loop.MetricsWatch, "add", signalled)
+    monkeypatch.setattr(checkpoint_manager.files, "sync_tree", slow_sync)
+    before = signal.signal(signal.SIGTERM, lambda *_: late.append(True))
+    try:
+        assert loop.train(built, tmp_path) is (Outcome.INTERRUPTED if first else Outcome.TERMINATED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not late  # all signals were caught by the loop
+    assert int(final_state(built, tmp_path)[0].step) == 2
 
 
 def test_sigterm_and_ctrl_c_have_different_outcomes():
