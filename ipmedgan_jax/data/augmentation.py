@@ -29,6 +29,9 @@ SPOT = (3.0, 24.0)
 BRIGHT = 0.7
 """Share of these spots that are brighter than half of the intensity window, as lesions in FLAIR; the others are darker."""
 
+CUBIC_REACH = 2
+"""Pixels from the nearest one to the furthest that cubic interpolation uses."""
+
 AIR = 0.01
 """Largest signal of masked air, which has no noise."""
 
@@ -68,6 +71,8 @@ def augment(
 ) -> Slice:
     """Returns the slice as another scanner might have shown it: image, head and avoid.
 
+    `avoid` grows to every pixel that interpolation, blur or sharpening gives a part of an avoided one.
+
     Args:
       smallest: pixels; the slice's shape follows its scale, but no side becomes shorter. None: the shape stays, and an
         enlarged head that would not fit is enlarged less.
@@ -75,7 +80,7 @@ def augment(
     if (settings.scale > 1 or settings.rotation) and rng.random() >= ON_OWN_GRID:
         image, head, avoid = _move(rng, image, head, avoid, settings, smallest)
     if any((settings.blur, settings.gamma > 1, settings.bias, settings.window, settings.noise)):
-        image = _with_other_intensities(rng, image, settings)
+        image, avoid = _with_other_intensities(rng, image, avoid, settings)
     if settings.crop and rng.random() < settings.crop:
         lost = _cut_off(rng, image.shape, _box(image.shape, head))
         image = np.where(lost, np.float32(-1), image)
@@ -151,6 +156,7 @@ def _move(
     affine = np.column_stack([matrix[::-1, ::-1], offset[::-1]])
     size = (int(shape[1]), int(shape[0]))
     moved = cv2.warpAffine(image, affine, size, flags=cv2.INTER_CUBIC, borderValue=-1.0)
+    avoid = _grown(avoid, CUBIC_REACH)
     return np.clip(moved, -1, 1, out=moved), *_moved_masks(head, avoid, affine, size)
 
 
@@ -169,11 +175,22 @@ def _moved_masks(
     return None if head is None else next(moved), None if avoid is None else next(moved)
 
 
-def _with_other_intensities(rng: np.random.Generator, image: np.ndarray, settings: AugmentationSettings) -> np.ndarray:
+def _grown(avoid: np.ndarray | None, reach: int) -> np.ndarray | None:
+    """The mask and all pixels within `reach` rows and columns of it."""
+    if avoid is None or not avoid.any():
+        return avoid
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    return cv2.dilate(avoid.astype(np.uint8), square).astype(bool)
+
+
+def _with_other_intensities(
+    rng: np.random.Generator, image: np.ndarray, avoid: np.ndarray | None, settings: AugmentationSettings
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The image with other sharpness, contrast, coil, intensity window and noise; in this order, as they arise in a scan."""
     signal = (image + 1) / 2
     if settings.blur:
-        signal = _blur_or_sharpen(signal, rng.uniform(-settings.blur, settings.blur))
+        sigma = rng.uniform(-settings.blur, settings.blur)
+        signal, avoid = _blur_or_sharpen(signal, sigma), _grown(avoid, _reach_of_blur(sigma))
     if settings.gamma > 1:
         np.maximum(signal, 1e-30, out=signal)  # not 0: its power takes five times as long
         signal = np.minimum(cv2.pow(signal, _factor(rng, settings.gamma)), 1)
@@ -188,14 +205,19 @@ def _with_other_intensities(rng: np.random.Generator, image: np.ndarray, setting
         signal = _with_noise(rng, np.clip(signal, 0, 1, out=signal), rng.uniform(0, settings.noise))
     signal *= 2
     signal -= 1
-    return np.clip(signal, -1, 1, out=signal)
+    return np.clip(signal, -1, 1, out=signal), avoid
 
 
 def _blur_or_sharpen(signal: np.ndarray, sigma: float) -> np.ndarray:
     """The signal blurred by a Gaussian of `sigma` pixels or, where that is negative, sharpened by as much."""
-    side = 2 * math.ceil(3 * abs(sigma)) + 1
+    side = 2 * _reach_of_blur(sigma) + 1
     blurred = cv2.GaussianBlur(signal, (side, side), max(abs(sigma), 1e-3), borderType=cv2.BORDER_REPLICATE)
     return blurred if sigma >= 0 else signal + SHARPENING * (signal - blurred)
+
+
+def _reach_of_blur(sigma: float) -> int:
+    """How many pixels away a blur or sharpening by `sigma` reaches."""
+    return math.ceil(3 * abs(sigma))
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, ...], amplitude: float) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from ipmedgan_jax.data import augmentation
 from ipmedgan_jax.data.augmentation import AugmentationSettings, augment
@@ -96,7 +97,10 @@ def test_shapes_types_and_ranges_hold_for_any_slice(shape, smallest, seed, masks
 @pytest.mark.parametrize("smallest", [None, 20, 64])
 def test_masks_move_with_the_image(image, head, smallest):
     for moved, moved_head, moved_avoid in augmented(image, head, head, smallest=smallest, scale=1.5, rotation=30.0):
-        np.testing.assert_array_equal(moved_head, moved_avoid)
+        assert moved_avoid[moved_head].all()
+        assert not moved_avoid[
+            ndimage.distance_transform_edt(~moved_head) > 6
+        ].any()  # 2 * sqrt(2) pixels, 1.5 times as large
         assert np.mean((moved > -0.4) == moved_head) > 0.97
 
 
@@ -207,3 +211,16 @@ def test_a_cut_takes_a_part_of_the_head_at_one_side(image, head):
         assert (result[head & ~cut] == -1).all()
         np.testing.assert_array_equal(result[cut], image[cut])
     assert 0.3 < np.mean([cut is not head and (cut != head).any() for _, cut, _ in augmented(image, head, crop=0.5)]) < 0.7
+
+
+@pytest.mark.parametrize("part", ["blur", "scale", "rotation"])
+def test_nothing_of_an_avoided_pixel_gets_beyond_the_avoided_ones(image, head, always_moved, part):
+    rows, columns = np.mgrid[:48, :40]
+    lesion = (rows - 20) ** 2 + (columns - 17) ** 2 <= 5**2
+    changes = {part: {"blur": 1.5, "scale": 1.5, "rotation": 10.0}[part]}
+    with_lesion = augmented(np.where(lesion, np.float32(0.9), image), head, lesion, **changes)
+    without = augmented(image, head, lesion, **changes)
+    for (ill, _, avoid), (healthy, _, _) in zip(with_lesion, without, strict=True):
+        np.testing.assert_allclose(ill[~avoid], healthy[~avoid], atol=1e-6)
+        assert (ill != healthy).any()
+        assert avoid.mean() < 0.5
