@@ -49,7 +49,7 @@ def main() -> None:
     built = processes.run_on_all(
         lambda: build.build_experiment(config) if config else run_folder.read_experiment(workdir, flags.FLAGS.data_dir)
     )
-    processes.assert_equal(prepared_data=built.dataset.fingerprint)
+    processes.assert_equal(prepared_data=built.dataset.fingerprint, vgg19_weights=built.features.source)
     if system is None:
         evaluate_run(built, workdir, flags.FLAGS.checkpoint)
         processes.run_on_first(lambda: run_report.refresh(built, workdir))

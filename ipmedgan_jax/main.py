@@ -37,7 +37,12 @@ def main() -> None:
         return
     processes.start(saved_config.shared_settings(flags.FLAGS.config))
     built = processes.run_on_all(lambda: build.build_experiment(flags.FLAGS.config))
-    processes.assert_equal(prepared_data=built.dataset.fingerprint, steps=built.training.steps)
+    processes.assert_equal(
+        prepared_data=built.dataset.fingerprint,
+        lesion_shapes=built.config[saved_config.LESION_SHAPES],
+        vgg19_weights=built.features.source,
+        steps=built.training.steps,
+    )
     outcome = loop.train(built, workdir)
     if outcome in (loop.Outcome.INTERRUPTED, loop.Outcome.TERMINATED):
         raise Stopped(128 + (signal.SIGINT if outcome is loop.Outcome.INTERRUPTED else signal.SIGTERM))

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Ablations in one command: trains a system with one part or setting changed at a time, and compares the runs on the
-# validation subjects, because settings must not be chosen by the test subjects.
+# validation subjects, because settings must not be chosen by the test subjects. The latest checkpoint is scored: the best was
+# chosen on the same subjects, out of more validations the smaller the batch.
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
 # --system=ipmedgan (the default), ipmedgan_plus or casnet_plus. The other arguments are those of table1.sh, --seeds among them,
 # without --systems and --fills. If interrupted, run the same command again to continue.
 source "$(dirname "$0")/runs.sh"
-begin "$@" --config.evaluation.split=validation
+begin "$@" --config.evaluation.split=validation --config.evaluation.checkpoint=latest
 
 system=ipmedgan
 for argument in ${own[@]+"${own[@]}"}; do

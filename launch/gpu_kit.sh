@@ -34,6 +34,7 @@ export JAX_PLATFORMS=cpu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 kit() { "$python" -m benchmarks.gpu.kit "$@"; }
+if [[ -e $output && -n $(ls -A "$output") && ! -d $output/wheels ]]; then usage "--output=$output: has files, but is no kit"; fi
 rm -rf "$output"
 mkdir -p "$output/wheels"
 

@@ -22,10 +22,12 @@ echo "installed in $SECONDS s"
 
 cd /
 export PATH="$folder/venv/bin:$PATH"
-for command in "--version" "inpaint --help" "train --config=demo --config.train.steps=4 --workdir=$folder/run"; do
+timed() {
   SECONDS=0
-  echo "\$ ipmedgan $command"
-  # shellcheck disable=SC2086  # split into words on purpose
-  ipmedgan $command
+  echo "\$ ipmedgan $*"
+  ipmedgan "$@"
   echo "($SECONDS s)"
-done
+}
+timed --version
+timed inpaint --help
+timed train --config=demo --config.train.steps=4 --workdir="$folder/run"

@@ -180,11 +180,13 @@ def receipt_of(shard: Path) -> Path:
 def read_receipt(settings: PreparationSettings, source: Source, directory: Path) -> PreparedVolume | None:
     """Returns what the receipt says of a source's volume.
 
-    None if the receipt or the record file is missing or unusable, or of other settings, another subject or another split.
+    None if the receipt or the record file is missing or unusable, or of other settings, another subject, another split,
+    or other masks to avoid.
     """
     path = source.record_file(directory)
     volume = _volume_of(receipt_of(path))
-    if volume is None or (volume.subject, volume.split) != (source.subject, source.split):
+    belongs_to = (source.subject, source.split, source.avoided)
+    if volume is None or (volume.subject, volume.split, volume.avoided) != belongs_to:
         return None
     if volume.settings_sha256 not in ("", dataset_file.digest_of_settings(settings.recorded())):
         return None

@@ -99,6 +99,7 @@ def report(
     holes: Any,
     seconds_per_slice: float | None,
     kid: KernelDistance | None = None,
+    checkpoint: str | None = None,
     parameters: int = 0,
     images_seen: int = 0,
 ) -> dict[str, Any]:
@@ -114,6 +115,7 @@ def report(
       data, holes: descriptions of what was scored, copied into the report.
       seconds_per_slice: time of one fill.
       kid: kernel distance, a score of the holes. Its pseudo-values are kept, for comparisons of several seeds.
+      checkpoint: how that step was chosen: `best`, `latest` or a step; None where nothing learns.
       parameters: number of the generator's parameters; 0 where nothing learns.
       images_seen: number of training slices, repetitions included; 0 where nothing learns.
 
@@ -129,6 +131,7 @@ def report(
     return {
         "system": system,
         "step": step,
+        "checkpoint": checkpoint,
         "images_seen": images_seen,
         "parameters": parameters,
         "data": data,

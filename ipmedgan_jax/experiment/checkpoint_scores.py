@@ -34,7 +34,7 @@ class Scores:
         return isinstance(self._read(step), DamagedCheckpoint)
 
     def best_step(self, steps: Iterable[int]) -> int | None:
-        """Returns the step with the best score, or None if no step has a finite one.
+        """Returns the step with the best score, the last of equal ones, or None if no step has a finite one.
 
         Raises UserError if the scores of a step are lost: that step may be the best.
         """
@@ -45,7 +45,8 @@ class Scores:
                 raise UserError(f"{found}: it may be the best checkpoint; choose one with {others}")
         scored = {step: scores for step in steps if (scores := self.of(step))}
         finite = {step: scores for step, scores in scored.items() if math.isfinite(scores[self._best])}
-        return max(finite, key=lambda step: self.selection_score(finite[step]), default=None)
+        # Orbax keeps the last of equal ones.
+        return max(reversed(finite), key=lambda step: self.selection_score(finite[step]), default=None)
 
     def selection_score(self, scores: Mapping[str, float]) -> float:
         """Returns the score `best`, negated if it is an error: the highest one selects the best step.

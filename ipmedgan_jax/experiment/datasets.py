@@ -125,9 +125,9 @@ def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence
         return ()
     paths = list_input_files(pattern)
     subjects = set(dataset.subjects["train"])
-    owners = list_subjects(paths, config.data.subject_regex)
-    training_paths = [path for path, subject in zip(paths, owners, strict=True) if subject in subjects]
     settings = preparation_settings(config).as_recorded(dataset.settings)
+    owners = list_subjects(paths, settings.subject_regex)
+    training_paths = [path for path, subject in zip(paths, owners, strict=True) if subject in subjects]
     shapes = [shape for path in training_paths for shape in mask_files.parts(path, settings, at_least=smallest)]
     if not shapes:
         raise UserError(f"config.holes.lesions: {len(paths)} masks, none with a lesion of a training subject")

@@ -65,10 +65,10 @@ def _chart(title: str, note: str, series: Mapping[str, Points], prefix: str, *, 
 
 
 def best_step(points: Points, score: str) -> int | None:
-    """Returns the step with the best finite value of a score, the first of equal ones; None if no value is finite."""
+    """Returns the step with the best finite value of a score, the last of equal ones; None if no value is finite."""
     sign = 1 if score in HIGHER_IS_BETTER else -1
     finite = [(step, value) for step, value in zip(points.steps, points.values, strict=True) if math.isfinite(value)]
-    return max(finite, key=lambda point: sign * point[1])[0] if finite else None
+    return max(reversed(finite), key=lambda point: sign * point[1])[0] if finite else None
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> dict[str, Any]:

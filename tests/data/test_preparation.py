@@ -555,6 +555,18 @@ def test_a_folder_prepared_with_the_threshold_is_not_taken_for_one_with_heads(sc
     assert record.head is None
 
 
+def test_a_shard_does_not_finish_a_folder_of_volumes_without_their_masks(scan_paths, tmp_path):
+    masks = write_masks(scan_paths)
+    prepare_shard(SMALL, scan_paths, tmp_path / "masked", Shard(0, 3), avoid=masks, progress=False)
+    prepare(SMALL, scan_paths, tmp_path / "out", progress=False)
+    (tmp_path / "out/dataset.json").unlink()  # as if one with masks had been begun in the same folder, and interrupted
+    (tmp_path / "masked/dataset.json.partial").rename(tmp_path / "out/dataset.json.partial")
+    shard = Shard(2, 3)
+    missing = prepare_shard(SMALL, scan_paths, tmp_path / "out", shard, avoid=masks, progress=False)
+    assert missing == len(scan_paths) - len(shard.share(scan_paths))
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
 def test_the_command_takes_the_masks_to_avoid(command, scan_paths, tmp_path):
     write_masks(scan_paths)
     flags = ("--config=configs/small.py", "--config.data.image_size=32", f"--input={tmp_path}/in/**/*_FLAIR.nii.gz")

@@ -33,6 +33,7 @@ def test_report_has_the_keys_of_metrics_json():
     assert list(found) == [
         "system",
         "step",
+        "checkpoint",
         "images_seen",
         "parameters",
         "data",

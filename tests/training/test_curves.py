@@ -73,8 +73,8 @@ def test_every_scalar_is_in_one_chart_and_the_choosing_score_leads():
     ]
 
 
-def test_the_best_step_is_the_first_of_equal_ones_and_never_one_that_is_not_finite():
+def test_the_best_step_is_the_last_of_equal_ones_and_never_one_that_is_not_finite():
     values = [math.nan, 3.0, 1.0, 1.0, -math.inf]
-    assert curves.best_step(points(values), "mae") == 3
+    assert curves.best_step(points(values), "mae") == 4
     assert curves.best_step(points(values), "psnr") == 2
     assert curves.best_step(points([math.nan]), "psnr") is None
