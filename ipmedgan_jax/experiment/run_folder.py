@@ -186,6 +186,13 @@ def check_same_run(experiment: Experiment, workdir: Path, *, resumes: bool = Tru
     saved = read_config(workdir)
     if not resumes:
         saved = {key: value for key, value in saved.items() if key not in (LESION_SHAPES, VGG19_SOURCE)}
+    before, now = saved["train"]["validation_slices"], experiment.config["train"]["validation_slices"]
+    if resumes and before != now:
+        logging.warning(
+            "%s: train.validation_slices was %d and is %d: the scores of earlier checkpoints are of other slices, and the "
+            "best of all may be misjudged",
+            *(workdir, before, now),
+        )
     if DATASET not in saved:
         logging.warning("%s: is older than fingerprints of data; whether it was trained on these is not known", workdir)
         saved[DATASET] = experiment.dataset.fingerprint

@@ -23,7 +23,8 @@ LENGTH_KEYS = ("train.epochs", "train.images", "train.steps")
 
 
 KEYS_FREE_ON_RESUME = (
-    *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep"),
+    *(*LENGTH_KEYS, "train.minutes", "train.log_every", "train.validate_every"),
+    *("train.validation_slices", "train.checkpoint_every", "train.keep"),
     *("data.dir", "data.assume_axial", "data.workers", "data.threads", "data.prefetch", "phantom", "evaluation"),
     *("data.foreground", "data.fold", "holes.avoid", "train.on_nonfinite", "train.deterministic", "train.wandb_project"),
 )

@@ -342,6 +342,12 @@ def test_a_run_whose_other_input_files_changed_is_not_resumed_but_evaluated(tiny
     run_folder.check_same_run(built, tmp_path, resumes=False)
 
 
+def test_a_run_that_is_resumed_with_other_validation_slices_warns(tiny_config, tmp_path, caplog):
+    begin(build.build_experiment(tiny_config("unet")), tmp_path)
+    run_folder.check_same_run(build.build_experiment(tiny_config("unet", train__validation_slices=3)), tmp_path)
+    assert "train.validation_slices was" in caplog.text
+
+
 def test_lesions_in_another_order_or_shape_are_other_lesions():
     a, b = np.ones((2, 3), bool), np.eye(3, dtype=bool)
     digests = [digest_of_shapes(shapes) for shapes in ([a, b], [b, a], [a], [a.T], [])]
