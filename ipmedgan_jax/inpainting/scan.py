@@ -17,7 +17,7 @@ from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.imaging import dicom, dicom_files, dicom_seg_writing, mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import find_damage, mask_names, sidecar
+from ipmedgan_jax.inpainting import find_damage, input_digests, mask_names, sidecar
 from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan, ignore
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
@@ -169,7 +169,8 @@ def requested(filler: Filler, job: Job | None, filling: Filling) -> dict[str, An
     entries of image and mask are null.
     """
     try:
-        image, mask = (sidecar.digest(job.image), sidecar.digest(job.mask)) if job else (None, None)
+        image = input_digests.of_scan(job.image, job.series) if job else None
+        mask = input_digests.of_mask(job.mask, job.image, job.series) if job and job.mask else None
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     choice = filling.mask

@@ -39,11 +39,6 @@ def portable(path: Path | str) -> str:
     return without_homes(str(Path(path).resolve()))
 
 
-def digest(path: Path | None) -> str | None:
-    """Returns the SHA-256 of a file or of a folder's files; None without a path."""
-    return None if path is None else digest_of_path(path)
-
-
 def read(path: Path) -> dict[str, Any]:
     """Returns the content of a sidecar; empty if it is missing or no sidecar."""
     try:
