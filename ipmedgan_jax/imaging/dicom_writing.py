@@ -6,6 +6,7 @@ What says when and how the patient was imaged stays.
 """
 
 import copy
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
@@ -49,8 +50,10 @@ def write_derived(
     where: np.ndarray,
     filled: np.ndarray,
     description: str,
+    *,
+    replace: bool = False,
 ) -> None:
-    """Writes a series derived from another to a folder that must not exist; the write is atomic.
+    """Writes a series derived from another to a folder; the write is atomic.
 
     Args:
       output: the folder.
@@ -59,6 +62,7 @@ def write_derived(
       where: the pixels that change, bool `[columns, rows, slices]`.
       filled: their new values in the image's unit, of the same shape.
       description: text for the derivation description.
+      replace: whether a folder that exists is replaced, once all slices are written; otherwise it must not exist.
     """
     from pydicom import dcmwrite
     from pydicom.uid import generate_uid
@@ -78,6 +82,8 @@ def write_derived(
             with writing_errors(sources[i]):
                 dcmwrite(content, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
             (unfinished / name).write_bytes(content.getvalue())
+        if replace:
+            shutil.rmtree(output, ignore_errors=True)
 
 
 def writing_errors(path: Path | str) -> AbstractContextManager[None]:

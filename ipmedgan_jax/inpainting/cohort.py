@@ -88,8 +88,10 @@ def fill_cohort(
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
-    for job in to_fill:
+    to_fill = [
         check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0, several=job.output != cohort.output)
+        for job in to_fill
+    ]
     if jobs:
         filler = load()
         if load_finder is not None:

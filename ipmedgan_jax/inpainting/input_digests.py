@@ -6,6 +6,7 @@ from typing import Any
 
 from ipmedgan_jax.core.provenance import digest_of_files, digest_of_path
 from ipmedgan_jax.imaging import dicom_files, dicom_masks
+from ipmedgan_jax.inpainting.sidecar import has_digest
 
 
 def of_scan(image: Path, series: str = "") -> str:
@@ -48,7 +49,7 @@ def accept_whole_folders(
     """
     folders = {key: path for key, path in (("image_sha256", image), ("mask_sha256", mask)) if path and path.is_dir()}
     unlike = {key: path for key, path in folders.items() if saved.get(key) not in (None, asked[key])}
-    return {**asked, **{key: saved[key] for key, path in unlike.items() if digest_of_path(path) == saved[key]}}
+    return {**asked, **{key: saved[key] for key, path in unlike.items() if has_digest(path, saved[key])}}
 
 
 def _chosen(folder: Path, series: str) -> dicom_files.SeriesFiles:

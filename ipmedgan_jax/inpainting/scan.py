@@ -139,7 +139,7 @@ def _write(
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(job.sidecar, report | {UNFINISHED: True})
-        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description)
+        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description, replace=job.replaces)
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
