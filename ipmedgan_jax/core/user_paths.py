@@ -29,6 +29,18 @@ def own_home() -> Path | None:
     return None
 
 
+def home_of(path: Path) -> Path | None:
+    """Returns the home folder, of any account, that an absolute path without `..` lies in; None if it lies in none."""
+    own = own_home()
+    homes = {own, own.resolve()} if own else set()
+    root, *parts = path.parts
+    if parts[:1] in (["home"], ["Users"]) and len(parts) > 1:
+        homes.add(Path(root, *parts[:2]))
+    elif parts[:1] == ["root"]:
+        homes.add(Path(root, "root"))
+    return max((home for home in homes if path.is_relative_to(home)), key=lambda home: len(home.parts), default=None)
+
+
 def without_homes(text: str, *, expandable: bool = False) -> str:
     """Returns a text with `~` in place of each home folder, so that files can be shared without names of accounts.
 
