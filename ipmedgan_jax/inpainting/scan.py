@@ -107,7 +107,7 @@ def _leave_unfilled(
     tell(job.image, filling, warnings, warn)
     nothing = np.zeros(scan.volume.array.shape, bool)
     report = _report_of(filler, job, filling, scan, nothing)
-    report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
+    report |= {"slices": 0, "empty_mask": without_homes(str(empty)), "warnings": _portable(warnings)}
     if filling.empty_mask == "copy":
         spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
         _write(job, scan, nothing, scan.volume.array, spread, report, description(filler, report))
@@ -201,9 +201,14 @@ def report_of_fill(
     """Returns the content of the JSON file of a fill; `warnings` are those about the files."""
     return _report_of(filler, job, filling, result.scan, result.mask) | {
         "slices": result.slices,
-        "warnings": warnings + result.warnings,
+        "warnings": _portable(warnings + result.warnings),
         "plausibility": plausibility(result.filled, result.mask, result.scan.volume.spacing_mm).for_json(),
     }
+
+
+def _portable(warnings: list[str]) -> list[str]:
+    """Returns warnings for the JSON file, without home folders: they name files by their paths."""
+    return [without_homes(warning) for warning in warnings]
 
 
 def _report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:
