@@ -44,7 +44,7 @@ def write_derived(
     filled: np.ndarray,
     description: str,
 ) -> None:
-    """Writes a series derived from another to a folder that must not exist; the write is atomic.
+    """Writes a series derived from another to a folder; the write is atomic. UserError if the folder exists at its end.
 
     Args:
       output: the folder.
