@@ -6,7 +6,6 @@ What says when and how the patient was imaged stays.
 """
 
 import copy
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
@@ -55,6 +54,8 @@ def write_derived(
 ) -> None:
     """Writes a series derived from another to a folder; the write is atomic.
 
+    UserError if the folder exists at its end, unless it may be replaced.
+
     Args:
       output: the folder.
       datasets: the slices of the source.
@@ -62,7 +63,7 @@ def write_derived(
       where: the pixels that change, bool `[columns, rows, slices]`.
       filled: their new values in the image's unit, of the same shape.
       description: text for the derivation description.
-      replace: whether a folder that exists is replaced, once all slices are written; otherwise it must not exist.
+      replace: whether a folder that exists is replaced, once all slices are written.
     """
     from pydicom import dcmwrite
     from pydicom.uid import generate_uid
@@ -71,7 +72,7 @@ def write_derived(
     if len({name.lower() for name in names}) < len(names):
         names = [f"{i:05}.dcm" for i in range(len(names))]
     series, created = generate_uid(), datetime.now().astimezone()
-    with quiet(), files.atomic_folder(output) as unfinished:
+    with quiet(), files.atomic_folder(output, replace=replace) as unfinished:
         for i, (dataset, name) in enumerate(zip(datasets, names, strict=True)):
             with writing_errors(sources[i]):
                 changed = copy.deepcopy(dataset)
@@ -82,8 +83,6 @@ def write_derived(
             with writing_errors(sources[i]):
                 dcmwrite(content, changed, enforce_file_format=True, little_endian=True, implicit_vr=False)
             (unfinished / name).write_bytes(content.getvalue())
-        if replace:
-            shutil.rmtree(output, ignore_errors=True)
 
 
 def writing_errors(path: Path | str) -> AbstractContextManager[None]:
