@@ -5,14 +5,18 @@ before a power failure has its content afterwards, as far as the disk tells the 
 """
 
 import errno
+import fcntl
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from ipmedgan_jax.core.errors import UserError
 
 
 @contextmanager
@@ -33,21 +37,71 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder beside `path`; on exit it is renamed to `path`, unless an exception was raised.
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields an empty temporary folder; on exit it is renamed to `path`, unless an exception was raised.
 
-    `path` must not exist. The unfinished folder of a killed process is removed first.
+    Several processes may write one folder at once: each has a temporary folder of its own. What a killed process left behind
+    is removed by the next one that writes this folder.
+
+    Args:
+      path: the folder to write.
+      replace: whether a folder that exists by then is replaced. Otherwise it stays, and the error is a UserError.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_behind(path)
+    with _own_place(path) as place:
+        unfinished = place / "content"
+        unfinished.mkdir()
         yield unfinished
         sync_tree(unfinished)
-        unfinished.replace(path)
+        _move(unfinished, path, place if replace else None)
         sync(path.parent)
+
+
+_LOCK, _TRIES = "lock", 10
+
+
+@contextmanager
+def _own_place(path: Path) -> Iterator[Path]:
+    """Yields a new folder beside `path`, in which this process holds a lock; removes it afterwards."""
+    place = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    place.mkdir()
+    try:
+        with (place / f"{_LOCK}.new").open("x") as lock:
+            with suppress(OSError):  # a file system without locks: nobody can tell a killed process from a living one
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                Path(lock.name).rename(place / _LOCK)  # it has its name only when locked
+            yield place
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Removes the temporary folders of `path` whose processes were killed, so that they hold their locks no more."""
+    own = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.unfinished")
+    for place in path.parent.iterdir():
+        if own.fullmatch(place.name):
+            with suppress(OSError):
+                with (place / _LOCK).open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _move(folder: Path, path: Path, aside: Path | None) -> None:
+    """Gives a folder its name. What has it goes into the folder `aside`; without one, that is a UserError."""
+    for attempt in range(_TRIES if aside else 1):  # another process may take the name in between
+        if aside:
+            with suppress(FileNotFoundError):
+                path.replace(aside / f"replaced-{attempt}")
+        try:
+            folder.replace(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+    raise UserError(
+        f"{path}: exists by now, written by another process; it stays, and this one's work is dropped; choose another name"
+    )
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -108,7 +108,11 @@ def digest_of_path(path: Path) -> str:
     if not path.is_dir():
         with open_file(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    paths = [path for path in path.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return digest_of_files(path for path in path.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """Returns the SHA-256 of the digests of files, whatever their names and order; errors as in `digest_of_path`."""
     return hashlib.sha256("".join(sorted(map(digest_of_path, paths))).encode()).hexdigest()
 
 

@@ -91,17 +91,20 @@ class DicomSeries:
         slopes, intercepts = np.array([dicom_writing.scaling(dataset) for dataset in self.datasets], np.float32).T
         return self.stored * slopes + intercepts
 
-    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes the series, with new values at some voxels, to a folder that must not exist; the write is atomic.
+    def write_filled(
+        self, output: Path, where: np.ndarray, values: np.ndarray, description: str, *, replace: bool = False
+    ) -> None:
+        """Writes the series, with new values at some voxels, to a folder; the write is atomic.
 
         Args:
           where: the voxels that change, bool, of the stored shape.
           values: their new values `[where.sum()]` in the image's unit, in C order of `where`.
           description: text for the new series' derivation description.
+          replace: whether a folder that exists is replaced; otherwise it must not exist.
         """
         filled = np.zeros(where.shape)
         filled[where] = values
-        dicom_writing.write_derived(output, self.datasets, self.files, where, filled, description)
+        dicom_writing.write_derived(output, self.datasets, self.files, where, filled, description, replace=replace)
 
 
 def read(folder: Path, series: str = "") -> DicomSeries:

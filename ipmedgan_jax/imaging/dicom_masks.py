@@ -82,6 +82,12 @@ def choose_mask(masks: Sequence[MaskReference], series: str, frame_of_reference:
     return fitting[0]
 
 
+def find_mask(folder: Path, series: str, frame_of_reference: str) -> Path:
+    """Returns the only mask in a folder that holds masks, or the one of a series; UserError as in `choose_mask`."""
+    masks = list_masks(folder)
+    return masks[0].path if len(masks) == 1 else choose_mask(masks, series, frame_of_reference)
+
+
 def read(path: Path, scan: Any, labels: Sequence[int] = ()) -> DicomMask:
     """Reads the mask of a scan.
 
@@ -97,9 +103,8 @@ def read(path: Path, scan: Any, labels: Sequence[int] = ()) -> DicomMask:
     """
     first = scan.datasets[0] if isinstance(scan, dicom.DicomSeries) else None
     if path.is_dir():
-        masks = list_masks(path)
         uids = (str(first.SeriesInstanceUID), str(first.get("FrameOfReferenceUID") or "")) if first is not None else ("", "")
-        path = masks[0].path if len(masks) == 1 else choose_mask(masks, *uids)
+        path = find_mask(path, *uids)
     values = Values(path, read_dataset(path))
     notes = _mismatches(values, Values(scan.path, first)) if first is not None else []
     place = (values, scan.affine, scan.stored.shape[:3])

@@ -30,6 +30,11 @@ def shape(values: Values) -> tuple[int, int, int]:
         raise UserError(
             f"{values.path}: its pixels have {stored} of {bits} bits, or a sign of their own; expected whole numbers"
         )
+    if (high := values.integer("HighBit", stored - 1)) != stored - 1:
+        raise UserError(
+            f"{values.path}: the HighBit of its pixels is {high}; expected {stored - 1}, one less than BitsStored, as DICOM "
+            "asks for; correct the attribute if the pixels are right, or export the series again"
+        )
     return frames, rows, columns
 
 

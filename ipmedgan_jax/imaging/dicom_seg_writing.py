@@ -20,7 +20,9 @@ from ipmedgan_jax.imaging.dicom_parsing import quiet
 from ipmedgan_jax.imaging.dicom_writing import (
     add_equipment,
     code,
+    ended,
     item,
+    series_description,
     series_number,
     set_creation,
     source_image,
@@ -33,6 +35,10 @@ _NUMBER_OFFSET = 9500
 _OF_PATIENT_AND_STUDY = (
     *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
     *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("DeidentificationMethodCodeSequence", "LongitudinalTemporalInformationModified"),
+    *("PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientSexNeutered", "PatientBreedDescription"),
+    *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson", "ResponsiblePersonRole"),
+    "ResponsibleOrganization",
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "PositionReferenceIndicator"),
 )
@@ -89,6 +95,7 @@ def _identity(first: Any, description: str) -> Any:
     from pydicom.uid import generate_uid
 
     made = item(**dict.fromkeys(_MAY_BE_EMPTY, ""))
+    text, separator, last = description.rpartition("; ")  # what it is not for stays if the text is too long
     with writing_errors(first.filename):
         made.update({first[name].tag: copy.deepcopy(first[name]) for name in _OF_PATIENT_AND_STUDY if name in first})
     made.update(
@@ -99,7 +106,7 @@ def _identity(first: Any, description: str) -> Any:
             FrameOfReferenceUID=first.get("FrameOfReferenceUID") or generate_uid(),
             Modality="SEG",
             SeriesNumber=series_number(first, _NUMBER_OFFSET),
-            SeriesDescription=f"{first.get('SeriesDescription') or ''} filled voxels".strip()[:64],
+            SeriesDescription=series_description(first, "filled voxels"),
             InstanceNumber=1,
             Manufacturer=MANUFACTURER,
             ManufacturerModelName="inpaint",
@@ -107,7 +114,7 @@ def _identity(first: Any, description: str) -> Any:
             SoftwareVersions=ipmedgan_jax.__version__,
             ImageType=["DERIVED", "PRIMARY"],
             ContentLabel="FILLED",
-            ContentDescription=description[:64],
+            ContentDescription=ended(text, separator + last),
             ContentCreatorName=MANUFACTURER,
             LossyImageCompression="00",
         )

@@ -23,6 +23,12 @@ from ipmedgan_jax.imaging.dicom_parsing import pydicom_errors, quiet
 _NUMBER_OFFSET = 9000
 """Added to the number of the source series, so that the new one stands apart and its source stays visible."""
 
+_NUMBERS_END = 2**31
+"""Absolute value that whole numbers stay below (DICOM PS3.5, 6.2: IS)."""
+
+_LONGEST = 64
+"""Largest number of characters of a short text (DICOM PS3.5, 6.2: LO)."""
+
 _STALE = (
     *("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
     *("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "InstanceCreatorUID"),
@@ -43,8 +49,12 @@ def write_derived(
     where: np.ndarray,
     filled: np.ndarray,
     description: str,
+    *,
+    replace: bool = False,
 ) -> None:
-    """Writes a series derived from another to a folder that must not exist; the write is atomic.
+    """Writes a series derived from another to a folder; the write is atomic.
+
+    UserError if the folder exists at its end, unless it may be replaced.
 
     Args:
       output: the folder.
@@ -53,6 +63,7 @@ def write_derived(
       where: the pixels that change, bool `[columns, rows, slices]`.
       filled: their new values in the image's unit, of the same shape.
       description: text for the derivation description.
+      replace: whether a folder that exists is replaced, once all slices are written.
     """
     from pydicom import dcmwrite
     from pydicom.uid import generate_uid
@@ -61,7 +72,7 @@ def write_derived(
     if len({name.lower() for name in names}) < len(names):
         names = [f"{i:05}.dcm" for i in range(len(names))]
     series, created = generate_uid(), datetime.now().astimezone()
-    with quiet(), files.atomic_folder(output) as unfinished:
+    with quiet(), files.atomic_folder(output, replace=replace) as unfinished:
         for i, (dataset, name) in enumerate(zip(datasets, names, strict=True)):
             with writing_errors(sources[i]):
                 changed = copy.deepcopy(dataset)
@@ -85,8 +96,27 @@ def scaling(dataset: Any) -> tuple[float, float]:
 
 
 def series_number(source: Any, offset: int = _NUMBER_OFFSET) -> int:
-    """Returns the number of a series derived from that of a dataset."""
-    return int(source.get("SeriesNumber") or 0) + offset
+    """Returns the number of a series derived from that of a dataset: higher by an offset, or lower where DICOM ends."""
+    number = int(source.get("SeriesNumber") or 0)
+    fitting = [made for made in (number + offset, number - offset) if abs(made) < _NUMBERS_END]
+    return fitting[0] if fitting else offset
+
+
+def series_description(source: Any, mark: str) -> str:
+    """Returns the description of a series derived from that of a dataset, with a mark at its end.
+
+    If it would be too long, the source's own words are cut, and never a mark, so that no derived series has the description
+    of its source.
+    """
+    text, marks = str(source.get("SeriesDescription") or "").strip(), f" {mark}"
+    while text.endswith(f" {mark}"):  # the source is such a series itself
+        text, marks = text.removesuffix(f" {mark}"), f"{marks} {mark}"
+    return ended(text, marks).strip()
+
+
+def ended(text: str, end: str) -> str:
+    """Returns a text and its end as a value of at most `_LONGEST` characters; the text is cut before the end is."""
+    return (text[: max(_LONGEST - len(end), 0)] + end)[:_LONGEST]
 
 
 def set_creation(dataset: Any, created: datetime) -> None:
@@ -194,7 +224,7 @@ def _mark_derived(changed: Any, source: Any, description: str, created: datetime
         item(
             SOPInstanceUID=uid,
             SeriesNumber=series_number(source),
-            SeriesDescription=f"{source.get('SeriesDescription') or ''} inpainted".strip()[:64],
+            SeriesDescription=series_description(source, "inpainted"),
             ImageType=["DERIVED", "SECONDARY", *_image_type(source)[2:]],
             DerivationDescription=description[:1024],
             DerivationCodeSequence=[code("INPAINT", "99IPMEDGAN", "Inpainting")],

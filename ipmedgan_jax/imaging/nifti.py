@@ -106,8 +106,13 @@ class NiftiFile:
         """Empty: a NIfTI header does not say how a scan was made."""
         return ""
 
-    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None:
-        """Writes `filled_content` atomically; `description` is not used, because the header stays as it is."""
+    def write_filled(
+        self, output: Path, where: np.ndarray, values: np.ndarray, description: str, *, replace: bool = False
+    ) -> None:
+        """Writes `filled_content` atomically; a file that exists is always replaced.
+
+        `description` is not used, because the header stays as it is.
+        """
         write(output, self.filled_content(where, values))
 
     def filled_content(self, where: np.ndarray, values: np.ndarray) -> bytearray:

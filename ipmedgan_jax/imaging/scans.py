@@ -64,7 +64,9 @@ class ScanFile(Protocol):
 
     def values(self) -> np.ndarray: ...
 
-    def write_filled(self, output: Path, where: np.ndarray, values: np.ndarray, description: str) -> None: ...
+    def write_filled(
+        self, output: Path, where: np.ndarray, values: np.ndarray, description: str, *, replace: bool = False
+    ) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)

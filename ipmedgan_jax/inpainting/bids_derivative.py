@@ -11,10 +11,10 @@ from urllib.parse import quote
 from absl import logging
 
 import ipmedgan_jax
-from ipmedgan_jax.core import files, json_fields
+from ipmedgan_jax.core import file_locks, files, json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.core.user_paths import without_homes
+from ipmedgan_jax.core.user_paths import home_of
 from ipmedgan_jax.imaging import bids_dataset, bids_names, contrasts
 from ipmedgan_jax.imaging.bids_dataset import DESCRIPTION, BidsDataset
 from ipmedgan_jax.imaging.nifti import stem
@@ -53,7 +53,7 @@ class Derivative:
       output: its folder.
       dataset: the data set of the images.
       links: the names of source folders in BIDS URIs, `DatasetLinks`, by folder.
-      description: the description that the folder has already; None without one.
+      description: the description that the folder has now; None without one.
     """
 
     output: Path
@@ -96,7 +96,8 @@ class Derivative:
     def write(self, jobs: Sequence[Job]) -> None:
         """Writes the description, `.bidsignore` and README, or adds what they lack; leaves those of others alone.
 
-        UserError if a file cannot be written.
+        UserError if a file cannot be written, or if the description has other links of the same names by now: jobs of a
+        cluster may share a folder.
         """
         links = {name: _link(folder, self.output) for folder, name in self.links.items()}
         if not self.is_own:
@@ -107,18 +108,27 @@ class Derivative:
             return
         try:
             self.output.mkdir(parents=True, exist_ok=True)
-            self._write_description(links)
-            self._write_ignored(jobs)
+            with file_locks.locked(self.output / DESCRIPTION):
+                self._write_description(links)
+                self._write_ignored(jobs)
             if not any(self.output.glob("README*")):
                 files.write_text(self.output / "README", _README)
         except OSError as error:
             raise UserError(f"{self.output}: cannot be written ({error.strerror or error})") from error
 
     def _write_description(self, links: dict[str, str]) -> None:
-        """Writes the description if there is none, or adds links to it."""
-        content = dict(self.description or _new_description(self.dataset, links))
-        content["DatasetLinks"] = _links_in(content) | links
-        if content != self.description:
+        """Writes the description if there is none, or adds links to it, as it is by now."""
+        found = replace(self, description=_description_in(self.output))
+        before, known = _links_in(self.description), _links_in(found.description)
+        taken = [name for name, link in links.items() if known.get(name, link) not in (link, before.get(name))]
+        if taken or not found.is_own:
+            raise UserError(
+                f"{self.output / DESCRIPTION}: another process has changed it since this one began"
+                f"{f', and uses the link {taken[0]} for another folder' if taken else ''}; run the same command again"
+            )
+        content = dict(found.description or _new_description(self.dataset, links))
+        content["DatasetLinks"] = known | links
+        if content != found.description:
             files.write_json(self.output / DESCRIPTION, content)
 
     def _write_ignored(self, jobs: Sequence[Job]) -> None:
@@ -169,7 +179,7 @@ def prepare(
             f"for example {earlier[0].earlier_output.name}; choose a new folder for a BIDS derivative, or give "
             "--nobids to inpaint to go on under those names"
         )
-    description = bids_dataset.read_description(output) if (output / DESCRIPTION).exists() else None
+    description = _description_in(output)
     if description is not None and description.get("DatasetType") != "derivative":
         title = bids_dataset.text_of(description, "Name") or "without a name"
         raise UserError(
@@ -178,6 +188,11 @@ def prepare(
         )
     derivative = Derivative(output, dataset, _links(jobs, dataset, masks, output, description or {}), description)
     return derivative, [derivative.job(job, skull_stripped) for job in jobs]
+
+
+def _description_in(output: Path) -> dict[str, Any] | None:
+    """Returns the description of a folder; None without one. UserError if it cannot be read."""
+    return bids_dataset.read_description(output) if (output / DESCRIPTION).exists() else None
 
 
 def _links(
@@ -199,7 +214,7 @@ def _links(
         free = next(
             name for number in range(1, len(taken) + 2) if (name := f"{wish}{number if number > 1 else ''}") not in taken
         )
-        links[folder] = given.get(_link(folder, output), free)
+        links[folder] = given.get(_link(folder, output), given.get(_relative(folder, output), free))
     return links
 
 
@@ -226,12 +241,16 @@ def _folder_of(path: Path, masks: Path | None) -> Path:
 
 
 def _link(folder: Path, output: Path) -> str:
-    """Returns the URI of a source folder: relative to the output, or with `~` where that would name a home folder."""
-    relative = os.path.relpath(folder.resolve(), output.resolve())
-    down = "/" + re.sub(r"^(\.\./)*", "", relative)
-    if without_homes(down) == down:
-        return quote(relative)
-    return "file:" + quote(without_homes(str(folder.resolve())), safe="/~")
+    """Returns the URI of a source folder: relative to the output, or with `~` for a home that the output does not lie in."""
+    home = home_of(folder.resolve())
+    if home is None or output.resolve().is_relative_to(home):
+        return _relative(folder, output)
+    return "file:" + quote(Path("~", folder.resolve().relative_to(home)).as_posix(), safe="/~")
+
+
+def _relative(folder: Path, output: Path) -> str:
+    """Returns the relative URI of a source folder; earlier versions wrote it for some that lie in another home too."""
+    return quote(os.path.relpath(folder.resolve(), output.resolve()))
 
 
 def _new_description(dataset: BidsDataset, links: dict[str, str]) -> dict[str, Any]:

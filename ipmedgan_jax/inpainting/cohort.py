@@ -15,7 +15,7 @@ from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import bids_dataset, dicom_files, dicom_folders
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
 from ipmedgan_jax.imaging.input_files import named_folder, names_several
-from ipmedgan_jax.inpainting import bids_derivative, fill_report, mask_names, report_names, sidecar
+from ipmedgan_jax.inpainting import bids_derivative, fill_report, input_digests, mask_names, report_names, sidecar
 from ipmedgan_jax.inpainting.bids_derivative import Derivative
 from ipmedgan_jax.inpainting.dicom_jobs import find_series_jobs
 from ipmedgan_jax.inpainting.fill_report import FillReport, ReportPaths
@@ -88,8 +88,10 @@ def fill_cohort(
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
-    for job in to_fill:
+    to_fill = [
         check_output(job, overwrite=cohort.overwrite, deviation=filling.samples > 0, several=job.output != cohort.output)
+        for job in to_fill
+    ]
     if jobs:
         filler = load()
         if load_finder is not None:
@@ -172,7 +174,8 @@ def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling, report: F
     for job in jobs:
         try:
             saved = sidecar.read(job.sidecar)
-            lines = sidecar.differences(saved, requested(filler, job, filling))
+            asked = input_digests.accept_whole_folders(requested(filler, job, filling), saved, job.image, job.mask)
+            lines = sidecar.differences(saved, asked)
         except UserError as error:
             problems[job.output] = f"{error}; its output {job.output} exists"
             continue

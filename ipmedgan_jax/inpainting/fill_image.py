@@ -198,7 +198,7 @@ def fill_file(
     with python_names():
         check_samples(filler, filling)
         job = _job(image, mask, output, series, mask_output)
-        check_output(job, overwrite=overwrite, deviation=samples > 0)
+        job = check_output(job, overwrite=overwrite, deviation=samples > 0)
         if progress is True:
             return scan_files.inpaint_file(filler, job, filling, warn=warn)
         return scan_files.inpaint_file(filler, job, filling, progress=progress or ignore, warn=warn)

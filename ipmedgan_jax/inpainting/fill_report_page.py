@@ -1,9 +1,11 @@
 """The page of the report of fills: what it says of the method, and its frame; `fill_report.js` draws the scans."""
 
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import ipmedgan_jax
 from ipmedgan_jax.core.spelling import counted
@@ -91,7 +93,8 @@ def page(about: Mapping[str, Any], folder: str, entries: Mapping[str, dict[str, 
         version=escape(ipmedgan_jax.__version__),
     )
     limits = {"ordinary": plausibility.ORDINARY, "far": plausibility.FAR_OFF}
-    data = {"report": about["report"], "folder": folder, "limits": limits, "scans": scans}
+    address = quote(os.fsencode(folder), safe="")  # here, because JavaScript encodes no name that is not UTF-8
+    data = {"report": about["report"], "folder": address, "limits": limits, "scans": scans}
     return document.document("Report of fills", body, styles=["fill_report.css"], scripts=SCRIPTS, data=data)
 
 

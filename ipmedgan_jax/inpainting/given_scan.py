@@ -17,7 +17,7 @@ from ipmedgan_jax.imaging import dicom_files, geometry, mask_files, nifti, nifti
 from ipmedgan_jax.imaging.labels import labels_of
 from ipmedgan_jax.imaging.nifti import NiftiFile
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import sidecar
+from ipmedgan_jax.inpainting import input_digests, sidecar
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def _mask_on_grid(mask: ArrayLike, scan: Scan) -> NiftiFile:
 
 def describe_files(image: Path | None, mask: Path | None) -> dict[str, Any]:
     """Returns the entries of the report about files that were given."""
-    given = {name: path for name, path in (("image", image), ("mask", mask)) if path is not None and path.exists()}
-    return {name: sidecar.portable(path) for name, path in given.items()} | {
-        f"{name}_sha256": sidecar.digest(path) for name, path in given.items()
-    }
+    image, mask = (path if path is not None and path.exists() else None for path in (image, mask))
+    of_image = {"image": sidecar.portable(image), "image_sha256": input_digests.of_scan(image)} if image else {}
+    of_mask = {"mask": sidecar.portable(mask), "mask_sha256": input_digests.of_mask(mask, image)} if mask else {}
+    return of_image | of_mask

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from absl import logging
@@ -39,6 +39,7 @@ class Job:
       mask_output: the file for the filled voxels; None for no such file.
       bids: what the JSON files of a BIDS derivative say too; None for an output elsewhere.
       report_number: the number of the scan in the report of fills; empty if it has no report.
+      replaces: whether `output` is a folder that an earlier fill wrote, and that this one replaces; see `check_output`.
     """
 
     image: Path
@@ -48,6 +49,7 @@ class Job:
     series: str = ""
     bids: BidsEntries | None = None
     report_number: str = ""
+    replaces: bool = False
 
     @property
     def deviation(self) -> Path:
@@ -83,6 +85,13 @@ class Job:
     def begun(self) -> bool:
         """Whether an interrupted `inpaint` wrote some of the files, so that they may be replaced."""
         return bool(sidecar.read(self.sidecar).get(UNFINISHED))
+
+    @property
+    def owns_folder(self) -> bool:
+        """Whether the output is the folder of a series that a fill wrote, by the sidecar, so that it may be replaced."""
+        if not self.series or not self.output.is_dir() or self.output.is_symlink():
+            return False
+        return self.begun or sidecar.describes(sidecar.read(self.sidecar), self.output)
 
     @property
     def done(self) -> bool:
@@ -202,8 +211,11 @@ def _check_outputs_differ(jobs: Sequence[Job]) -> None:
             )
 
 
-def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several: bool = False) -> None:
-    """Checks a job's outputs before any work; UserError if one would replace an input or another file, or cannot be written.
+def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several: bool = False) -> Job:
+    """Checks a job's outputs before any work; returns the job, with whether it replaces a folder.
+
+    UserError if an output would replace an input, another file, or a folder that is not as an earlier fill of a series wrote
+    it, or if it cannot be written.
 
     Args:
       job: the job.
@@ -218,14 +230,18 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several:
             raise UserError(f"--output={job.output}: would overwrite an input, {path}; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
             raise UserError(f"--output={job.output}: is inside the folder of the series; choose another folder")
-        if path.is_dir() or (path.exists() and not (overwrite or job.begun)):
-            if several and job.series == "" and not path.is_dir():
+        own = not path.is_dir() or (path == job.output and job.owns_folder)
+        if path.exists() and not own:
+            told = f", and {job.sidecar.name} does not describe it as it is; move it away, or" if job.series else ";"
+            raise UserError(f"{path}: exists{told} choose another name")
+        if path.exists() and not (overwrite or job.begun):
+            if several:
                 raise _incomplete(job)
-            hint = "" if path.is_dir() else ", or give --overwrite"
-            raise UserError(f"{path}: exists; choose another name{hint}")
+            raise UserError(f"{path}: exists; choose another name, or give --overwrite")
     folder = next(parent for parent in job.output.resolve().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{job.output}: cannot be written, {folder} is not a writable folder")
+    return replace(job, replaces=job.output.is_dir())
 
 
 def _incomplete(job: Job) -> UserError:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,9 @@ _CODING: dict[str, dict[str, Any]] = {
 
 
 def save(path: Path, entry: Mapping[str, Any], layers: Mapping[str, Image.Image]) -> None:
-    """Writes an entry, or replaces it, with its pictures."""
+    """Writes an entry with its pictures, or replaces it; of several processes the last one wins."""
     pictures = {name: _encoded(picture, name) for name, picture in layers.items()}
-    shutil.rmtree(path, ignore_errors=True)
-    with files.atomic_folder(path) as unfinished:
+    with files.atomic_folder(path, replace=True) as unfinished:
         for name, content in pictures.items():
             (unfinished / f"{name}.webp").write_bytes(content)
         files.write_json(unfinished / ENTRY, {"version": VERSION, **entry})

@@ -1,6 +1,5 @@
 """Filling one scan, and writing it with a JSON file that describes the fill."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.imaging import dicom, dicom_files, dicom_seg_writing, mask_files, nifti, placement, scans
 from ipmedgan_jax.imaging.mask_files import EmptyMaskError
 from ipmedgan_jax.imaging.scans import Scan
-from ipmedgan_jax.inpainting import find_damage, mask_names, sidecar
+from ipmedgan_jax.inpainting import find_damage, input_digests, mask_names, sidecar
 from ipmedgan_jax.inpainting.filled_scan import FilledScan, Progress, fill_scan, ignore
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
-from ipmedgan_jax.inpainting.jobs import UNFINISHED, Job
+from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.plausibility import plausibility
+from ipmedgan_jax.inpainting.unfinished_sidecar import UnfinishedSidecar
 
 
 def inpaint_file(
@@ -107,7 +107,7 @@ def _leave_unfilled(
     tell(job.image, filling, warnings, warn)
     nothing = np.zeros(scan.volume.array.shape, bool)
     report = _report_of(filler, job, filling, scan, nothing)
-    report |= {"slices": 0, "empty_mask": str(empty), "warnings": warnings}
+    report |= {"slices": 0, "empty_mask": without_homes(str(empty)), "warnings": _portable(warnings)}
     if filling.empty_mask == "copy":
         spread = np.zeros(nothing.shape, np.float32) if filling.samples else None
         _write(job, scan, nothing, scan.volume.array, spread, report, description(filler, report))
@@ -136,10 +136,11 @@ def _write(
     `mask`, `filled` and `spread` are canonical `[X, Y, Z]`.
     """
     where = scan.in_file_order(mask)
+    unfinished = UnfinishedSidecar(job)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(job.sidecar, report | {UNFINISHED: True})
-        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description)
+        unfinished.write(report)
+        scan.file.write_filled(job.output, where, scan.in_file_order(filled)[where], description, replace=job.replaces)
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
@@ -148,9 +149,10 @@ def _write(
             files.write_json(job.mask_sidecar, job.bids.of_mask())
         report |= sidecar.digests_of_outputs(job.outputs(deviation=spread is not None))
         files.write_json(job.sidecar, report)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            job.sidecar.unlink(missing_ok=True)
+    except (OSError, UserError) as error:
+        unfinished.withdraw()
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{job.output}: cannot be written ({error.strerror or error})") from error
 
 
@@ -169,7 +171,8 @@ def requested(filler: Filler, job: Job | None, filling: Filling) -> dict[str, An
     entries of image and mask are null.
     """
     try:
-        image, mask = (sidecar.digest(job.image), sidecar.digest(job.mask)) if job else (None, None)
+        image = input_digests.of_scan(job.image, job.series) if job else None
+        mask = input_digests.of_mask(job.mask, job.image, job.series) if job and job.mask else None
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
     choice = filling.mask
@@ -201,9 +204,14 @@ def report_of_fill(
     """Returns the content of the JSON file of a fill; `warnings` are those about the files."""
     return _report_of(filler, job, filling, result.scan, result.mask) | {
         "slices": result.slices,
-        "warnings": warnings + result.warnings,
+        "warnings": _portable(warnings + result.warnings),
         "plausibility": plausibility(result.filled, result.mask, result.scan.volume.spacing_mm).for_json(),
     }
+
+
+def _portable(warnings: list[str]) -> list[str]:
+    """Returns warnings for the JSON file, without home folders: they name files by their paths."""
+    return [without_homes(warning) for warning in warnings]
 
 
 def _report_of(filler: Filler, job: Job | None, filling: Filling, scan: Scan, mask: np.ndarray) -> dict[str, Any]:

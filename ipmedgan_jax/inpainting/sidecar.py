@@ -39,11 +39,6 @@ def portable(path: Path | str) -> str:
     return without_homes(str(Path(path).resolve()))
 
 
-def digest(path: Path | None) -> str | None:
-    """Returns the SHA-256 of a file or of a folder's files; None without a path."""
-    return None if path is None else digest_of_path(path)
-
-
 def read(path: Path) -> dict[str, Any]:
     """Returns the content of a sidecar; empty if it is missing or no sidecar."""
     try:
@@ -61,10 +56,17 @@ def changed_outputs(saved: dict[str, Any], paths: Iterable[Path]) -> list[Path]:
     """Returns the outputs that are missing, or have another digest than the sidecar has; one without a digest passes."""
     recorded = saved.get(WRITTEN)
     known = recorded if isinstance(recorded, dict) else {}
-    return [path for path in paths if path.name in known and not _has_digest(path, known[path.name])]
+    return [path for path in paths if path.name in known and not has_digest(path, known[path.name])]
 
 
-def _has_digest(path: Path, expected: Any) -> bool:
+def describes(saved: dict[str, Any], path: Path) -> bool:
+    """Whether a file or a folder is as a sidecar says that it was written, by its digest; False without one."""
+    recorded = saved.get(WRITTEN)
+    return isinstance(recorded, dict) and path.name in recorded and has_digest(path, recorded[path.name])
+
+
+def has_digest(path: Path, expected: Any) -> bool:
+    """Whether a file or a folder can be read and has a digest."""
     try:
         return digest_of_path(path) == expected
     except OSError:

@@ -74,12 +74,15 @@ def for_others(report: dict[str, Any], order: Order) -> dict[str, Any]:
 
 
 def without_folder(text: str, order: Order, *, names_only: bool = True) -> str:
-    """Returns a message without the paths of the session's files and of home folders."""
-    text = text.replace(str(order.mask), "the painted mask")
+    """Returns a message without the paths of the session's files and of home folders.
+
+    In the message, `~` may already stand for the home folder, in which the folder for temporary files may lie.
+    """
+    text = without_homes(text)
+    text = text.replace(without_homes(str(order.mask)), "the painted mask")
     if names_only:
-        text = text.replace(str(order.scan.image), order.scan.name)
-    text = re.sub(rf"{re.escape(str(order.folder.parent))}/(?:[^/\s]+/)*", "", text)
-    return without_homes(text)
+        text = text.replace(without_homes(str(order.scan.image)), order.scan.name)
+    return re.sub(rf"{re.escape(without_homes(str(order.folder.parent)))}/(?:[^/\s]+/)*", "", text)
 
 
 def zipped(folder: Path) -> Path:

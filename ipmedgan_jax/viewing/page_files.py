@@ -31,7 +31,7 @@ def for_page(image: Path, path: Path) -> Path:
         _write_copy(image, path)
     elif _is_one_member(image):
         path.unlink(missing_ok=True)  # a link to a file that is gone
-        path.symlink_to(image)
+        path.symlink_to(image.absolute())  # a link is relative to its own folder
     else:
         with (
             nifti.unpacked(image) as source,

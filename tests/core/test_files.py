@@ -4,11 +4,14 @@ import contextlib
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ipmedgan_jax.core import files
+from ipmedgan_jax.core.errors import UserError
 
 
 def names(folder):
@@ -34,10 +37,7 @@ def test_two_writers_of_one_file_do_not_write_into_each_other_s(tmp_path):
     assert names(tmp_path) == ["x.txt"]
 
 
-def test_a_folder_appears_when_complete_and_clears_what_was_left(tmp_path):
-    left = tmp_path / ".model.unfinished"
-    left.mkdir()
-    (left / "old").touch()
+def test_a_folder_appears_when_complete_and_not_after_an_error(tmp_path):
     with files.atomic_folder(tmp_path / "model") as unfinished:
         (unfinished / "new").touch()
         assert not (tmp_path / "model").exists()
@@ -45,6 +45,34 @@ def test_a_folder_appears_when_complete_and_clears_what_was_left(tmp_path):
     assert names(tmp_path / "model") == ["new"]
     with pytest.raises(ValueError, match="spoilt"), files.atomic_folder(tmp_path / "other"):
         raise ValueError("spoilt")
+    assert names(tmp_path) == ["model"]
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    writes = "import os, sys, pathlib; from ipmedgan_jax.core import files\n"
+    writes += "with files.atomic_folder(pathlib.Path(sys.argv[1])) as folder: (folder / 'old').touch(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", writes, tmp_path / "model"], check=False).returncode == 9
+    (left,) = names(tmp_path)
+    with files.atomic_folder(tmp_path / "other"):
+        assert left in names(tmp_path)
+    with files.atomic_folder(tmp_path / "model") as unfinished:
+        assert left not in names(tmp_path)
+        with contextlib.suppress(KeyError), files.atomic_folder(tmp_path / "model"):
+            raise KeyError
+        (unfinished / "new").touch()
+    assert names(tmp_path / "model") == ["new"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_of_two_writers_of_a_folder_one_wins_whole(tmp_path, replace):
+    path, refused = tmp_path / "model", pytest.raises(UserError, match="model: exists by now, written by another process")
+    with contextlib.nullcontext() if replace else refused, files.atomic_folder(path, replace=replace) as first:
+        (first / "a").touch()
+        with files.atomic_folder(path, replace=replace) as second:
+            (second / "a").touch()
+            (second / "b").touch()
+        (first / "c").touch()
+    assert names(path) == (["a", "c"] if replace else ["a", "b"])
     assert names(tmp_path) == ["model"]
 
 
@@ -79,7 +107,7 @@ def test_all_files_of_a_folder_are_on_the_disk_before_it_has_its_name(tmp_path, 
     with files.atomic_folder(tmp_path / "f") as folder:
         (folder / "in").mkdir()
         (folder / "in" / "x").write_text("text")
-    assert events[:3] == [("sync", "FILE"), ("sync", "x"), ("sync", "in")]
+    assert events[:3] == [("sync", "content"), ("sync", "x"), ("sync", "in")]
     assert events[3:] == [("name", "f"), ("sync", tmp_path.name)]
 
 

@@ -38,6 +38,22 @@ def test_the_place_that_a_linked_home_really_has_is_found_too(home, tmp_path, mo
     assert user_paths.without_homes(f"{home}/in {tmp_path}/link/in") == "~/in ~/in"
 
 
+@pytest.mark.parametrize(
+    ("here", "text", "expected"),
+    [
+        ("/home/bob/work", "--image=../../eve/in,../x --mask='../../eve/m/*.nii'", "--image=~/in,../x --mask='~/m/*.nii'"),
+        ("/home/eve/work", "../in ../../eve/in", "../in ../../eve/in"),
+        ("/data/run", "see ../../home/eve/in, ./../../root/x and ../home/eve", "see ~/in, ~/x and ../home/eve"),
+        ("/data/run", "a..../../../home/eve ... x/../../home/eve", "a..../../../home/eve ... x/../../home/eve"),
+    ],
+)
+def test_a_relative_path_into_another_home_is_a_tilde_too(here, text, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/bob")
+    monkeypatch.setattr(user_paths.Path, "cwd", lambda: Path(here))
+    assert user_paths.without_homes(text) == expected
+    assert user_paths.without_homes(text, expandable=True) == text
+
+
 @pytest.mark.parametrize("text", ["~/x.nii.gz", "~no-such-account/x.nii.gz"])
 def test_an_unknown_home_folder_is_an_error_of_one_line(text, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)

@@ -269,10 +269,30 @@ def test_ct_and_other_names_are_said_once_and_ignored_by_bids(raw, tmp_path, cap
         ("/data/my raw", "/data/raw/derivatives/x", "../../../my%20raw"),
         ("/home/ann/raw", "/home/ann/out", "../raw"),
         ("/home/ann/raw", "/scratch/out", "file:~/raw"),
+        ("/home/ann/raw", "/home/bob/out", "file:~/raw"),
+        ("/home/ann/raw", "/home/out", "file:~/raw"),
+        ("/home/ann/my raw", "/home/annika/out", "file:~/my%20raw"),
+        ("/home/ann b/raw", "/home/ann b/out", "../raw"),
+        ("/home/ann", "/home/bob/out", "file:~"),
+        ("/data/home/ann/raw", "/data/home/bob/out", "../../ann/raw"),
+        ("/Users/ann/raw", "/Users/bob/out", "file:~/raw"),
+        ("/root/raw", "/rooted/out", "file:~/raw"),
+        ("/homes/ann/raw", "/homes/bob/out", "file:~/raw"),
     ],
 )
-def test_links_are_relative_and_name_no_home(folder, output, link):
+def test_links_are_relative_and_name_no_home(folder, output, link, monkeypatch):
+    monkeypatch.setenv("HOME", "/homes/ann")
     assert bids_derivative._link(Path(folder), Path(output)) == link
+
+
+def test_a_link_into_another_home_is_mended_under_its_name(raw, tmp_path, monkeypatch):
+    fill(raw / "sub-01", raw / "derivatives", tmp_path / "out")
+    monkeypatch.setenv("HOME", str(raw))
+    fill(raw / "sub-02", raw / "derivatives", tmp_path / "out")
+    assert read(tmp_path / "out/dataset_description.json")["DatasetLinks"] == {
+        "raw": "file:~",
+        "lesions": "file:~/derivatives/lesions",
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])

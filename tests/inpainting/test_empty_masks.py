@@ -130,3 +130,16 @@ def test_doubts_about_names_and_headers_are_warnings_and_with_strict_errors(tmp_
     assert "is named after sub-2, the image after sub-1" in report["warnings"][1]
     with pytest.raises(UserError, match=r"7\.0 mm apart; the sform is used \(--strict\)"):
         inpaint_file(LearnedFiller(generator()), work, Filling(strict=True))
+
+
+@pytest.mark.parametrize("text", ["empty_mask", "warnings"])
+def test_texts_in_a_json_file_name_no_home_folder(tmp_path, monkeypatch, text):
+    home = tmp_path / "ada"
+    monkeypatch.setenv("HOME", str(home))
+    home.mkdir()
+    write(home / "scan.nii.gz", ramp() - 1000)
+    write(home / "mask.nii.gz", NOTHING if text == "empty_mask" else square().astype(float), dtype=np.uint8)
+    filling = Filling(mask=MaskChoice(labels=(1, 4)), empty_mask="copy")
+    report, work = fill_file(home, filling, generator(window_hu=(-1000.0, 1000.0)))
+    assert "~/mask.nii.gz: has no label" in str(report[text])
+    assert str(home) not in work.sidecar.read_text()

@@ -79,6 +79,16 @@ def test_scans_are_shown_with_pictures_letters_and_texts(browser, page):
         assert "no mask" in tab.text_content(".scan.failed")
 
 
+@pytest.mark.parametrize("name", ["caf\udce9", "a 50% #1 ?x"])
+def test_pictures_of_a_scan_whose_name_is_no_plain_text_are_shown(browser, tmp_path, name):
+    write_scan(tmp_path, "sub-1")
+    image, mask = (str(tmp_path / f"sub-1_{what}.nii.gz") for what in ("FLAIR", "mask"))
+    cohort = Cohort(image=image, mask=mask, output=tmp_path / f"{name}.nii.gz", report=True)
+    fill_cohort(cohort, Filling(), Shard(), lambda: ClassicalFiller("laplace"))
+    with opened(browser, (tmp_path / f"{name}_report.html").as_uri()) as tab:
+        wait_for(tab, "[...document.querySelectorAll('.scan img')].slice(0, 4).filter(one => one.naturalWidth).length === 4")
+
+
 def test_keys_move_judge_and_switch(browser, page):
     with opened(browser, page) as tab:
         tab.keyboard.press("j")

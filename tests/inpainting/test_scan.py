@@ -762,9 +762,7 @@ def test_a_damaged_model_is_named(tmp_path, name):
     def program(weights, image, hole, shape):
         return image + weights[0]
 
-    (tmp_path / ".model.unfinished").mkdir()  # of an export that was killed
     exported.write(tmp_path / "model", generator(), program, [np.float32(1.0)], "card")
-    assert not (tmp_path / ".model.unfinished").exists()
     shapes = np.zeros((3, SIDE, SIDE), np.uint8)
     batch = {"image": np.zeros((3, 32, 32, 1)), "hole": np.zeros((3, 4), np.int32), "hole_mask": shapes}
     assert exported.read(tmp_path / "model").inpaint(batch).max() == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.provenance import digest_of_path
 from ipmedgan_jax.core.ranks import Shard
 from ipmedgan_jax.imaging.settings import PreparationSettings
 from ipmedgan_jax.inpainting import sidecar
@@ -189,8 +190,8 @@ def test_the_sidecar_holds_digests_provenance_and_training_but_no_home(fill, tmp
     text = fill(replace(GENERATOR, training_data=trained_on, source=str(tmp_path / "run")))["sub-1_desc-inpainted_ct.json"]
     report = json.loads(text)
     assert (report["image"], report["run"]) == ("~/in/sub-1_ct.nii.gz", "~/run")
-    assert report["image_sha256"] == sidecar.digest(tmp_path / "in" / "sub-1_ct.nii.gz")
-    assert report["mask_sha256"] == sidecar.digest(tmp_path / "in" / "sub-1_mask.nii.gz")
+    assert report["image_sha256"] == digest_of_path(tmp_path / "in" / "sub-1_ct.nii.gz")
+    assert report["mask_sha256"] == digest_of_path(tmp_path / "in" / "sub-1_mask.nii.gz")
     assert report["weights_sha256"] == GENERATOR.weights_sha256
     training = report["training"]
     assert (training["subjects"], training["slices"], training["steps"], training["phantom"]) == (9, 300, 7, False)

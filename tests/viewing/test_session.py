@@ -1,6 +1,7 @@
 """What the page does through the server: open, fill, cancel, save; saved files are those that `inpaint` writes."""
 
 import base64
+import contextlib
 import gzip
 import io
 import json
@@ -11,6 +12,8 @@ import urllib.parse
 import zipfile
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -18,6 +21,7 @@ import pytest
 from view_client import GRIDS, serving, write_scan
 
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.imaging import scans
 from ipmedgan_jax.inpainting import classical_filler
 from ipmedgan_jax.inpainting.filling_options import Filling
@@ -25,7 +29,7 @@ from ipmedgan_jax.inpainting.jobs import Job
 from ipmedgan_jax.inpainting.load import load_filler
 from ipmedgan_jax.inpainting.scan import inpaint_file
 from ipmedgan_jax.systems import classical
-from ipmedgan_jax.viewing import sources
+from ipmedgan_jax.viewing import fill_files, sources
 from ipmedgan_jax.viewing.open_scan import OpenScan, sentence
 from ipmedgan_jax.viewing.session import Session
 
@@ -127,6 +131,15 @@ def test_a_scan_that_the_command_names_is_read_where_it_lies(command, tmp_path):
     assert sorted(path.name for path in image.parent.iterdir()) == ["mask.nii.gz", "sub-1_FLAIR.nii.gz"]
 
 
+@pytest.mark.parametrize("name", ["scan.nii.gz", "data/scan.nii.gz"])
+def test_a_scan_that_is_named_by_a_relative_path_is_shown(tmp_path, monkeypatch, name):
+    image, _ = write_scan((tmp_path / name).parent, "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(Session()) as session:
+        session.open_path(Path(name))
+        assert session.scan_view().read_bytes() == image.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("model:flair" not in {source.key for source in sources.offered().models}, reason="no such model here")
 def test_a_model_fills_as_inpaint_does(client, tmp_path):
@@ -200,6 +213,17 @@ def test_the_page_gets_one_gzip_member(client, tmp_path, fault):
     shown, member = client.get("api/scan.nii.gz"), zlib.decompressobj(31)
     assert member.decompress(shown) == content
     assert (member.eof, member.unused_data, shown == whole) == (True, b"", fault == "plain")
+
+
+@pytest.mark.parametrize("written", [str, without_homes])
+def test_messages_name_no_temporary_file_if_these_lie_in_the_home_folder(tmp_path, monkeypatch, written):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "tmp" / "session" / "fill-2"
+    scan = SimpleNamespace(image=tmp_path / "study" / "x.nii", name="x.nii")
+    order = fill_files.Order(scan, None, folder, folder / "painted" / "mask.nii", 0.0, ("axial",), 0)
+    text = written(f"{order.mask}: odd; {scan.image}: odd; {folder}/y.nii: odd")
+    assert fill_files.without_folder(text, order) == "the painted mask: odd; x.nii: odd; y.nii: odd"
+    assert fill_files.without_folder(text, order, names_only=False).split("; ")[1] == "~/study/x.nii: odd"
 
 
 # ------------------------------------------------------------------ DICOM

@@ -21,7 +21,7 @@ function layer(scan, plane, name) {
   image.height = scan.size[1];
   image.style.width = `${(100 * scan.size[0]) / plane.width}%`;
   image.style.left = `${(-100 * plane.left) / plane.width}%`;
-  image.src = `${encodeURIComponent(data.folder)}/${encodeURIComponent(scan.key)}/${name}.webp`;
+  image.src = `${data.folder}/${encodeURIComponent(scan.key)}/${name}.webp`;
   return image;
 }
 
