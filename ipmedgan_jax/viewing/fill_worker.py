@@ -4,7 +4,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,13 @@ from ipmedgan_jax.core import files
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.viewing import fill_files
 from ipmedgan_jax.viewing.fill_files import Order
+from ipmedgan_jax.viewing.fill_state import BUSY, FillFiles, FillState, Finished, Forgotten
 from ipmedgan_jax.viewing.requests import Refusal
 from ipmedgan_jax.viewing.sources import Source
 
 if TYPE_CHECKING:
     from ipmedgan_jax.inpainting.filled_scan import FilledScan
     from ipmedgan_jax.inpainting.filler import Filler
-
-BUSY = ("loading", "filling")
 
 OTHER_FILL = "another fill was made meanwhile; fill again"
 
@@ -33,60 +32,16 @@ class _Cancelled(Exception):
     """Raised inside a fill to end it."""
 
 
-@dataclass(frozen=True)
-class FillState:
-    """What the page shows of a fill; `state` is idle, loading, filling, done, failed or cancelled.
-
-    `index` counts the fills that were begun, up to this one.
-    """
-
-    state: str = "idle"
-    done: int = 0
-    total: int = 0
-    error: str = ""
-    warnings: tuple[str, ...] = ()
-    voxels: int = 0
-    ml: float = 0.0
-    slices: int = 0
-    plausibility: Any = None
-    deviation: bool = False
-    scan: int = 0
-    source: str = ""
-    index: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns what the page shows; `index` is its `number`."""
-        fields = asdict(self)
-        fields["number"] = fields.pop("index")
-        return fields
-
-
-@dataclass
-class _Result:
-    """The files of a finished fill by the names that the page asks for, and the names under which they are saved."""
-
-    views: dict[str, Path] = field(default_factory=dict)
-    saves: dict[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A fill that ended, or none, with its files and its order."""
-
-    state: FillState
-    result: _Result
-    order: Order | None
-
-
 class Fills:
-    """The fill of a session: one runs, or none. Safe between threads."""
+    """The fills of a session: one runs, or none; the last one that is done stays until the next is. Safe between threads."""
 
     def __init__(self, set_up: Callable[[], object]):
         """`set_up` is called once in the thread of the fills, before anything that computes is imported."""
         self._set_up = set_up
         self._lock = threading.Lock()
-        self._state, self._result = FillState(), _Result()
-        self._order: Order | None = None  # of the state
+        self._state = FillState()  # of the latest fill
+        self._order: Order | None = None  # of the fill that runs
+        self._finished: Finished | None = None
         self._zip_lock = threading.Lock()
         self._stop = threading.Event()
         self._fillers: dict[str, Filler] = {}
@@ -111,18 +66,24 @@ class Fills:
         with self._lock:
             return self._state
 
+    @property
+    def finished(self) -> FillState | None:
+        """The state of the last fill that is done; None without one."""
+        with self._lock:
+            return self._finished.state if self._finished else None
+
     def refuse_while_busy(self) -> None:
         """Refuses while a fill runs."""
         if self._state.state in BUSY:
             raise Refusal(HTTPStatus.CONFLICT, "a fill is running, perhaps in another tab; wait for its end, or cancel it")
 
     def reserve(self, scan: int, source: str) -> None:
-        """Marks a fill as begun, and forgets the one before; refuses while another runs."""
+        """Marks a fill as begun; refuses while another runs."""
         with self._lock:
             self.refuse_while_busy()
             self._stop.clear()
             self._state = FillState("loading", scan=scan, source=source, index=self._state.index + 1)
-            self._result, self._order = _Result(), None
+            self._order = None
 
     def begin(self, order: Order) -> FillState:
         """Hands a fill, for which `reserve` was called, to the thread."""
@@ -143,44 +104,51 @@ class Fills:
             self._stop.set()
             return self._state
 
-    def reset(self) -> "Finished":
-        """Forgets a finished fill, because its scan is replaced, and returns it; refuses while one runs."""
+    def reset(self) -> Forgotten:
+        """Forgets the fills of a scan, because it is replaced, and returns them; refuses while one runs."""
         with self._lock:
             self.refuse_while_busy()
-            finished = Finished(self._state, self._result, self._order)
-            self._state, self._result, self._order = FillState(index=self._state.index), _Result(), None
-            return finished
+            forgotten = Forgotten(self._state, self._finished)
+            self._state, self._finished = FillState(index=self._state.index), None
+            return forgotten
 
-    def restore(self, finished: "Finished") -> None:
+    def restore(self, forgotten: Forgotten) -> None:
         """Undoes `reset`, after which no fill has begun."""
         with self._lock:
-            self._state, self._result, self._order = finished.state, finished.result, finished.order
+            self._state, self._finished = forgotten.state, forgotten.finished
 
     def painted(self, number: str) -> Path:
         """Returns the painted mask of the running or finished fill; refuses another fill than `number`."""
         with self._lock:
-            if self._order is None or number != str(self._state.index) or self._state.state not in (*BUSY, "done"):
+            if self._order is not None and self._state.state in BUSY and number == str(self._state.index):
+                return self._order.mask
+            if (finished := self._numbered(number)) is None:
                 raise Refusal(HTTPStatus.CONFLICT, OTHER_FILL)
-            return self._order.mask
+            return finished.order.mask
 
     def view(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the finished fill for the page; refuses what there is not, and another fill than `number`."""
         with self._lock:
-            self._check_number(number)
-            return _existing(self._result.views, name)
+            return _existing(self._files(number).views, name)
 
     def save(self, name: str, number: str | None = None) -> Path:
         """Returns a file of the finished fill to be saved, as `inpaint` writes it; a series as a zip file."""
         with self._lock:
-            self._check_number(number)
-            path = _existing(self._result.saves, name)
+            path = _existing(self._files(number).saves, name)
         with self._zip_lock:
             return fill_files.zipped(path) if path.is_dir() else path
 
-    def _check_number(self, number: str | None) -> None:
-        """Refuses a number that is not that of the finished fill; None stands for whichever it is."""
-        if number is not None and (self._state.state != "done" or number != str(self._state.index)):
+    def _files(self, number: str | None) -> FillFiles:
+        """Returns the files of the finished fill; refuses a number that is not its. None stands for whichever it is."""
+        finished = self._numbered(number)
+        if finished is None and number is not None:
             raise Refusal(HTTPStatus.CONFLICT, OTHER_FILL)
+        return finished.result if finished else FillFiles()
+
+    def _numbered(self, number: str | None) -> Finished | None:
+        """Returns the finished fill, if it has this number."""
+        finished = self._finished
+        return finished if finished and number in (None, str(finished.state.index)) else None
 
     # ------------------------------------------------------------------ in the thread of the fills
 
@@ -244,7 +212,7 @@ class Fills:
             self._check_cancelled()
             self._update(done=done, total=total)
 
-        result = _Result()
+        result = FillFiles()
 
         def finished(filled: "FilledScan", report: dict[str, Any]) -> None:
             result.views = fill_files.write_views(job, filled)
@@ -256,7 +224,7 @@ class Fills:
         if order.samples:
             result.saves["deviation"] = job.deviation
         with self._lock:
-            self._result = result
+            before = self._finished
             self._state = replace(
                 self._state,
                 state="done",
@@ -267,6 +235,9 @@ class Fills:
                 plausibility=report.get("plausibility"),
                 deviation=order.samples > 0,
             )
+            self._finished = Finished(self._state, result, order)
+            if before is not None:
+                shutil.rmtree(before.order.folder, ignore_errors=True)
 
     def _check_cancelled(self) -> None:
         if self._stop.is_set():

@@ -13,7 +13,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import without_homes
 from ipmedgan_jax.viewing.fill_files import Order
 from ipmedgan_jax.viewing.fill_options import PLANES, fill_options
-from ipmedgan_jax.viewing.fill_worker import Fills, Finished
+from ipmedgan_jax.viewing.fill_worker import Fills, Forgotten
 from ipmedgan_jax.viewing.requests import Refusal, check_name
 from ipmedgan_jax.viewing.sources import Source, Sources, offered
 from ipmedgan_jax.viewing.uploads import Limits, Uploads, too_large
@@ -49,7 +49,7 @@ class Session:
         self._lock = threading.RLock()  # of the scan: held while one is opened
         self._view_lock, self._mask_lock = threading.Lock(), threading.Lock()
         self._scan: OpenScan | None = None
-        self._replaced: tuple[OpenScan | None, Finished] | None = None  # until the page has shown the scan
+        self._replaced: tuple[OpenScan | None, Forgotten] | None = None  # until the page has shown the scan
         self._counter = 0
 
     def start(self, *, preload: bool = True) -> None:
@@ -71,7 +71,7 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Returns all that a page needs when it opens."""
-        scan = self._scan
+        scan, finished = self._scan, self._fills.finished
         return {
             "version": __version__,
             "models": [source.as_json() for source in self.sources.models],
@@ -80,6 +80,7 @@ class Session:
             "planes": list(PLANES),
             "scan": scan.as_json() if scan else None,
             "fill": self.fill_state(),
+            "finished": finished.as_json() if finished else None,
             "limit_bytes": self.limits.bytes,
         }
 
@@ -109,7 +110,7 @@ class Session:
             folder = self.folder / f"scan-{self._next()}"
             try:
                 opened = open_scan.open_upload(upload, series, self._counter, folder)
-                finished = self._fills.reset()
+                forgotten = self._fills.reset()
             except Refusal:
                 self._uploads.release(key)
                 raise
@@ -121,7 +122,7 @@ class Session:
                 raise
             (self._uploads.keep if opened.series else self._uploads.drop)(key)
             self._drop_replaced()
-            self._replaced, self._scan = (self._scan, finished), opened
+            self._replaced, self._scan = (self._scan, forgotten), opened
             return opened.as_json()
 
     def keep(self, number: str) -> dict[str, Any]:
@@ -137,8 +138,8 @@ class Session:
             refused = self._open_scan(number)
             if self._replaced is None:
                 raise Refusal(HTTPStatus.CONFLICT, "the scan before is not kept any more; reload the page")
-            (self._scan, finished), self._replaced = self._replaced, None
-            self._fills.restore(finished)
+            (self._scan, forgotten), self._replaced = self._replaced, None
+            self._fills.restore(forgotten)
             _remove_scan(refused)
             return {"scan": self._scan.as_json() if self._scan else None}
 
@@ -197,15 +198,15 @@ class Session:
             shutil.rmtree(received, ignore_errors=True)
 
     def _begin_fill(self, scan: "OpenScan", source: Source, mask: Path, options: dict[str, Any]) -> dict[str, Any]:
-        """Begins the fill for which `reserve` was called, in a new folder; the earlier one's files are removed."""
-        folder = self.folder / f"fill-{self._next()}"
+        """Begins the fill for which `reserve` was called, in a new folder."""
         self._drop_replaced()
-        self._remove_fills()
+        folder = self.folder / f"fill-{self._next()}"
         painted = folder / "painted" / mask.name
         try:
             painted.parent.mkdir(parents=True)
             mask.rename(painted)
         except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
             self._fills.give_up()
             raise
         return self._fills.begin(Order(scan, source, folder, painted, **options)).as_json()
@@ -248,13 +249,10 @@ class Session:
         """Removes the files of the scan that was replaced, and of its fills."""
         if self._replaced is not None:
             (scan, _), self._replaced = self._replaced, None
-            self._remove_fills()
+            for folder in self.folder.glob("fill-*"):
+                shutil.rmtree(folder, ignore_errors=True)
             if scan is not None:
                 _remove_scan(scan)
-
-    def _remove_fills(self) -> None:
-        for folder in self.folder.glob("fill-*"):
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _plain(self, text: str, names: dict[str, str]) -> str:
         """Returns a message about uploaded files without the places of temporary files."""

@@ -52,6 +52,32 @@ def test_a_fill_outlives_a_reload_and_lost_answers(browser, client, tmp_path, sl
         assert not tab.is_visible("#error")
 
 
+def test_a_fill_that_is_not_saved_outlives_another_one_that_is_cancelled(browser, client, tmp_path, slow_fill):
+    image, _ = write_scan(tmp_path, shape=SHAPE)
+    with visit(browser, client, image, accept_downloads=True) as tab:
+        wait_for_scan(tab)
+        paint_box(tab)
+        tab.select_option("#source", "system:laplace")
+        tab.click("#fill")
+        tab.wait_for_selector("#result:not([hidden])")
+        filled = client.get("api/save/filled")
+        tab.select_option("#source", "system:telea")
+        with tab.expect_response("**/api/fill?*"):
+            tab.click("#fill")
+        assert save_by_click(tab, "[data-save=filled]", tmp_path).read_bytes() == filled
+        tab.reload()
+        tab.wait_for_selector("#working:not([hidden]) #cancel:enabled")
+        tab.wait_for_selector("#result:not([hidden])")
+        assert not tab.is_visible("#stale")
+        tab.click("#cancel")
+        slow_fill.set()
+        says(tab, "Cancelled.")
+        for _ in range(2):
+            assert save_by_click(tab, "[data-save=filled]", tmp_path).read_bytes() == filled
+            tab.reload()
+            tab.wait_for_selector("#result:not([hidden])")
+
+
 def test_a_tab_does_not_save_the_fill_of_another(browser, client, tmp_path):
     image, mask = write_scan(tmp_path, shape=SHAPE)
     with visit(browser, client, image, expected=["status of 409"], accept_downloads=True) as tab:

@@ -518,6 +518,35 @@ def test_a_fill_is_cancelled_at_its_next_slice(client, tmp_path, slow_fill):
     assert client.fill(mask.read_bytes())["state"] == "done"
 
 
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_a_fill_that_comes_to_nothing_leaves_the_one_before(client, tmp_path, monkeypatch, slow_fill, end):
+    begun, go_on = slow_fill
+    image, mask = write_scan(tmp_path)
+    client.open(image)
+    first = client.fill(mask.read_bytes())
+    content = client.get("api/save/filled")
+    if end == "failed":
+        monkeypatch.setitem(classical.FULL_RANGE_FILLS, "telea", lambda image, mask: begun.set() or {}["a bug"])
+    second = client.post("api/fill?source=system:telea", mask.read_bytes())["number"]
+    assert begun.wait(60)
+    if end == "cancelled":
+        assert client.get(f"api/save/filled?fill={first['number']}") == content
+        assert client.get(f"api/fill/{second}/painted") == client.get(f"api/fill/{first['number']}/painted")
+        client.post(f"api/cancel?fill={second}")
+        go_on.set()
+    assert client.wait()["state"] == end
+    for number in ("", f"?fill={first['number']}"):
+        assert client.get(f"api/save/filled{number}") == content
+        assert client.get(f"api/filled.nii.gz{number}")
+    assert client.ask("GET", f"api/save/filled?fill={second}")[0] == 409
+    state = client.get("api/state")
+    assert (state["finished"], state["fill"]["number"], state["fill"]["state"]) == (first, second, end)
+    third = client.fill(mask.read_bytes())
+    assert client.get("api/state")["finished"] == third
+    assert client.ask("GET", f"api/save/filled?fill={first['number']}")[0] == 409
+    assert len(list(client.server.session.folder.glob("fill-*"))) == 1
+
+
 def test_a_mask_of_a_scan_that_another_tab_replaced_is_refused(client, tmp_path):
     image, mask = write_scan(tmp_path)
     number = client.open(image)["number"]

@@ -4,8 +4,9 @@ import { say } from "./messages.js";
 
 const find = (id) => document.getElementById(id);
 const WAIT = 250; // ms between two questions
-const RUNNING = ["loading", "filling"];
 const STEPS = 4; // announcements on the way: a screen reader would read every slice
+
+export const isRunning = ({ state }) => ["loading", "filling"].includes(state);
 
 export class Filling {
   #number = null; // null until the server has begun
@@ -44,7 +45,7 @@ export class Filling {
   /** Asks how far a fill is until it has ended. */
   async #end(begun) {
     let fill = begun;
-    while (RUNNING.includes(fill.state)) {
+    while (isRunning(fill)) {
       this.#progress(fill);
       await new Promise((resolve) => setTimeout(resolve, WAIT));
       fill = await api.untilAnswered(api.getFill, () =>

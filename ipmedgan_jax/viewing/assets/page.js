@@ -1,6 +1,6 @@
 // The page: puts its parts together.
 import * as api from "./api.js";
-import { Filling } from "./filling.js";
+import { Filling, isRunning } from "./filling.js";
 import { FillSettings } from "./fill_settings.js";
 import { Gestures } from "./gestures.js";
 import { gzipped } from "./gzip.js";
@@ -61,16 +61,19 @@ class Desk {
     document.body.dataset.ready = "yes";
   }
 
-  /** Shows what the server has: the scan, and the fill of it that runs or is done, after a reload or in another tab. */
-  async #goOn({ scan, fill }) {
+  /** Shows what the server has, after a reload or in another tab: the scan, its last fill that is done, and one that runs. */
+  async #goOn({ scan, fill, finished }) {
     if (!scan) return;
     await this.scans.show(scan);
-    if (fill.scan !== scan.number || !["loading", "filling", "done"].includes(fill.state)) return;
+    if (finished?.scan === scan.number) await guarded(() => this.#goOnWith(finished, false));
+    if (fill.scan === scan.number && isRunning(fill)) guarded(() => this.#goOnWith(fill)); // which may take minutes
+  }
+
+  async #goOnWith(fill, isNews = true) {
     const { mask } = await api.getPainted(fill);
     await this.hole.replace(mask);
     this.fillSettings.choose(fill.source);
-    const isNews = fill.state !== "done";
-    guarded(() => this.#whileFilling(() => this.filling.resume(fill), isNews)); // which may take minutes
+    await this.#whileFilling(() => this.filling.resume(fill), isNews);
   }
 
   // ---- what is open
