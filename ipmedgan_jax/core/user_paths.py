@@ -5,6 +5,7 @@ import pwd
 import re
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from ipmedgan_jax.core.errors import UserError
 
@@ -89,6 +90,11 @@ def _account_home(folder: str) -> str:
 def as_utf8(name: str) -> str:
     """Returns a file name as valid UTF-8: each byte that is not, as in names in Latin-1, becomes `%` and two hex digits."""
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{os.fsencode(byte[0])[0]:02X}", name)
+
+
+def percent_encoded(path: str, *, safe: str = "/") -> str:
+    """Returns a path for an address: `%` and two hex digits for each byte but letters, digits, `_.-~` and `safe`."""
+    return quote(os.fsencode(path), safe=safe)  # of a text, `quote` takes only valid UTF-8
 
 
 def is_utf8(path: Path) -> bool:

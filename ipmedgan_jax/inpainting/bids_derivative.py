@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from absl import logging
 
@@ -14,7 +13,7 @@ import ipmedgan_jax
 from ipmedgan_jax.core import file_locks, files, json_fields
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.core.user_paths import home_of
+from ipmedgan_jax.core.user_paths import home_of, percent_encoded
 from ipmedgan_jax.imaging import bids_dataset, bids_names, contrasts
 from ipmedgan_jax.imaging.bids_dataset import DESCRIPTION, BidsDataset
 from ipmedgan_jax.imaging.nifti import stem
@@ -91,7 +90,7 @@ class Derivative:
         """Returns the BIDS URI of a source."""
         path = bids_dataset.full(path)
         folder = next(folder for folder in path.parents if folder in self.links)
-        return f"bids:{self.links[folder]}:{quote(path.relative_to(folder).as_posix(), safe='/+')}"
+        return f"bids:{self.links[folder]}:{percent_encoded(path.relative_to(folder).as_posix(), safe='/+')}"
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Writes the description, `.bidsignore` and README, or adds what they lack; leaves those of others alone.
@@ -245,12 +244,12 @@ def _link(folder: Path, output: Path) -> str:
     home = home_of(folder.resolve())
     if home is None or output.resolve().is_relative_to(home):
         return _relative(folder, output)
-    return "file:" + quote(Path("~", folder.resolve().relative_to(home)).as_posix(), safe="/~")
+    return "file:" + percent_encoded(Path("~", folder.resolve().relative_to(home)).as_posix(), safe="/~")
 
 
 def _relative(folder: Path, output: Path) -> str:
     """Returns the relative URI of a source folder; earlier versions wrote it for some that lie in another home too."""
-    return quote(os.path.relpath(folder.resolve(), output.resolve()))
+    return percent_encoded(os.path.relpath(folder.resolve(), output.resolve()))
 
 
 def _new_description(dataset: BidsDataset, links: dict[str, str]) -> dict[str, Any]:

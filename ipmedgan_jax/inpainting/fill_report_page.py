@@ -1,15 +1,13 @@
 """The page of the report of fills: what it says of the method, and its frame; `fill_report.js` draws the scans."""
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import ipmedgan_jax
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.core.user_paths import user_path, without_homes
+from ipmedgan_jax.core.user_paths import percent_encoded, user_path, without_homes
 from ipmedgan_jax.inpainting import model_card, plausibility, shipped
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.learned_filler import LearnedFiller
@@ -93,7 +91,7 @@ def page(about: Mapping[str, Any], folder: str, entries: Mapping[str, dict[str, 
         version=escape(ipmedgan_jax.__version__),
     )
     limits = {"ordinary": plausibility.ORDINARY, "far": plausibility.FAR_OFF}
-    address = quote(os.fsencode(folder), safe="")  # here, because JavaScript encodes no name that is not UTF-8
+    address = percent_encoded(folder, safe="")  # here, because JavaScript encodes no name that is not UTF-8
     data = {"report": about["report"], "folder": address, "limits": limits, "scans": scans}
     return document.document("Report of fills", body, styles=["fill_report.css"], scripts=SCRIPTS, data=data)
 

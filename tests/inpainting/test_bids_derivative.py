@@ -326,3 +326,10 @@ def test_skull_stripped_is_refused_outside_of_bids(tmp_path):
     write_scan(tmp_path, "in/sub-1_FLAIR", folder=".")
     with pytest.raises(UserError, match="--skull_stripped: is for the scans of a BIDS data set"):
         fill(tmp_path / "in", tmp_path / "in", tmp_path / "out", skull_stripped=True)
+
+
+def test_folders_whose_names_are_not_utf_8_have_addresses(raw, tmp_path):
+    place = raw.rename(tmp_path / "caf\udce9")
+    (place / "derivatives" / "lesions").rename(tmp_path / "m\udce9sk")
+    fill(place, tmp_path / "m\udce9sk", tmp_path / "out")
+    assert set(read(tmp_path / "out/dataset_description.json")["DatasetLinks"].values()) == {"../caf%E9", "../m%E9sk"}
