@@ -21,6 +21,7 @@ rbf and shift_map, fills the scan's own slices in its own unit.
 With --finder, the mask is the damage that the finder detects. It is written to OUTPUT_mask.nii.gz or to --mask_output.
 
 Several processes can divide the images without a connection: --shard=3/8 fills the third of eight shares.
+Without the flag, the tasks of SLURM, Open MPI and Kubernetes divide them. A call that names one scan always fills it.
 
 Not for diagnosis.
 """
@@ -80,7 +81,7 @@ def fill() -> None:
     fill_cohort(
         cohort,
         filling,
-        ranks.given_shard(),
+        ranks.flag_shard(),
         lambda: load_filler(given.workdir, given.model, given.system, given.checkpoint),
         (lambda filler: load_finder(given.finder, filler)) if given.finder is not None else None,
     )

@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from absl import flags
@@ -48,10 +48,17 @@ def _read_number(variable: str) -> int | None:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` equal shares of a command's files; `index` starts at 0."""
+    """One of `count` equal shares of a command's files; `index` starts at 0.
+
+    `origin` says where it comes from, for messages: the flag or a scheduler.
+    """
 
     index: int = 0
     count: int = 1
+    origin: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"share {self.index + 1} of {self.count} ({self.origin})"
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Returns every `count`-th item, from `index` on."""
@@ -68,17 +75,26 @@ def define_shard_flag() -> None:
 
 
 def given_shard() -> Shard:
-    """Returns this process's shard.
+    """Returns this process's shard: that of the flag or, without it, `scheduled_shard`. UserError if either is wrong."""
+    return flag_shard() or scheduled_shard()
 
-    The flag decides. Without it, a SLURM array, a SLURM step, Open MPI or a Kubernetes Job decides. Without any of these
-    the shard is everything. UserError if the flag or the environment is incomplete or out of range.
-    """
+
+def flag_shard() -> Shard | None:
+    """Returns the shard that the flag names; None without it. UserError if it is out of range."""
     given = flags.FLAGS.shard
-    if given is not None:
-        match = re.fullmatch(r"(\d+)/(\d+)", given)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UserError(f"--shard={given}: expected 1/N to N/N, for example 3/8")
-        return Shard(int(match[1]) - 1, int(match[2]))
+    if given is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", given)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"--shard={given}: expected 1/N to N/N, for example 3/8")
+    return Shard(int(match[1]) - 1, int(match[2]), "--shard")
+
+
+def scheduled_shard() -> Shard:
+    """Returns this process's shard in a SLURM array, a SLURM step, Open MPI or a Kubernetes Job; everything outside of these.
+
+    UserError if the environment is incomplete or out of range.
+    """
     rank, count = scheduled_rank()
     if rank is not None and count is None:
         raise UserError(
@@ -88,10 +104,11 @@ def given_shard() -> Shard:
         raise UserError(f"rank {rank} of {count} in the environment: expected 0 to {(count or 1) - 1}; give --shard")
     array_id, first, jobs = (_read_number(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "COUNT"))
     if array_id is None or first is None or jobs is None:
-        return Shard(rank or 0, count or 1)
+        return Shard(rank or 0, count or 1, "tasks of the scheduler")
     if array_id - first >= jobs:
         raise UserError("the numbers of the SLURM array have gaps: use consecutive numbers, or give --shard")
-    return Shard((array_id - first) * (count or 1) + (rank or 0), jobs * (count or 1))  # a job may have several tasks
+    count = count or 1  # a job of the array may have several tasks
+    return Shard((array_id - first) * count + (rank or 0), jobs * count, "SLURM array")
 
 
 # ------------------------------------------------------------------ processes that train together

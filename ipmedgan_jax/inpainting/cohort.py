@@ -10,7 +10,7 @@ from absl import logging
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.lines import print_line
-from ipmedgan_jax.core.ranks import Shard
+from ipmedgan_jax.core.ranks import Shard, scheduled_shard
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import bids_dataset, dicom_files, dicom_folders
 from ipmedgan_jax.imaging.dicom_folders import list_dicom_folders
@@ -58,12 +58,13 @@ class Cohort:
 def fill_cohort(
     cohort: Cohort,
     filling: Filling,
-    shard: Shard,
+    shard: Shard | None,
     load: Callable[[], Filler],
     load_finder: Callable[[Filler], LoadedFinder] | None = None,
 ) -> None:
     """Fills this shard's images; in an output folder, finished ones are skipped unless `overwrite` is set.
 
+    Without a shard, the scheduler's tasks divide several images; a call that names one scan fills it.
     `load_finder` is given if the masks are found in the images.
 
     UserError, before any work, if an output that exists was made from other inputs, by other weights or with other settings:
@@ -73,6 +74,8 @@ def fill_cohort(
     by the first shard.
     """
     jobs, unpaired, derivative = _find(cohort)
+    names_one = not unpaired and all(job.output == cohort.output for job in jobs)
+    shard = shard or (Shard() if names_one else scheduled_shard())
     several = len(jobs) + len(unpaired) > 1
     if several and cohort.mask_output is not None:
         raise UserError(
@@ -86,6 +89,9 @@ def fill_cohort(
         jobs = [replace(job, report_number=report_names.scan_number(job, report_paths.outputs)) for job in jobs]
     all_jobs, problems = jobs, []
     jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
+    if len(jobs) < len(all_jobs):
+        remedy = "" if shard.origin == "--shard" else "; --shard=1/1 takes all"
+        print_line(f"{shard}: {len(jobs)} of {counted(len(all_jobs), 'scan')}{remedy}")
     done = [job for job in jobs if job.output != cohort.output and not cohort.overwrite and job.done]
     to_fill = [job for job in jobs if job not in done]
     to_fill = [
