@@ -40,6 +40,14 @@ TEMPLATES = frozenset(
 )
 """Values of `space` that BIDS knows; files in any other space name their reference."""
 
+ORIGINAL = "orig"
+"""The space of a scan as it was taken, which a name without `space` means."""
+
+_NATIVE = {ORIGINAL, "native", "individual", "scanner", "subject", "ct", "dwi", "bold", *_ANATOMY}
+"""Spaces of a subject's own scans, whose millimetres are about those of the scanner."""
+
+_SPACE = re.compile(r"(?:^|_)space-([a-zA-Z0-9]+)(?=_|$)")
+
 FOLDER = re.compile(r"(?:sub|ses)-[a-zA-Z0-9]+")
 """Matches the name of a subject's or a session's folder."""
 
@@ -75,6 +83,20 @@ def parse(path: Path) -> BidsName | None:
         return None
     name = BidsName(entities, suffix)
     return name if entities.keys() <= set(ORDER) and name.text == nifti.stem(path) else None
+
+
+def space_of(path: Path) -> str:
+    """Returns the space that a file name gives; empty if it gives none."""
+    found = _SPACE.search(nifti.stem(path))
+    return found[1] if found else ""
+
+
+def spaces_differ(path: Path, other: Path) -> bool:
+    """Whether two file names give different spaces, or one of them alone gives one that is not a subject's own."""
+    own, others = ("" if space_of(name) == ORIGINAL else space_of(name) for name in (path, other))
+    if own and others:
+        return own != others
+    return bool(own or others) and (own or others) not in _NATIVE
 
 
 def filled_name(image: BidsName) -> BidsName:

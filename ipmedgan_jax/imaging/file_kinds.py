@@ -18,6 +18,9 @@ _MASK_WORDS = {
 _MASK_ENDS = ("mask", "segmentation", "labelmap")
 """Ends of last words: brainmask, ManualSegmentation."""
 
+_BRAIN = re.compile(r"(?:^|_)(?:desc|label)-brain(?:mask)?(?=_|$)|(?:^|[-_.])brain[-_.]?mask$", re.IGNORECASE)
+"""Matches the name of a mask of the brain, as fMRIPrep, BET and FreeSurfer give it."""
+
 _MASK_FOLDERS = {"labelstr", "labelsts", "labels", "masks", "segmentations"}
 """Names of folders that hold masks under the names of their scans, as nnU-Net has them."""
 
@@ -32,6 +35,11 @@ def is_named_mask(path: Path) -> bool:
 def is_mask(path: Path) -> bool:
     """Whether a file is a mask, a label map or a probability map by its name or its folder."""
     return is_named_mask(path) or path.parent.name.lower() in _MASK_FOLDERS
+
+
+def is_brain_mask(path: Path) -> bool:
+    """Whether a file's name is that of a mask of the brain, which is no lesion mask."""
+    return is_named_mask(path) and bool(_BRAIN.search(nifti.stem(path)))
 
 
 def is_named_output(path: Path) -> bool:

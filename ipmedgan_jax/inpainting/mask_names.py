@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.user_paths import user_path
-from ipmedgan_jax.imaging import nifti
+from ipmedgan_jax.imaging import bids_names, file_kinds, nifti
 
 _FIELD = re.compile(r"\{(\w*)\}")
 
@@ -62,6 +62,16 @@ def subject_warning(image: Path, mask: Path) -> str:
     for ours, theirs in differing:
         if ours != theirs:
             return f"the mask {mask} is named after {theirs}, the image after {ours}: is it the mask of this image?"
+    return ""
+
+
+def kind_warning(image: Path, mask: Path) -> str:
+    """Returns a warning if a mask is named after another space than its image, or as a mask of the brain, else nothing."""
+    if file_kinds.is_brain_mask(mask):
+        return f"the mask {mask} is named as that of the brain: is it to be filled as a whole?"
+    if bids_names.spaces_differ(image, mask):
+        own, space = (bids_names.space_of(path) or bids_names.ORIGINAL for path in (image, mask))
+        return f"the mask {mask} is in space {space} by its name, the image in space {own}: does it lie where it should?"
     return ""
 
 

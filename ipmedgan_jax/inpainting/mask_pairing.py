@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import counted
-from ipmedgan_jax.imaging import contrasts
-from ipmedgan_jax.imaging.file_kinds import is_named_mask, is_named_output
+from ipmedgan_jax.imaging import bids_names, contrasts
+from ipmedgan_jax.imaging.file_kinds import is_brain_mask, is_named_mask, is_named_output
 from ipmedgan_jax.imaging.input_files import list_input_files, named_folder, names_several
 from ipmedgan_jax.imaging.nifti import stem
 from ipmedgan_jax.inpainting import mask_names
@@ -76,18 +76,45 @@ def _have_one_folder(image: Path, mask: Path) -> bool:
 
 
 def _without_masks_of_others(pairs: Pairs, refused: dict[Path, str], is_at_home: Places) -> Pairs:
-    """Returns the pairs without images whose masks, by their names alone, lie beside other images; refuses these images."""
+    """Returns the pairs without images whose masks, by their names alone, may be those of others; refuses these images.
+
+    A mask in another place than its image has only its name to tell the patient. So it must not lie beside another image, its
+    name must be more than a contrast, and it must be that of one image, or of one case's contrasts.
+    """
     homes = {mask: image for image, mask in pairs if mask and is_at_home(image, mask)}
+    users: dict[Path, list[Path]] = {}
+    for image, mask in pairs:
+        if mask:
+            users.setdefault(mask, []).append(image)
     kept: Pairs = []
     for image, mask in pairs:
-        if mask not in homes or is_at_home(image, mask) or _entities(image):
+        if mask is None or is_at_home(image, mask) or _entities(image):
             kept.append((image, mask))
-        else:
+        elif mask in homes:
             refused[image] = (
                 f"{image}: the only mask of its name, {mask}, belongs to {homes[mask]}; put the mask into its own folder, or "
                 "leave the image out"
             )
+        elif contrasts.is_contrast(stem(image)):
+            refused[image] = (
+                f"{image}: the only mask of its name, {mask}, lies elsewhere, and {stem(image)} tells no patient; put the "
+                "mask into the folder of its scan, or give a template"
+            )
+        elif len({_without_contrasts(user) for user in users[mask]}) > 1:
+            other = next(user for user in users[mask] if user != image)
+            refused[image] = (
+                f"{image}: the only mask of its name, {mask}, would be that of {other} too; put each mask into the folder of "
+                "its scan, or give a template"
+            )
+        else:
+            kept.append((image, mask))
     return kept
+
+
+def _without_contrasts(image: Path) -> tuple[str, ...]:
+    """Returns the parts of a path without words for contrasts: equal for `t1/case1` and `flair/case1`, scans of one case."""
+    parts = (re.split(r"[-_. ]", part) for part in image.absolute().parts)
+    return tuple("_".join(word for word in words if not contrasts.is_contrast(word)) for words in parts)
 
 
 def find_mask(image: Path, masks: Sequence[Path], is_at_home: Places = _have_one_folder) -> Path:
@@ -105,10 +132,13 @@ def find_mask(image: Path, masks: Sequence[Path], is_at_home: Places = _have_one
     masks = [mask for mask in masks if mask.resolve() != image.resolve()]
     entities = _entities(image)
     if entities:
-        fitting = [mask for mask in masks if _entities(mask) == entities]
+        fitting = _without_brain_masks(image, [mask for mask in masks if _entities(mask) == entities])
+        fitting = _in_space_of(image, fitting)
     else:
         fitting = [mask for mask in masks if stem(mask) in (stem(image), f"{stem(image)}_mask")]
+        fitting = _without_brain_masks(image, fitting)
         own = [mask for mask in masks if is_at_home(image, mask)]
+        fitting = [mask for mask in fitting if mask in own] or fitting
         fitting = fitting or _with_mask_words(stem(image), own)
         case, contrast = _split(image)
         if not fitting and contrasts.is_contrast(contrast):
@@ -121,6 +151,30 @@ def find_mask(image: Path, masks: Sequence[Path], is_at_home: Places = _have_one
     if not fitting:
         raise UserError(_nothing_fits(image, masks))
     return fitting[0]
+
+
+def _without_brain_masks(image: Path, masks: list[Path]) -> list[Path]:
+    """Returns the masks that are not named as masks of the brain. UserError if there are only such."""
+    others = [mask for mask in masks if not is_brain_mask(mask)]
+    if masks and not any(map(is_named_mask, others)) and (brain := next(filter(is_brain_mask, masks), None)):
+        raise UserError(
+            f"{image}: the only mask that fits, {brain}, is named as that of the brain; give the masks of lesions, or a "
+            "template that names it"
+        )
+    return others
+
+
+def _in_space_of(image: Path, masks: list[Path]) -> list[Path]:
+    """Returns the masks in the space of an image, by their names. UserError if there are only masks in other spaces."""
+    fitting = [mask for mask in masks if not bids_names.spaces_differ(image, mask)]
+    other = next(filter(is_named_mask, masks), None)
+    if other is not None and not any(map(is_named_mask, fitting)):
+        own, space = (bids_names.space_of(path) or bids_names.ORIGINAL for path in (image, other))
+        raise UserError(
+            f"{image}: is in space {own}, and the only mask that fits, {other}, in space {space}; give a mask in the space "
+            "of the scan, or a template that names this one"
+        )
+    return fitting
 
 
 def _with_mask_words(name: str, masks: Sequence[Path]) -> list[Path]:

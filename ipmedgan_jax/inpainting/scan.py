@@ -87,7 +87,7 @@ def file_warnings(scan: Scan, mask: Path | None) -> list[str]:
     if isinstance(scan.file, nifti.NiftiFile):
         warnings.append(placement.forms_warning(scan.file))
     if mask is not None and not isinstance(scan.file, dicom.DicomSeries):  # names in a DICOM export tell nothing
-        warnings.append(mask_names.subject_warning(scan.file.path, mask))
+        warnings += [mask_names.subject_warning(scan.file.path, mask), mask_names.kind_warning(scan.file.path, mask)]
     return [warning for warning in warnings if warning]
 
 

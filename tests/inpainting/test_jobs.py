@@ -36,7 +36,8 @@ def test_entities_are_read_from_a_name_but_for_those_that_a_mask_may_have_otherw
     data=st.data(),
 )
 def test_every_image_gets_its_own_mask_in_whatever_order_they_come(scans, suffix, data):
-    images = [Path("in") / bids_name(entities, suffix) for entities, _ in scans]
+    of_image = [{key: value for key, value in derivative.items() if key == "space"} for _, derivative in scans]
+    images = [Path("in") / bids_name(entities | own, suffix) for (entities, _), own in zip(scans, of_image, strict=True)]
     masks = [Path("in") / bids_name(entities | derivative, "mask") for entities, derivative in scans]
     shuffled = data.draw(st.permutations([*masks, *images]))
     for image, mask in zip(images, masks, strict=True):

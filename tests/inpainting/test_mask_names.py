@@ -6,7 +6,7 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.inpainting.jobs import find_jobs
-from ipmedgan_jax.inpainting.mask_names import is_template, mask_by_template, subject_warning
+from ipmedgan_jax.inpainting.mask_names import is_template, kind_warning, mask_by_template, subject_warning
 from tests.inpainting.test_scan import touch
 
 
@@ -81,3 +81,17 @@ def test_a_mask_of_another_subject_or_session_is_noticed(image, mask, warned):
     warning = subject_warning(Path(image), Path(mask))
     assert bool(warning) == warned
     assert not warned or "is it the mask of this image?" in warning
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "warning"),
+    [
+        ("sub-1_T1w", "sub-1_space-MNI152_mask", "is in space MNI152 by its name, the image in space orig"),
+        ("T1_brain", "T1_brain_mask", "is named as that of the brain"),
+        ("sub-1_space-T1w_FLAIR", "sub-1_mask", ""),
+    ],
+)
+def test_a_mask_of_the_brain_or_of_another_space_is_noticed(image, mask, warning):
+    text = kind_warning(Path(f"{image}.nii.gz"), Path(f"{mask}.nii.gz"))
+    assert warning in text
+    assert bool(warning) == bool(text)

@@ -86,3 +86,56 @@ def test_one_mask_for_the_scans_of_all_contrasts_of_a_case(tmp_path):
 def test_one_mask_file_for_a_folder_of_scans_has_a_message_of_its_own(tmp_path):
     with pytest.raises(UserError, match=r"m.nii.gz: one mask, but --image names 2 scans, and it has the name of none"):
         pair(tmp_path, ["in/a", "in/b", "m"], "in", "m.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("names", "image"),
+    [
+        (["in/bob/flair", "in/carol/flair", "in/alice/flair_mask", "in/alice/t2"], "in"),
+        (["in/bob/flair", "in/alice/flair_mask"], "in/bob"),
+        (["in/bob/scan", "in/carol/scan", "in/alice/scan_mask"], "in"),
+        (["in/day1/case1", "in/day2/case1", "masks/case1"], "in"),
+    ],
+)
+def test_a_mask_of_one_patient_is_not_that_of_others_with_scans_of_its_name(tmp_path, names, image):
+    pairs, refused = pair(tmp_path, names, image, names[2].partition("/")[0] if len(names) > 2 else "in")
+    assert not pairs
+    assert any("the only mask of its name" in line for line in refused)
+
+
+def test_the_mask_beside_a_scan_comes_before_masks_of_its_name_elsewhere(tmp_path):
+    names = ["in/P1/scan", "in/P1/scan_mask", "in/P2/scan", "in/P2/scan_mask"]
+    assert pair(tmp_path, names) == ({names[0]: names[1], names[2]: names[3]}, [])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["sub-1_desc-brain_mask", "sub-1_label-brain_mask", "sub-1_T1w_brainmask", "sub-1_desc-brain_T1w_mask", "T1_brain_mask"],
+)
+def test_a_mask_of_the_brain_is_no_lesion_mask(tmp_path, mask):
+    scan = "in/sub-1_desc-preproc_T1w" if mask.startswith("sub") else "in/T1_brain"
+    pairs, (line,) = pair(tmp_path, [scan, f"in/{mask}"])
+    assert not pairs
+    assert "is named as that of the brain" in line
+    if mask.startswith("sub"):
+        assert pair(tmp_path, ["in/sub-1_label-lesion_mask"])[0] == {scan: "in/sub-1_label-lesion_mask"}
+
+
+@pytest.mark.parametrize(
+    ("scan", "mask", "fits"),
+    [
+        ("sub-1_T1w", "sub-1_space-MNI152NLin2009cAsym_label-lesion_mask", False),
+        ("sub-1_space-MNI152NLin6Asym_T1w", "sub-1_label-lesion_mask", False),
+        ("sub-1_space-MNI152Lin_T1w", "sub-1_space-MNI305_mask", False),
+        ("sub-1_space-T1w_FLAIR", "sub-1_space-FLAIR_mask", False),
+        ("sub-1_T1w", "sub-1_space-orig_label-lesion_mask", True),
+        ("sub-1_T1w", "sub-1_space-T1w_label-lesion_mask", True),
+        ("sub-1_space-MNI305_res-1_T1w", "sub-1_space-MNI305_res-2_mask", True),
+    ],
+)
+def test_a_mask_in_another_space_is_not_taken(tmp_path, scan, mask, fits):
+    pairs, refused = pair(tmp_path, [f"in/{scan}", f"in/{mask}"])
+    assert pairs == ({f"in/{scan}": f"in/{mask}"} if fits else {})
+    assert fits or "the only mask that fits" in refused[0]
+    if not fits and scan == "sub-1_T1w":
+        assert pair(tmp_path, ["in/sub-1_mask"])[0] == {f"in/{scan}": "in/sub-1_mask"}
