@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_dilation
 
+from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.imaging import scans
-from ipmedgan_jax.imaging.grids import in_plane
+from ipmedgan_jax.imaging.grids import PLANES, in_plane
 from ipmedgan_jax.inpainting.masked_volume import MaskedVolume
 
 _FARTHEST = 1.5
@@ -29,11 +30,38 @@ def plausibility_warnings(masked: MaskedVolume, training_data: dict[str, Any]) -
     lines = [scans.modality_warning(volume, trained.preparation.modality)]
     lines.append(_spacing_warning(training_data, volume))
     lines.append(_intensity_warning(masked))
-    lines.append(share_warning(masked.mask, masked.foreground.head))
+    lines += [share_warning(masked.mask, masked.foreground.head), _head_warning(masked)]
     if trained.preparation.resample_mm == 0:
         lines += [pixel_warning(plane, volume) for plane in masked.plane_names]
     lines += _size_warnings(masked)
     return [line for line in lines if line]
+
+
+def check_known(masked: MaskedVolume) -> None:
+    """UserError if a slice that would be filled has no known voxel, so that nothing tells what belongs there."""
+    blind = {name: np.flatnonzero(PLANES[name](masked.mask).all((1, 2))) for name in PLANES}
+    for name in masked.plane_names:
+        if blind[name].size:
+            others = [other for other in PLANES if not blind[other].size]
+            remedy = f"give --planes={','.join(others)}" if others else "mask less"
+            raise UserError(
+                f"{counted(blind[name].size, 'slice')} of the plane {name} without a known voxel (number {blind[name][0]} "
+                f"from 0, in RAS order); {remedy}"
+            )
+
+
+def _head_warning(masked: MaskedVolume) -> str:
+    """Warns of slices whose whole head is masked, so that only air is known there."""
+    head = masked.foreground.head
+    for name in masked.plane_names:
+        heads, masks = PLANES[name](head), PLANES[name](masked.mask)
+        blind = (heads & masks).any((1, 2)) & ~(heads & ~masks).any((1, 2))
+        if blind.any():
+            return (
+                f"{counted(int(blind.sum()), 'slice')} of the plane {name} without a known voxel of the head (number "
+                f"{np.flatnonzero(blind)[0]} from 0, in RAS order): nothing but air says what to fill; try other --planes"
+            )
+    return ""
 
 
 def _spacing_warning(training_data: dict[str, Any], volume: scans.Volume) -> str:

@@ -110,9 +110,10 @@ def _summary(scans: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _rank(entry: Mapping[str, Any]) -> float:
-    """Returns the place of an entry, worst first: failed ones, then by the plausibility figure, then those without a fill."""
+    """Returns the place of an entry, worst first: failed ones, those without a figure, others by it, those without a fill."""
     figure = (entry.get("plausibility") or {}).get("figure", 0.0)
-    return {"failed": float("inf"), "empty": -1.0}.get(entry["state"], figure)
+    above_all = 2 * plausibility.LARGEST
+    return {"failed": float("inf"), "empty": -1.0}.get(entry["state"], above_all if figure is None else figure)
 
 
 def _card_html(about: Mapping[str, Any]) -> str:

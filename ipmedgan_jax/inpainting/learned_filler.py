@@ -70,6 +70,7 @@ class LearnedFill:
         return self.masked.slice_count
 
     def warnings(self) -> list[str]:
+        checks.check_known(self.masked)
         lines = checks.plausibility_warnings(self.masked, self.generator.training_data)
         return lines + training_warnings(self.generator, self.scan)
 

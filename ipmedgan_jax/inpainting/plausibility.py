@@ -12,16 +12,19 @@ neighbouring voxels within slices.
 - range: the share of the filled voxels far outside the values of the ring, divided by 0.1: more than a quarter of the range
   of its 1st to 99th percentile below or above that range.
 
-A part is 0 where it cannot be measured, such as the roughness of one voxel. A mean step counts `_PRIOR` more differences of
+A part is 0 where it cannot be measured, such as the roughness of one voxel. There is no figure if a slice with masked voxels
+has no known voxel round these: nothing says how its fill should look. A mean step counts `_PRIOR` more differences of
 the ring's mean, so that a mask of few voxels is not far off by chance. docs/filling.md has what it finds.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_dilation
+
+from ipmedgan_jax.core.spelling import counted
 
 _RING = 5
 """Width in voxels of the ring round the mask, within slices."""
@@ -49,24 +52,29 @@ LARGEST = 100.0
 
 @dataclass(frozen=True)
 class Plausibility:
-    """The parts of the figure; see the module. Each is in 0..`LARGEST`, about 1 where a fill is like the scan itself."""
+    """The parts of the figure; see the module. Each is in 0..`LARGEST`, about 1 where a fill is like the scan itself.
+
+    `unmeasured` says why there is no figure; empty if there is one.
+    """
 
     step: float
     slice: float
     rough: float
     flat: float
     range: float
-
-    @property
-    def worst_part(self) -> str:
-        """The name of the largest part."""
-        parts = asdict(self)
-        return max(parts, key=lambda name: parts[name])
+    unmeasured: str = ""
 
     def for_json(self) -> dict[str, Any]:
-        """Returns the figure, the name of its largest part, all parts, rounded to three decimals, and `ORDINARY`."""
-        parts = {name: round(value, 3) for name, value in asdict(self).items()}
-        return {"figure": max(parts.values()), "worst_part": self.worst_part, "parts": parts, "ordinary_up_to": ORDINARY}
+        """Returns the figure, the name of its largest part, all parts, rounded to three decimals, and `ORDINARY`.
+
+        Without a figure it is null, as is the name, there are no parts, and `unmeasured` says why.
+        """
+        if self.unmeasured:
+            nothing = {"figure": None, "worst_part": None, "parts": {}}
+            return {**nothing, "unmeasured": self.unmeasured, "ordinary_up_to": ORDINARY}
+        parts = {name: round(getattr(self, name), 3) for name in ("step", "slice", "rough", "flat", "range")}
+        worst = max(parts, key=lambda name: parts[name])
+        return {"figure": parts[worst], "worst_part": worst, "parts": parts, "ordinary_up_to": ORDINARY}
 
 
 def plausibility(filled: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]) -> Plausibility:
@@ -82,6 +90,7 @@ def plausibility(filled: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[floa
     across, within, around = (np.array([getattr(measured, name) for measured in slices]) for name in _DIFFERENCES)
     least = _SMALLEST * _known_range(volume, masks) or 1e-30
     scale, inner = max(_mean(around), least), _mean(within)
+    blind = sum(not measured.ring.size for measured in slices)
     return Plausibility(
         step=min(float(_mean_steps(across.sum(0), scale)) / scale if across[:, 1].any() else 0.0, LARGEST),
         slice=min(_worst_slice(across, around, scale, least) / _SLICE_FACTOR, LARGEST),
@@ -89,6 +98,7 @@ def plausibility(filled: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[floa
         flat=_FLAT_SHARE / max(inner / scale, _FLAT_LIMIT) if within[:, 1].sum() >= _PRIOR and scale > least else 0.0,
         range=_outside_share(*(np.concatenate([getattr(one, name) for one in slices]) for name in ("inside", "ring")))
         / _RANGE_SHARE,
+        unmeasured=f"{counted(blind, 'slice')} without a known voxel around the mask" if blind else "",
     )
 
 

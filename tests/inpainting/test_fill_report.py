@@ -74,6 +74,14 @@ def test_a_folder_gets_a_page_with_every_scan_and_its_pictures(fill, tmp_path):
     assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_fill_whose_surroundings_are_not_known_comes_first_with_the_reason(fill, tmp_path):
+    write_scan(tmp_path / "in", "sub-2", 2, hole=((0, 20), (0, 22), (1, 2)))
+    first = fill()["scans"][0]
+    assert first["name"] == "sub-2_FLAIR"
+    assert (first["plausibility"]["figure"], first["plausibility"]["parts"]) == (None, {})
+    assert first["plausibility"]["unmeasured"] == "1 slice without a known voxel around the mask"
+
+
 def test_the_worst_fill_comes_first(fill, monkeypatch):
     class Bad:
         def __init__(self, fill):

@@ -313,3 +313,16 @@ def test_a_scan_without_a_position_has_no_sure_letter(browser, page):
         found = tab.evaluate("letters({ placed: false }, { letters: 'APSI' }).map(one => one.textContent)")
         assert found == ["A?", "P?", "S?", "I?"]
         assert "mm · voxel" in tab.text_content(".scan.filled figcaption >> nth=0")  # inner_text is empty off the screen
+
+
+def test_a_fill_without_a_figure_comes_first_and_says_why(browser, tmp_path):
+    write_scan(tmp_path / "in", "sub-0")
+    write_scan(tmp_path / "in", "sub-1", hole=((0, 20), (0, 22), (1, 2)))
+    cohort = Cohort(image=str(tmp_path / "in"), mask=str(tmp_path / "in"), output=tmp_path / "out")
+    fill_cohort(cohort, Filling(), Shard(), lambda: LAPLACE)
+    with opened(browser, (tmp_path / "out" / "report.html").as_uri()) as tab:
+        tab.select_option("#sort", "name")
+        tab.select_option("#sort", "figure")
+        assert shown(tab)[0] == "sub-1_FLAIR"
+        assert "no figure" in tab.locator(".scan").first.inner_text()
+        assert "1 slice without a known voxel around the mask" in tab.locator(".scan").first.inner_text()

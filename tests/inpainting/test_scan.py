@@ -324,13 +324,27 @@ def test_nan_voxels_may_be_masked(tmp_path):
     np.testing.assert_allclose(nibabel.load(work.output).get_fdata(), ramp(), atol=1)
 
 
-def test_a_slice_without_a_known_voxel_is_filled_too(tmp_path):
+def test_a_slice_without_a_known_voxel_is_filled_along_other_planes_alone(tmp_path):
     write(tmp_path / "scan.nii.gz", ramp())
     mask = np.zeros((30, 26, 5))
     mask[:, :, 2] = 1
     write(tmp_path / "mask.nii.gz", mask, dtype=np.uint8)
-    _, work = fill_file(tmp_path, made=generator(constant(0.0)))
+    for planes in (("axial",), ("coronal", "axial")):
+        with pytest.raises(UserError, match=r"1 slice of the plane axial .*number 2 from 0.*--planes=coronal,sagittal"):
+            fill_file(tmp_path, made=generator(constant(0.0)), filling=replace(AS_GIVEN, planes=planes))
+    report, work = fill_file(tmp_path, made=generator(constant(0.0)), filling=replace(AS_GIVEN, planes=("coronal",)))
     np.testing.assert_allclose(nibabel.load(work.output).get_fdata()[:, :, 2], 500, atol=1)
+    assert report["plausibility"]["figure"] is None
+
+
+def test_a_slice_whose_head_is_masked_entirely_is_warned_of(tmp_path):
+    array, mask = np.zeros((30, 26, 5)), np.zeros((30, 26, 5))
+    array[5:25, 5:21] = ramp()[5:25, 5:21]
+    mask[4:26, 4:22, 2] = 1
+    write(tmp_path / "scan.nii.gz", array)
+    write(tmp_path / "mask.nii.gz", mask, dtype=np.uint8)
+    report, _ = fill_file(tmp_path, made=generator(constant(0.0)))
+    assert any("without a known voxel of the head (number 2 from 0" in line for line in report["warnings"])
 
 
 def test_labels_choose_what_is_filled(tmp_path):

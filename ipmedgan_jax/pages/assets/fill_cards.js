@@ -92,7 +92,11 @@ function addViews(scan, card) {
 }
 
 function addFigure(scan, top) {
-  const { figure, worst_part: worst, parts } = scan.plausibility;
+  const { figure, worst_part: worst, parts, unmeasured } = scan.plausibility;
+  if (figure === null) {
+    top.append(element("span", "figure high", "no figure"), element("span", "parts faint", unmeasured));
+    return;
+  }
   const grade = figure >= data.limits.far ? " high" : figure > data.limits.ordinary ? " raised" : "";
   top.append(element("span", `figure${grade}`, `figure ${figure.toFixed(2)}`));
   const list = element("span", "parts faint");

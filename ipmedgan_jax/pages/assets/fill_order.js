@@ -12,7 +12,8 @@ const ORDERS = {
 
 function rank(scan) {
   if (scan.state === "failed") return -Infinity;
-  return scan.state === "empty" ? 1 : -scan.plausibility.figure;
+  if (scan.state === "empty") return 1;
+  return scan.plausibility.figure === null ? -1e9 : -scan.plausibility.figure; // what cannot be measured comes first
 }
 
 const FILTERS = {

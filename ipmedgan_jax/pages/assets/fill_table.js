@@ -14,7 +14,7 @@ function csv() {
     const found = scan.plausibility || { figure: "", worst_part: "", parts: {} };
     const { verdict, note } = review(scan);
     rows.push([
-      scan.name, scan.number, scan.state, verdict, note, found.figure, found.worst_part, ...parts.map((part) => found.parts[part] ?? ""),
+      scan.name, scan.number, scan.state, verdict, note, found.figure ?? "", found.worst_part ?? "", ...parts.map((part) => found.parts[part] ?? ""),
       scan.voxels ?? 0, Number((scan.ml ?? 0).toPrecision(4)), [...scan.warnings, ...(scan.reason ? [scan.reason] : [])].join("; "),
     ]);
   }

@@ -158,6 +158,7 @@ export class Result {
 /** The plausibility figure with its worst part, and up to which the fill looks like its surroundings. Empty if there is none. */
 function figureOf(plausibility) {
   if (!plausibility) return "";
-  const { figure, worst_part: worst, ordinary_up_to: ordinary } = plausibility;
+  const { figure, worst_part: worst, ordinary_up_to: ordinary, unmeasured } = plausibility;
+  if (figure === null) return `cannot be measured: ${unmeasured}`;
   return `${figure.toFixed(2)} (${worst}); up to ${ordinary} the fill looks like its surroundings`;
 }
