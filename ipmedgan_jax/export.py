@@ -5,14 +5,15 @@
       --attribution=data_terms.txt
   python -m ipmedgan_jax.inpaint --model=models/mri --image=in.nii.gz --mask=hole.nii.gz --output=out.nii.gz
 
-The folder holds the generator, the intensity and grid settings, and a model card. There are two formats:
+The folder holds the generator, the intensity and grid settings, and a model card, with the run's scores if they are of the
+checkpoint that is exported. There are two formats:
 
   stablehlo  the compiled program (for CPUs and NVIDIA GPUs) and float32 weights. It fills without the training code. JAX
              promises to read it for six months after the version that wrote it.
   weights    bfloat16 weights (safetensors) and the run's config, half as large. This package builds the network from them.
 """
 
-from absl import flags
+from absl import flags, logging
 
 from ipmedgan_jax.core import checkpoint_choice, runtime
 from ipmedgan_jax.core.command import run_command
@@ -27,7 +28,7 @@ def main() -> None:
     from ipmedgan_jax.evaluation import evaluated_runs
     from ipmedgan_jax.experiment import run_folder
     from ipmedgan_jax.inpainting import exported, exported_weights, load_run
-    from ipmedgan_jax.inpainting.model_card import Terms, card
+    from ipmedgan_jax.inpainting.model_card import Terms, card, of_other_checkpoint
 
     given = flags.FLAGS
     workdir, output = (user_path(path) for path in (given.workdir, given.output))
@@ -40,6 +41,8 @@ def main() -> None:
         scores = evaluated_runs.read(workdir).report if evaluated else None
     except UserError as error:
         raise UserError(f"{error}, or move {workdir / 'evaluation'} away to export without scores") from error
+    if other := of_other_checkpoint(generator, scores):
+        logging.warning("%s: %s The scores are left out of the card; evaluate this checkpoint for its own", workdir, other)
     text = card(generator, scores, terms, notes)
     if given.format == "weights":
         exported_weights.write(output, network, run_folder.read_config(workdir), text, terms)

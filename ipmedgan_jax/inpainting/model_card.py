@@ -34,7 +34,7 @@ def card(generator: Generator, scores: dict[str, Any] | None, terms: Terms = NOT
 
     Args:
       generator: the model.
-      scores: the content of the run's metrics.json, or None.
+      scores: the content of the run's metrics.json, or None; those of another checkpoint are left out.
       terms: licence and attribution.
       notes: Markdown to add at the end, for example further scores and known limits.
     """
@@ -60,7 +60,7 @@ def card(generator: Generator, scores: dict[str, Any] | None, terms: Terms = NOT
         "",
         "## Scores",
         "",
-        *_score_lines(scores),
+        *([other] if (other := of_other_checkpoint(generator, scores)) else _score_lines(scores)),
         "",
         "## Licence",
         "",
@@ -86,6 +86,17 @@ def _training_lines(data: dict[str, Any]) -> list[str]:
         "does on other scanners, sequences, ages or illnesses."
     )
     return [line]
+
+
+def of_other_checkpoint(generator: Generator, scores: dict[str, Any] | None) -> str:
+    """Returns a sentence if scores are of another checkpoint than the generator, by their step and weights; else nothing."""
+    if scores is None:
+        return ""
+    if scores.get("step") != generator.step:
+        return f"Evaluated at step {scores.get('step')}, not at this one, {generator.step}."
+    if (scores.get("weights_sha256") or generator.weights_sha256) != generator.weights_sha256:
+        return f"Evaluated at step {generator.step}, with other weights than these."
+    return ""
 
 
 def _score_lines(scores: dict[str, Any] | None) -> list[str]:
