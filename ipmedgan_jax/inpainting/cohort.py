@@ -22,7 +22,7 @@ from ipmedgan_jax.inpainting.fill_report import FillReport, ReportPaths
 from ipmedgan_jax.inpainting.filler import Filler
 from ipmedgan_jax.inpainting.filling_options import Filling
 from ipmedgan_jax.inpainting.find_damage import LoadedFinder
-from ipmedgan_jax.inpainting.jobs import Job, Unpaired, check_output, find_jobs
+from ipmedgan_jax.inpainting.jobs import Job, Unpaired, check_output, check_outputs_differ, find_jobs
 from ipmedgan_jax.inpainting.scan import inpaint_file, requested
 
 
@@ -87,8 +87,9 @@ def fill_cohort(
     report_paths = _report_paths(cohort, jobs, several=several)
     if report_paths is not None:
         jobs = [replace(job, report_number=report_names.scan_number(job, report_paths.outputs)) for job in jobs]
-    all_jobs, problems = jobs, []
-    jobs = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in shard.share(jobs)]
+    all_jobs: Sequence[Job] = [_with_mask_output(job, cohort, finding=load_finder is not None) for job in jobs]
+    check_outputs_differ(all_jobs, deviation=filling.samples > 0)
+    problems, jobs = [], list(shard.share(all_jobs))
     if len(jobs) < len(all_jobs):
         remedy = "" if shard.origin == "--shard" else "; --shard=1/1 takes all"
         print_line(f"{shard}: {len(jobs)} of {counted(len(all_jobs), 'scan')}{remedy}")
@@ -172,8 +173,8 @@ def _add_finished(report: FillReport, done: Sequence[Job], damaged: Mapping[Path
 def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling, report: FillReport) -> dict[Path, str]:
     """Compares finished outputs with what is asked, and with their own digests.
 
-    Returns an error for each output that is damaged, or whose input cannot be read any more. UserError if some were made
-    otherwise.
+    Returns an error for each output that is damaged, or whose input cannot be read any more, or that carries a warning while
+    the fill is strict. UserError if some were made otherwise.
     """
     problems: dict[Path, str] = {}
     made_otherwise = []
@@ -193,6 +194,8 @@ def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling, report: F
                 f"{changed[0]}: not as it was written, by its SHA-256 in {job.sidecar.name}; move all files of this output "
                 "away to fill it again"
             )
+        elif filling.strict and (warnings := saved.get("warnings")):
+            problems[job.output] = f"{job.image}: {warnings[0]} (--strict); its output {job.output} exists"
         else:
             logging.info("%s: exists, skipped%s", job.output, report.name_of(job))
     if made_otherwise:

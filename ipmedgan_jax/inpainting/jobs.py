@@ -103,6 +103,10 @@ class Job:
         """Returns the files and folders that are written beside the sidecar, with or without that of the deviation."""
         return [path for path in (self.output, self.deviation if deviation else None, self.mask_output) if path]
 
+    def written(self, *, deviation: bool) -> list[Path]:
+        """Returns all files and folders that are written, with or without that of the deviation."""
+        return [path for path in (*self.outputs(deviation=deviation), self.mask_sidecar, self.sidecar) if path]
+
 
 @dataclass(frozen=True)
 class Unpaired:
@@ -142,7 +146,7 @@ def find_jobs(
         raise UserError(f"--image={image}: only masks and earlier outputs match")
     place = {path: output / _place_in_tree(path, named) for path in images}
     found = [_job_of(path, own_mask, place[path], dataset) for path, own_mask in pairs]
-    _check_outputs_differ(found)
+    check_outputs_differ(found)
     return found, [Unpaired(_job_of(path, None, place[path], dataset), reason) for path, reason in refused.items()]
 
 
@@ -198,10 +202,10 @@ def _place_in_tree(image: Path, named: Path) -> Path:
     return image.absolute().relative_to(named)
 
 
-def _check_outputs_differ(jobs: Sequence[Job]) -> None:
-    """UserError if two jobs would write the same file."""
+def check_outputs_differ(jobs: Sequence[Job], *, deviation: bool = False) -> None:
+    """UserError if two jobs would write the same file; `deviation` is whether files of standard deviations are written."""
     first: dict[Path, Job] = {}
-    written = [(path, job) for job in jobs for path in (job.sidecar, job.mask_output) if path]
+    written = [(path, job) for job in jobs for path in job.written(deviation=deviation)]
     for path, job in written:
         other = first.setdefault(path, job)
         if other is not job:
@@ -214,8 +218,8 @@ def _check_outputs_differ(jobs: Sequence[Job]) -> None:
 def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several: bool = False) -> Job:
     """Checks a job's outputs before any work; returns the job, with whether it replaces a folder.
 
-    UserError if an output would replace an input, another file, or a folder that is not as an earlier fill of a series wrote
-    it, or if it cannot be written.
+    UserError if an output would replace an input, another output or file, or a folder that is not as an earlier fill of a
+    series wrote it, or if it cannot be written.
 
     Args:
       job: the job.
@@ -224,8 +228,11 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several:
       several: whether the job is one of several, whose finished outputs are skipped.
     """
     inputs = {path.resolve() for path in (job.image, job.mask) if path}
-    beside = [job.mask_sidecar] if job.mask_sidecar else []
-    for path in (*job.outputs(deviation=deviation), *beside, job.sidecar):
+    written = job.written(deviation=deviation)
+    twice = next((path for i, path in enumerate(written) if path.resolve() in {one.resolve() for one in written[:i]}), None)
+    if twice is not None:
+        raise UserError(f"--mask_output={job.mask_output}: {twice} would be written twice; choose another name for the mask")
+    for path in written:
         if path.resolve() in inputs:
             raise UserError(f"--output={job.output}: would overwrite an input, {path}; choose another name")
         if job.image.is_dir() and job.image.resolve() in path.resolve().parents:
@@ -238,9 +245,10 @@ def check_output(job: Job, *, overwrite: bool, deviation: bool = False, several:
             if several:
                 raise _incomplete(job)
             raise UserError(f"{path}: exists; choose another name, or give --overwrite")
-    folder = next(parent for parent in job.output.resolve().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{job.output}: cannot be written, {folder} is not a writable folder")
+    for path in written:
+        folder = next(parent for parent in path.resolve().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(f"{path}: cannot be written, {folder} is not a writable folder")
     return replace(job, replaces=job.output.is_dir())
 
 
