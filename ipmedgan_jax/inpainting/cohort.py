@@ -194,7 +194,7 @@ def _check_done(filler: Filler, jobs: Sequence[Job], filling: Filling, report: F
                 f"{changed[0]}: not as it was written, by its SHA-256 in {job.sidecar.name}; move all files of this output "
                 "away to fill it again"
             )
-        elif filling.strict and (warnings := saved.get("warnings")):
+        elif filling.strict and isinstance(warnings := saved.get("warnings"), list) and warnings:
             problems[job.output] = f"{job.image}: {warnings[0]} (--strict); its output {job.output} exists"
         else:
             logging.info("%s: exists, skipped%s", job.output, report.name_of(job))
