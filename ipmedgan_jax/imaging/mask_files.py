@@ -88,7 +88,9 @@ def _lay_on_scan(
     if match == "index" and mask.shape != shape:
         raise UserError(f"{file.path}: has shape {mask.shape}, {name} has {shape}: --match_mask=index needs one shape")
     if match == "index":
-        return nibabel.orientations.apply_orientation(mask, scan.axes), []
+        axes = placement.other_axes(file.affine, scan.file.affine) if file.placed and scan.file.placed else ""
+        warning = f"{file.path}: the axes of the mask and of {name} point to {axes}: by the index, it may be mirrored"
+        return nibabel.orientations.apply_orientation(mask, scan.axes), [warning] if axes else []
     if not (file.placed and scan.file.placed):
         unplaced = f"the mask or {name} has no sform or qform"
         if match == "position":
@@ -101,8 +103,9 @@ def _lay_on_scan(
     warning = placement.forms_warning(file) if isinstance(file, nifti.NiftiFile) else ""
     warnings = [f"{file.path}: {warning}"] if warning else []
     canonical, affine = geometry.reorient(mask, file.affine)
-    if placement.same_place(affine, scan.affine, scan.volume.array.shape):
-        if canonical.shape == scan.volume.array.shape:
+    fits = canonical.shape == scan.volume.array.shape
+    if placement.same_place(affine, scan.affine, scan.volume.array.shape, rounded=fits):
+        if fits:
             return canonical, warnings
         if match is None:
             raise MisplacedMaskError(
@@ -110,20 +113,23 @@ def _lay_on_scan(
                 "--match_mask=position fills it where they overlap",
             )
     elif mask.shape == shape and match is None:
-        _refuse_elsewhere(file, scan)
+        _refuse_elsewhere(file, affine, scan)
     touched, more = _move_to_grid(canonical, affine, scan, file.path)
     return touched, warnings + more
 
 
-def _refuse_elsewhere(file: scans.ScanFile | DicomMask, scan: scans.Scan) -> None:
-    """UserError for a mask that has the shape of its scan and another affine."""
+def _refuse_elsewhere(file: scans.ScanFile | DicomMask, affine: np.ndarray, scan: scans.Scan) -> None:
+    """UserError for a mask that has the shape of its scan and another affine; `affine` is that of the canonical mask."""
     both = [(one.path, placement.forms_warning(one)) for one in (file, scan.file) if isinstance(one, nifti.NiftiFile)]
     forms = "".join(f" ({path}: {warning})" for path, warning in both if warning)
-    distance = placement.distance_mm(file.affine, scan.file.affine, scan.file.stored.shape[:3])
+    distance = placement.distance_mm(affine, scan.affine, scan.volume.array.shape)
+    axes = placement.other_axes(file.affine, scan.file.affine)
+    where = f"from the scan's; their axes point to {axes}" if axes else "from those of the same index"
+    by_index = "--match_mask=index to go by the index, or "  # which would mirror a mask of other axes
     raise MisplacedMaskError(
-        f"{file.path}: has the shape of {scan.file.path.name}, but its voxels lie up to {distance:.1f} mm away from those of "
-        f"the same index{forms}",
-        "give --match_mask=index to go by the index, or --match_mask=position to go by the millimetres",
+        f"{file.path}: has the shape of {scan.file.path.name}, but its voxels lie up to {distance:.1f} mm away "
+        f"{where}{forms}",
+        f"give {'' if axes else by_index}--match_mask=position to go by the millimetres",
     )
 
 

@@ -81,10 +81,9 @@ def test_all_voxels_that_a_mask_touches_are_filled_in_any_orientation(tmp_path_f
 @pytest.mark.parametrize(
     ("mask_affine", "distance"),
     [
-        (np.eye(4), r"\d\d\.\d"),
+        (np.diag([-1.0, 1, 1, 1]), r"\d\d\.\d"),
         (moved(SCANNER, 12), "12.0"),
-        (moved(SCANNER, 0.1), "0.1"),
-        (SCANNER[[1, 0, 2, 3]], r"\d+\.\d"),
+        (moved(SCANNER, 0.2), "0.2"),
     ],
 )
 def test_a_mask_of_the_scan_s_shape_that_lies_elsewhere_is_refused(tmp_path, mask_affine, distance):
@@ -94,6 +93,32 @@ def test_a_mask_of_the_scan_s_shape_that_lies_elsewhere_is_refused(tmp_path, mas
     found, warnings = filled(tmp_path, marked(), mask_affine, scan, match="index")
     np.testing.assert_array_equal(found, marked() > 0)
     assert not warnings
+
+
+@pytest.mark.parametrize("mask_affine", [np.eye(4), SCANNER[[1, 0, 2, 3]], moved(SCANNER, 5) * [[-1], [1], [1], [1]]])
+def test_the_index_is_not_offered_for_a_mask_of_other_axes_and_is_warned_of(tmp_path, mask_affine):
+    scan = scan_at(tmp_path, SCANNER)
+    with pytest.raises(UserError, match=r"mm away from the scan's; their axes point to \w+ and LAS; give --match_mask=pos"):
+        filled(tmp_path, marked(), mask_affine, scan)
+    _, (warning,) = filled(tmp_path, marked(), mask_affine, scan, match="index")
+    assert "by the index, it may be mirrored" in warning
+
+
+@pytest.mark.parametrize("mm", [0.04, 0.1])
+def test_rounded_positions_of_dicom_are_the_same_place_whatever_the_order_of_rows(tmp_path, mm):
+    scan = scan_at(tmp_path, SCANNER)
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(marked(), moved(SCANNER, mm)))
+    found, warnings = filled(tmp_path, np.asarray(image.dataobj), image.affine, scan)
+    np.testing.assert_array_equal(found, marked() > 0)
+    assert not warnings
+    found, _ = filled(tmp_path, marked((12, 10, 5)), moved(SCANNER, mm), scan)  # another grid stays one
+    assert found.sum() > marked().sum()
+
+
+def test_tiny_voxels_are_not_the_same_place_after_a_shift_of_the_rounding(tmp_path):
+    tiny = SCANNER @ np.diag([0.2, 0.2, 0.2, 1])
+    with pytest.raises(UserError, match=r"up to 0\.1 mm away"):
+        filled(tmp_path, marked(), moved(tiny, 0.06), scan_at(tmp_path, tiny))
 
 
 def test_an_overridden_mask_goes_by_its_millimetres(tmp_path):
