@@ -124,7 +124,10 @@ def file_of_array(array: np.ndarray, affine: np.ndarray, name: Path, header: Any
         made = _kind(header).header_class.from_header(header, check=False)
     else:
         made.set_xyzt_units("mm")
-    made.set_data_dtype(array.dtype)
+    try:
+        made.set_data_dtype(array.dtype)
+    except HeaderDataError as error:  # float128 of most processors
+        raise UserError(f"{name}: its voxels are of type {array.dtype}, which NIfTI does not have; give float64") from error
     made.set_slope_inter(None, None)
     return nifti.parse(name, _saved(array, affine, made, name))
 

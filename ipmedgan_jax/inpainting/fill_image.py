@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-import numpy as np
 from nibabel.filebasedimages import FileBasedImage  # what `nibabel.load` returns, to mypy
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +16,7 @@ from ipmedgan_jax.inpainting import scan as scan_files
 from ipmedgan_jax.inpainting.fill_given import Fill, check_samples, fill_given
 from ipmedgan_jax.inpainting.filled_scan import Progress, ignore
 from ipmedgan_jax.inpainting.filler import Filler
-from ipmedgan_jax.inpainting.filling_options import Filling, MaskChoice
+from ipmedgan_jax.inpainting.given_options import given_filling
 from ipmedgan_jax.inpainting.jobs import Job, check_output
 from ipmedgan_jax.inpainting.load import load_filler
 from ipmedgan_jax.inpainting.python_messages import python_names, warn
@@ -104,7 +103,7 @@ def fill(
 
     What to read before the fill is trusted is a `FillWarning`.
     """
-    filling = _filling(planes, 0, strict, dilate_mm, mask_labels, match_mask)
+    filling = given_filling(planes, 0, strict, dilate_mm, mask_labels, match_mask)
     return fill_given(image, mask, affine, _loaded(model, system), filling, progress).image
 
 
@@ -153,7 +152,7 @@ def fill_with_details(
       samples: number of varied fills for the deviation, at least 2; 0 for none. They do not change the filled scan. A
         classical fill has none.
     """
-    filling = _filling(planes, samples, strict, dilate_mm, mask_labels, match_mask)
+    filling = given_filling(planes, samples, strict, dilate_mm, mask_labels, match_mask)
     return fill_given(image, mask, affine, _loaded(model, system), filling, progress)
 
 
@@ -193,7 +192,7 @@ def fill_file(
     Raises:
       UserError: for what cannot be filled or written, in one line.
     """
-    filling = _filling(planes, samples, strict, dilate_mm, mask_labels, match_mask)
+    filling = given_filling(planes, samples, strict, dilate_mm, mask_labels, match_mask)
     filler = _loaded(model, system)
     with python_names():
         check_samples(filler, filling)
@@ -223,26 +222,6 @@ def load_model(
     given = [os.fspath(path) if path is not None else None for path in (workdir, model)]
     with python_names():
         return load_filler(given[0], given[1], system, checkpoint)
-
-
-def _filling(
-    planes: str | Sequence[str],
-    samples: int,
-    strict: bool,
-    dilate_mm: float,
-    mask_labels: int | Sequence[int],
-    match_mask: str | None,
-) -> Filling:
-    """Returns the options as `inpaint` has them; UserError for a bad value."""
-    labels = (mask_labels,) if isinstance(mask_labels, int | np.integer) else tuple(mask_labels)
-    if not all(isinstance(label, int | np.integer) and label > 0 for label in labels):
-        raise UserError(f"mask_labels={mask_labels!r}: expected whole numbers above 0, for example (1, 4)")
-    if match_mask not in (None, "position", "index"):
-        raise UserError(f"match_mask={match_mask!r}: expected 'position' or 'index'")
-    with python_names():
-        choice = MaskChoice(labels=tuple(map(int, labels)), match=match_mask, dilate_mm=float(dilate_mm))
-        named = (planes,) if isinstance(planes, str) else tuple(planes)
-        return Filling(planes=named, samples=int(samples), strict=strict, mask=choice)
 
 
 def _loaded(model: PathLike | Filler | None, system: str | None) -> Filler:

@@ -52,7 +52,7 @@ class Filling:
     mask: MaskChoice = field(default_factory=MaskChoice)
 
     def __post_init__(self) -> None:
-        if not self.planes or len(set(self.planes) & PLANES.keys()) < len(self.planes):
+        if not self.planes or sum(name in self.planes for name in PLANES) < len(self.planes):
             raise UserError(f"--planes={','.join(map(str, self.planes))}: expected some of {', '.join(PLANES)}, each once")
         if self.samples == 1 or self.samples < 0:
             raise UserError(f"--samples={self.samples}: expected 0, or at least 2 for a standard deviation")

@@ -72,7 +72,7 @@ def given_scan(image: Any, affine: ArrayLike | None) -> GivenScan:
         raise UserError(f"image: is {_kind(image)}; expected {_KINDS}, or an array with its affine")
     if affine is None:
         raise UserError("affine: needed for an array: 4 x 4, from voxel indices to millimetres, as nibabel's image.affine")
-    array, matrix = np.asarray(image), _matrix(affine)
+    array, matrix = _array("image", image), _matrix(affine)
     if array.dtype == bool:
         raise UserError("image: its voxels are true or false; expected a scan's intensities")
     return GivenScan(nifti_image.file_of_array(array, matrix, nifti_image.IMAGE), None, array)
@@ -104,6 +104,14 @@ def _kind(given: Any) -> str:
     return "None" if given is None else f"of type {type(given).__name__}"
 
 
+def _array(name: str, given: Any) -> np.ndarray:
+    """Returns what was given as an array; UserError for what is none, such as rows of unequal lengths."""
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name}: is no array ({error}); expected numbers [X, Y, Z]") from error
+
+
 def _matrix(affine: ArrayLike) -> np.ndarray:
     """Returns an affine that was given with an array; UserError unless it is 4 x 4 numbers."""
     try:
@@ -123,9 +131,10 @@ def _check_volume(given: Any, name: Path) -> None:
 
 def _mask_on_grid(mask: ArrayLike, scan: Scan) -> NiftiFile:
     """Returns an array on the scan's grid as a file; UserError for another shape."""
-    if np.asarray(mask).dtype == object:
+    array = _array("mask", mask)
+    if array.dtype == object:
         raise UserError(f"mask: is {_kind(mask)}; expected {_KINDS}, or an array on the grid of the scan")
-    array = geometry.without_trailing_axes(np.asarray(mask))
+    array = geometry.without_trailing_axes(array)
     expected = scan.file.stored.shape[:3]
     if array.shape != expected:
         raise UserError(f"mask: has shape {array.shape}, the scan {expected}: an array lies on the scan's grid")

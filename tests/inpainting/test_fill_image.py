@@ -378,3 +378,33 @@ def test_every_public_name_is_documented():
     with pytest.raises(AttributeError, match="no attribute 'inpant'"):
         _ = ipmedgan_jax.inpant
     assert fill_image.fill is ipmedgan_jax.fill
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="the numbers of 80 bits of x86")
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_numbers_that_nifti_does_not_have_are_refused(name):
+    given = {"image": ramp(), "mask": square()}
+    given[name] = given[name].astype(np.longdouble)
+    with pytest.raises(UserError, match=f"^{name}: its voxels are of type float128, which NIfTI does not have; give float64"):
+        ipmedgan_jax.fill(**given, affine=AFFINE, system="laplace")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask": [[1, 2], [3]]}, "mask: is no array"),
+        ({"image": [[1, 2], [3]]}, "image: is no array"),
+        ({"dilate_mm": "a"}, "dilate_mm='a': expected a number"),
+        ({"dilate_mm": None}, "dilate_mm=None: expected a number"),
+        ({"samples": "many"}, "samples='many': expected a number"),
+        ({"samples": 2.5}, "samples=2.5: expected a whole number"),
+        ({"planes": 3}, "planes=3: expected one or a list of them"),
+        ({"planes": [["axial"]]}, "planes="),
+        ({"mask_labels": 1.5}, "mask_labels=1.5: expected one or a list"),
+    ],
+)
+def test_what_is_no_number_and_no_array_is_refused_in_one_line(options, message):
+    given = {"image": ramp(), "mask": square(), "affine": AFFINE, "system": "laplace"} | options
+    with pytest.raises(UserError, match=f"^{message}") as raised:
+        ipmedgan_jax.fill_with_details(**given)
+    assert "\n" not in str(raised.value)
