@@ -178,7 +178,8 @@ def _set_pixels(changed: Any, source: Any, selected: np.ndarray, filled: np.ndar
     if not source.file_meta.TransferSyntaxUID.is_little_endian:
         _swap_words(changed)
     words = _stored_words(source)
-    pixel_bits = 2**bits - 1  # some series keep other data in the remaining bits
+    # Some series keep other data in the remaining bits, and some repeat the sign there.
+    pixel_bits = 2 ** (8 * words.itemsize if source.PixelRepresentation and _repeats_sign(words, bits) else bits) - 1
     words[selected] = (words[selected] & ~np.array(pixel_bits, words.dtype)) | (new & pixel_bits).astype(words.dtype)
     changed.PixelData = words.tobytes() + b"\0" * (words.nbytes % 2)
     changed["PixelData"].VR = "OW" if int(source.BitsAllocated) > 8 else "OB"
@@ -193,6 +194,12 @@ def _stored_words(dataset: Any) -> np.ndarray:
         return np.ascontiguousarray(dataset.pixel_array).astype(kind.newbyteorder("<")).view(kind)
     count = int(dataset.Rows) * int(dataset.Columns)
     return np.frombuffer(dataset.PixelData, kind, count).reshape(dataset.Rows, dataset.Columns).copy()
+
+
+def _repeats_sign(words: np.ndarray, bits: int) -> bool:
+    """Whether each word has the sign of its pixel, which takes the lowest `bits`, in all bits above it too."""
+    signed, above = words.view(f"<i{words.itemsize}"), 8 * words.itemsize - bits
+    return bool(np.array_equal((signed << above) >> above, signed))
 
 
 def _swap_words(changed: Any) -> None:

@@ -70,8 +70,8 @@ class Plausibility:
         Without a figure it is null, as is the name, there are no parts, and `unmeasured` says why.
         """
         if self.unmeasured:
-            nothing = {"figure": None, "worst_part": None, "parts": {}}
-            return {**nothing, "unmeasured": self.unmeasured, "ordinary_up_to": ORDINARY}
+            nothing: dict[str, Any] = {"figure": None, "worst_part": None, "parts": {}}
+            return nothing | {"unmeasured": self.unmeasured, "ordinary_up_to": ORDINARY}
         parts = {name: round(getattr(self, name), 3) for name in ("step", "slice", "rough", "flat", "range")}
         worst = max(parts, key=lambda name: parts[name])
         return {"figure": parts[worst], "worst_part": worst, "parts": parts, "ordinary_up_to": ORDINARY}

@@ -117,6 +117,21 @@ def each_dataset(folder, change):
         dataset.save_as(path)
 
 
+@pytest.mark.parametrize("repeated", [True, False])
+def test_new_pixels_have_their_sign_above_the_stored_bits_as_the_old_ones_have(tmp_path, repeated):
+    def signed(dataset):
+        words = np.frombuffer(dataset.PixelData, "<u2").astype(np.int16) - 1700  # below 0, but in the mask
+        dataset.PixelData = (words if repeated else words & 0x0FFF).astype("<i2").tobytes()
+
+    array = np.where(square(), 2000, ramp())
+    write_series(tmp_path / "series", array, change=signed, PixelRepresentation=1, RescaleIntercept=676)
+    mask_of(tmp_path)
+    fill(tmp_path)
+    for dataset in datasets(tmp_path / "filled"):
+        words = np.frombuffer(dataset.PixelData, "<i2")
+        assert (words < 0).all() if repeated else (words >= 0x0800).all()
+
+
 def test_bits_that_are_no_pixels_stay(tmp_path):
     folder, words = write_series(tmp_path / "series", ramp()), {}
 
