@@ -98,13 +98,13 @@ def _without_masks_of_others(pairs: Pairs, refused: dict[Path, str], is_at_home:
         elif contrasts.is_contrast(stem(image)):
             refused[image] = (
                 f"{image}: the only mask of its name, {mask}, lies elsewhere, and {stem(image)} tells no patient; put the "
-                "mask into the folder of its scan, or give a template"
+                "mask into the folder of its scan"
             )
         elif len({_without_contrasts(user) for user in users[mask]}) > 1:
             other = next(user for user in users[mask] if user != image)
             refused[image] = (
                 f"{image}: the only mask of its name, {mask}, would be that of {other} too; put each mask into the folder of "
-                "its scan, or give a template"
+                "its scan"
             )
         else:
             kept.append((image, mask))
@@ -158,8 +158,7 @@ def _without_brain_masks(image: Path, masks: list[Path]) -> list[Path]:
     others = [mask for mask in masks if not is_brain_mask(mask)]
     if masks and not any(map(is_named_mask, others)) and (brain := next(filter(is_brain_mask, masks), None)):
         raise UserError(
-            f"{image}: the only mask that fits, {brain}, is named as that of the brain; give the masks of lesions, or a "
-            "template that names it"
+            f"{image}: the only mask that fits, {brain}, is named as that of the brain; give the masks of lesions"
         )
     return others
 
@@ -172,7 +171,7 @@ def _in_space_of(image: Path, masks: list[Path]) -> list[Path]:
         own, space = (bids_names.space_of(path) or bids_names.ORIGINAL for path in (image, other))
         raise UserError(
             f"{image}: is in space {own}, and the only mask that fits, {other}, in space {space}; give a mask in the space "
-            "of the scan, or a template that names this one"
+            "of the scan"
         )
     return fitting
 

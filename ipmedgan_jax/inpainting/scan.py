@@ -144,6 +144,7 @@ def _write(
         if spread is not None:
             nifti.write_array(job.deviation, scan.in_file_order(spread), scan.file.affine)
         if job.mask_output is not None:
+            job.mask_output.parent.mkdir(parents=True, exist_ok=True)  # which may be the folder of the series just written
             _write_mask(job.mask_output, scan, where, description)
         if job.bids is not None and job.mask_sidecar is not None:
             files.write_json(job.mask_sidecar, job.bids.of_mask())

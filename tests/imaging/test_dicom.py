@@ -1,5 +1,6 @@
 """A DICOM series is filled like any scan and written as a new series with the same pixels."""
 
+import dataclasses
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -74,6 +75,17 @@ def test_a_filled_series_is_another_one_of_the_same_pixels(tmp_path):
     assert (tmp_path / "filled.json").exists()
     with pytest.raises(UserError, match="exists; choose another name"):
         fill(tmp_path)
+
+
+def test_the_mask_may_lie_in_the_folder_of_the_new_series(tmp_path):
+    write_series(tmp_path / "series", ramp())
+    mask_of(tmp_path)
+    (work,), _ = find_series_jobs(str(tmp_path / "series"), (), str(tmp_path / "mask.nii.gz"), tmp_path / "filled")
+    work = dataclasses.replace(work, mask_output=tmp_path / "filled" / "filled_mask.nii.gz")
+    check_output(work, overwrite=False)
+    inpaint_file(LearnedFiller(generator()), work, Filling())
+    assert work.mask_output.exists()
+    assert len(list(work.output.iterdir())) == 6
 
 
 def test_each_slice_s_slope_counts_in_reading_and_in_writing(tmp_path):
