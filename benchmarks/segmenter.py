@@ -114,7 +114,7 @@ def labelled_batches(dataset: Dataset, label: Labeller, *, batch_size: int, seed
         if rng.random() < 0.5:
             image, marked = image[:, ::-1].copy(), marked[:, ::-1].copy()
             head = None if head is None else head[:, ::-1].copy()
-        image, _, moved = augmentation.augment(rng, image, head, marked, AUGMENTATION)
+        image, _, moved = augmentation.augment(rng, image, head, marked, AUGMENTATION, grow=False)
         assert moved is not None
         return {"image": image[..., None], "hole": box(0, 0, len(image)), "hole_mask": moved.astype(np.uint8)}
 

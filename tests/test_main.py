@@ -12,7 +12,7 @@ from ipmedgan_jax.configs import demo
 from ipmedgan_jax.core.command import Stopped
 from ipmedgan_jax.distributed import processes
 from ipmedgan_jax.evaluation import evaluate_run
-from ipmedgan_jax.experiment import build
+from ipmedgan_jax.experiment import build, saved_config
 from ipmedgan_jax.training import loop
 from ipmedgan_jax.training.loop import Outcome
 
@@ -33,7 +33,12 @@ def test_a_stopped_run_exits_as_shells_have_it_and_a_finished_one_is_evaluated(m
     monkeypatch.setattr(main, "flags", SimpleNamespace(FLAGS=given))
     monkeypatch.setattr(processes, "start", lambda settings: None)
     monkeypatch.setattr(main.runtime, "set_up", lambda dtype, deterministic: None)  # would change this process's malloc
-    built = SimpleNamespace(dataset=SimpleNamespace(fingerprint=""), training=SimpleNamespace(steps=1))
+    built = SimpleNamespace(
+        dataset=SimpleNamespace(fingerprint=""),
+        training=SimpleNamespace(steps=1),
+        features=SimpleNamespace(source=""),
+        config={saved_config.LESION_SHAPES: ""},
+    )
     monkeypatch.setattr(build, "build_experiment", lambda config: built)
     monkeypatch.setattr(loop, "train", lambda *_: outcome)
     monkeypatch.setattr(evaluate_run, "evaluate_run", lambda *_: evaluated.append(1))

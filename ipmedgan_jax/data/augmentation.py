@@ -68,19 +68,21 @@ def augment(
     settings: AugmentationSettings,
     *,
     smallest: int | None = None,
+    grow: bool = True,
 ) -> Slice:
     """Returns the slice as another scanner might have shown it: image, head and avoid.
-
-    `avoid` grows to every pixel that interpolation, blur or sharpening gives a part of an avoided one.
 
     Args:
       smallest: pixels; the slice's shape follows its scale, but no side becomes shorter. None: the shape stays, and an
         enlarged head that would not fit is enlarged less.
+      grow: whether `avoid` grows to every pixel that interpolation, blur or sharpening gives a part of an avoided one.
+        Otherwise it moves with the image alone, as a label does.
     """
     if (settings.scale > 1 or settings.rotation) and rng.random() >= ON_OWN_GRID:
-        image, head, avoid = _move(rng, image, head, avoid, settings, smallest)
+        image, head, avoid = _move(rng, image, head, avoid, settings, smallest, grow)
     if any((settings.blur, settings.gamma > 1, settings.bias, settings.window, settings.noise)):
-        image, avoid = _with_other_intensities(rng, image, avoid, settings)
+        image, grown = _with_other_intensities(rng, image, avoid, settings)
+        avoid = grown if grow else avoid
     if settings.crop and rng.random() < settings.crop:
         lost = _cut_off(rng, image.shape, _box(image.shape, head))
         image = np.where(lost, np.float32(-1), image)
@@ -129,6 +131,7 @@ def _move(
     avoid: np.ndarray | None,
     settings: AugmentationSettings,
     smallest: int | None,
+    grow: bool,
 ) -> Slice:
     """The slice scaled and rotated, by one interpolation. The head stays inside, as far as it was inside."""
     factor = _factor(rng, max(settings.scale, 1.0))
@@ -156,7 +159,7 @@ def _move(
     affine = np.column_stack([matrix[::-1, ::-1], offset[::-1]])
     size = (int(shape[1]), int(shape[0]))
     moved = cv2.warpAffine(image, affine, size, flags=cv2.INTER_CUBIC, borderValue=-1.0)
-    avoid = _grown(avoid, CUBIC_REACH)
+    avoid = _grown(avoid, CUBIC_REACH) if grow else avoid
     return np.clip(moved, -1, 1, out=moved), *_moved_masks(head, avoid, affine, size)
 
 

@@ -69,7 +69,8 @@ def test_a_fill_that_is_not_saved_outlives_another_one_that_is_cancelled(browser
         tab.wait_for_selector("#working:not([hidden]) #cancel:enabled")
         tab.wait_for_selector("#result:not([hidden])")
         assert not tab.is_visible("#stale")
-        tab.click("#cancel")
+        with tab.expect_response("**/api/cancel?*"):
+            tab.click("#cancel")
         slow_fill.set()
         says(tab, "Cancelled.")
         for _ in range(2):
