@@ -26,8 +26,11 @@ def pair_masks(masks: Sequence[Path], paths: Sequence[Path], subject_regex: str)
 
     A mask belongs to the scans of its subject. Of these it belongs to the ones in its own folder if there are any, and never
     to one of another session (`ses-`), run (`run-`) or space (`space-`). Warns of scans and masks that stay alone; UserError
-    if all do.
+    if all do, or if a mask is a scan of `paths`.
     """
+    own = {path.resolve() for path in paths}
+    if same := [mask for mask in masks if mask.resolve() in own]:
+        raise UserError(f"config.holes.avoid: {same[0]} is a scan of --input; name masks alone")
     subjects, of_masks = (list_subjects(files, subject_regex) for files in (paths, masks))
     found: dict[Path, list[Path]] = {path: [] for path in paths}
     alone = []

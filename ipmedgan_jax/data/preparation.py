@@ -30,6 +30,15 @@ from ipmedgan_jax.imaging.settings import PreparationSettings
 _NO_AIR = 0.95
 """Share of a volume that is head, above which its air may have been taken for head."""
 
+_TWO_KINDS_OF_AIR = 0.2
+"""Share of the head that is as dark as air, above which it holds air of another value than the background."""
+
+_MUCH_AVOIDED = 0.5
+"""Share of the head that is marked by masks of `holes.avoid`, above which they may not be of lesions."""
+
+_LONG_PIXEL = 1.5
+"""Ratio of a pixel's sides above which slices look squashed."""
+
 _SPIKE = 16  # window widths above or below the window, beyond which an intensity is clipped
 
 
@@ -129,6 +138,12 @@ def _make_shard(settings: PreparationSettings, source: Source, digest: str, shar
         resampled = scans.resample(volume, settings.resample_mm)
         grid = SliceGrid.of(settings, "axial", PLANES["axial"](resampled.array), resampled.spacing_mm)
         rows_mm, columns_mm = grid.pixel_spacing_mm
+        if max(rows_mm / columns_mm, columns_mm / rows_mm) > _LONG_PIXEL:
+            logging.warning(
+                "%s: its axial slices have pixels of %.3g x %.3g mm, far from square: prepare it with "
+                "--config.data.resample_mm=1.0, or leave it out",
+                *(source.path, rows_mm, columns_mm),
+            )
         window, images, heads, avoid = _cut_slices(settings, source, scan, resampled, grid)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from error
@@ -168,7 +183,7 @@ def _cut_slices(
 ) -> tuple[scans.Window, np.ndarray, np.ndarray, np.ndarray | None]:
     """Returns the intensity window, and of all slices, each `[S, H, W]`: intensities, head, and pixels to avoid."""
     foreground = find_foreground(settings, resampled.array, resampled.spacing_mm)
-    _report_background(source.path, foreground)
+    _report_background(source.path, foreground, resampled.array, settings)
     window, corner = foreground.window, grid.window_corner(PLANES["axial"](foreground.head))
 
     def cut(array: np.ndarray, padding: float) -> np.ndarray:
@@ -184,16 +199,29 @@ def _cut_slices(
         return window, images, heads, None
     marked = replace(scan.volume, array=avoided.read_masks(source.avoid, scan).astype(np.float32))
     # Any pixel that a marked voxel contributes to is avoided.
-    return window, images, heads, cut(scans.resample(marked, settings.resample_mm).array, 0.0) > 0
+    avoid = cut(scans.resample(marked, settings.resample_mm).array, 0.0) > 0
+    if (share := (avoid & heads).sum() / max(heads.sum(), 1)) > _MUCH_AVOIDED:
+        logging.warning(
+            "%s: %.0f %% of its head is marked by holes.avoid, as by a mask of the brain: few holes fit beside it",
+            *(source.path, 100 * share),
+        )
+    return window, images, heads, avoid
 
 
-def _report_background(path: Path, foreground: Foreground) -> None:
-    """Says where a background inside the window lies, and warns of a volume in which no air was found."""
+def _report_background(path: Path, foreground: Foreground, array: np.ndarray, settings: PreparationSettings) -> None:
+    """Says where a background inside the window lies, and warns of a volume of whose air none, or only a part, was found."""
     if foreground.background is not None:
         logging.info(
             "%s: its background of %g lies at %.0f %% of the intensity window; it counts as air",
             *(path, foreground.background, 100 * foreground.background_level),
         )
+        dark = float((array[foreground.head] <= settings.threshold(foreground.window)).mean())
+        if dark > _TWO_KINDS_OF_AIR:
+            logging.warning(
+                "%s: %.0f %% of what counts as head is as dark as air, as where a CT was padded with 0: set padding and "
+                "air to one value, the lowest of all",
+                *(path, 100 * dark),
+            )
     if (share := float(foreground.head.mean())) > _NO_AIR:
         logging.warning(
             "%s: %.0f %% of its voxels count as head, air too if there is any: set its background to one value, the lowest "

@@ -110,14 +110,14 @@ def build_experiment(config: ConfigDict) -> Experiment:
     features = feature_network(config)
     system = make_system(config, features.net)
     training = training_settings(config, dataset.slices["train"])
-    lesions = lesion_shapes(config, dataset)
+    lesions, prepared = lesion_shapes(config, dataset), preparation_settings(config).as_recorded(dataset.settings)
     return Experiment(
         name=config.system,
         system=system,
         phases=make_phases(config, make_update(config, system, training.steps), training.steps),
         features=features,
         dataset=dataset,
-        holes=hole_settings(config, lesions, avoids=dataset.has_avoided),
+        holes=hole_settings(config, lesions, avoids=dataset.has_avoided, prepared=prepared),
         fill=config.holes.fill,
         training=training,
         evaluation=evaluation_settings(config),

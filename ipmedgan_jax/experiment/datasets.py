@@ -14,12 +14,14 @@ from ml_collections import ConfigDict
 import ipmedgan_jax
 from ipmedgan_jax.core import cache, links
 from ipmedgan_jax.core.errors import UserError
+from ipmedgan_jax.core.spelling import counted
 from ipmedgan_jax.core.user_paths import user_path
 from ipmedgan_jax.data import dataset_file, phantom, preparation
 from ipmedgan_jax.data.subjects import list_subjects
 from ipmedgan_jax.experiment.network_size import input_size
 from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
+from ipmedgan_jax.imaging.file_kinds import is_brain_mask
 from ipmedgan_jax.imaging.input_files import list_input_files
 from ipmedgan_jax.imaging.settings import ADDED_SETTINGS
 
@@ -112,7 +114,18 @@ def _is_readable(directory: Path) -> bool:
 
 def masks_to_avoid(config: ConfigDict) -> list[Path]:
     """Returns the mask files that `holes.avoid` names; none if it is empty."""
-    return list_input_files(config.holes.avoid) if config.holes.avoid else []
+    return _lesion_masks("holes.avoid", config.holes.avoid) if config.holes.avoid else []
+
+
+def _lesion_masks(key: str, pattern: str) -> list[Path]:
+    """Returns the mask files that a setting names, without masks of the brain. UserError if there are no others."""
+    paths = list_input_files(pattern)
+    kept = [path for path in paths if not is_brain_mask(path)]
+    if not kept:
+        raise UserError(f"config.{key}={pattern}: masks of the brain alone, such as {paths[0]}; name masks of lesions")
+    if left_out := len(paths) - len(kept):
+        logging.warning("config.%s: %s left out: their names are those of masks of the brain", key, counted(left_out, "file"))
+    return kept
 
 
 def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence[np.ndarray]:
@@ -123,7 +136,7 @@ def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence
     pattern, smallest = config.holes.lesions, config.holes.smallest
     if "lesion" not in config.holes.kinds:
         return ()
-    paths = list_input_files(pattern)
+    paths = _lesion_masks("holes.lesions", pattern)
     subjects = set(dataset.subjects["train"])
     settings = preparation_settings(config).as_recorded(dataset.settings)
     owners = list_subjects(paths, settings.subject_regex)

@@ -90,13 +90,21 @@ def preparation_settings(config: ConfigDict) -> PreparationSettings:
     )
 
 
-def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avoids: bool = False) -> HoleSettings:
+def hole_settings(
+    config: ConfigDict,
+    lesions: Sequence[np.ndarray] = (),
+    *,
+    avoids: bool = False,
+    prepared: PreparationSettings | None = None,
+) -> HoleSettings:
     """Returns the settings of holes and of simulated damage.
 
     Args:
       lesions: the real shapes of the kind `lesion`.
       avoids: whether the data have pixels that holes keep clear of.
+      prepared: what the data were prepared with, whose level of the foreground counts; None: the config's.
     """
+    level = prepared.foreground_level if prepared else config.data.foreground_level
     holes = config.holes
     shapes = ShapeSettings(
         kinds=tuple(holes.kinds),
@@ -107,7 +115,7 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avo
     )
     return HoleSettings(
         size=holes.size,
-        foreground=2 * config.data.foreground_level - 1,
+        foreground=2 * level - 1,
         min_foreground=holes.min_foreground,
         evaluation_min_foreground=holes.evaluation_min_foreground,
         evaluation_seed=holes.evaluation_seed,
@@ -116,11 +124,11 @@ def hole_settings(config: ConfigDict, lesions: Sequence[np.ndarray] = (), *, avo
         noise=config.generator.noise and config.system not in FINDERS,
         opposite=config.generator.opposite and config.system not in FINDERS,
         shapes=None if set(holes.kinds) == {"square"} else shapes,
-        damage=damage_settings(config) if config.system in FINDERS else None,
+        damage=damage_settings(config, level) if config.system in FINDERS else None,
     )
 
 
-def damage_settings(config: ConfigDict) -> DamageSettings:
+def damage_settings(config: ConfigDict, foreground_level: float) -> DamageSettings:
     """Returns the settings of simulated damage; without kinds, those of the modality."""
     damage = config.damage
     kinds = tuple(damage.kinds) or KINDS_BY_MODALITY[config.modality]
@@ -130,7 +138,7 @@ def damage_settings(config: ConfigDict) -> DamageSettings:
         intact=damage.intact,
         size=config.holes.size,
         smallest=config.holes.smallest,
-        foreground=2 * config.data.foreground_level - 1,
+        foreground=2 * foreground_level - 1,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.data.avoided import digest, pair_masks, read_masks
+from ipmedgan_jax.experiment import datasets
 from ipmedgan_jax.imaging import scans
 
 
@@ -79,3 +80,14 @@ def test_a_mask_that_lies_elsewhere_is_refused_with_advice_that_prepare_can_foll
         with pytest.raises(UserError, match=r"; correct its sform, or leave it out of holes.avoid$") as error:
             read_masks([mask], scan)
         assert "--" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["holes.avoid", "holes.lesions"])
+def test_masks_of_the_brain_are_left_out(tmp_path, caplog, key):
+    for name in ("sub-01_desc-brain_mask", "sub-01_lesion_mask", "sub-02_brainmask"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    found = datasets._lesion_masks(key, f"{tmp_path}/*mask.nii.gz")
+    assert [path.name for path in found] == ["sub-01_lesion_mask.nii.gz"]
+    assert f"config.{key}: 2 files left out: their names are those of masks of the brain" in caplog.text
+    with pytest.raises(UserError, match=rf"config.{key}=.*: masks of the brain alone"):
+        datasets._lesion_masks(key, f"{tmp_path}/*brain*.nii.gz")

@@ -555,6 +555,40 @@ def test_a_folder_prepared_with_the_threshold_is_not_taken_for_one_with_heads(sc
     assert record.head is None
 
 
+def test_a_mask_that_is_a_scan_is_refused_and_one_of_much_of_the_head_is_named(scan_paths, tmp_path, caplog):
+    with pytest.raises(UserError, match=r"holes.avoid: .* is a scan of --input; name masks alone"):
+        prepare(SMALL, scan_paths, tmp_path / "out", avoid=scan_paths[:1], progress=False)
+    mask = scan_paths[0].with_name(scan_paths[0].name.replace("FLAIR", "mask"))
+    scan = nibabel.load(scan_paths[0])
+    nibabel.save(nibabel.Nifti1Image(np.ones(scan.shape, np.uint8), scan.affine), mask)
+    prepare(SMALL, scan_paths, tmp_path / "out", avoid=[mask], progress=False)
+    assert f"{scan_paths[0]}: 100 % of its head is marked by holes.avoid" in caplog.text
+
+
+def test_slices_of_pixels_far_from_square_are_named(scan_paths, tmp_path, caplog):
+    scan = nibabel.load(scan_paths[0])
+    nibabel.save(nibabel.Nifti1Image(scan.get_fdata(dtype=np.float32), np.diag([6.0, 1.0, 1.0, 1.0])), scan_paths[0])
+    prepare(dataclasses.replace(SMALL, resample_mm=0.0), scan_paths, tmp_path / "out", progress=False)
+    named = [line for line in caplog.messages if "far from square" in line]
+    assert len(named) == 1
+    assert named[0].startswith(f"{scan_paths[0]}: its axial slices have pixels of 1 x 6 mm")
+
+
+def test_air_of_another_value_than_the_padding_is_named(scan_paths, tmp_path, caplog):
+    rows, columns = np.mgrid[:40, :40] - 20
+    head = np.broadcast_to((np.hypot(rows, columns) < 10)[..., None], (40, 40, 6))
+    field = np.broadcast_to((np.hypot(rows, columns) < 16)[..., None], (40, 40, 6))
+    noise = np.random.default_rng(0).normal(0, 20, head.shape)
+    for path, padding in zip(scan_paths, (0, -1000), strict=False):
+        array = np.where(field, np.where(head, 40, -1000) + noise, padding).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    ct = dataclasses.replace(SMALL, modality="ct", foreground_level=1 / 6)
+    prepare(ct, scan_paths, tmp_path / "out", progress=False)
+    named = [line for line in caplog.messages if "as dark as air" in line]
+    assert len(named) == 1
+    assert named[0].startswith(str(scan_paths[0]))
+
+
 def test_a_shard_does_not_finish_a_folder_of_volumes_without_their_masks(scan_paths, tmp_path):
     masks = write_masks(scan_paths)
     prepare_shard(SMALL, scan_paths, tmp_path / "masked", Shard(0, 3), avoid=masks, progress=False)

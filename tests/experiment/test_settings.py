@@ -411,6 +411,12 @@ def test_inference_settings_are_the_config_s(changed):
 # ------------------------------------------------------------------ shipped configs
 
 
+def test_holes_go_by_the_level_that_the_data_were_prepared_with(changed):
+    prepared = preparation_settings(changed("finder", {"data.foreground_level": 0.25}))
+    found = hole_settings(changed("finder", {"data.foreground_level": 0.4}), prepared=prepared)
+    assert (found.foreground, found.damage.foreground) == (-0.5, -0.5)
+
+
 @pytest.mark.parametrize("name", ["ct", "ct_any", "ct_small", "demo"])
 def test_a_ct_config_takes_no_foam_for_head_and_keeps_hounsfield_units(name):
     config = importlib.import_module(f"configs.{name}").get_config()
