@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass
 import cv2
 import numpy as np
 
+from ipmedgan_jax.data import grey_air
+
 ON_OWN_GRID = 0.25
 """Share of the slices that are neither scaled nor rotated: interpolation takes texture, and these keep all of theirs."""
 
@@ -69,6 +71,7 @@ def augment(
     *,
     smallest: int | None = None,
     grow: bool = True,
+    foreground: float = 1.0,
 ) -> Slice:
     """Returns the slice as another scanner might have shown it: image, head and avoid.
 
@@ -77,15 +80,19 @@ def augment(
         enlarged head that would not fit is enlarged less.
       grow: whether `avoid` grows to every pixel that interpolation, blur or sharpening gives a part of an avoided one.
         Otherwise it moves with the image alone, as a label does.
+      foreground: value above which a pixel is not air; tells slices whose air is grey (`grey_air`).
     """
+    is_grey = grey_air.level(image, head, foreground) != grey_air.AIR
     if (settings.scale > 1 or settings.rotation) and rng.random() >= ON_OWN_GRID:
-        image, head, avoid = _move(rng, image, head, avoid, settings, smallest, grow)
+        air = grey_air.level(image, head, foreground)
+        image, head, avoid = _move(rng, image, head, avoid, settings, smallest, grow, air)
     if any((settings.blur, settings.gamma > 1, settings.bias, settings.window, settings.noise)):
         image, grown = _with_other_intensities(rng, image, avoid, settings)
         avoid = grown if grow else avoid
     if settings.crop and rng.random() < settings.crop:
         lost = _cut_off(rng, image.shape, _box(image.shape, head))
-        image = np.where(lost, np.float32(-1), image)
+        air = grey_air.level(image, head, grey_air.AIR) if is_grey else grey_air.AIR  # contrast may have changed it
+        image = np.where(lost, np.float32(air), image)
         head = None if head is None else head & ~lost
     return image, head, avoid
 
@@ -132,6 +139,7 @@ def _move(
     settings: AugmentationSettings,
     smallest: int | None,
     grow: bool,
+    air: float,
 ) -> Slice:
     """The slice scaled and rotated, by one interpolation. The head stays inside, as far as it was inside."""
     factor = _factor(rng, max(settings.scale, 1.0))
@@ -158,7 +166,7 @@ def _move(
     # OpenCV's points are (x, y): columns first.
     affine = np.column_stack([matrix[::-1, ::-1], offset[::-1]])
     size = (int(shape[1]), int(shape[0]))
-    moved = cv2.warpAffine(image, affine, size, flags=cv2.INTER_CUBIC, borderValue=-1.0)
+    moved = cv2.warpAffine(image, affine, size, flags=cv2.INTER_CUBIC, borderValue=air)
     avoid = _grown(avoid, CUBIC_REACH) if grow else avoid
     return np.clip(moved, -1, 1, out=moved), *_moved_masks(head, avoid, affine, size)
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.filters import apply_hysteresis_threshold
 
-from ipmedgan_jax.data import hole_shapes
+from ipmedgan_jax.data import grey_air, hole_shapes
 
 VISIBLE = 0.1
 """Smallest change, in units of [-1, 1], that counts as damage."""
@@ -49,14 +49,18 @@ class DamageSettings:
     foreground: float
 
 
-def simulate(rng: np.random.Generator, image: np.ndarray, settings: DamageSettings) -> tuple[np.ndarray, np.ndarray, str]:
+def simulate(
+    rng: np.random.Generator, image: np.ndarray, head: np.ndarray | None, settings: DamageSettings
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Returns the image with damage of a random kind, the mask of the damage, and the kind.
+
+    `head` is bool `[H, W]`; None: it is found as what is brighter than air (`find_head`).
 
     The image is returned unchanged, with an empty mask and the kind `INTACT`, for the share `settings.intact` of the calls,
     and if it shows only air.
     """
     kind = hole_shapes.choose(rng, settings.kinds, settings.shares)
-    head = find_head(image, settings.foreground)
+    head = find_head(image, settings.foreground) if head is None else head
     if rng.random() < settings.intact or not head.any():
         return image, np.zeros(image.shape, bool), INTACT
     damaged, lost = KINDS[kind](rng, image, head, settings)
@@ -104,7 +108,7 @@ def _cut(
     rows = np.flatnonzero(head.any(1))
     depth = max(1, round(rng.uniform(0.05, 0.35) * len(rows)))
     end = rows[0] + depth
-    damaged[:end] = -1
+    damaged[:end] = grey_air.level(damaged, head, settings.foreground)
     lost = head.copy()
     lost[end:] = False
     return np.rot90(damaged, -turns), np.rot90(lost, -turns)

@@ -14,12 +14,12 @@ import grain
 import numpy as np
 
 from ipmedgan_jax.core.errors import UserError
-from ipmedgan_jax.data import records, windows
+from ipmedgan_jax.data import damaged_windows, records, windows
 from ipmedgan_jax.data.augmentation import AugmentationSettings, augment, spot_opposite
 from ipmedgan_jax.data.batches import NumpyBatch, in_groups
 from ipmedgan_jax.data.damage import INTACT, DamageSettings, simulate
 from ipmedgan_jax.data.hole_shapes import ShapeSettings, draw
-from ipmedgan_jax.data.holes import any_hole, box, box_mask, context_image, evaluation_rng, random_hole
+from ipmedgan_jax.data.holes import any_hole, box_mask, context_image, evaluation_rng, random_hole
 from ipmedgan_jax.data.slice_source import SliceSource
 from ipmedgan_jax.data.symmetry import opposite
 
@@ -140,9 +140,11 @@ def training_batches(
             image = image[:, ::-1].copy()
             head, avoid = (None if mask is None else mask[:, ::-1] for mask in (head, avoid))
         if augmentation is not None:
-            image, head, avoid = augment(rng, image, head, avoid, augmentation, smallest=holes.window or None)
+            smallest, level = holes.window or None, holes.foreground
+            image, head, avoid = augment(rng, image, head, avoid, augmentation, smallest=smallest, foreground=level)
+        known_head = head
         if holes.damage is not None:
-            return _damaged_example(rng, image, holes)
+            return damaged_windows.example(rng, image, head, holes.damage, holes.window)
         if holes.min_foreground > 0 or avoid is not None:
             head = image > holes.foreground if head is None else head
             hole, _ = random_hole(rng, head, holes.size, holes.min_foreground, avoid)
@@ -150,7 +152,7 @@ def training_batches(
             hole = any_hole(rng, image.shape, holes.size)
         corner = windows.random_corner(rng, hole, image.shape, holes.window) if holes.window else None
         hole_mask = None if holes.shapes is None else draw(rng, holes.shapes)
-        example = _shown(image, hole, hole_mask, corner, holes)
+        example = _shown(image, hole, hole_mask, corner, holes, known_head)
         if hole_mask is not None:
             example["hole_mask"] = hole_mask.astype(np.uint8)
         if holes.avoids:
@@ -173,7 +175,12 @@ def slices_in_order(directory: Path | str, seed: int) -> grain.MapDataset[record
 
 
 def _shown(
-    image: np.ndarray, hole: np.ndarray, hole_mask: np.ndarray | None, corner: windows.Corner | None, holes: HoleSettings
+    image: np.ndarray,
+    hole: np.ndarray,
+    hole_mask: np.ndarray | None,
+    corner: windows.Corner | None,
+    holes: HoleSettings,
+    head: np.ndarray | None,
 ) -> NumpyBatch:
     """Returns what a network sees of a slice with a hole: `image`, `hole` and, if asked for, `opposite`.
 
@@ -186,7 +193,7 @@ def _shown(
         removed = box_mask(hole, image.shape)
         if hole_mask is not None:
             removed[removed] = hole_mask.ravel()
-        shown["opposite"] = windows.cut(opposite(image, removed, holes.foreground), corner, holes.window)
+        shown["opposite"] = windows.cut(opposite(image, removed, holes.foreground, head), corner, holes.window)
     return shown
 
 
@@ -199,21 +206,6 @@ def _varied(
     if augmentation is not None and rng.random() < augmentation.lesion:
         return spot_opposite(rng, mirrored, hole)
     return mirrored
-
-
-def _damaged_example(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> NumpyBatch:
-    """A damaged slice, or window of one. Its hole is the complete image, and `hole_mask` marks the damaged pixels."""
-    assert holes.damage is not None
-    if holes.window:
-        image = windows.cut(image, _any_window(rng, image, holes), holes.window)
-    damaged, mask, _ = simulate(rng, image, holes.damage)
-    return {"image": damaged[..., None], "hole": box(0, 0, len(image)), "hole_mask": mask.astype(np.uint8)}
-
-
-def _any_window(rng: np.random.Generator, image: np.ndarray, holes: HoleSettings) -> windows.Corner:
-    """Draws a window with as much foreground as there may be, up to half of it."""
-    row, column, _, _ = random_hole(rng, image > holes.foreground, holes.window, 0.5)[0]
-    return int(row), int(column)
 
 
 def abstract_batch(holes: HoleSettings, image_size: int, count: int) -> NumpyBatch:
@@ -253,7 +245,7 @@ def evaluation_slices(
         is_clear = record.avoid is None or not record.avoid[box_mask(hole, image.shape)].any()
         if is_clear and share >= holes.evaluation_min_foreground:
             corner = windows.centred_corner(hole, image.shape, holes.window) if holes.window else None
-            shown = _shown(image, hole, None, corner, holes)
+            shown = _shown(image, hole, None, corner, holes, record.head)
             noise = rng.standard_normal(shown["image"].shape[:2], np.float32) if holes.noise else None
             yield EvaluationSlice(record, shown["image"][..., 0], shown["hole"], share, noise, shown.get("opposite"))
 
@@ -270,10 +262,8 @@ def damaged_slices(
     for index in range(len(source)) if at_most is None else spread(len(source), -(-at_most // 2)):
         record = source[index]
         rng = evaluation_rng(holes.evaluation_seed, record.subject, record.volume, record.index)
-        image = record.image()
-        if holes.window:
-            image = windows.cut(image, _any_window(rng, image, holes), holes.window)
-        yield DamagedSlice(record, *simulate(rng, image, replace(holes.damage, intact=0.0)))
+        image, head = damaged_windows.draw(rng, record.image(), record.head, holes.damage, holes.window)
+        yield DamagedSlice(record, *simulate(rng, image, head, replace(holes.damage, intact=0.0)))
         yield DamagedSlice(record, image, np.zeros(image.shape, bool), INTACT)
 
 

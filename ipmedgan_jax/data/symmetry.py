@@ -7,6 +7,8 @@ symmetric approximately.
 import cv2
 import numpy as np
 
+from ipmedgan_jax.data import grey_air
+
 THUMBNAIL = 48
 """Pixels: longer side of the small image on which the midline is searched."""
 
@@ -22,7 +24,7 @@ _FINER = (1 / 2, 1 / 4, 1 / 8)
 _STEEPEST = np.deg2rad(30)  # a first guess that is tilted further is no midline
 
 
-def opposite(image: np.ndarray, removed: np.ndarray, foreground: float) -> np.ndarray:
+def opposite(image: np.ndarray, removed: np.ndarray, foreground: float, head: np.ndarray | None = None) -> np.ndarray:
     """Returns the slice mirrored about the head's midline, and which of its pixels are known: float32 `[H, W, 2]`.
 
     Removed pixels, and what would come from outside the slice, are 0 in both.
@@ -31,10 +33,12 @@ def opposite(image: np.ndarray, removed: np.ndarray, foreground: float) -> np.nd
       image: float32 `[H, W]` in [-1, 1], an axial slice; its removed pixels are not read.
       removed: bool `[H, W]`.
       foreground: value above which a pixel is not air.
+      head: bool `[H, W]`, if it is known: tells the head where air is as bright (`grey_air`).
     """
     known = (~removed).astype(np.float32)
     context = np.where(removed, -1, image).astype(np.float32)
-    reflection = find_midline(context, known, foreground)
+    seen = grey_air.darkened(context, None if head is None else head | removed, foreground)
+    reflection = find_midline(seen, known, foreground)
     stack = np.stack([context * known, known], axis=-1)
     size = image.shape[1], image.shape[0]
     mirrored = cv2.warpAffine(stack, reflection, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

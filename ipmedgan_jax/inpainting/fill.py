@@ -202,8 +202,11 @@ class _PlaneFiller:
             level = 2 * self.trained.preparation.foreground_level - 1
             others["opposite"] = np.zeros((*images.shape, 2), np.float32)
             if self.plane.name != "sagittal":  # in which a head has no other half
-                for shown, image, mask in zip(others["opposite"], images, unknown, strict=True):
-                    shown[...] = opposite(image, mask, level)
+                heads = PLANES[self.plane.name](self.masked.foreground.head)[indices]
+                heads = self.plane.grid.to_pixels(heads.astype(np.float32)) > 0.5
+                known_heads = heads if self.trained.preparation.foreground == "head" else [None] * len(heads)
+                for shown, image, mask, head in zip(others["opposite"], images, unknown, known_heads, strict=True):
+                    shown[...] = opposite(image, mask, level, head)
         return others
 
     def _noise(self, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

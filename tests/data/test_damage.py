@@ -49,7 +49,7 @@ def test_masks_mark_visible_changes_and_little_else(kind):
     rng, image = np.random.default_rng(0), head()
     masks = []
     for _ in range(30):
-        damaged, mask, found = damage.simulate(rng, image, settings(kind))
+        damaged, mask, found = damage.simulate(rng, image, None, settings(kind))
         assert (damaged.shape, damaged.dtype, mask.dtype) == (image.shape, np.float32, bool)
         assert np.abs(damaged).max() <= 1
         assert found == (kind if mask.any() else damage.INTACT)
@@ -67,7 +67,7 @@ def test_air_that_has_changed_is_not_marked(kind):
     rng, image = np.random.default_rng(0), head()
     air, reaches = ~damage.find_head(image, -0.9), 0
     for _ in range(40):
-        damaged, mask, _ = damage.simulate(rng, image, settings(kind))
+        damaged, mask, _ = damage.simulate(rng, image, None, settings(kind))
         reaches += int((np.abs(damaged - image)[air] > 3 * damage.VISIBLE).sum())
         assert not mask[air & (damaged < 1)].any()
     assert reaches > 100 or kind == "cut"  # otherwise the masks had no air to leave out
@@ -75,10 +75,10 @@ def test_air_that_has_changed_is_not_marked(kind):
 
 def test_a_share_of_slices_and_slices_of_air_stay_intact():
     rng, image = np.random.default_rng(0), head()
-    kinds = [damage.simulate(rng, image, settings("cut", intact=0.3))[2] for _ in range(300)]
+    kinds = [damage.simulate(rng, image, None, settings("cut", intact=0.3))[2] for _ in range(300)]
     assert kinds.count(damage.INTACT) == pytest.approx(90, abs=25)
     air = np.full((32, 32), -1, np.float32)
-    unchanged, mask, kind = damage.simulate(rng, air, settings(*damage.KINDS))
+    unchanged, mask, kind = damage.simulate(rng, air, None, settings(*damage.KINDS))
     assert unchanged is air
     assert (mask.any(), kind) == (False, damage.INTACT)
 
