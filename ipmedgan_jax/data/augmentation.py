@@ -82,16 +82,16 @@ def augment(
         Otherwise it moves with the image alone, as a label does.
       foreground: value above which a pixel is not air; tells slices whose air is grey (`grey_air`).
     """
-    is_grey = grey_air.level(image, head, foreground) != grey_air.AIR
+    air = grey_air.level(image, head, foreground)
     if (settings.scale > 1 or settings.rotation) and rng.random() >= ON_OWN_GRID:
-        air = grey_air.level(image, head, foreground)
         image, head, avoid = _move(rng, image, head, avoid, settings, smallest, grow, air)
     if any((settings.blur, settings.gamma > 1, settings.bias, settings.window, settings.noise)):
         image, grown = _with_other_intensities(rng, image, avoid, settings)
         avoid = grown if grow else avoid
     if settings.crop and rng.random() < settings.crop:
         lost = _cut_off(rng, image.shape, _box(image.shape, head))
-        air = grey_air.level(image, head, grey_air.AIR) if is_grey else grey_air.AIR  # contrast may have changed it
+        if air != grey_air.AIR:
+            air = grey_air.level(image, head, grey_air.AIR)  # its contrast may have changed
         image = np.where(lost, np.float32(air), image)
         head = None if head is None else head & ~lost
     return image, head, avoid

@@ -142,17 +142,16 @@ def training_batches(
         if augmentation is not None:
             smallest, level = holes.window or None, holes.foreground
             image, head, avoid = augment(rng, image, head, avoid, augmentation, smallest=smallest, foreground=level)
-        known_head = head
         if holes.damage is not None:
             return damaged_windows.example(rng, image, head, holes.damage, holes.window)
         if holes.min_foreground > 0 or avoid is not None:
-            head = image > holes.foreground if head is None else head
-            hole, _ = random_hole(rng, head, holes.size, holes.min_foreground, avoid)
+            bright = image > holes.foreground if head is None else head
+            hole, _ = random_hole(rng, bright, holes.size, holes.min_foreground, avoid)
         else:
             hole = any_hole(rng, image.shape, holes.size)
         corner = windows.random_corner(rng, hole, image.shape, holes.window) if holes.window else None
         hole_mask = None if holes.shapes is None else draw(rng, holes.shapes)
-        example = _shown(image, hole, hole_mask, corner, holes, known_head)
+        example = _shown(image, hole, hole_mask, corner, holes, head)
         if hole_mask is not None:
             example["hole_mask"] = hole_mask.astype(np.uint8)
         if holes.avoids:

@@ -110,7 +110,8 @@ def build_experiment(config: ConfigDict) -> Experiment:
     features = feature_network(config)
     system = make_system(config, features.net)
     training = training_settings(config, dataset.slices["train"])
-    lesions, prepared = lesion_shapes(config, dataset), preparation_settings(config).as_recorded(dataset.settings)
+    prepared = preparation_settings(config).as_recorded(dataset.settings)
+    lesions = lesion_shapes(config, dataset, prepared)
     return Experiment(
         name=config.system,
         system=system,

@@ -133,8 +133,7 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=scores, force=True)
             self._check_merged()
             if not self._was_read_back:
-                self._manager.wait_until_finished()
-                self._check_merged()
+                self.wait()
                 processes.run_on_all(lambda: self._read_back(record, state))
                 self._was_read_back = True
         except UserError:

@@ -23,7 +23,7 @@ from ipmedgan_jax.experiment.settings import preparation_settings
 from ipmedgan_jax.imaging import mask_files
 from ipmedgan_jax.imaging.file_kinds import is_brain_mask
 from ipmedgan_jax.imaging.input_files import list_input_files
-from ipmedgan_jax.imaging.settings import ADDED_SETTINGS
+from ipmedgan_jax.imaging.settings import ADDED_SETTINGS, PreparationSettings
 
 
 def find_dataset(config: ConfigDict) -> dataset_file.Dataset:
@@ -128,8 +128,10 @@ def _lesion_masks(key: str, pattern: str) -> list[Path]:
     return kept
 
 
-def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence[np.ndarray]:
+def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset, prepared: PreparationSettings) -> Sequence[np.ndarray]:
     """Returns the shapes of the training subjects' lesions if `holes.kinds` has `lesion`, else none.
+
+    `prepared` are the settings that the data were prepared with.
 
     Raises UserError if the masks of `holes.lesions` have no lesion of a training subject.
     """
@@ -138,10 +140,9 @@ def lesion_shapes(config: ConfigDict, dataset: dataset_file.Dataset) -> Sequence
         return ()
     paths = _lesion_masks("holes.lesions", pattern)
     subjects = set(dataset.subjects["train"])
-    settings = preparation_settings(config).as_recorded(dataset.settings)
-    owners = list_subjects(paths, settings.subject_regex)
+    owners = list_subjects(paths, prepared.subject_regex)
     training_paths = [path for path, subject in zip(paths, owners, strict=True) if subject in subjects]
-    shapes = [shape for path in training_paths for shape in mask_files.parts(path, settings, at_least=smallest)]
+    shapes = [shape for path in training_paths for shape in mask_files.parts(path, prepared, at_least=smallest)]
     if not shapes:
         raise UserError(f"config.holes.lesions: {len(paths)} masks, none with a lesion of a training subject")
     return shapes

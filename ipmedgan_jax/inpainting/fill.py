@@ -202,12 +202,17 @@ class _PlaneFiller:
             level = 2 * self.trained.preparation.foreground_level - 1
             others["opposite"] = np.zeros((*images.shape, 2), np.float32)
             if self.plane.name != "sagittal":  # in which a head has no other half
-                heads = PLANES[self.plane.name](self.masked.foreground.head)[indices]
-                heads = self.plane.grid.to_pixels(heads.astype(np.float32)) > 0.5
-                known_heads = heads if self.trained.preparation.foreground == "head" else [None] * len(heads)
-                for shown, image, mask, head in zip(others["opposite"], images, unknown, known_heads, strict=True):
+                heads = self._heads(indices)
+                for shown, image, mask, head in zip(others["opposite"], images, unknown, heads, strict=True):
                     shown[...] = opposite(image, mask, level, head)
         return others
+
+    def _heads(self, indices: np.ndarray) -> Sequence[np.ndarray | None]:
+        """Returns the head in each of these slices; None each for a generator whose training data have no heads."""
+        if self.trained.preparation.foreground != "head":
+            return [None] * len(indices)
+        heads = PLANES[self.plane.name](self.masked.foreground.head)[indices]
+        return list(self.plane.grid.to_pixels(heads.astype(np.float32)) > 0.5)
 
     def _noise(self, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Draws the noise of slices, alike in every fill of a scan unless the fill is a variation."""

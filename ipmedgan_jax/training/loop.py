@@ -249,8 +249,8 @@ def report(step: int, means: dict[str, float], progress: Progress, summaries: Su
 
 
 def outcome_of(signals: list[int]) -> Outcome:
-    """Returns the outcome of a stop by signals: INTERRUPTED if the first is Ctrl-C; without one, another process had it."""
-    return Outcome.INTERRUPTED if signals and signals[0] == signal.SIGINT else Outcome.TERMINATED
+    """Returns the outcome of a stop by signals, at least one: INTERRUPTED if the first is Ctrl-C."""
+    return Outcome.INTERRUPTED if signals[0] == signal.SIGINT else Outcome.TERMINATED
 
 
 def outcome_of_all(signals: list[int]) -> Outcome | None:
