@@ -3,11 +3,10 @@
   python -m benchmarks.attenuation runs/ct runs/ct_telea --kvp=120 --output=results/attenuation
 
 Runs must have been evaluated on the same holes of complete CT slices (`python -m ipmedgan_jax.evaluate`); the folds of a
-cross-validation are pooled. *Damaged* slices have the low end of the
-intensity window in the hole: air, as where a metal artefact was cut out, in the default window. HU become linear
-attenuation coefficients by the bilinear scaling (`attenuation_coefficient`). Reconstruction sees the map at PET's resolution,
-so it is smoothed, which carries errors of the hole into its surroundings. Attenuation correction factors are exp of line
-integrals of the map.
+cross-validation are pooled. *Damaged* slices have the low end of the intensity window in the hole: air, as where a metal
+artefact was cut out, in the default window. HU become linear attenuation coefficients by the bilinear scaling
+(`attenuation_coefficient`). Reconstruction sees the map at PET's resolution, so it is smoothed, which carries errors of the
+hole into its surroundings. Attenuation correction factors are exp of line integrals of the map.
 
 OUTPUT gets `attenuation.md`, `.csv` and `.json`. Scores of a hole, all against the intact slice:
 

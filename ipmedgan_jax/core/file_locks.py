@@ -26,8 +26,10 @@ def locked(path: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
-                logging.warning("%s: this file system has no locks (%s); start no second process that writes there",
-                                path, error.strerror)  # fmt: skip
+                logging.warning(
+                    "%s: this file system has no locks (%s); start no second process that writes there",
+                    *(path, error.strerror),
+                )
             if not _has_name(file, lock):  # the process before removed it
                 continue
             try:

@@ -86,17 +86,17 @@ def parse(path: Path) -> BidsName | None:
 
 
 def space_of(path: Path) -> str:
-    """Returns the space that a file name gives; empty if it gives none."""
+    """Returns the space that a file name gives; `orig` if it gives none."""
     found = _SPACE.search(nifti.stem(path))
-    return found[1] if found else ""
+    return found[1] if found else ORIGINAL
 
 
 def spaces_differ(path: Path, other: Path) -> bool:
     """Whether two file names give different spaces, or one of them alone gives one that is not a subject's own."""
-    own, others = ("" if space_of(name) == ORIGINAL else space_of(name) for name in (path, other))
-    if own and others:
-        return own != others
-    return bool(own or others) and (own or others) not in _NATIVE
+    named = [space for space in (space_of(path), space_of(other)) if space != ORIGINAL]
+    if len(named) == 2:
+        return named[0] != named[1]
+    return any(space not in _NATIVE for space in named)
 
 
 def filled_name(image: BidsName) -> BidsName:

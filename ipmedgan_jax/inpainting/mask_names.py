@@ -70,7 +70,7 @@ def kind_warning(image: Path, mask: Path) -> str:
     if file_kinds.is_brain_mask(mask):
         return f"the mask {mask} is named as that of the brain: is it to be filled as a whole?"
     if bids_names.spaces_differ(image, mask):
-        own, space = (bids_names.space_of(path) or bids_names.ORIGINAL for path in (image, mask))
+        own, space = map(bids_names.space_of, (image, mask))
         return f"the mask {mask} is in space {space} by its name, the image in space {own}: does it lie where it should?"
     return ""
 

@@ -168,7 +168,7 @@ def _in_space_of(image: Path, masks: list[Path]) -> list[Path]:
     fitting = [mask for mask in masks if not bids_names.spaces_differ(image, mask)]
     other = next(filter(is_named_mask, masks), None)
     if other is not None and not any(map(is_named_mask, fitting)):
-        own, space = (bids_names.space_of(path) or bids_names.ORIGINAL for path in (image, other))
+        own, space = map(bids_names.space_of, (image, other))
         raise UserError(
             f"{image}: is in space {own}, and the only mask that fits, {other}, in space {space}; give a mask in the space "
             "of the scan"
