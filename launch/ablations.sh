@@ -5,23 +5,27 @@
 #
 #   bash launch/ablations.sh --config=configs/small.py --data=data/mri --images=1600 --output=results/mri_ablations
 #
-# --system=ipmedgan (the default), ipmedgan_plus or casnet_plus. The other arguments are those of table1.sh, --seeds among them,
-# without --systems and --fills. If interrupted, run the same command again to continue.
+# --system=ipmedgan (the default), ipmedgan_plus or casnet_plus
+# --only=".."      some of the changes, by name; by default all
+# The other arguments are those of table1.sh, --seeds among them, without --systems and --fills. If interrupted, run the same
+# command again to continue.
 source "$(dirname "$0")/runs.sh"
 begin "$@" --config.evaluation.split=validation --config.evaluation.checkpoint=latest
 
-system=ipmedgan
+system=ipmedgan only=
 for argument in ${own[@]+"${own[@]}"}; do
   case $argument in
     --system=ipmedgan | --system=ipmedgan_plus | --system=casnet_plus) system=${argument#*=} ;;
     --seeds=*) seeds=${argument#*=} ;;
+    --only=*) only=${argument#*=} ;;
     *) usage "$argument: not an option of this script" ;;
   esac
 done
 check_seeds "$seeds"
-trains "$system"
 
-variant() { train "$1" "$system" "${@:2}"; }  # NAME [--config.KEY=VALUE ...]
+variant() {  # NAME [--config.KEY=VALUE ...]
+  if [[ -z $only || " $only " == *" $1 "* ]]; then train "$1" "$system" "${@:2}"; fi
+}
 
 variants() {
   case $system in
@@ -40,6 +44,8 @@ variants() {
       variant no_style_weak_local_strong_perceptual --config.loss.style=0.0 --config.loss.local=0.02 --config.loss.perceptual=4e-4
       variant with_l1 --config.loss.reconstruction=10.0
       variant with_l1_start --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4
+      variant tuned --config.loss.reconstruction=10.0 --config.train.generator_alone=0.4 \
+        --config.optimiser.discriminator_rate=5e-5 --config.loss.perceptual=4e-4  # configs/small_tuned.py
       ;;
     ipmedgan_plus)
       variant as_it_is
@@ -66,5 +72,10 @@ variants() {
   esac
 }
 
+known=$(variant() { printf ' %s' "$1"; }; variants)
+for name in $only; do
+  if [[ "$known " != *" $name "* ]]; then usage "--only=$name: not a change of $system; there are$known"; fi
+done
+trains "$system"
 for_each_seed variants
 compare_runs --reference="${trained[0]}" "${trained[@]}"

@@ -1,13 +1,17 @@
 """How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; pods; comparisons of runs."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from ipmedgan_jax.configs import small, small_tuned
 
 SCRIPT = Path(__file__).parents[1] / "launch" / "slurm.sbatch"
 
@@ -137,3 +141,49 @@ def test_runs_of_another_system_are_not_taken_for_an_ablation_s(tmp_path):
     done = [sourced(f"runs={tmp_path}; trains {system}") for system in ("ipmedgan", "ipmedgan", "casnet_plus")]
     assert [process.returncode for process in done] == [0, 0, 2]
     assert "are of ipmedgan, not of casnet_plus; choose another --runs" in done[-1].stderr
+
+
+def ablations(tmp_path, *options):
+    """Runs ablations.sh with a stand-in for the environment's Python, which prints what it is asked to run."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    made = 'for word; do [[ $word == --workdir=* ]] && mkdir -p "${word#*=}"; done'
+    asked = f'if [[ $* == *version_info* ]]; then exec {sys.executable} "$@"; fi'
+    python.write_text(f'#!/usr/bin/env bash\n{asked}\n{made}\necho "$*"\n')
+    python.chmod(0o755)
+    root = SCRIPT.parents[1]
+    command = [
+        "bash",
+        "launch/ablations.sh",
+        "--config=small",
+        f"--output={tmp_path / 'results'}",
+        f"--runs={tmp_path / 'runs'}",
+    ]
+    environment = os.environ | {"VENV": os.path.relpath(tmp_path / "venv", root)}
+    return subprocess.run([*command, *options], cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_some_changes_are_trained_with_each_seed_and_compared_with_the_first(tmp_path):
+    done = ablations(tmp_path, "--only=half_rate as_published", "--seeds=2")
+    words = [line.split() for line in done.stdout.splitlines()]
+    runs = [f"{tmp_path}/runs/{name}-seed{seed}" for seed in (0, 1) for name in ("as_published", "half_rate")]
+    assert [line[3] for line in words if line[1:2] == ["ipmedgan_jax.main"]] == [f"--workdir={run}" for run in runs]
+    (compared,) = (line for line in words if line[1:2] == ["ipmedgan_jax.compare"])
+    assert [word for word in compared if "/runs/" in word] == runs
+    assert "--reference=as_published-seed0" in compared
+
+
+def test_an_unknown_change_ends_the_ablations_before_they_train(tmp_path):
+    done = ablations(tmp_path, "--only=tuned other")
+    assert done.returncode == 2
+    assert "error: --only=other: not a change of ipmedgan; there are as_published no_local_discriminator" in done.stderr
+    assert "ipmedgan_jax.main" not in done.stdout
+
+
+def test_the_change_tuned_is_the_config_small_tuned(tmp_path):
+    """The ablations measure what the config offers."""
+    (trained,) = (line for line in ablations(tmp_path, "--only=tuned").stdout.splitlines() if "ipmedgan_jax.main" in line)
+    config = small.get_config().unlock()
+    changed = re.findall(r"--config\.((?:loss|optimiser|train\.generator)\S+)=(\S+)", trained)
+    config.update_from_flattened_dict({key: float(value) for key, value in changed})
+    assert config.lock() == small_tuned.get_config()

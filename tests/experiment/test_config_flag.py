@@ -11,7 +11,7 @@ from ipmedgan_jax.core.errors import UserError
 from ipmedgan_jax.experiment import config_flag
 
 ROOT = Path(__file__).parents[2]
-NAMES = "base, ct, ct_any, ct_small, demo, flair, mri, mri_any, small, small_any"
+NAMES = "base, ct, ct_any, ct_small, demo, flair, mri, mri_any, small, small_any, small_tuned"
 
 OWN = """
 from ipmedgan_jax.configs import base
@@ -35,6 +35,11 @@ def test_a_shipped_config_is_found_from_any_folder(monkeypatch, capsys, folder, 
     assert parsed(f"{argument}:unet", monkeypatch=monkeypatch) == small.get_config("unet")
     is_announced = argument.removeprefix("./") == "configs/small.py" and folder == "/"
     assert ("not in this folder; using the shipped" in capsys.readouterr().err) is is_announced
+
+
+def test_a_config_for_one_system_refuses_others(monkeypatch):
+    with pytest.raises(UserError, match="tuned for ipmedgan alone; use --config=small:unet"):
+        parsed("small_tuned:unet", monkeypatch=monkeypatch)
 
 
 def test_a_user_s_file_comes_before_the_shipped_one_of_the_same_path(monkeypatch, tmp_path):
