@@ -164,6 +164,11 @@ def _check_slice(dataset: Any, path: Path) -> tuple[int, int]:
         raise UserError(f"{path}: has several frames or colours; expected one grey-level frame per file")
     if (kind := values.text("PhotometricInterpretation") or "MONOCHROME2") != "MONOCHROME2":
         raise UserError(f"{path}: its PhotometricInterpretation is {kind}; expected MONOCHROME2, bright for high values")
+    if values.items("ModalityLUTSequence"):
+        raise UserError(
+            f"{path}: a table says what its pixels mean (ModalityLUTSequence), which is not read; export the "
+            "series with RescaleSlope and RescaleIntercept"
+        )
     if not min(dataset.PixelSpacing) > 0:
         raise UserError(f"{path}: its PixelSpacing is {list(dataset.PixelSpacing)} mm; not a slice of a volume")
     _, rows, columns = dicom_pixels.shape(values)

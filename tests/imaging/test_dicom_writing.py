@@ -70,3 +70,11 @@ def test_pixels_in_other_bits_than_dicom_has_them_are_refused(tmp_path, stored, 
 
 def test_pixels_without_a_high_bit_are_read(tmp_path):
     dicom.read(write_series(tmp_path / "series", ramp(), change=lambda dataset: dataset.pop("HighBit")))
+
+
+def test_values_that_a_table_gives_are_refused(tmp_path):
+    def add_table(dataset):
+        dataset.ModalityLUTSequence = [item(ModalityLUTType="HU")]
+
+    with pytest.raises(UserError, match="a table says what its pixels mean"):
+        dicom.read(write_series(tmp_path / "series", ramp(), change=add_table))
