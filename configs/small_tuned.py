@@ -1,8 +1,8 @@
 """ip-MedGAN at CPU size, not as published: small.py with the weights and rates that did best on validation subjects.
 
 Of the changes that launch/ablations.sh tries, it has together: L1 in the hole, alone for the first 40 % of the run,
-discriminators at a quarter of the generator's rate, and the perceptual term at four times its weight. docs/results.md says
-what they bring, and over how many seeds and slices.
+discriminators at a quarter of the generator's rate, and the perceptual term at four times its weight. docs/results.md
+(What holds ip-MedGAN back) says what they bring, and over how many seeds and slices.
 """
 
 from ml_collections import ConfigDict
