@@ -1,4 +1,4 @@
-"""How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; pods; comparisons of runs."""
+"""How launch/slurm.sbatch reacts to the end of its run, with stand-ins for SLURM's commands; pods; comparisons; ablations."""
 
 import os
 import re
