@@ -37,9 +37,10 @@ def test_a_shipped_config_is_found_from_any_folder(monkeypatch, capsys, folder, 
     assert ("not in this folder; using the shipped" in capsys.readouterr().err) is is_announced
 
 
-def test_a_config_for_one_system_refuses_others(monkeypatch):
-    with pytest.raises(UserError, match="tuned for ipmedgan alone; use --config=small:unet"):
-        parsed("small_tuned:unet", monkeypatch=monkeypatch)
+def test_the_tuned_config_changes_ip_medgan_alone(monkeypatch):
+    assert parsed("small_tuned:unet", monkeypatch=monkeypatch) == small.get_config("unet")
+    assert parsed("small_tuned:ipmedgan", monkeypatch=monkeypatch) == parsed("small_tuned", monkeypatch=monkeypatch)
+    assert parsed("small_tuned", monkeypatch=monkeypatch) != small.get_config()
 
 
 def test_a_user_s_file_comes_before_the_shipped_one_of_the_same_path(monkeypatch, tmp_path):
